@@ -1,0 +1,115 @@
+"""Independent tasks on whatever workers there are: the only place that knows about processes and progress bars.
+
+One torch thread per task, parallelism across tasks: two threads in a process collapse beside another busy process, and with one
+thread serial and parallel runs are bitwise equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mulnb.errors import UserError
+
+BACKENDS = ("serial", "processes", "ray")
+T = TypeVar("T")
+
+
+def workers() -> int:
+    """How many tasks run at once: `MULNB_WORKERS`, or one per core; one where a GPU does the work."""
+    if given := os.environ.get("MULNB_WORKERS"):
+        if not given.isdigit() or int(given) < 1:
+            raise UserError(f"workers = {given!r}: should be a whole number of at least 1")
+        return int(given)
+    import torch
+
+    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def backend() -> str:
+    given = os.environ.get("MULNB_BACKEND", "processes")
+    if given not in BACKENDS:
+        raise UserError(f"backend '{given}' is unknown: use one of {', '.join(BACKENDS)}")
+    return given
+
+
+def map(fn: Callable[[T], Any], tasks: Sequence[T], label: str) -> list[Any]:
+    """`[fn(task) for task in tasks]`, in this order, spread over the workers, with a progress bar called `label`.
+
+    `fn` is a function of a module and a task is plain data. A task's exception ends the map; what finished tasks stored stays stored.
+    """
+    count = min(workers(), len(tasks)) if tasks else 0
+    how = backend() if count > 1 else "serial"
+    run = {"serial": _serial, "processes": _processes, "ray": _ray}[how]
+    return list(_progress(run(fn, tasks, count), len(tasks), label))
+
+
+def _single_threaded(fn: Callable[[T], Any], task: T) -> Any:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fn(task)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _serial(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:
+    for task in tasks:
+        yield _single_threaded(fn, task)
+
+
+def _processes(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        yield from Parallel(n_jobs=count, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")(
+            delayed(_single_threaded)(fn, task) for task in tasks
+        )
+    except KeyboardInterrupt:
+        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        raise
+
+
+def _ray(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]") from None
+    if not ray.is_initialized():
+        ray.init(num_cpus=count if "RAY_ADDRESS" not in os.environ else None, include_dashboard=False, log_to_driver=False)
+    remote = ray.remote(num_cpus=1)(_single_threaded)
+    for reference in [remote.remote(fn, task) for task in tasks]:
+        yield ray.get(reference)
+
+
+def _progress(results: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+    """Pass `results` through and show how many came.
+
+    Under `run_all.sh` the notebook's own output must stay clean: the state goes to the file named by `MULNB_PROGRESS`, which the
+    runner shows. An empty name shows nothing. Elsewhere it is a bar on a terminal or in JupyterLab.
+    """
+    target = os.environ.get("MULNB_PROGRESS")
+    if target is None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        from tqdm.auto import tqdm
+
+        yield from tqdm(results, total=total, desc=label, leave=False)
+        return
+    done, started = 0, time.time()
+    for result in results:
+        yield result
+        done += 1
+        if target:
+            state = {"label": label, "done": done, "total": total, "started": started}
+            with contextlib.suppress(OSError):  # the bar is a courtesy: it must never stop the work
+                partial = Path(f"{target}.partial")
+                partial.write_text(json.dumps(state))
+                partial.replace(target)

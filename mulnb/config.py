@@ -1,0 +1,246 @@
+"""Profiles: every number of an experiment, named, typed and checked before anything is computed.
+
+A profile is a YAML file (`mulnb/profiles/*.yaml` or one of yours). `load_profile` reads it, applies overrides such as
+`pool.models=200`, and returns a frozen `Profile`; a mistake is one line that names the key, the value and what would be valid.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mulnb.errors import UserError
+
+Score = Literal[
+    "memorization", "confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature"
+]
+Strategy = Literal["vanilla", "shuffle", "rum_f"]
+SCORES: tuple[str, ...] = Score.__args__
+STRATEGIES: tuple[str, ...] = Strategy.__args__
+
+PROFILES = Path(__file__).parent / "profiles"
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Settings = dict[str, float | int | bool]  # keyword arguments of an unlearning algorithm
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Dataset(_Frozen):
+    """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
+
+    name: Literal["digits"]
+    test: Share = 0.2
+    holdout: Share = 0.1  # share of the training images, class-balanced, never trained on
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training labels replaced by another class
+    seed: Seed = 0
+
+
+class Model(_Frozen):
+    arch: Literal["small_cnn", "resnet18", "resnet50", "vgg16_bn"]
+    width: Count | None = None  # channels of the first stage; None is the published architecture
+    stem: Literal["cifar", "imagenet"] = "cifar"
+
+
+class Recipe(_Frozen):
+    """One SGD training: METHOD §6 for the original model, §2 for a pool model."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    batch: Annotated[int, Field(ge=2)]
+    lr: Rate
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    milestones: tuple[int, ...] = ()  # epochs after which `step` multiplies the rate by `gamma`
+    gamma: Rate = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+
+
+class Pool(_Frozen):
+    """M models on random shares of the training set; `group` of them are trained as one network where the architecture allows it."""
+
+    models: Annotated[int, Field(ge=4)]
+    share: Share = 0.7
+    group: Count = 25
+    seed: Seed = 0
+    training: Recipe | None = None  # None: the recipe of the original model
+
+
+class HoldoutRetraining(_Frozen):
+    lr: Rate = 0.1
+    epochs: Count = 30
+    patience: Count = 4  # stop after so many epochs without a lower training loss
+    batch: Annotated[int, Field(ge=2)] = 256
+    holdout: Literal["holdout", "test"] = "holdout"  # "test" copies the authors and leaks the test set
+
+
+class LossCurvature(_Frozen):
+    h: Rate = 0.01
+    when: Literal["epochs", "end"] = "epochs"
+
+
+class Proxies(_Frozen):
+    holdout_retraining: HoldoutRetraining = HoldoutRetraining()
+    loss_curvature: LossCurvature = LossCurvature()
+
+
+class Forget(_Frozen):
+    size: Count  # examples per stratum; a forget set has three strata
+
+
+class Unlearning(_Frozen):
+    """`algorithms[name][strategy]` is one set of settings for every stage, or a list of three, one a stage."""
+
+    scores: tuple[Score, ...]
+    algorithms: dict[str, dict[Strategy, Settings | tuple[Settings, Settings, Settings]]]
+    retain_later_strata: bool = True  # METHOD §5: the authors keep the later strata in the retain set
+
+    @model_validator(mode="after")
+    def _vanilla_is_the_reference(self) -> Unlearning:
+        for name, strategies in self.algorithms.items():
+            if "vanilla" not in strategies:
+                raise ValueError(f"algorithms.{name} has no 'vanilla', the reference that every strategy is compared with")
+            if not isinstance(strategies["vanilla"], dict):
+                raise ValueError(f"algorithms.{name}.vanilla has one stage: give one set of settings, not a list")
+        return self
+
+
+class Sequential(_Frozen):
+    steps: Annotated[int, Field(ge=2)] = 5
+    algorithm: str = "neg_grad_plus"
+    score: Literal["holdout_retraining"] = "holdout_retraining"
+    strategies: tuple[Strategy, ...] = ("vanilla", "rum_f")
+
+
+class Tune(_Frozen):
+    """The recorded search of METHOD §6: every strategy of an algorithm tries the same grid, on seeds that no result uses."""
+
+    seeds: tuple[Seed, ...] = (1000, 1001)
+    scores: tuple[Score, ...] = ("memorization",)
+    grid: dict[str, dict[str, tuple[float | int, ...]]] = {}
+
+
+class Profile(_Frozen):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str
+    dataset: Dataset
+    model: Model
+    training: Recipe
+    pool: Pool
+    proxies: Proxies = Proxies()
+    forget: Forget
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    unlearning: Unlearning
+    sequential: Sequential = Sequential()
+    tune: Tune = Tune()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} must be distinct")
+        if shared := set(self.seeds) & set(self.tune.seeds):
+            raise ValueError(f"tune.seeds {sorted(shared)} are also in seeds: the search must not see a reported seed")
+        if self.sequential.algorithm not in self.unlearning.algorithms:
+            raise ValueError(
+                f"sequential.algorithm '{self.sequential.algorithm}' is not in unlearning.algorithms "
+                f"({', '.join(self.unlearning.algorithms)})"
+            )
+        return self
+
+    @property
+    def pool_training(self) -> Recipe:
+        return self.pool.training or self.training
+
+
+def known_profiles() -> list[str]:
+    """Names of the profiles that ship with the package."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> Profile:
+    """Read a profile by name or by path of a YAML file, and apply overrides.
+
+    `overrides` maps dotted keys to values: `{"pool.models": 200, "seeds": [0, 1]}`.
+    Raises `UserError` for an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value.
+    """
+    path = _find(name)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"profile {path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"profile {path}: a mapping of keys to values is expected at the top level")
+    for key, value in (overrides or {}).items():
+        _set(tree, key, value)
+    try:
+        return Profile.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"profile {name}: {_explain(error)}") from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`"pool.models=200"` → `("pool.models", 200)`; the value is read as YAML. Raises `UserError` without a '='."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: expected key.sub=value, for example --set pool.models=200")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text}: the value is not valid YAML") from None
+
+
+def _find(name: str | Path) -> Path:
+    if (packaged := PROFILES / f"{name}.yaml").is_file():
+        return packaged
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        if path.is_file():
+            return path
+        raise UserError(f"profile file {path} does not exist")
+    known = known_profiles()
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
+    raise UserError(f"unknown profile '{name}': did you mean '{near[0]}'? Known: {', '.join(known)}, or the path of a .yaml file")
+
+
+def _set(tree: dict, dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for depth, key in enumerate(parents):
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"override {dotted}: '{'.'.join(parents[: depth + 1])}' is a value, it has no keys below it")
+    tree[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake, in one line: key = value: what is valid."""
+    first = error.errors()[0]
+    # pydantic puts the names of a union's members and of function validators in `loc`; only the file's own keys help a user
+    keys = [str(part) for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part in {"float", "int", "bool"}))]
+    where = ".".join(keys) or "profile"
+    if first["type"] == "extra_forbidden":
+        valid = _fields(keys[:-1])
+        near = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        return f"unknown key '{where}' = {first['input']!r}: {hint}valid keys here: {', '.join(valid)}"
+    if first["type"] == "missing":
+        return f"key '{where}' is missing"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    message = first["msg"].replace("Input should", "should")
+    return f"{where} = {first['input']!r}: {message}"
+
+
+def _fields(keys: list[str]) -> list[str]:
+    model: Any = Profile
+    for key in keys:
+        model = model.model_fields[key].annotation
+        model = next((part for part in getattr(model, "__args__", ()) if hasattr(part, "model_fields")), model)
+    return list(model.model_fields)

@@ -11,10 +11,29 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {"load_profile": "config", "Profile": "config", "load_data": "data", "UserError": "errors"}
-_ROOMS = (
-    "audit claims cluster config data errors explorer figures forget memorization models paths pool proxies rum stats store study "
-    "tables training unlearning"
-).split()
+_ROOMS = [
+    "audit",
+    "claims",
+    "cluster",
+    "config",
+    "data",
+    "errors",
+    "explorer",
+    "figures",
+    "forget",
+    "memorization",
+    "models",
+    "paths",
+    "pool",
+    "proxies",
+    "rum",
+    "stats",
+    "store",
+    "study",
+    "tables",
+    "training",
+    "unlearning",
+]
 
 __all__ = [*_HOMES, *_ROOMS]
 

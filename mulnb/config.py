@@ -223,7 +223,9 @@ def _explain(error: ValidationError) -> str:
     """The first mistake, in one line: key = value: what is valid."""
     first = error.errors()[0]
     # pydantic puts the names of a union's members and of function validators in `loc`; only the file's own keys help a user
-    keys = [str(part) for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part in {"float", "int", "bool"}))]
+    keys = [
+        str(part) for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part in {"float", "int", "bool"}))
+    ]
     where = ".".join(keys) or "profile"
     if first["type"] == "extra_forbidden":
         valid = _fields(keys[:-1])

@@ -58,7 +58,9 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
         os.chmod(temporary, 0o644)  # mkstemp makes private files
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or set MULNB_HOME to a writable folder") from None
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free some space or set MULNB_HOME to a writable folder"
+        ) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

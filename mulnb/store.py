@@ -58,7 +58,9 @@ def code_version(*modules: str) -> str:
     `code_version("training", "unlearning/")` covers `training.py` and every file of the folder `unlearning`.
     """
     root = Path(__file__).parent
-    files = [path for name in modules for path in (sorted((root / name).glob("*.py")) if name.endswith("/") else [root / f"{name}.py"])]
+    files = [
+        path for name in modules for path in (sorted((root / name).glob("*.py")) if name.endswith("/") else [root / f"{name}.py"])
+    ]
     sha = hashlib.sha256()
     for path in files:
         tree = ast.parse(path.read_text())
@@ -111,7 +113,9 @@ def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
             if not (place / "manifest.json").is_file():
                 raise  # otherwise another worker was first: its artefact is as good as ours
     except OSError as error:
-        raise UserError(f"cannot write {place}: {error.strerror or error}; free some space or set MULNB_HOME to a writable folder") from None
+        raise UserError(
+            f"cannot write {place}: {error.strerror or error}; free some space or set MULNB_HOME to a writable folder"
+        ) from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,70 @@
+"""How the field's names are written for a reader: the one place for labels and for the order in which things are shown.
+
+Texts and tables use `LABELS`; figures write `RUM$^F$` where a table writes RUM^F (`math`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+LABELS = {
+    # scores
+    "memorization": "memorization",
+    "confidence": "confidence",
+    "max_confidence": "max. confidence",
+    "entropy": "entropy",
+    "binary_accuracy": "binary accuracy",
+    "holdout_retraining": "hold-out retraining",
+    "loss_curvature": "loss curvature",
+    # strategies
+    "vanilla": "vanilla",
+    "shuffle": "shuffle",
+    "rum_f": "RUM^F",
+    "rum": "RUM",
+    # algorithms
+    "retrain": "retrain (oracle)",
+    "fine_tune": "Fine-tune",
+    "l1_sparse": "L1-sparse",
+    "neg_grad": "NegGrad",
+    "neg_grad_plus": "NegGrad+",
+    "scrub": "SCRUB",
+    "salun": "SalUn",
+    "random_label": "Random label",
+    "influence": "Influence",
+    # metrics
+    "tow": "ToW",
+    "tow_mia": "ToW-MIA",
+    "acc_forget": "accuracy on S",
+    "acc_retain": "accuracy on R",
+    "acc_test": "test accuracy",
+    "mia": "MIA efficacy",
+    # the rest
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "forget": "forget set",
+    "retain": "retain set",
+    "union": "all sets so far",
+    "step": "this step's set",
+}
+ORDER = {name: place for place, name in enumerate(LABELS)}
+
+#: The scores of the paper's Figure 2.
+FIGURE_2_SCORES = ("memorization", "confidence", "binary_accuracy", "holdout_retraining")
+METRICS = ("tow", "tow_mia")
+STRATA = ("low", "medium", "high")
+
+
+def label(name: str) -> str:
+    """The written form of a name; an unknown one is shown as it is, without its underscores."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def math(name: str) -> str:
+    """`label(name)` for matplotlib's mathtext."""
+    return label(name).replace("RUM^F", "RUM$^F$")
+
+
+def ordered(found: Iterable[str]) -> list[str]:
+    """The distinct names in `found`, in the order of `LABELS`; unknown ones last, by name."""
+    return sorted(set(found), key=lambda name: (ORDER.get(name, len(ORDER)), name))

@@ -1,0 +1,219 @@
+"""The one SGD loop, the one way to predict, and the recorder of per-example training signals.
+
+Every training in the project (original models, pool models, oracles, each unlearning algorithm) goes through `fit`: what differs is
+the objective and, rarely, what happens after a step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mulnb.config import Recipe
+from mulnb.data import ImageSet, Splits
+from mulnb.errors import UserError
+
+
+class Diverged(UserError):
+    """Training ended with weights or logits that are not finite."""
+
+
+class Examples:
+    """Images and labels that live on one device and are read by index.
+
+    `images` [N, C, H, W] uint8, or floating point that is used as it is; `labels` int64 [N]. uint8 images are scaled to [0, 1] and
+    normalised by the channels' `mean` and `std` [C] when they are read.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> None:
+        self.images, self.labels = images, labels
+        self.device = images.device
+        self._scale = self._shift = None
+        if mean is not None and std is not None:
+            self._scale = (1 / (255 * std)).view(-1, 1, 1).to(self.device)
+            self._shift = (-mean / std).view(-1, 1, 1).to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def inputs(self, index: Tensor) -> Tensor:
+        """Network inputs of the examples at `index` [B]: float [B, C, H, W], channels_last."""
+        x = self.images[index]
+        if self._scale is not None:
+            x = torch.addcmul(self._shift, x.float(), self._scale)
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def device() -> torch.device:
+    """`MULNB_DEVICE`, or the GPU if there is one."""
+    return torch.device(os.environ.get("MULNB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def examples(images: ImageSet, splits: Splits) -> Examples:
+    """A part of `splits` on the device, normalised by the training set's statistics."""
+    to = device()
+    mean, std = torch.from_numpy(splits.mean), torch.from_numpy(splits.std)
+    return Examples(torch.from_numpy(images.images).to(to), torch.from_numpy(images.labels).to(to), mean, std)
+
+
+class Batch(NamedTuple):
+    index: Tensor  # int64 [B], positions in the Examples
+    inputs: Tensor  # float [B, C, H, W]
+    labels: Tensor  # int64 [B]
+    epoch: int
+
+
+Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]  # the loss to descend, and the logits of the batch
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    logits = model(batch.inputs).float()
+    return F.cross_entropy(logits, batch.labels), logits
+
+
+class SignalRecorder:
+    """The four training signals of METHOD §3, summed over epochs from outputs that training computes anyway.
+
+    One indexed write per signal and batch; `seconds[name]` is what that signal alone would have cost.
+    """
+
+    NAMES = ("confidence", "max_confidence", "entropy", "binary_accuracy")
+
+    def __init__(self, n: int, where: torch.device) -> None:
+        self._sums = {name: torch.zeros(n, device=where) for name in self.NAMES}
+        self._seen = torch.zeros(n, device=where)
+        self.seconds = dict.fromkeys(self.NAMES, 0.0)
+
+    def record(self, batch: Batch, logits: Tensor) -> None:
+        """Add a batch: `logits` float32 [B, K], as they were before the step."""
+        started = time.perf_counter()
+        log_p = F.log_softmax(logits.detach(), dim=1)  # in log space: p·log p is 0, not NaN, when p underflows
+        p = log_p.exp()
+        self._seen[batch.index] += 1
+        shared = time.perf_counter() - started
+        signals = {
+            "confidence": lambda: p.gather(1, batch.labels[:, None]).squeeze(1),
+            "max_confidence": lambda: p.amax(1),
+            "entropy": lambda: -(p * log_p).sum(1),
+            "binary_accuracy": lambda: (log_p.argmax(1) == batch.labels).float(),
+        }
+        for name, signal in signals.items():
+            started = time.perf_counter()
+            self._sums[name][batch.index] += signal()
+            self.seconds[name] += shared + time.perf_counter() - started
+
+    def means(self) -> dict[str, np.ndarray]:
+        """Raw signals, float32 [N] each: the mean over the epochs in which the example was seen."""
+        return {name: (total / self._seen.clamp(min=1)).cpu().numpy() for name, total in self._sums.items()}
+
+
+def learning_rate(recipe: Recipe, epoch: float) -> float:
+    """The rate at a (fractional) epoch."""
+    if recipe.schedule == "cosine":
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+    if recipe.schedule == "step":
+        return recipe.lr * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+    return recipe.lr
+
+
+def batches(order: Tensor, size: int) -> Iterator[Tensor]:
+    """`order` in pieces of `size`; a single left-over example joins the piece before it, since BatchNorm cannot train on one."""
+    pieces = list(order.split(size))
+    if len(pieces) > 1 and len(pieces[-1]) == 1:
+        pieces[-2:] = [torch.cat(pieces[-2:])]
+    return iter(pieces)
+
+
+def fit(
+    model: nn.Module,
+    data: Examples,
+    recipe: Recipe,
+    seed: int,
+    *,
+    index: Tensor | None = None,
+    objective: Objective = cross_entropy,
+    recorder: SignalRecorder | None = None,
+    after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[int, float], bool] | None = None,
+) -> nn.Module:
+    """Train `model` in place by SGD on `data[index]` (all of it by default) and return it in the mode it came in.
+
+    `seed` fixes the order of the examples and nothing else. `after_epoch(epoch, mean loss)` returns True to stop early.
+    Raises `Diverged` if the loss of an epoch is not finite.
+    """
+    index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+    )
+    with mode(model, training=True):
+        for epoch in range(recipe.epochs):
+            order = index[torch.randperm(len(index), generator=generator).to(index.device)]
+            pieces = list(batches(order, recipe.batch))
+            total = torch.zeros((), device=data.device)  # summed on the device: one synchronisation an epoch
+            for step, piece in enumerate(pieces):
+                optimizer.param_groups[0]["lr"] = learning_rate(recipe, epoch + step / len(pieces))
+                batch = Batch(piece, data.inputs(piece), data.labels[piece], epoch)
+                loss, logits = objective(model, batch)
+                if recorder is not None:
+                    recorder.record(batch, logits)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                if after_step is not None:
+                    after_step()
+                total += loss.detach()
+            mean_loss = float(total) / max(len(pieces), 1)
+            if not math.isfinite(mean_loss):
+                raise Diverged(f"training diverged in epoch {epoch + 1} (lr {recipe.lr}): use a smaller lr")
+            if after_epoch is not None and after_epoch(epoch, mean_loss):
+                break
+    return model
+
+
+@torch.no_grad()
+def predict(model: nn.Module, data: Examples, index: Tensor | None = None, batch: int = 1024) -> Tensor:
+    """Logits float32 [n, K] of `data[index]` in eval mode, without augmentation.
+
+    BatchNorm statistics, the model's mode and every random state are left as they were. Raises `Diverged` on NaN or infinity.
+    """
+    index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
+    with mode(model, training=False):
+        logits = torch.cat([model(data.inputs(piece)).float() for piece in index.split(batch)])
+    if not torch.isfinite(logits).all():
+        raise Diverged("the model's logits are not finite: it diverged; use a smaller lr")
+    return logits
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Train or eval mode for a while; each module then gets back the mode it had."""
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before.items():
+            module.training = was
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Eval mode, and no gradients for the weights: only the input's are wanted, which saves a third of the backward pass."""
+    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    model.requires_grad_(False)
+    try:
+        with mode(model, training=False):
+            yield
+    finally:
+        for parameter, was in wanted.items():
+            parameter.requires_grad_(was)

@@ -1,0 +1,27 @@
+"""The oracle: train from scratch without the forget set. Exact, and the reference of every other algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from mulnb.config import Recipe
+from mulnb.errors import UserError
+from mulnb.training import Examples, fit
+
+
+def retrain(
+    model: nn.Module | None,
+    data: Examples,
+    forget: Tensor,
+    retain: Tensor,
+    *,
+    seed: int,
+    fresh: Callable[[int], nn.Module] | None = None,
+    **recipe,
+) -> nn.Module:
+    """A new network trained on R with the original model's own recipe (fields of `config.Recipe`); `model` is not looked at."""
+    if fresh is None:
+        raise UserError("retrain needs `fresh`, a function seed → untrained network of the same architecture")
+    return fit(fresh(seed).to(data.device), data, Recipe(**recipe), seed, index=retain)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mulnb import names, paths
+from mulnb import paths
 from mulnb.config import Profile
 
 WIDTH = 7.0  # inches: the text width of a two-column page
@@ -111,7 +111,7 @@ def style() -> mpl.rc_context:
 
 
 class Picture(Figure):
-    """A figure that a notebook shows when it is a cell's value, and only then: pyplot does not know it, so it is never shown twice."""
+    """A figure that a notebook shows when it is a cell's value, and only then: pyplot does not know it, so never twice."""
 
     def __init__(self, width: float = WIDTH, height: float = 3.0, **options):
         super().__init__(figsize=(width, height), **{"layout": "constrained", **options})
@@ -150,8 +150,10 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
 
 def finish(figure: Picture, caption: str) -> Picture:
     """Set the caption line below everything and fix the layout, so that every later drawing gives the same picture."""
-    lines = textwrap.wrap(caption, int(figure.get_figwidth() * 18.2), break_on_hyphens=False)
-    figure.supxlabel("\n".join(lines), x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
+    for held in (" = ", " %"):  # "n = 3" and "95 %" stay on one line
+        caption = caption.replace(held, held.replace(" ", "\N{NO-BREAK SPACE}"))
+    lines = textwrap.wrap(caption, int(figure.get_figwidth() * 20.5), break_on_hyphens=False)
+    figure.supxlabel("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
@@ -221,12 +223,8 @@ def captioned(profile: Profile) -> str:
     return f"{profile.title} (profile {profile.name})"
 
 
-def ordered_rows(table: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """The rows of `table` whose columns have these values."""
+def rows(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows of `table` in which every named column has the given value."""
     for column, value in values.items():
         table = table[table[column] == value]
     return table
-
-
-Panel = Callable[..., None]
-__all__ = [name for name in dir() if not name.startswith("_") and name != "names"]

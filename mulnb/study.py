@@ -280,6 +280,11 @@ def proxy_costs(profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high", "n_seeds"])
 
 
+def training_seconds(profile: Profile) -> float:
+    """Seconds of training the original models, signals left out, summed over seeds."""
+    return sum(run_job(_original_job(profile, seed)).meta["training_s"] for seed in profile.seeds)
+
+
 def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
     """The oriented score [N] that the forget sets of `seed` are chosen by."""
     if score == "memorization":

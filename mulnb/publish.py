@@ -1,0 +1,194 @@
+"""What a stage of a study leaves behind: tidy frames (`data/*.parquet`), tables (CSV and Markdown) and `run.json`.
+
+The notebooks call `publish` and draw figures from the frames that it returns; `mulnb run` calls it without the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from mulnb import claims, paths, study, tables
+from mulnb.config import Profile
+from mulnb.errors import UserError
+
+Frames = dict[str, pd.DataFrame]
+PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
+
+
+def _memorization(profile: Profile) -> Frames:
+    return {"memorization": study.memorization(profile), "convergence": study.convergence(profile)}
+
+
+def _proxies(profile: Profile) -> Frames:
+    frames = {"proxies": study.proxies(profile), "proxy_costs": study.proxy_costs(profile)}
+    caption = "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy, and what it costs on top of training."
+    tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
+    return frames
+
+
+def _unlearning(profile: Profile) -> Frames:
+    frame = study.unlearning(profile)
+    caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle (1 is best), by the score that the forget set is chosen by."
+    tables.write(tables.tow_table(frame), profile, "table2_tow", caption)
+    caption = "Tables 2-7, what is behind ToW: accuracies, MIA efficacy and runtime, with the oracle's beside them."
+    tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption)
+    return {"unlearning": frame}
+
+
+def _sequential(profile: Profile) -> Frames:
+    frames = {"sequential": study.sequential(profile), "sequential_scores": study.sequential_scores(profile)}
+    caption = "Figure 3 as numbers: five sets in a row, each chosen by hold-out retraining on the current model."
+    tables.write(tables.sequential_table(frames["sequential"]), profile, "table_sequential", caption)
+    return frames
+
+
+def _tune(profile: Profile) -> Frames:
+    frame = study.tune(profile)
+    seeds, scores = ", ".join(map(str, profile.tune.seeds)), ", ".join(profile.tune.scores)
+    caption = (
+        f"Grid search on seeds {seeds} (used by no result), forget sets by {scores}: mean ToW + ToW-MIA of every candidate. "
+        "The chosen settings are those pinned in the profile."
+    )
+    text = f"**{profile.title}** (profile `{profile.name}`). {caption}\n\n{frame.round(4).to_markdown(index=False)}\n"
+    tables.write(frame, profile, "tune", caption, text=text)
+    return {}
+
+
+STAGES: dict[str, Callable[[Profile], Frames]] = {
+    "memorization": _memorization,
+    "proxies": _proxies,
+    "unlearning": _unlearning,
+    "sequential": _sequential,
+}
+
+
+def publish(profile: Profile, stage: str) -> Frames:
+    """Compute a stage (or read it from the store), write its frames and tables, and return the frames by name.
+
+    `stage` is one of `STAGES`, or `tune`. Raises `UserError` for another one, or if the results folder cannot be written.
+    """
+    if stage == "tune":
+        return _tune(profile)
+    if stage not in STAGES:
+        raise UserError(f"unknown stage '{stage}': known are {', '.join(STAGES)}, tune")
+    frames = STAGES[stage](profile)
+    for name, frame in frames.items():
+        path = paths.results(profile.name) / "data" / f"{name}.parquet"
+        paths.write_file(path, lambda to, frame=frame: frame.to_parquet(to, index=False, compression="zstd"))
+    _record(profile, stage, frames)
+    return frames
+
+
+def load(profile_name: str, frame: str) -> pd.DataFrame | None:
+    """A published frame of a profile, or None if that stage was not run."""
+    path = paths.results(profile_name) / "data" / f"{frame}.parquet"
+    return pd.read_parquet(path) if path.is_file() else None
+
+
+def published() -> list[str]:
+    """Names of the profiles with published results."""
+    return sorted({path.parents[1].name for path in paths.figures().glob("*/data/*.parquet")})
+
+
+def publish_claims(profile: Profile) -> pd.DataFrame:
+    """The paper's claims against what this profile shows: `claims.csv` and `claims.md`, and the frame."""
+    frames = {name: load(profile.name, frame) for name, frame in CLAIM_FRAMES.items()}
+    verdicts = claims.verdicts(profile, **frames)
+    claims.write(verdicts, profile)
+    return verdicts
+
+
+CLAIM_FRAMES = {"costs": "proxy_costs", "unlearning": "unlearning", "sequential": "sequential"}
+
+
+def _record(profile: Profile, stage: str, frames: Frames) -> None:
+    """Add the stage to `run.json`: what ran, where, with which versions, and the compute it took."""
+    path = paths.results(profile.name) / "run.json"
+    try:
+        known = json.loads(path.read_text())
+        stages = known["stages"] if known.get("profile") == profile.model_dump(mode="json") else {}
+    except (OSError, ValueError, KeyError):
+        stages = {}
+    stages[stage] = {"rows": {name: len(frame) for name, frame in frames.items()}, "compute_s": round(_seconds(profile, frames), 1)}
+    record = {
+        "profile": profile.model_dump(mode="json"),
+        "seeds": list(profile.seeds),
+        "git_commit": git_commit(),
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "device": device(),
+        "stages": {name: stages[name] for name in STAGES if name in stages},
+    }
+    paths.write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def _seconds(profile: Profile, frames: Mapping[str, pd.DataFrame]) -> float:
+    """Seconds of training and unlearning behind a stage, summed over workers, from what the artefacts recorded."""
+    total = 0.0
+    if "memorization" in frames:
+        total += study.pool(profile)[1]
+    if "proxy_costs" in frames:
+        total += frames["proxy_costs"].seconds.sum() * len(profile.seeds) + study.training_seconds(profile)
+    for name, keys in {"unlearning": ["score", "seed"], "sequential": ["strategy", "seed", "step"]}.items():
+        if name in frames:
+            runs = frames[name]
+            if name == "sequential":
+                runs = runs[runs.scope == "union"]
+            else:
+                runs = runs[runs.algorithm != "retrain"]
+            total += runs.seconds.sum() + runs.drop_duplicates(keys).oracle_seconds.sum()
+    return float(total)
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with "+" behind it if files were changed since; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=paths.CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "mulnb", "notebooks")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def device() -> str:
+    """The processor's or GPU's name, without loading torch for it where there is no GPU."""
+    try:
+        gpus = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True)
+        if gpus.stdout.strip():
+            return gpus.stdout.strip().splitlines()[0]
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    import os
+
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def show(profile: Profile) -> dict[str, Any]:
+    """What a profile will do: the number of trainings and unlearning runs, before anything is run."""
+    plan, seeds = profile.unlearning, len(profile.seeds)
+    runs = sum(len(strategies) for strategies in plan.algorithms.values()) * len(plan.scores) * seeds
+    chains = len(profile.sequential.strategies) * seeds * profile.sequential.steps
+    return {
+        "pool trainings": profile.pool.models,
+        "original models": seeds,
+        "oracles": len(plan.scores) * seeds + chains,
+        "unlearning runs": runs + chains,
+    }

@@ -10,7 +10,16 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"load_profile": "config", "Profile": "config", "load_data": "data", "UserError": "errors"}
+_HOMES = {
+    "load_profile": "config",
+    "Profile": "config",
+    "load_data": "data",
+    "UserError": "errors",
+    "score": "own",
+    "strata": "own",
+    "unlearn": "own",
+    "evaluate": "report",
+}
 _ROOMS = [
     "audit",
     "claims",
@@ -23,10 +32,13 @@ _ROOMS = [
     "forget",
     "memorization",
     "models",
+    "own",
     "paths",
     "pool",
     "proxies",
+    "report",
     "rum",
+    "selection",
     "stats",
     "store",
     "study",

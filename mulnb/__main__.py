@@ -1,4 +1,4 @@
-"""The command line: `mulnb profiles | show | run | claims`. Exit codes: 0 fine, 2 a user's mistake, 130 interrupted, 1 else."""
+"""The command line: `mulnb profiles | show | run | claims | bench`. Exit codes: 0 fine, 2 a user's mistake, 130 interrupted, 1 else."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", metavar="N", help="tasks at once (default: one per core; one on a GPU)")
     run.add_argument("--backend", choices=cluster.BACKENDS, help="where tasks run (default: processes)")
     command("claims", _claims, "What the paper claims, and what a profile's results show of it.", "--profile")
+    bench = command("bench", _bench, "Measure the speed here beside the usual way; write figures/bench/.")
+    bench.add_argument("--quick", action="store_true", help="a short run that tests the bench and says nothing about speed")
     return parser
 
 
@@ -78,6 +80,14 @@ def _run(options: argparse.Namespace) -> None:
     for stage in publish.STAGES if options.stage == "all" else [options.stage]:
         publish.publish(profile, stage)
     print(f"tables and frames: {paths.results(profile.name)}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from mulnb import bench, bench_report
+
+    report = bench.run(bench.QUICK if options.quick else bench.FULL, lambda line: print(line, file=sys.stderr, flush=True))
+    print(bench_report.markdown(report))
+    print(f"written to {bench_report.write(report)}")
 
 
 def _claims(options: argparse.Namespace) -> None:

@@ -42,7 +42,8 @@ def attack_features(logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
 def mia(member: np.ndarray, non_member: np.ndarray, forget: np.ndarray) -> float:
     """MIA efficacy: the share of the forget set that an SVC takes for non-members; 1 means perfectly forgotten.
 
-    Features [n, d] (or [n]) of seen examples (a sample of R), of unseen ones (T) and of S. RBF kernel, C = 3, gamma "auto", as the authors.
+    Features [n, d] (or [n]) of seen examples (a sample of R), of unseen ones (T) and of S. RBF kernel, C = 3, gamma "auto",
+    as the authors.
     """
     from sklearn.svm import SVC
 
@@ -57,8 +58,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Accuracies on S, R and T and the efficacy of every attack, in eval mode.
 
-    Keys: `acc_forget acc_retain acc_test mia` (mia: the headline attack, on confidence) and `mia_<attack>` for the others. The members shown to an
-    attack are |T| retain examples drawn by `seed`: the same for an unlearned model and its oracle.
+    Keys: `acc_forget acc_retain acc_test mia` (mia: the headline attack, on confidence) and `mia_<attack>` for the others.
+    The members shown to an attack are |T| retain examples drawn by `seed`: the same for an unlearned model and its oracle.
     """
     from mulnb import training
 

@@ -48,7 +48,8 @@ def backend() -> str:
 def map(fn: Callable[[T], Any], tasks: Sequence[T], label: str) -> list[Any]:
     """`[fn(task) for task in tasks]`, in this order, spread over the workers, with a progress bar called `label`.
 
-    `fn` is a function of a module and a task is plain data. A task's exception ends the map; what finished tasks stored stays stored.
+    `fn` is a function of a module and a task is plain data. A task's exception ends the map; what finished tasks stored stays
+    stored.
     """
     count = min(workers(), len(tasks)) if tasks else 0
     how = backend() if count > 1 else "serial"
@@ -109,10 +110,9 @@ def _progress(results: Iterable[Any], total: int, label: str) -> Iterable[Any]:
 
         yield from tqdm(results, total=total, desc=label, leave=False)
         return
-    done, started = 0, time.time()
-    for result in results:
+    started = time.time()
+    for done, result in enumerate(results, start=1):
         yield result
-        done += 1
         if target:
             state = {"label": label, "done": done, "total": total, "started": started}
             with contextlib.suppress(OSError):  # the bar is a courtesy: it must never stop the work

@@ -62,6 +62,7 @@ class Recipe(_Frozen):
     gamma: Rate = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
 
 class Pool(_Frozen):
@@ -94,6 +95,7 @@ class Proxies(_Frozen):
 
 class Forget(_Frozen):
     size: Count  # examples per stratum; a forget set has three strata
+    file: str | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
 
 
 class Unlearning(_Frozen):

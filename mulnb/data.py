@@ -1,6 +1,7 @@
 """Images: sources, the class-balanced split into train / hold-out / test, and label noise.
 
-Everything is uint8 on the way in and is decoded once; `load_data(profile)` returns the same `Splits` for the same profile on any machine.
+Everything is uint8 on the way in and is decoded once; `load_data(profile)` returns the same `Splits` for the same profile on
+any machine.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """D (`train`), H (`holdout`, never trained on) and T (`test`) of METHOD §1; `flipped` bool [N] marks noisy training labels."""
+    """D (`train`), H (`holdout`, never trained on) and T (`test`) of METHOD §1; `flipped` bool [N] marks noisy training
+    labels.
+    """
 
     train: ImageSet
     holdout: ImageSet
@@ -119,7 +122,8 @@ def _check_sizes(profile: Profile, n: int) -> None:
     size, steps = profile.forget.size, profile.sequential.steps
     if 3 * size > n:
         raise UserError(
-            f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {n} training examples; at most {n // 3}"
+            f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {n} training examples; "
+            f"at most {n // 3}"
         )
     if 3 * size * steps >= n:
         raise UserError(

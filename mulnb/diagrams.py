@@ -1,7 +1,7 @@
 """Figure 1, drawn: what RUM does, beside vanilla unlearning and the oracle that both are measured against.
 
 Coordinates are inches on a 7 × 4.3 in page, so that a length in this file is a length in print.
-Source: K. Zhao et al., "What makes unlearning hard and what to do about it", arXiv 2406.01257, Figure 1 (drawn anew).
+Drawn from the description of RUM in K. Zhao et al., "What makes unlearning hard and what to do about it", arXiv 2406.01257.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from mulnb.config import Profile
 from mulnb.names import STRATA
-from mulnb.plotting import FAINT, INK, PALE, SMALL, SOFT, STRATEGY, STRATUM, WIDTH, Picture, captioned, finish, style
+from mulnb.plotting import FAINT, INK, SMALL, SOFT, STRATEGY, STRATUM, WIDTH, Picture, captioned, finish, style
 
 HEIGHT = 4.35
 BLUE, BLUE_PALE = STRATEGY["rum_f"].color, "#EAF1F7"
@@ -44,18 +44,18 @@ def overview(profile: Profile) -> Picture:
 
 def _training_set(axes: Axes) -> None:
     """The training set as a field of squares; those of the forget set are filled."""
-    _card(axes, 0.08, 1.62, 1.3, 2.62, "white", FAINT)
+    _card(axes, 0.08, 0.44, 1.3, 3.8, "white", FAINT)
     _text(axes, 0.73, 4.07, "Training set $D$", bold=True, size=8.5)
     draw = np.random.default_rng(4)
-    rows, columns, side = 13, 8, 0.105
-    chosen = set(draw.choice(rows * columns, 21, replace=False).tolist())
+    rows, columns, side, step = 19, 8, 0.105, 0.1385
+    chosen = set(draw.choice(rows * columns, 15, replace=False).tolist())  # as many as step 2 refines
     for place in range(rows * columns):
-        x, y = 0.18 + (place % columns) * 0.1385, 2.16 + (place // columns) * 0.1385
+        x, y = 0.19 + (place % columns) * step, 1.3 + (place // columns) * step
         _square(axes, x, y, side, INK if place in chosen else "#DCE3E9")
-    _square(axes, 0.2, 1.93, side, INK)
-    _text(axes, 0.37, 1.98, "forget set $S$", left=True)
-    _square(axes, 0.2, 1.74, side, "#DCE3E9")
-    _text(axes, 0.37, 1.79, "retain set $D∖S$", left=True)
+    for y, color, text in ((1.02, INK, "forget set $S$"), (0.82, "#DCE3E9", "retain set $D∖S$")):
+        _square(axes, 0.19, y, side, color)
+        _text(axes, 0.37, y + 0.05, text, left=True)
+    _text(axes, 0.19, 0.6, r"$\theta_o$: trained on $D$", left=True)
 
 
 def _vanilla(axes: Axes) -> None:
@@ -77,16 +77,17 @@ def _score_and_refine(axes: Axes) -> None:
     _step(axes, 1.87, 2.82, "1", "Score every example")
     _histogram(axes, 1.86, 2.2)
     _text(axes, 2.58, 2.06, "memorization, or a cheap proxy", size=SMALL)
-    _text(axes, 2.58, 1.925, "(confidence, hold-out retraining …)", size=SMALL, color=SOFT)
+    _text(axes, 2.58, 1.925, "(confidence, for example)", size=SMALL, color=SOFT)
     _arrow(axes, 1.38, 2.4, 1.7, 2.4, SOFT)
     _arrow(axes, 3.47, 2.4, 3.72, 2.4, SOFT)
     _card(axes, 3.74, 1.82, RIGHT - 0.14 - 3.74, 1.16, "white", FAINT)
     _step(axes, 3.89, 2.82, "2", "Refine $S$ into strata")
     for row, name in enumerate(STRATA):
         y = 2.5 - 0.24 * row
-        for k in range(7):
+        for k in range(5):
             _square(axes, 3.86 + 0.125 * k, y - 0.05, 0.1, STRATUM[name].color)
-        _text(axes, 4.8, y, f"$S_{row + 1}$  {name}", left=True, size=7.5)
+        _text(axes, 4.55, y, f"$S_{row + 1}$", left=True, size=7.5)
+        _text(axes, 4.74, y, name, left=True, size=7.5)
 
 
 def _histogram(axes: Axes, x: float, y: float) -> None:
@@ -101,7 +102,7 @@ def _histogram(axes: Axes, x: float, y: float) -> None:
 def _stages(axes: Axes) -> None:
     """θ_o → θ_1 → θ_2 → θ_u, an arrow per stratum."""
     _step(axes, 1.87, 1.58, "3", "Unlearn stratum by stratum")
-    _text(axes, 3.66, 1.578, "RUM$^F$: one algorithm for all stages", left=True, color=SOFT)
+    _text(axes, 3.66, 1.578, "RUM$^F$: the same $A$ each time", left=True, color=SOFT)
     places, models = (2.0, 3.03, 4.06, 5.08), (r"$\theta_o$", r"$\theta_1$", r"$\theta_2$", r"$\theta_u$")
     retained = ("$D∖S_1$", "$D∖(S_1∪S_2)$", "$D∖S$")
     for x, text in zip(places, models, strict=True):
@@ -121,15 +122,17 @@ def _evaluation(axes: Axes) -> None:
     _text(axes, 6.32, 3.92, "with the oracle", size=7.5)
     _model(axes, 6.02, 3.45, r"$\theta_u$", INK)
     _model(axes, 6.62, 3.45, r"$\theta_r$", INK, faded=True)
-    axes.annotate("", (6.42, 3.45), (6.22, 3.45), arrowprops={"arrowstyle": "<->", "color": SOFT, "lw": 0.9, "shrinkA": 0, "shrinkB": 0})
+    axes.annotate(
+        "", (6.42, 3.45), (6.22, 3.45), arrowprops={"arrowstyle": "<->", "color": SOFT, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    )
     _text(axes, 6.32, 3.1, "retrained from\nscratch on $D∖S$", size=SMALL, color=SOFT, top=True)
     axes.plot([5.84, 6.8], [2.74, 2.74], color=FAINT, linewidth=0.8)
     _text(axes, 6.32, 2.58, "ToW", bold=True, size=8)
     _text(axes, 6.32, 2.42, "same accuracies on\nforget, retain and\ntest set?", size=SMALL, top=True)
     _text(axes, 6.32, 1.88, "ToW-MIA", bold=True, size=8)
-    _text(axes, 6.32, 1.72, "on the forget set: same\nsuccess of a member-\nship inference attack?", size=SMALL, top=True)
+    _text(axes, 6.32, 1.72, "same success of a\nmembership attack\non the forget set?", size=SMALL, top=True)
     axes.plot([5.84, 6.8], [1.13, 1.13], color=FAINT, linewidth=0.8)
-    _text(axes, 6.32, 1.0, "1 = like retraining\n0 = nothing alike", size=SMALL, color=SOFT, top=True)
+    _text(axes, 6.32, 1.0, "1: like retraining\n0: as far as can be", size=SMALL, color=SOFT, top=True)
     _arrow(axes, 5.29, 3.72, 5.72, 3.6, ORANGE)
     _arrow(axes, 5.29, 1.0, 5.72, 1.35, BLUE)
 
@@ -138,7 +141,9 @@ def _evaluation(axes: Axes) -> None:
 
 
 def _card(axes: Axes, x: float, y: float, width: float, height: float, face: str, edge: str) -> None:
-    shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.07", facecolor=face, edgecolor=edge, linewidth=0.9)
+    shape = FancyBboxPatch(
+        (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.07", facecolor=face, edgecolor=edge, linewidth=0.9
+    )
     axes.add_patch(shape)
 
 
@@ -153,12 +158,25 @@ def _model(axes: Axes, x: float, y: float, text: str, color: str, faded: bool = 
 
 def _arrow(axes: Axes, x: float, y: float, to_x: float, to_y: float, color: str) -> None:
     axes.add_patch(
-        FancyArrowPatch((x, y), (to_x, to_y), arrowstyle="-|>,head_length=3.2,head_width=1.7", color=color, linewidth=1.1, shrinkA=0, shrinkB=0, zorder=2)
+        FancyArrowPatch(
+            (x, y),
+            (to_x, to_y),
+            arrowstyle="-|>,head_length=3.2,head_width=1.7",
+            color=color,
+            linewidth=1.1,
+            shrinkA=0,
+            shrinkB=0,
+            zorder=2,
+        )
     )
 
 
 def _chip(axes: Axes, x: float, y: float, text: str, face: str, ink: str) -> None:
-    axes.add_patch(FancyBboxPatch((x - 0.15, y - 0.08), 0.3, 0.16, boxstyle="round,pad=0,rounding_size=0.05", facecolor=face, edgecolor="none", zorder=3))
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - 0.15, y - 0.08), 0.3, 0.16, boxstyle="round,pad=0,rounding_size=0.05", facecolor=face, edgecolor="none", zorder=3
+        )
+    )
     axes.text(x, y - 0.008, text, ha="center", va="center", fontsize=7.5, color=ink, zorder=4)
 
 
@@ -169,7 +187,15 @@ def _step(axes: Axes, x: float, y: float, number: str, text: str) -> None:
 
 
 def _text(
-    axes: Axes, x: float, y: float, text: str, size: float = SMALL + 0.3, bold: bool = False, left: bool = False, top: bool = False, color: str = INK
+    axes: Axes,
+    x: float,
+    y: float,
+    text: str,
+    size: float = SMALL + 0.3,
+    bold: bool = False,
+    left: bool = False,
+    top: bool = False,
+    color: str = INK,
 ) -> None:
-    axes.text(x, y, text, fontsize=size, weight="bold" if bold else "normal", ha="left" if left else "center", va="top" if top else "center",
-              color=color, linespacing=1.25, zorder=5)  # fmt: skip
+    align = {"ha": "left" if left else "center", "va": "top" if top else "center", "linespacing": 1.25}
+    axes.text(x, y, text, fontsize=size, weight="bold" if bold else "normal", color=color, zorder=5, **align)

@@ -1,5 +1,9 @@
-"""The one exception for mistakes that a user can make and mend."""
+"""The exceptions that end a run with a message instead of a traceback."""
 
 
 class UserError(Exception):
     """A mistake in what the user gave: one line that says what, where, and what to do. The command line exits with 2."""
+
+
+class NotebookFailed(Exception):
+    """A notebook raised, hid an error in its outputs or did not write what it declares. The runner exits with 1."""

@@ -1,13 +1,14 @@
 """One notebook, executed by papermill in a kernel of this very Python, and what became of it.
 
-Three things that papermill leaves open are closed here: which Python the kernel is, what survives it, and errors that no cell raised
-(a widget's callback prints its exception into an output, and the notebook counts as done).
+Three things that papermill leaves open are closed here: which Python the kernel is, what survives it, and errors that no cell
+raised (a widget's callback prints its exception into an output, and the notebook counts as done).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -27,16 +28,14 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mulnb import paths
-from mulnb.errors import UserError
+from mulnb.errors import NotebookFailed, UserError
 
+for _name in ("papermill", "asyncio"):  # they repeat what the exceptions say, and mourn what an interrupt left undone
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 INJECTED = "injected-parameters"
 TRACEBACK = "Traceback (most recent call last)"
-MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>]*")
+MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>\\]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class NotebookFailed(Exception):
-    """A notebook raised, hid an error in its outputs or did not write what it declares. The runner exits with 1."""
 
 
 def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookNode:
@@ -54,6 +53,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookN
                 _literal(target),
                 parameters,
                 kernel_name="python3",
+                language="python",
                 progress_bar=False,
                 log_output=False,
                 cwd=source.parent,
@@ -64,7 +64,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookN
                 raise UserError(error.evalue) from None
             raise NotebookFailed(_explain(error, source, target)) from None
         except (DeadKernelError, RuntimeError) as error:
-            raise NotebookFailed(f"{source.stem}: {error}; its last words: {_tail(stderr)}") from None
+            raise NotebookFailed(f"{source.stem}: {error}; {_last_words(stderr)}") from None
         finally:
             with _uninterrupted():
                 for group in groups:
@@ -84,7 +84,8 @@ def _kernel_class(stderr: Any, groups: list[int]) -> type[AsyncKernelManager]:
 
     What the process itself says goes to `stderr` (notebook output does not pass there), its process group is added to `groups`.
     """
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    quiet = "--IPKernelApp.log_level=40"  # it warns at every start that a socket on this machine is not encrypted
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
 
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **kwargs: Any) -> None:
@@ -115,20 +116,19 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _tail(stderr: Any) -> str:
+def _last_words(stderr: Any) -> str:
     stderr.seek(0)
     lines = stderr.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "none (was it killed for want of memory?)"
+    return "\n".join(["its last words:", *lines[-20:]]) if lines else "it left no word, as when the memory is used up"
 
 
 def _explain(error: PapermillExecutionError, source: Path, target: Path) -> str:
-    index = error.cell_index
     tags = [cell.metadata.get("tags", []) for cell in nbformat.read(source, as_version=4).cells]
     parameters = next(position for position, found in enumerate(tags) if "parameters" in found)
-    number = index + 1 - (index > parameters)  # papermill put its own cell behind the parameters
-    code = [line for line in error.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    first = code[0].strip() if code else ""
-    return f"{source.stem}, cell {number} ({first}): {error.ename}: {error.evalue}\nthe traceback is in {target}"
+    number = error.cell_index + 1 - (error.cell_index > parameters)  # papermill put a cell of its own behind the parameters
+    arrow = re.search(r"^-+> ?\d+ (.+)$", ANSI.sub("", "\n".join(error.traceback)), re.MULTILINE)
+    line = (arrow[1] if arrow else error.source.partition("\n")[0]).strip()
+    return f"{source.stem}, cell {number}, at `{line}`: {error.ename}: {error.evalue}\nthe traceback is in {target}"
 
 
 def hidden_errors(notebook: NotebookNode) -> list[str]:
@@ -145,11 +145,11 @@ def hidden_errors(notebook: NotebookNode) -> list[str]:
     return found
 
 
-def with_outputs(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
+def with_outputs(source: NotebookNode, executed: NotebookNode, name: str) -> NotebookNode:
     """`source` with the outputs of `executed`, fit to be committed: nothing of the run but what a reader sees.
 
-    Sources, metadata and cell ids are those of `source`; papermill's cell and timings, stderr and widget state are left behind, and
-    the checkout's own path becomes relative. Raises `NotebookFailed` if another path of this machine stands in an output.
+    Sources, metadata and cell ids are those of `source`; papermill's cell and timings, stderr and widget state are left behind,
+    and the checkout's own path becomes relative. Raises `NotebookFailed` if another path of this machine stands in an output.
     """
     clean = nbformat.from_dict(json.loads(json.dumps(source)))
     cells = [cell for cell in executed.cells if INJECTED not in cell.metadata.get("tags", [])]
@@ -162,7 +162,7 @@ def with_outputs(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
         cell.execution_count = count if cell.source.strip() else None
         cell.outputs = [_clean(output, cell.execution_count) for output in ran.outputs if output.get("name") != "stderr"]
         if found := MACHINE_PATH.search(json.dumps(_texts(cell.outputs))):
-            raise NotebookFailed(f"cell {index + 1} prints {found.group()}, a path of this machine: print names, not paths")
+            raise NotebookFailed(f"{name}, cell {index + 1} prints {found.group()}, a path of this machine: print names")
     clean.metadata.pop("papermill", None)
     clean.metadata.pop("widgets", None)
     clean.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
@@ -189,8 +189,9 @@ def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _texts(outputs: list[NotebookNode]) -> list[Any]:
-    """What a reader reads: pictures are base64, where any short path may stand by chance."""
+    """What a reader reads, without pictures: in base64 any short path may stand by chance."""
+    pictures = {"image/png", "image/jpeg"}
     return [
-        [output.get("text"), {mime: data for mime, data in output.get("data", {}).items() if not mime.startswith("image/png")}]
+        [output.get("text"), *(data for mime, data in output.get("data", {}).items() if mime not in pictures)]
         for output in outputs
     ]

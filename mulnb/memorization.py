@@ -15,8 +15,8 @@ from mulnb.stats import spearman
 class Pool:
     """What M models on random subsets of N examples left behind.
 
-    `member` bool [M, N]: model j was trained on example i. `correct` bool [M, N]: it classifies i right. `margin` float16 [M, N]: its
-    log-odds of the true class.
+    `member` bool [M, N]: model j was trained on example i. `correct` bool [M, N]: it classifies i right. `margin` float16 [M,
+    N]: its log-odds of the true class.
     """
 
     member: np.ndarray
@@ -45,17 +45,16 @@ def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
         raise UserError(
             f"example {worst} was seen by {n_in[worst]} of {len(member)} models: some must see it and some not; train more models"
         )
-    hits_in = (correct & member).sum(0)
-    hits_out = (correct & ~member).sum(0)
-    return pd.DataFrame(
-        {
-            "example": np.arange(member.shape[1]),
-            "memorization": hits_in / n_in - hits_out / n_out,
-            "se": np.sqrt(_variance(hits_in, n_in) + _variance(hits_out, n_out)),
-            "n_in": n_in,
-            "n_out": n_out,
-        }
-    )
+    scores, se = _scores(correct, member)
+    return pd.DataFrame({"example": np.arange(member.shape[1]), "memorization": scores, "se": se, "n_in": n_in, "n_out": n_out})
+
+
+def _scores(correct: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and standard errors, float64 [N] each; NaN for an example that all or none of the models saw."""
+    n_in, n_out = member.sum(0), (~member).sum(0)
+    hits_in, hits_out = (correct & member).sum(0), (correct & ~member).sum(0)
+    n_in, n_out = (np.where(n > 0, n, np.nan) for n in (n_in, n_out))
+    return hits_in / n_in - hits_out / n_out, np.sqrt(_variance(hits_in, n_in) + _variance(hits_out, n_out))
 
 
 def _variance(hits: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -68,27 +67,21 @@ def convergence(correct: np.ndarray, member: np.ndarray, sizes: tuple[int, ...],
     """How good the scores are with fewer models. Columns `models repeat split_half spearman_full mean_se`.
 
     `split_half`: Spearman ρ between the scores of two disjoint pools of that many models (NaN where 2·models > M);
-    `spearman_full`: ρ with the scores of the whole pool. Draws that leave an example without models on one side are drawn again.
+    `spearman_full`: ρ with the scores of the whole pool. Examples that a small pool cannot score are left out of its ρ.
     """
     rng = np.random.default_rng(seed)
     full = estimate(correct, member).memorization.to_numpy()
     rows = []
     for size in sizes:
         for repeat in range(repeats):
-            first, second = _two_pools(member, size, rng)
-            scores = estimate(correct[first], member[first])
-            half = np.nan
-            if second is not None:
-                half = spearman(scores.memorization, estimate(correct[second], member[second]).memorization).mean
-            whole = spearman(scores.memorization, full).mean
-            rows.append((size, repeat, half, whole, scores.se.mean()))
+            order = rng.permutation(len(member))
+            first, second = order[:size], order[size : 2 * size]
+            scores, se = _scores(correct[first], member[first])
+            half = _agreement(scores, _scores(correct[second], member[second])[0]) if len(second) == size else np.nan
+            rows.append((size, repeat, half, _agreement(scores, full), np.nanmean(se)))
     return pd.DataFrame(rows, columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
 
 
-def _two_pools(member: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
-    for _ in range(1000):
-        order = rng.permutation(len(member))
-        halves = [order[:size], order[size : 2 * size]] if 2 * size <= len(member) else [order[:size]]
-        if all(member[half].sum(0).min() > 0 and member[half].sum(0).max() < size for half in halves):
-            return halves[0], halves[1] if len(halves) == 2 else None
-    raise UserError(f"pools of {size} models leave some example unseen or always seen: ask for larger pools")
+def _agreement(a: np.ndarray, b: np.ndarray) -> float:
+    known = ~(np.isnan(a) | np.isnan(b))
+    return spearman(a[known], b[known]).mean

@@ -1,6 +1,7 @@
 """The one registry of architectures: `build("resnet18", num_classes=10)`.
 
-ResNets and VGG are torchvision's, with the stem that small images need (METHOD §6); `width` scales them down for reduced profiles.
+ResNets and VGG are torchvision's, with the stem that small images need (METHOD §6); `width` scales them down for reduced
+profiles.
 """
 
 from __future__ import annotations
@@ -8,43 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mulnb.errors import UserError
 
 
-class SmallCNN(nn.Module):
-    """Three 3×3 convolutions and a linear head, for images of about 8×8.
+class SmallCNN(nn.Sequential):
+    """Three 3×3 convolutions and a linear head, for images of about 8×8. `stacked.Stack` trains many of them as one."""
 
-    `copies` networks live side by side in one: every convolution is grouped, so copy j sees only its own channels. Input
-    [B, copies·C, H, W]; output [B, classes] for one copy, [B, copies, classes] for more. Training k copies together is the same
-    arithmetic as training k networks, in one kernel launch instead of k.
-    """
-
-    def __init__(self, num_classes: int, in_channels: int, width: int, copies: int = 1) -> None:
-        super().__init__()
-        self.copies, self.num_classes = copies, num_classes
-        self.body = nn.Sequential(
-            *self._block(in_channels, width, stride=1),  # [B, k·w, H, W]
-            *self._block(width, 2 * width, stride=2),  # [B, k·2w, H/2, W/2]
-            *self._block(2 * width, 2 * width, stride=2),  # [B, k·2w, H/4, W/4]
-            nn.AdaptiveAvgPool2d(2),  # [B, k·2w, 2, 2]
+    def __init__(self, num_classes: int, in_channels: int, width: int) -> None:
+        super().__init__(
+            *self._block(in_channels, width, stride=1),  # [B, w, H, W]
+            *self._block(width, 2 * width, stride=2),  # [B, 2w, H/2, W/2]
+            *self._block(2 * width, 2 * width, stride=2),  # [B, 2w, H/4, W/4]
+            nn.AdaptiveAvgPool2d(2),  # [B, 2w, 2, 2]
+            nn.Flatten(),
+            nn.Linear(8 * width, num_classes),
         )
-        # a 2×2 convolution over a 2×2 map is a linear layer, and can be grouped
-        self.head = nn.Conv2d(copies * 2 * width, copies * num_classes, 2, groups=copies)
 
-    def _block(self, channels: int, out: int, stride: int) -> list[nn.Module]:
-        k = self.copies
-        conv = nn.Conv2d(k * channels, k * out, 3, stride, padding=1, bias=False, groups=k)
-        return [conv, nn.BatchNorm2d(k * out), nn.ReLU(inplace=True)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.head(self.body(x)).flatten(1)  # [B, k·classes]
-        return logits if self.copies == 1 else logits.view(len(x), self.copies, self.num_classes)
+    @staticmethod
+    def _block(channels: int, out: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
 
 
-def _small_cnn(num_classes: int, in_channels: int, width: int | None, stem: str, copies: int = 1) -> nn.Module:
-    return SmallCNN(num_classes, in_channels, width or 8, copies)
+def _small_cnn(num_classes: int, in_channels: int, width: int | None, stem: str) -> nn.Module:
+    return SmallCNN(num_classes, in_channels, width or 8)
 
 
 def _resnet(name: str) -> Callable[..., nn.Module]:
@@ -66,10 +55,24 @@ def _resnet(name: str) -> Callable[..., nn.Module]:
             model.maxpool = nn.Identity()
         else:
             model.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
+        _spare_narrow_strides(model)
         _initialise(model)
         return model
 
     return make
+
+
+def _spare_narrow_strides(model: nn.Module) -> None:
+    """Let a pooling of size 1 do the stride of narrow 1×1 convolutions: the same numbers.
+
+    On a CPU, oneDNN's weight gradient of a strided 1×1 convolution with fewer than 16 input channels writes past its buffer and
+    crashes the process (oneDNN issue 6035, present in PyTorch 2.15).
+    """
+    for path in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
+        conv = path[0]
+        if isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and conv.stride != (1, 1) and conv.in_channels < 16:
+            path[0] = nn.Sequential(nn.AvgPool2d(1, conv.stride), conv)
+            conv.stride = (1, 1)
 
 
 def _vgg16_bn(num_classes: int, in_channels: int, width: int | None, stem: str) -> nn.Module:
@@ -106,7 +109,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet50": _resnet("resnet50"),
     "vgg16_bn": _vgg16_bn,
 }
-STACKABLE = frozenset({"small_cnn"})  # architectures that take `copies`
+STACKABLE = frozenset({"small_cnn"})  # architectures that `stacked.Stack` can train many of as one
 
 
 def build(
@@ -117,21 +120,17 @@ def build(
     width: int | None = None,
     stem: str = "cifar",
     seed: int | None = None,
-    copies: int = 1,
 ) -> nn.Module:
     """A freshly initialised network, in channels_last.
 
     `width`: channels of the first stage (None: as published). `stem`: "cifar" (3×3, stride 1, no max-pooling) or "imagenet".
-    `seed`: draw the weights from this seed and leave torch's own generator as it was. `copies`: see `SmallCNN`.
-    Raises `UserError` for an unknown architecture, or for copies of one that cannot be stacked.
+    `seed`: draw the weights from this seed and leave torch's own generator as it was.
+    Raises `UserError` for an unknown architecture.
     """
     if arch not in ARCHITECTURES:
         raise UserError(f"unknown architecture '{arch}': known are {', '.join(ARCHITECTURES)}")
-    if copies > 1 and arch not in STACKABLE:
-        raise UserError(f"architecture '{arch}' cannot be trained as {copies} copies in one network: set pool.group to 1")
-    extra = {"copies": copies} if copies > 1 else {}
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        model = ARCHITECTURES[arch](num_classes, in_channels, width, stem, **extra)
+        model = ARCHITECTURES[arch](num_classes, in_channels, width, stem)
     return model.to(memory_format=torch.channels_last)

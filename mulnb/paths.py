@@ -1,7 +1,8 @@
 """Where things are: absolute paths, never the working directory.
 
 `MULNB_HOME` holds `artifacts/`, `data/` and `figures/`; it defaults to the checkout, or to the user's cache folder where the
-package is installed without one. `MULNB_FIGURES` moves the figures alone, so that a check can redraw them beside the committed ones.
+package is installed without one. `MULNB_FIGURES` moves the figures alone, so that a check can redraw them beside the
+committed ones.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def results(profile: str) -> Path:
 def write_file(path: Path, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it: readers see the old file or the whole new one.
 
-    Raises `UserError` with the path and the reason when the folder is not writable or the disk is full; nothing half-written stays.
+    Raises `UserError` with the path and the reason when the folder is not writable or the disk is full; nothing half-written
+    stays.
     """
     temporary: Path | None = None
     try:

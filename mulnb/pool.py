@@ -1,10 +1,13 @@
 """The pool: M models on random subsets of the training set, the project's most expensive artefact.
 
-It gives the memorization estimates (METHOD §2) and holds what shadow-model attacks need: who was trained on what, who was classified
-right, and by which margin.
+It gives the memorization estimates (METHOD §2) and holds what shadow-model attacks need: who was trained on what, who was
+classified right, and by which margin.
 """
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 from mulnb import models, training
 from mulnb.config import Profile, Recipe
 from mulnb.memorization import Pool
+from mulnb.stacked import Stack
 from mulnb.training import Examples
 
 
@@ -26,64 +30,84 @@ def membership(models: range, n: int, share: float, seed: int) -> np.ndarray:
 
 
 def train_group(profile: Profile, data: Examples, numbers: range, num_classes: int) -> Pool:
-    """Train the pool's models `numbers`: together if the architecture can be stacked, else one after another."""
+    """Train the pool's models `numbers`: as one stack if the architecture allows it, else one after another.
+
+    Model j is the same either way, and in any group: its initialisation, its subset and its order of examples come from j alone.
+    """
     member = membership(numbers, len(data), profile.pool.share, profile.pool.seed)
-    seed = profile.pool.seed * 1_000_003 + numbers.start
-    together = profile.model.arch in models.STACKABLE
-    logits: list[Tensor] = []
-    for start in range(0, len(numbers), step := len(numbers) if together else 1):
-        model = models.build(
+    subsets = [torch.from_numpy(np.flatnonzero(row)) for row in member]
+    seeds = [profile.pool.seed * 1_000_003 + number for number in numbers]
+    networks = [
+        models.build(
             profile.model.arch,
             num_classes=num_classes,
             in_channels=data.images.shape[1],
             width=profile.model.width,
             stem=profile.model.stem,
-            seed=seed + start,
-            copies=step,
+            seed=seed,
         )
-        model = model.to(data.device)
-        rows = torch.from_numpy(member[start : start + step])
-        logits.append(train_subsets(model, data, rows, profile.pool_training, seed + start))
-    return outcomes(member, torch.cat(logits), data.labels)
+        for seed in seeds
+    ]
+    train = train_stacked if profile.model.arch in models.STACKABLE else train_in_turn
+    logits = train(networks, data, subsets, profile.pool_training, seeds)
+    return outcomes(member, logits, data.labels)
 
 
-def train_subsets(model: nn.Module, data: Examples, member: Tensor, recipe: Recipe, seed: int) -> Tensor:
-    """Train the copies of a stacked `model`, copy j on the examples of row j of `member` [k, N], all rows of one size.
+def train_in_turn(
+    networks: Sequence[nn.Module], data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]
+) -> Tensor:
+    """Train network j on `data[subsets[j]]` in the order that `seeds[j]` gives; logits of every example, float32 [k, N, K]."""
+    logits = []
+    for network, subset, seed in zip(networks, subsets, seeds, strict=True):
+        trained = training.fit(copy.deepcopy(network).to(data.device), data, recipe, seed, index=subset)
+        logits.append(training.predict(trained, data))
+    return torch.stack(logits)
 
-    Returns the logits of every example, float32 [k, N, K]. One step feeds each copy its own batch, stacked along the channels:
-    the gradient of the summed loss is each copy's own gradient, so this is k independent trainings.
-    """
-    k, n = len(member), int(member[0].sum())
-    subsets = member.nonzero()[:, 1].view(k, n)
-    generator = torch.Generator().manual_seed(seed)
+
+def train_stacked(
+    networks: Sequence[nn.Sequential], data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]
+) -> Tensor:
+    """What `train_in_turn` does, to rounding, as one network; the subsets must be of one size."""
+    stack = Stack(networks).to(data.device)
+    train_stack(stack, data, subsets, recipe, seeds)
+    logits = _predict_all(stack, data, len(networks))
+    if not torch.isfinite(logits).all():
+        raise training.Diverged(f"a model of the pool diverged (lr {recipe.lr}): use a smaller lr")
+    return logits
+
+
+def train_stack(stack: Stack, data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]) -> None:
+    """`training.fit` for a stack: each network gets its own batch of its own subset, in its own order."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
     )
-    model.train()
+    # glibc returns large freed blocks to the system, and a step would have to fault its activations in anew;
+    # it keeps them once it has seen a block of this size freed
+    torch.empty(31 << 20, dtype=torch.uint8)
+    precision = training.autocast(recipe, data.device)
+    stack.train()
     for epoch in range(recipe.epochs):
-        order = torch.stack([subset[torch.randperm(n, generator=generator)] for subset in subsets]).to(data.device)
-        pieces = list(training.batches(order.T, recipe.batch))  # each [B, k]
+        orders = [s[torch.randperm(len(s), generator=g)] for s, g in zip(subsets, generators, strict=True)]
+        pieces = list(training.batches(torch.stack(orders, 1).to(data.device), recipe.batch))  # each [B, k]
         for step, piece in enumerate(pieces):
             optimizer.param_groups[0]["lr"] = training.learning_rate(recipe, epoch + step / len(pieces))
-            logits = model(_stack(data.inputs(piece.flatten()), len(piece), k)).float().view(len(piece) * k, -1)
-            loss = F.cross_entropy(logits, data.labels[piece.flatten()], reduction="sum") / len(piece)
+            index = piece.T.flatten()  # [k·B]
+            with precision:
+                logits = stack(data.inputs(index).unflatten(0, piece.T.shape)).flatten(0, 1).float()
+            # the sum of the networks' mean losses: no network's gradient knows of the others
+            loss = F.cross_entropy(logits, data.labels[index], reduction="sum") / len(piece)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return _predict_all(model, data, k)
 
 
 @torch.no_grad()
-def _predict_all(model: nn.Module, data: Examples, k: int, batch: int = 512) -> Tensor:
-    model.eval()
+def _predict_all(stack: Stack, data: Examples, k: int, batch: int = 64) -> Tensor:
+    """Logits [k, N, K] of all examples by all networks."""
+    stack.eval()
     pieces = torch.arange(len(data), device=data.device).split(batch)
-    logits = [model(data.inputs(piece).repeat(1, k, 1, 1)).float().view(len(piece), k, -1) for piece in pieces]
-    return torch.cat(logits).transpose(0, 1)  # [k, N, K]
-
-
-def _stack(x: Tensor, batch: int, k: int) -> Tensor:
-    """[B·k, C, H, W], example-major → [B, k·C, H, W], channels_last."""
-    return x.reshape(batch, k * x.shape[1], *x.shape[2:]).contiguous(memory_format=torch.channels_last)
+    return torch.cat([stack(data.inputs(piece).expand(k, -1, -1, -1, -1)) for piece in pieces], 1).float()
 
 
 def outcomes(member: np.ndarray, logits: Tensor, labels: Tensor) -> Pool:

@@ -1,7 +1,7 @@
 """Six cheap stand-ins for memorization (METHOD §3), all oriented so that HIGHER = MORE MEMORIZED.
 
-Four are read off training itself (`training.SignalRecorder` keeps the raw sums); hold-out retraining and loss curvature need a model
-only, so they also work on somebody else's checkpoint.
+Four are read off training itself (`training.SignalRecorder` keeps the raw sums); hold-out retraining and loss curvature need
+a model only, so they also work on somebody else's checkpoint.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ The notebooks call `publish` and draw figures from the frames that it returns; `
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -28,14 +29,14 @@ def _memorization(profile: Profile) -> Frames:
 
 def _proxies(profile: Profile) -> Frames:
     frames = {"proxies": study.proxies(profile), "proxy_costs": study.proxy_costs(profile)}
-    caption = "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy, and what it costs on top of training."
+    caption = "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy, and its cost on top of training."
     tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
     return frames
 
 
 def _unlearning(profile: Profile) -> Frames:
     frame = study.unlearning(profile)
-    caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle (1 is best), by the score that the forget set is chosen by."
+    caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle (1 is best), by the score that chose the forget set."
     tables.write(tables.tow_table(frame), profile, "table2_tow", caption)
     caption = "Tables 2-7, what is behind ToW: accuracies, MIA efficacy and runtime, with the oracle's beside them."
     tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption)
@@ -92,20 +93,29 @@ def load(profile_name: str, frame: str) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.is_file() else None
 
 
-def published() -> list[str]:
-    """Names of the profiles with published results."""
-    return sorted({path.parents[1].name for path in paths.figures().glob("*/data/*.parquet")})
+# the paper's dataset/architecture pairs; a reduced profile stands in for a pair until the full one has results
+PAIRS = {
+    "cifar10": ("cifar10", "cifar10-mini"),
+    "cifar100": ("cifar100",),
+    "tiny-imagenet": ("tiny-imagenet", "tiny-imagenet-mini"),
+}
+
+
+def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[Frames, list[str]]:
+    """`frame` of this profile and of the paper's pairs, by profile name; and the pairs that have no results yet."""
+    names = [next((name for name in PAIRS[pair] if load(name, frame) is not None), pair) for pair in pairs]
+    if profile.name not in names:
+        names = [profile.name, *names]
+    found = {name: load(name, frame) for name in names}
+    return {name: one for name, one in found.items() if one is not None}, [name for name, one in found.items() if one is None]
 
 
 def publish_claims(profile: Profile) -> pd.DataFrame:
-    """The paper's claims against what this profile shows: `claims.csv` and `claims.md`, and the frame."""
-    frames = {name: load(profile.name, frame) for name, frame in CLAIM_FRAMES.items()}
-    verdicts = claims.verdicts(profile, **frames)
+    """The paper's claims against what this profile shows: writes `claims.csv` and `claims.md`, returns the frame."""
+    frames = {"costs": "proxy_costs", "unlearning": "unlearning", "sequential": "sequential"}
+    verdicts = claims.verdicts(profile, **{name: load(profile.name, frame) for name, frame in frames.items()})
     claims.write(verdicts, profile)
     return verdicts
-
-
-CLAIM_FRAMES = {"costs": "proxy_costs", "unlearning": "unlearning", "sequential": "sequential"}
 
 
 def _record(profile: Profile, stage: str, frames: Frames) -> None:
@@ -116,7 +126,8 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
         stages = known["stages"] if known.get("profile") == profile.model_dump(mode="json") else {}
     except (OSError, ValueError, KeyError):
         stages = {}
-    stages[stage] = {"rows": {name: len(frame) for name, frame in frames.items()}, "compute_s": round(_seconds(profile, frames), 1)}
+    rows = {name: len(frame) for name, frame in frames.items()}
+    stages[stage] = {"rows": rows, "compute_s": round(_seconds(profile, frames), 1)}
     record = {
         "profile": profile.model_dump(mode="json"),
         "seeds": list(profile.seeds),
@@ -138,10 +149,7 @@ def _seconds(profile: Profile, frames: Mapping[str, pd.DataFrame]) -> float:
     for name, keys in {"unlearning": ["score", "seed"], "sequential": ["strategy", "seed", "step"]}.items():
         if name in frames:
             runs = frames[name]
-            if name == "sequential":
-                runs = runs[runs.scope == "union"]
-            else:
-                runs = runs[runs.algorithm != "retrain"]
+            runs = runs[runs.scope == "union"] if name == "sequential" else runs[runs.algorithm != "retrain"]
             total += runs.seconds.sum() + runs.drop_duplicates(keys).oracle_seconds.sum()
     return float(total)
 
@@ -162,13 +170,12 @@ def git_commit() -> str | None:
 def device() -> str:
     """The processor's or GPU's name, without loading torch for it where there is no GPU."""
     try:
-        gpus = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True)
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpus = subprocess.run(query, capture_output=True, text=True, check=True)
         if gpus.stdout.strip():
             return gpus.stdout.strip().splitlines()[0]
     except (OSError, subprocess.CalledProcessError):
         pass
-    import os
-
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 

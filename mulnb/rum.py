@@ -58,9 +58,9 @@ def unlearn(
 ) -> Unlearned:
     """Unlearn S = low ∪ medium ∪ high from a copy of `model`; the model given is not changed.
 
-    `settings`: the algorithm's keyword arguments, once for all stages or a list with one mapping a stage. `present` bool [N]: what `model`
-    still contains (all of `data` by default; in sequential unlearning, D minus the sets before). The retain set of a stage is what is
-    present minus the stages so far; without `retain_later_strata` it is minus all of S.
+    `settings`: the algorithm's keyword arguments, once for all stages or a list with one mapping a stage. `present` bool [N]:
+    what `model` still contains (all of `data` by default; in sequential unlearning, D minus the sets before). The retain set
+    of a stage is what is present minus the stages so far; without `retain_later_strata` it is minus all of S.
     """
     parts = stages(strata, strategy, seed)
     per_stage = _per_stage(settings or {}, len(parts))

@@ -1,8 +1,8 @@
 """Artefacts that are computed once: content-keyed, checked, written whole or not at all.
 
 An artefact is a set of named arrays plus a JSON-able `meta`. It lives in `artifacts/<kind>/<key>/` as `arrays.safetensors` and
-`manifest.json` (what it was made from, its meta, the checksum). The key is a hash of `parts`, the complete recipe: data fingerprint,
-profile part, seed and the version of the code that computes it. No pickle is ever written or loaded.
+`manifest.json` (what it was made from, its meta, the checksum). The key is a hash of `parts`, the complete recipe: data
+fingerprint, profile part, seed and the version of the code that computes it. No pickle is ever written or loaded.
 """
 
 from __future__ import annotations

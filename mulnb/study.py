@@ -1,7 +1,7 @@
 """The experiments: a profile in, tidy frames out, every expensive step stored and never done twice.
 
-Each step is a `Job`: what it is made from (its key), and a function that computes it. `gather` runs the missing ones on the workers.
-An interrupted study goes on where it stopped; a finished one only reads.
+Each step is a `Job`: what it is made from (its key), and a function that computes it. `gather` runs the missing ones on the
+workers. An interrupted study goes on where it stopped; a finished one only reads.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ class Job:
     args: tuple
 
 
-def gather(jobs: Sequence[Job], label: str) -> list[Artifact]:
+def gather(profile: Profile, jobs: Sequence[Job], label: str) -> list[Artifact]:
     """The artefact of every job, in this order; the missing ones are computed on the workers first."""
     found = [store.get(job.kind, job.parts) for job in jobs]
     missing = {store.digest(job.parts): job for job, artifact in zip(jobs, found, strict=True) if artifact is None}
     if missing:
+        check(profile)  # a mistake is told before the first training, not after the last
         cluster.map(run_job, list(missing.values()), label)
     return [artifact or run_job(job) for job, artifact in zip(jobs, found, strict=True)]
 
@@ -135,7 +136,7 @@ def _restore(profile: Profile, arrays: Mapping[str, np.ndarray]) -> nn.Module:
 
 def _pool_job(profile: Profile, start: int) -> Job:
     numbers = range(start, min(start + profile.pool.group, profile.pool.models))
-    parts = _base(profile, "pool") | {
+    parts = _base(profile, "pool", "stacked") | {
         "recipe": profile.pool_training,
         "share": profile.pool.share,
         "seed": profile.pool.seed,
@@ -157,7 +158,7 @@ def _train_pool(profile: Profile, start: int, stop: int) -> Artifact:
 def pool(profile: Profile) -> tuple[Pool, float]:
     """The profile's pool of models, and the seconds that training it took (the sum over workers)."""
     starts = range(0, profile.pool.models, profile.pool.group)
-    groups = gather([_pool_job(profile, start) for start in starts], f"pool of {profile.pool.models} models")
+    groups = gather(profile, [_pool_job(profile, start) for start in starts], f"pool of {profile.pool.models} models")
     n = len(splits(profile).train)
 
     def bits(name: str) -> np.ndarray:
@@ -239,8 +240,8 @@ class Scored:
 
 def _scored(profile: Profile, seeds: Sequence[int]) -> dict[int, Scored]:
     """The proxies of several seeds; the missing ones are computed together."""
-    gather([_original_job(profile, seed) for seed in seeds], "original models")
-    gather([_holdout_job(profile, seed) for seed in seeds], "hold-out retraining")
+    gather(profile, [_original_job(profile, seed) for seed in seeds], "original models")
+    gather(profile, [_holdout_job(profile, seed) for seed in seeds], "hold-out retraining")
     return {seed: _scored_one(profile, seed) for seed in seeds}
 
 
@@ -266,8 +267,8 @@ def proxies(profile: Profile) -> pd.DataFrame:
 def proxy_costs(profile: Profile) -> pd.DataFrame:
     """Table 1. Columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
 
-    `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval; `seconds`: mean over seeds of what
-    the proxy costs on top of training; `share_of_exact`: relative to training the pool.
+    `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval; `seconds`: mean over
+    seeds of what the proxy costs on top of training; `share_of_exact`: relative to training the pool.
     """
     _, pool_seconds = pool(profile)
     truth = memorization(profile).memorization.to_numpy()
@@ -293,8 +294,25 @@ def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
 
 
 def strata(profile: Profile, score: str, seed: int) -> Strata:
-    """The three strata of `score` for `seed`, which also draws ties."""
+    """The three strata of `score` for `seed`, which also draws ties; those of the file, where the profile names one."""
+    if (given := _given(profile)) is not None:
+        return given.strata
     return forget.strata(scores(profile, score, seed), profile.forget.size, centre(score), seed)
+
+
+def _given(profile: Profile) -> forget.ForgetSet | None:
+    """The forget set of the profile's `forget.file`, if it names one. Raises `UserError` if it does not fit these data."""
+    if profile.forget.file is None:
+        return None
+    data = splits(profile)
+    return forget.load(profile.forget.file, data.fingerprint, len(data.train))
+
+
+def _refining_scores(profile: Profile) -> tuple[str, ...]:
+    """What the column `score` says, one forget set each: a given set is one, whatever chose it."""
+    if (given := _given(profile)) is None:
+        return profile.unlearning.scores
+    return (str(given.settings.get("score", "forget_file")),)
 
 
 # --- unlearning ----------------------------------------------------------------------------------------------------------
@@ -394,28 +412,42 @@ def _outcomes(profile: Profile, runs: Sequence[Run], label: str) -> pd.DataFrame
     _scored(profile, sorted({run.seed for run in runs}))
     chosen = {(run.score, run.seed): strata(profile, run.score, run.seed) for run in runs}
     jobs = [_oracle_job(profile, s.forget, [s.forget], seed) for (_, seed), s in chosen.items()]
-    oracles = dict(zip(chosen, gather(jobs, "oracles, retrained from scratch"), strict=True))
-    done = gather([_run_job(profile, run, chosen[run.score, run.seed]) for run in runs], label)
-    rows = []
-    for run, unlearned in zip(runs, done, strict=True):
-        oracle = oracles[run.score, run.seed].meta
-        row = {
-            "profile": profile.name,
-            "algorithm": run.algorithm,
-            "strategy": run.strategy,
-            "score": run.score,
-            "seed": run.seed,
-        }
-        row["n_forget"] = len(chosen[run.score, run.seed].forget)
-        rows.append(row | _compare(unlearned.meta, oracle["outcomes"][0] | {"seconds": oracle["seconds"]}))
+    oracles = dict(zip(chosen, gather(profile, jobs, "oracles, retrained from scratch"), strict=True))
+    done = gather(profile, [_run_job(profile, run, chosen[run.score, run.seed]) for run in runs], label)
+    rows = [
+        _row(profile, run, chosen[run.score, run.seed], unlearned, oracles[run.score, run.seed])
+        for run, unlearned in zip(runs, done, strict=True)
+    ]
     return pd.DataFrame(rows)
+
+
+def _row(profile: Profile, run: Run, chosen: Strata, unlearned: Artifact, oracle: Artifact) -> dict[str, Any]:
+    own = {"profile": profile.name, "algorithm": run.algorithm, "strategy": run.strategy, "score": run.score, "seed": run.seed}
+    reference = oracle.meta["outcomes"][0] | {"seconds": oracle.meta["seconds"]}
+    return own | {"n_forget": len(chosen.forget)} | _compare(unlearned.meta, reference)
+
+
+def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:
+    """The row of `unlearning` for one run on strata of your own, computed here and now unless it is stored."""
+    oracle = run_job(_oracle_job(profile, chosen.forget, [chosen.forget], run.seed))
+    return _row(profile, run, chosen, run_job(_run_job(profile, run, chosen)), oracle)
+
+
+def stored(profile: Profile) -> bool:
+    """Whether memorization and proxies can be read without training anything."""
+    starts = range(0, profile.pool.models, profile.pool.group)
+    jobs = [_pool_job(profile, start) for start in starts]
+    jobs += [job(profile, seed) for job in (_original_job, _holdout_job) for seed in profile.seeds]
+    return all(store.folder(job.kind, job.parts).is_dir() for job in jobs)
 
 
 OUTCOME = ("acc_forget", "acc_retain", "acc_test", "mia")
 
 
 def _compare(unlearned: Mapping[str, Any], oracle: Mapping[str, Any]) -> dict[str, float]:
-    """The columns of an outcome beside its oracle's. A run that diverged has NaN for its own numbers and 0 for ToW and ToW-MIA."""
+    """The columns of an outcome beside its oracle's. A run that diverged has NaN for its own numbers and 0 for ToW and
+    ToW-MIA.
+    """
     own = {key: unlearned.get(key, np.nan) for key in OUTCOME}
     diverged = "diverged" in unlearned
     return {
@@ -433,12 +465,11 @@ def unlearning(profile: Profile) -> pd.DataFrame:
 
     The oracle itself is the algorithm `retrain` (strategy `vanilla`): ToW = ToW-MIA = 1 by definition.
     """
-    check(profile)
     runs = [
         Run(algorithm, strategy, score, seed, settings)
         for algorithm, strategies in profile.unlearning.algorithms.items()
         for strategy, settings in strategies.items()
-        for score, seed in itertools.product(profile.unlearning.scores, profile.seeds)
+        for score, seed in itertools.product(_refining_scores(profile), profile.seeds)
     ]
     frame = _outcomes(profile, runs, "unlearning")
     oracle = frame.drop_duplicates(["score", "seed"]).assign(algorithm="retrain", strategy="vanilla", tow=1.0, tow_mia=1.0)
@@ -508,13 +539,14 @@ def _chains(profile: Profile) -> dict[tuple[str, int], list[Artifact]]:
     plan = profile.sequential
     _scored(profile, profile.seeds)
     keys = list(itertools.product(plan.strategies, profile.seeds))
-    gather([_step_job(profile, *key, plan.steps) for key in keys], "sequential unlearning")
+    gather(profile, [_step_job(profile, *key, plan.steps) for key in keys], "sequential unlearning")
     return {key: [run_job(_step_job(profile, *key, step)) for step in range(1, plan.steps + 1)] for key in keys}
 
 
 def sequential(profile: Profile) -> pd.DataFrame:
-    """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope` (`step`: that step's set, `union`: all sets so far)."""
-    check(profile)
+    """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope` (`step`: that step's set, `union`: all sets so
+    far).
+    """
     plan, chains = profile.sequential, _chains(profile)
     places, jobs = [], []
     for (strategy, seed), chain in chains.items():
@@ -524,7 +556,7 @@ def sequential(profile: Profile) -> pd.DataFrame:
             places.append((strategy, seed, step, artifact, {"step": own, "union": gone}))
             jobs.append(_oracle_job(profile, gone, [own, gone], seed))
     rows = []
-    for (strategy, seed, step, artifact, sets), oracle in zip(places, gather(jobs, "oracles of the steps"), strict=True):
+    for (strategy, seed, step, artifact, sets), oracle in zip(places, gather(profile, jobs, "oracles of the steps"), strict=True):
         for number, (scope, members) in enumerate(sets.items()):
             row = {"profile": profile.name, "algorithm": plan.algorithm, "strategy": strategy, "score": plan.score, "seed": seed}
             row |= {"step": step, "scope": scope, "n_forget": len(members)}
@@ -557,10 +589,10 @@ def sequential_scores(profile: Profile) -> pd.DataFrame:
 def tune(profile: Profile) -> pd.DataFrame:
     """The recorded grid search: a row per algorithm × strategy × candidate, means over `tune.seeds` and `tune.scores`.
 
-    Columns `algorithm strategy settings tow tow_mia objective chosen`; `settings` as JSON; `objective` = ToW + ToW-MIA (METHOD §6). Every
-    strategy of an algorithm tries the same candidates, and a candidate's settings hold for all of its stages.
+    Columns `algorithm strategy settings tow tow_mia objective chosen`; `settings` as JSON; `objective` = ToW + ToW-MIA
+    (METHOD §6). Every strategy of an algorithm tries the same candidates, and a candidate's settings hold for all of its
+    stages.
     """
-    check(profile)
     if not profile.tune.grid:
         raise UserError(f"profile {profile.name}: tune.grid is empty: list the values to try, by algorithm and setting")
     runs = [

@@ -26,13 +26,12 @@ MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference to vanilla, p
 
 
 def proxy_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: per proxy ρ with memorization and its interval, seconds, share of exact scores; strongest proxy first.
+    """Table 1: per proxy ρ with memorization and its interval over seeds, seconds, share of exact scores; strongest first.
 
-    `costs` has the columns `proxy seconds share_of_exact spearman ci_low ci_high` and perhaps `n_seeds`.
+    `costs` has the columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
     """
-    columns = ["proxy", "spearman", "ci_low", "ci_high", "seconds", "share_of_exact"]
-    kept = columns + [name for name in ("n_seeds",) if name in costs]
-    return costs[kept].sort_values(["spearman", "proxy"], ascending=[False, True], ignore_index=True)
+    columns = ["proxy", "spearman", "ci_low", "ci_high", "n_seeds", "seconds", "share_of_exact"]
+    return costs[columns].sort_values(["spearman", "proxy"], ascending=[False, True], ignore_index=True)
 
 
 def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +138,7 @@ def grid(frame: pd.DataFrame) -> str:
 
 
 def seeds(counts: Iterable[float]) -> str:
-    """"n = 3 seeds", "n = 1 seed", "n = 2 to 3 seeds"."""
+    """ "n = 3 seeds", "n = 1 seed", "n = 2 to 3 seeds"."""
     found = sorted({int(n) for n in counts})
     if not found:
         return "n = 0 seeds"
@@ -189,7 +188,8 @@ def _note(frame: pd.DataFrame) -> str:
         marks = "" if "tow_gain_low" not in frame or frame["tow_gain_low"].isna().all() else MARKS
         return f"{note[0].upper()}{note[1:]}.{marks}"
     if "n_seeds" in frame:
-        return f"Mean over {seeds(frame['n_seeds'])}; brackets: 95 % interval over the examples (Bonett-Wright)."
+        note = interval_note(frame["n_seeds"])
+        return f"ρ: {note}."
     return ""
 
 

@@ -1,7 +1,7 @@
 """The one SGD loop, the one way to predict, and the recorder of per-example training signals.
 
-Every training in the project (original models, pool models, oracles, each unlearning algorithm) goes through `fit`: what differs is
-the objective and, rarely, what happens after a step.
+Every training in the project (original models, pool models, oracles, each unlearning algorithm) goes through `fit`: what
+differs is the objective and, rarely, what happens after a step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,8 @@ class Diverged(UserError):
 class Examples:
     """Images and labels that live on one device and are read by index.
 
-    `images` [N, C, H, W] uint8, or floating point that is used as it is; `labels` int64 [N]. uint8 images are scaled to [0, 1] and
-    normalised by the channels' `mean` and `std` [C] when they are read.
+    `images` [N, C, H, W] uint8, or floating point that is used as it is; `labels` int64 [N]. uint8 images are scaled to [0,
+    1] and normalised by the channels' `mean` and `std` [C] when they are read.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> None:
@@ -83,37 +83,63 @@ def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 class SignalRecorder:
     """The four training signals of METHOD §3, summed over epochs from outputs that training computes anyway.
 
-    One indexed write per signal and batch; `seconds[name]` is what that signal alone would have cost.
+    A step only lays its logits aside; the signals are computed from many steps at once, because for a small network thirty small
+    operations a step would cost a twentieth of the training itself.
     """
 
     NAMES = ("confidence", "max_confidence", "entropy", "binary_accuracy")
+    STEPS = 64  # laid aside at most, so that memory does not grow with the data
 
     def __init__(self, n: int, where: torch.device) -> None:
         self._sums = {name: torch.zeros(n, device=where) for name in self.NAMES}
         self._seen = torch.zeros(n, device=where)
-        self.seconds = dict.fromkeys(self.NAMES, 0.0)
+        self._seconds = dict.fromkeys(self.NAMES, 0.0)
+        self._aside: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._epoch = 0
 
     def record(self, batch: Batch, logits: Tensor) -> None:
         """Add a batch: `logits` float32 [B, K], as they were before the step."""
+        if batch.epoch != self._epoch or len(self._aside) == self.STEPS:
+            self._add_up()  # never two epochs at once: an example's values are summed in the order of the epochs
+            self._epoch = batch.epoch
+        self._aside.append((batch.index, batch.labels, logits.detach()))
+
+    def _add_up(self) -> None:
+        if not self._aside:
+            return
         started = time.perf_counter()
-        log_p = F.log_softmax(logits.detach(), dim=1)  # in log space: p·log p is 0, not NaN, when p underflows
+        index, labels, logits = (torch.cat(parts) for parts in zip(*self._aside, strict=True))
+        self._aside.clear()
+        log_p = F.log_softmax(logits, dim=1)  # in log space: p·log p is 0, not NaN, when p underflows
         p = log_p.exp()
-        self._seen[batch.index] += 1
+        self._seen.index_add_(0, index, torch.ones_like(log_p[:, 0]))
         shared = time.perf_counter() - started
         signals = {
-            "confidence": lambda: p.gather(1, batch.labels[:, None]).squeeze(1),
+            "confidence": lambda: p.gather(1, labels[:, None]).squeeze(1),
             "max_confidence": lambda: p.amax(1),
             "entropy": lambda: -(p * log_p).sum(1),
-            "binary_accuracy": lambda: (log_p.argmax(1) == batch.labels).float(),
+            "binary_accuracy": lambda: (log_p.argmax(1) == labels).float(),
         }
         for name, signal in signals.items():
             started = time.perf_counter()
-            self._sums[name][batch.index] += signal()
-            self.seconds[name] += shared + time.perf_counter() - started
+            self._sums[name].index_add_(0, index, signal())
+            self._seconds[name] += shared + time.perf_counter() - started
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each signal alone would have cost so far."""
+        self._add_up()
+        return dict(self._seconds)
 
     def means(self) -> dict[str, np.ndarray]:
         """Raw signals, float32 [N] each: the mean over the epochs in which the example was seen."""
+        self._add_up()
         return {name: (total / self._seen.clamp(min=1)).cpu().numpy() for name, total in self._sums.items()}
+
+
+def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager:
+    """The precision that a step's forward pass runs in; objectives make the logits float32 before they use them."""
+    return torch.autocast(where.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
@@ -155,6 +181,7 @@ def fit(
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
     )
+    precision = autocast(recipe, data.device)
     with mode(model, training=True):
         for epoch in range(recipe.epochs):
             order = index[torch.randperm(len(index), generator=generator).to(index.device)]
@@ -163,7 +190,8 @@ def fit(
             for step, piece in enumerate(pieces):
                 optimizer.param_groups[0]["lr"] = learning_rate(recipe, epoch + step / len(pieces))
                 batch = Batch(piece, data.inputs(piece), data.labels[piece], epoch)
-                loss, logits = objective(model, batch)
+                with precision:
+                    loss, logits = objective(model, batch)
                 if recorder is not None:
                     recorder.record(batch, logits)
                 optimizer.zero_grad()

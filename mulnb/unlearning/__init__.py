@@ -1,9 +1,9 @@
 """Unlearning algorithms (METHOD §6): one file each, one signature, one registry.
 
-`algorithm(model, data, forget, retain, *, seed, fresh, **settings) -> model` changes `model` in place (callers pass a copy) and returns it.
-`data` are the training `Examples`; `forget` and `retain` int64 index tensors into them; `fresh(seed)` builds an untrained network of the
-same architecture. The settings are keyword arguments whose defaults are the authors'. A new algorithm is a new file of this folder
-with a function of the file's name, or an entry added to `ALGORITHMS`.
+`algorithm(model, data, forget, retain, *, seed, fresh, **settings) -> model` changes `model` in place (callers pass a copy)
+and returns it. `data` are the training `Examples`; `forget` and `retain` int64 index tensors into them; `fresh(seed)` builds
+an untrained network of the same architecture. The settings are keyword arguments whose defaults are the authors'. A new
+algorithm is a new file of this folder with a function of the file's name, or an entry added to `ALGORITHMS`.
 """
 
 from __future__ import annotations

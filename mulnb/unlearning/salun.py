@@ -37,7 +37,9 @@ def salun(
 
 
 def saliency_mask(model: nn.Module, data: Examples, forget: Tensor, keep: float, batch: int = 256) -> list[Tensor]:
-    """One bool tensor per parameter: the share `keep` of all weights with the largest |Σ ∇ℓ(S)|, in eval mode, weights untouched."""
+    """One bool tensor per parameter: the share `keep` of all weights with the largest |Σ ∇ℓ(S)|, in eval mode, weights
+    untouched.
+    """
     parameters = list(model.parameters())
     totals = [torch.zeros_like(parameter) for parameter in parameters]
     with mode(model, training=False):

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Regenerate every figure and table: set up the environment once, then run the notebooks. `--help` says more.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every figure and table
+       ./run_all.sh --test              run the linter, the tests and the committed notebooks
+
+  --profile NAME        a profile's name (default: digits), or the path of a YAML file
+  --only 02[,03]        run these notebooks only
+  --set key.sub=value   change one number of the profile; repeatable
+  --workers N           tasks that run at once (default: one per core; one on a GPU)
+  --save-notebooks      after a run with the default options, store the outputs in notebooks/
+  --test                check the project instead of running it
+  --help                this text
+
+The first call makes .venv from requirements.lock (some 6 GB). Results go to figures/<profile>/, executed notebooks to
+artifacts/executed/<profile>/. What was computed once is kept in artifacts/ and not computed again.
+TEXT
+}
+
+fail() {
+    printf 'run_all.sh: %s\n' "$2" >&2
+    exit "$1"
+}
+
+mode=notebooks
+options=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --profile | --only | --set | --workers)
+            [ $# -ge 2 ] || fail 2 "$1 needs a value; --help shows how"
+            options+=("$1=$2") # one word, so that a value may begin with a dash
+            shift
+            ;;
+        --profile=* | --only=* | --set=* | --workers=* | --save-notebooks) options+=("$1") ;;
+        --test) mode=test ;;
+        -h | --help) usage && exit 0 ;;
+        *) fail 2 "unknown option '$1'; --help lists them" ;;
+    esac
+    shift
+done
+[ $mode != test ] || [ ${#options[@]} -eq 0 ] || fail 2 "--test takes no other option"
+
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+venv=$root/.venv
+python=$venv/bin/python
+stamp=$venv/.set-up # what the environment was made from; written last, so that an interrupted set-up has none
+
+find_python() { # of 3.11 or later: PYTHON if it is given, else the first that is found
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        elif [ -n "${PYTHON:-}" ]; then
+            fail 2 "PYTHON=$PYTHON is not a Python 3.11 or later"
+        fi
+    done
+    fail 2 "Python 3.11 or later is needed; python3 is $(python3 --version 2>/dev/null || echo missing)"
+}
+
+make_venv() {
+    local base
+    base=$(find_python)
+    # Debian's python3 has no ensurepip unless python3-venv is installed: then its pip installs into the environment from outside
+    "$base" -m venv --clear "$venv" >/dev/null 2>&1 || "$base" -m venv --clear --without-pip "$venv"
+    command -v uv >/dev/null || "$python" -m pip install --quiet uv 2>/dev/null || "$base" -m pip --python "$python" install --quiet uv
+}
+
+set_up() {
+    echo "Setting up $venv (once; about a minute where the packages are near)"
+    # its scripts name its folder: one that was made elsewhere or not finished is made again
+    [ "$(head -n 1 "$stamp" 2>/dev/null)" = "$root" ] || make_venv
+    rm -f "$stamp"
+    local uv quiet=(--quiet)
+    uv=$(command -v uv || echo "$venv/bin/uv")
+    [ ! -t 2 ] || quiet=() # on a terminal, show how far the download is
+    (
+        cd "$root"
+        "$uv" pip sync "${quiet[@]}" --python "$python" --require-hashes requirements.lock
+        # setuptools, which builds it, comes with the lock
+        "$uv" pip install "${quiet[@]}" --python "$python" --no-deps --no-build-isolation --editable .
+    )
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+wanted=$(printf '%s\n' "$root" && cd "$root" && sha256sum pyproject.toml requirements.lock)
+trap 'fail 130 "interrupted; the next call begins the set-up again"' INT TERM
+[ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || set_up
+trap - INT TERM
+
+unset PYTHONDONTWRITEBYTECODE     # without compiled modules every kernel would take ten seconds longer to import them
+export JUPYTER_PREFER_ENV_PATH=1 # the kernel python3 is this environment's, whatever the user has installed
+
+case $mode in
+    notebooks) exec "$python" -P -m mulnb.runner "${options[@]}" ;;
+    test)
+        cd "$root"
+        "$python" -m ruff check
+        export MULNB_PROGRESS='' MULNB_FIGURES="${MULNB_HOME:-$root}/artifacts/test-figures"
+        # one call, so that its last line tells of everything
+        exec "$python" -m pytest --durations=15 --timeout 900 --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
+            tests notebooks/0*.ipynb
+        ;;
+esac

@@ -1,0 +1,127 @@
+"""Profiles and the command line: a mistake is one line that names the key, the value and what is valid, exit 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from mulnb import config, load_data, load_profile, unlearning
+from mulnb.__main__ import main
+from mulnb.errors import UserError
+
+MISTAKES = {
+    "pool.modls=3": ["pool.modls", "3", "did you mean 'models'", "share"],
+    "pool.share=1.5": ["pool.share", "1.5", "less than 1"],
+    "pool.share=0": ["pool.share", "0", "greater than 0"],
+    "training.epochs=ten": ["training.epochs", "ten", "integer"],
+    "training.schedule=linear": ["training.schedule", "linear", "cosine"],
+    "dataset.name=mnist": ["dataset.name", "mnist", "digits"],
+    "forget.size=0": ["forget.size", "0", "greater than or equal to 1"],
+    "forget.size=500": ["forget.size = 500", "1500 of 1295", "at most 431"],
+    "sequential.steps=40": ["sequential.steps = 40", "at most 10"],
+    "seeds=[1, 1]": ["seeds", "distinct"],
+    "seeds=[1000]": ["tune.seeds", "1000"],
+    "seeds=[]": ["seeds", "at least 1"],
+    "unlearning.scores=[memory]": ["unlearning.scores.0", "memory", "memorization"],
+    "unlearning.algorithms.fine_tune.rum_g={}": ["rum_g", "rum_f"],
+    "unlearning.algorithms.forgetful={vanilla: {}}": ["unknown unlearning algorithm 'forgetful'", "salun"],
+    "unlearning.algorithms.fine_tune.rum_f.alpha=1": ["'fine_tune' has no setting 'alpha'", "lr"],
+    "unlearning.algorithms.salun={rum_f: {}}": ["salun has no 'vanilla'"],
+    "sequential.algorithm=scrub": ["sequential.algorithm 'scrub'", "fine_tune"],
+    "extra=1": ["unknown key 'extra'", "valid keys here"],
+    "name.sub=1": ["name.sub", "is a value"],
+    "nonsense": ["--set nonsense", "key.sub=value"],
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_a_mistake_is_one_clear_line(override, capsys):
+    assert main(["run", "--profile", "digits", "--set", override]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    for words in MISTAKES[override]:
+        assert words in printed.err, printed.err
+
+
+def test_unknown_profile_names_the_known_and_the_nearest(capsys):
+    assert main(["show", "digit"]) == 2
+    error = capsys.readouterr().err
+    assert "unknown profile 'digit'" in error and "did you mean 'digits'" in error and "smoke" in error
+    assert main(["show", "nowhere.yaml"]) == 2
+    assert "nowhere.yaml does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "a: [", "\xff\xfe"])
+def test_a_file_that_is_no_profile(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        load_profile(path)
+
+
+@pytest.mark.parametrize("name", config.known_profiles())
+def test_shipped_profiles_are_whole(name, tmp_path):
+    profile = load_profile(name)
+    assert profile.name == name
+    for algorithm, strategies in profile.unlearning.algorithms.items():
+        for settings in strategies.values():
+            for one in settings if isinstance(settings, tuple) else [settings]:
+                unlearning.check(algorithm, one)
+    path = tmp_path / "copy.yaml"
+    path.write_text(yaml.safe_dump(profile.model_dump(mode="json")))
+    assert load_profile(path) == profile
+    with pytest.raises(ValueError, match="frozen"):
+        profile.name = "other"
+
+
+def test_overrides_change_what_they_name_and_nothing_else():
+    plain, changed = load_profile("digits"), load_profile("digits", {"pool.models": 50, "training.lr": "1e-2"})
+    assert changed.pool.models == 50 and changed.training.lr == 0.01
+    assert changed.model_copy(update={"pool": plain.pool, "training": plain.training}) == plain
+    assert config.parse_override("seeds=[3, 4]") == ("seeds", [3, 4])
+
+
+def test_digits_is_what_the_issue_asks_for():
+    profile = load_profile("digits")
+    assert (profile.pool.models, profile.forget.size, len(profile.seeds)) == (100, 40, 3)
+    splits = load_data(profile)
+    assert len(splits.train) + len(splits.holdout) + len(splits.test) == 1797
+    assert splits.flipped.mean() == pytest.approx(0.1, abs=0.001)
+    for algorithm in profile.unlearning.algorithms.values():
+        assert set(algorithm) == {"vanilla", "shuffle", "rum_f"}
+
+
+def test_show_says_what_will_be_done(capsys):
+    assert main(["show", "smoke", "--set", "pool.models=24"]) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["pool"]["models"] == 24
+    assert "24 pool trainings" in printed and "72 oracles" not in printed
+
+
+def test_profiles_are_listed(capsys):
+    assert main(["profiles"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in config.known_profiles())
+
+
+def test_help_and_a_wrong_option(capsys):
+    for argv, code in ((["--help"], 0), (["run", "--stage", "dance"], 2), ([], 2)):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == code
+    assert "memorization" in capsys.readouterr().err
+
+
+def test_workers_must_be_a_number(capsys):
+    for given in ("0", "two", "-1"):
+        assert main(["run", "--profile", "smoke", f"--workers={given}"]) == 2
+        assert f"workers = '{given}'" in capsys.readouterr().err
+
+
+def test_reading_a_profile_does_not_load_torch():
+    """A warm run of the notebooks must not wait for it."""
+    code = "import sys, mulnb.study, mulnb.figures, mulnb.publish; mulnb.load_profile('digits'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -1,0 +1,100 @@
+"""Memorization: the estimate by hand, against brute-force leave-one-out, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mulnb import memorization, models, pool
+from mulnb.config import Recipe
+from mulnb.errors import UserError
+from mulnb.training import Examples
+
+
+def test_six_examples_by_hand():
+    member = np.array([[1, 1, 1, 0, 0, 0], [1, 0, 1, 1, 0, 1], [0, 1, 0, 1, 1, 0], [0, 0, 1, 0, 1, 1]], dtype=bool)
+    correct = np.array([[1, 1, 1, 0, 1, 0], [1, 0, 1, 1, 1, 0], [0, 1, 0, 0, 1, 1], [0, 1, 0, 0, 1, 0]], dtype=bool)
+    frame = memorization.estimate(correct, member)
+    # example 0: right in both models that saw it, wrong in both that did not → 1; example 4: always right → 0;
+    # example 1: 2/2 − 1/2; example 2: 2/3 − 0/1; example 3: 1/2 − 0/2; example 5: 0/2 − 1/2, less than chance
+    assert frame.memorization.tolist() == pytest.approx([1, 0.5, 2 / 3, 0.5, 0, -0.5])
+    assert frame.n_in.tolist() == [2, 2, 3, 2, 2, 2]
+    assert frame.n_out.tolist() == [2, 2, 1, 2, 2, 2]
+    # standard error of example 0 with one success and one failure added: p = 3/4 and 1/4, n = 2 and 2
+    assert frame.se[0] == pytest.approx(np.sqrt(3 / 16 / 2 + 3 / 16 / 2))
+
+
+def test_worst_standard_error_is_that_of_METHOD():
+    rng = np.random.default_rng(0)
+    for models_, expected in {40: 0.173, 100: 0.109, 400: 0.055}.items():
+        member = np.zeros((models_, 1), dtype=bool)
+        member[: round(0.7 * models_)] = True
+        correct = rng.permutation(np.arange(models_) % 2 == 0)[:, None]
+        correct[: round(0.7 * models_), 0] = np.arange(round(0.7 * models_)) % 2
+        correct[round(0.7 * models_) :, 0] = np.arange(models_ - round(0.7 * models_)) % 2
+        assert memorization.estimate(correct, member).se[0] == pytest.approx(expected, abs=0.002)
+
+
+def test_an_example_that_every_model_saw_is_an_error():
+    member = np.ones((4, 3), dtype=bool)
+    member[0, :2] = False
+    with pytest.raises(UserError, match="example 2 was seen by 4 of 4"):
+        memorization.estimate(member, member)
+
+
+def toy() -> tuple[Examples, np.ndarray]:
+    """60 digits, zeros and ones, six of them with the wrong label."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    chosen = np.flatnonzero(digits.target < 2)[:60]
+    labels = digits.target[chosen].astype(np.int64)
+    wrong = np.arange(60) % 10 == 3
+    labels[wrong] = 1 - labels[wrong]
+    images = torch.tensor(digits.images[chosen] * 15, dtype=torch.uint8)[:, None]
+    return Examples(images, torch.from_numpy(labels), torch.tensor([0.3]), torch.tensor([0.35])), wrong
+
+
+def test_pool_agrees_with_leave_one_out():
+    """Brute force: P[right] of models trained on all 60, minus that of models trained on all but the example, over repeats."""
+    data, wrong = toy()
+    recipe = Recipe(epochs=20, batch=20, lr=0.1, schedule="cosine")
+
+    def train(member: np.ndarray, seed: int) -> np.ndarray:
+        seeds = [1000 * seed + number for number in range(len(member))]
+        networks = [models.build("small_cnn", num_classes=2, in_channels=1, width=4, seed=one) for one in seeds]
+        subsets = [torch.from_numpy(np.flatnonzero(row)) for row in member]
+        return (pool.train_stacked(networks, data, subsets, recipe, seeds).argmax(2) == data.labels).numpy()
+
+    member = pool.membership(range(150), 60, 0.9, seed=1)
+    estimate = memorization.estimate(train(member, 1), member)
+    repeats = 5
+    without = np.stack([train(~np.eye(60, dtype=bool), 7 + r).diagonal() for r in range(repeats)]).mean(0)
+    with_all = train(np.ones((30, 60), dtype=bool), 99).mean(0)
+    brute = with_all - without
+
+    brute_se = np.sqrt(0.25 / 30 + np.maximum(without * (1 - without), 0.14) / repeats)  # 0.14 = (k+1)/(n+2) variance at 0 of 5
+    error = np.abs(estimate.memorization - brute) / np.sqrt(estimate.se**2 + brute_se**2)
+    assert (error < 2).mean() >= 0.9 and error.max() < 4, error.round(1).tolist()
+    assert estimate.memorization[wrong].mean() > estimate.memorization[~wrong].mean() + 0.3
+    assert brute[wrong].mean() > brute[~wrong].mean() + 0.3
+
+
+def test_smaller_pools_agree_less():
+    rng = np.random.default_rng(3)
+    member = rng.random((80, 300)) < 0.7
+    hard = rng.random(300)
+    correct = rng.random((80, 300)) < np.where(member, 0.98, 1 - hard)
+    frame = memorization.convergence(correct, member, (16, 40, 80), repeats=3, seed=0).groupby("models").mean()
+    assert frame.split_half[16] < frame.split_half[40]
+    assert np.isnan(frame.split_half[80]) and frame.spearman_full[80] == pytest.approx(1)
+    assert frame.mean_se.is_monotonic_decreasing
+
+
+def test_models_build_is_seeded_and_leaves_the_generator_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    a, b = (models.build("small_cnn", num_classes=3, in_channels=1, seed=2) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))

@@ -1,0 +1,53 @@
+"""The README's results are those of the committed tables, and the index of a profile shows what is there."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+from mulnb import claims, load_profile, pages, paths
+from mulnb.errors import UserError
+
+COMMITTED = paths.CHECKOUT / "figures" / "digits"
+
+
+@pytest.fixture
+def committed(monkeypatch):
+    monkeypatch.setenv("MULNB_FIGURES", str(paths.CHECKOUT / "figures"))
+
+
+def test_the_readme_says_what_the_tables_say(committed):
+    text = (paths.CHECKOUT / "README.md").read_text()
+    block = text.split(pages.BEGIN)[1].split(pages.END)[0].strip()
+    assert block == pages.readme_results("digits"), "run: python -m mulnb.pages"
+    confidence = pd.read_csv(COMMITTED / "table1_proxies.csv").set_index("proxy").spearman["confidence"]
+    assert f"{confidence:.2f} [" in block
+
+
+def test_every_picture_and_file_that_the_readme_names_is_there():
+    text = (paths.CHECKOUT / "README.md").read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert len(links) > 8
+    assert [link for link in links if not (paths.CHECKOUT / link).exists()] == []
+
+
+def test_the_index_names_every_figure_and_table_of_the_folder():
+    text = (COMMITTED / "README.md").read_text()
+    for path in [*COMMITTED.glob("*.png"), *COMMITTED.glob("*.csv")]:
+        assert path.name in text, path.name
+    assert "demonstration" in text and "not shown" in text
+    for claim in claims.CLAIMS:
+        assert claim.statement in text
+
+
+def test_a_readme_without_markers_is_refused(committed, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# nothing to replace")
+    with pytest.raises(UserError, match="results:begin"):
+        pages.update_readme("digits", readme)
+    readme.write_text(f"# a\n{pages.BEGIN}\nold\n{pages.END}\nrest")
+    pages.update_readme("digits", readme)
+    assert readme.read_text().startswith(f"# a\n{pages.BEGIN}\nProxies") and readme.read_text().endswith(f"{pages.END}\nrest")
+    assert load_profile("digits").title in (COMMITTED / "README.md").read_text()

@@ -1,0 +1,105 @@
+"""The pool: k networks trained as one are the k networks trained one after another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mulnb import models, pool, training
+from mulnb.config import Recipe, load_profile
+from mulnb.stacked import Stack
+from mulnb.training import Examples
+
+
+def networks(seeds, channels: int = 1, width: int = 4):
+    return [models.build("small_cnn", num_classes=5, in_channels=channels, width=width, seed=seed) for seed in seeds]
+
+
+def images(n: int, channels: int = 1, size: int = 8) -> Examples:
+    generator = torch.Generator().manual_seed(7)
+    pixels = torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 5, (n,), generator=generator)
+    return Examples(pixels, labels, torch.full((channels,), 0.5), torch.full((channels,), 0.25))
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-4) -> bool:
+    return torch.allclose(a, b, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 9), (2, 16)])
+def test_a_stack_is_its_networks(channels, size):
+    """Logits and every gradient, in train and in eval mode, odd sizes and pooled maps included."""
+    alone, data = networks(range(3), channels), images(30, channels, size)
+    stack = Stack(alone)
+    x = data.inputs(torch.arange(30)).unflatten(0, (3, 10))
+    together = stack(x)
+    apart = torch.stack([network(own) for network, own in zip(alone, x, strict=True)])
+    assert close(together, apart, 1e-5)
+    F.cross_entropy(together.flatten(0, 1), data.labels, reduction="sum").backward()
+    F.cross_entropy(apart.flatten(0, 1), data.labels, reduction="sum").backward()
+    for number, stacked in enumerate(stack.parameters()):
+        own = torch.stack([list(network.parameters())[number].grad for network in alone])
+        assert close(stacked.grad, own.view_as(stacked))
+    stack.eval(), [network.eval() for network in alone]
+    assert close(stack(x), torch.stack([network(own) for network, own in zip(alone, x, strict=True)]), 1e-5)
+
+
+def test_training_a_stack_is_training_each_network():
+    """Weights and BatchNorm statistics after two epochs with a remainder batch, momentum, weight decay, a cosine schedule."""
+    data, seeds = images(90), [3, 4, 5]
+    subsets = [torch.randperm(90, generator=torch.Generator().manual_seed(seed))[:50] for seed in seeds]
+    recipe = Recipe(epochs=2, batch=16, lr=0.05, schedule="cosine")
+    stack, together, apart = Stack(networks(seeds)), networks(seeds), networks(seeds)
+    pool.train_stack(stack, data, subsets, recipe, seeds)
+    stack.copy_to(together)
+    for one, other, subset, seed in zip(together, apart, subsets, seeds, strict=True):
+        training.fit(other, data, recipe, seed, index=subset)
+        for name, value in other.state_dict().items():
+            if "num_batches" not in name:
+                assert close(one.state_dict()[name], value), name
+    assert not close(apart[0][0].weight, networks(seeds)[0][0].weight, 1e-2)  # they did move
+
+
+def test_a_pool_model_does_not_depend_on_its_group():
+    profile = load_profile("smoke", {"pool.training": {"epochs": 2, "batch": 16, "lr": 0.05}})
+    data = images(60)
+    whole = pool.train_group(profile, data, range(2, 8), 5)
+    parts = [pool.train_group(profile, data, numbers, 5) for numbers in (range(2, 3), range(3, 8))]
+    assert (whole.member == np.concatenate([part.member for part in parts])).all()
+    margins = np.concatenate([part.margin for part in parts])
+    assert np.abs(whole.margin.astype(float) - margins).max() < 0.01
+
+
+def test_architectures_that_cannot_be_stacked_give_the_same_pool_one_after_another():
+    data, seeds = images(40), [0, 1]
+    subsets = [torch.arange(0, 30), torch.arange(10, 40)]
+    recipe = Recipe(epochs=2, batch=16, lr=0.05)
+    stacked = pool.train_stacked(networks(seeds), data, subsets, recipe, seeds)
+    in_turn = pool.train_in_turn(networks(seeds), data, subsets, recipe, seeds)
+    assert stacked.shape == (2, 40, 5)
+    assert close(stacked, in_turn, 1e-3)
+
+
+def test_a_pool_that_diverges_says_so():
+    data = images(40)
+    with pytest.raises(training.Diverged, match="smaller lr"):
+        pool.train_stacked(networks([0, 1]), data, [torch.arange(30)] * 2, Recipe(epochs=3, batch=16, lr=1e30), [0, 1])
+
+
+def test_membership_is_the_same_for_a_model_in_any_range():
+    """A random share of the examples without replacement, from (seed, model) alone."""
+    whole = pool.membership(range(10), 50, 0.7, seed=1)
+    assert (whole.sum(1) == 35).all()
+    assert (pool.membership(range(4, 6), 50, 0.7, seed=1) == whole[4:6]).all()
+    assert (pool.membership(range(10), 50, 0.7, seed=2) != whole).any()
+
+
+def test_a_margin_is_the_log_odds_of_the_true_class():
+    """Carlini et al. 2022, eq. 3: log p_y − log(1 − p_y)."""
+    logits = torch.tensor([[[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]]])
+    result = pool.outcomes(np.ones((1, 2), dtype=bool), logits, torch.tensor([0, 2]))
+    p = logits.double().softmax(2)[0, [0, 1], [0, 2]]
+    assert np.allclose(result.margin[0], torch.log(p / (1 - p)), atol=2e-3)  # float16
+    assert result.correct.tolist() == [[True, False]]

@@ -1,0 +1,231 @@
+"""The study: the same tables however it is run, and nothing is ever done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mulnb import load_profile, paths, publish, study
+
+# smaller still than `smoke`: what these tests ask does not depend on the size
+SMALL = {
+    "seeds": [0],
+    "sequential.steps": 2,
+    "unlearning.scores": ["memorization", "confidence"],
+    "training.epochs": 2,
+}
+MEASURED = ("seconds", "oracle_seconds", "share_of_exact", "runtime_ratio")  # times differ from run to run
+
+
+def options() -> list[str]:
+    return [word for key, value in SMALL.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def mulnb(*words: str, **env: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mulnb", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | env)
+
+
+def tables(home) -> dict[str, pd.DataFrame]:
+    """Every CSV table of a run, without what is measured in seconds."""
+    frames = {path.name: pd.read_csv(path) for path in sorted((home / "figures" / "smoke").glob("*.csv"))}
+    return {name: frame[[column for column in frame if not column.startswith(MEASURED)]] for name, frame in frames.items()}
+
+
+def assert_same_tables(one: dict[str, pd.DataFrame], two: dict[str, pd.DataFrame]) -> None:
+    assert list(one) == list(two) and len(one) >= 4
+    for name, frame in one.items():
+        pd.testing.assert_frame_equal(frame, two[name], check_exact=True, obj=name)
+
+
+def test_serial_and_two_processes_give_identical_tables_and_a_repeat_the_same_bytes(tmp_path):
+    serial, parallel = tmp_path / "serial", tmp_path / "parallel"
+    for home, workers in ((serial, "1"), (parallel, "2")):
+        done = mulnb("run", "--profile", "smoke", "--workers", workers, *options(), MULNB_HOME=str(home))
+        assert done.returncode == 0, done.stderr
+    assert_same_tables(tables(serial), tables(parallel))
+
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (serial / "figures").rglob("*.csv")}
+    made = sorted((serial / "artifacts").rglob("manifest.json"))
+    stamps = [path.stat().st_mtime_ns for path in made]
+    assert mulnb("run", "--profile", "smoke", *options(), MULNB_HOME=str(serial)).returncode == 0
+    for path, (content, stamp) in before.items():
+        assert path.read_bytes() == content and path.stat().st_mtime_ns > stamp, path.name
+    assert sorted((serial / "artifacts").rglob("manifest.json")) == made
+    assert [path.stat().st_mtime_ns for path in made] == stamps  # nothing was computed again
+
+
+def wait_for(count: int, home, process: subprocess.Popen) -> list:
+    deadline = time.time() + 90
+    while time.time() < deadline and process.poll() is None:
+        found = sorted((home / "artifacts" / "pool").glob("*/manifest.json"))
+        if len(found) >= count:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the pool was finished, or never begun, before it could be killed")
+
+
+def start_pool(home, more: tuple[str, ...] = ()) -> subprocess.Popen:
+    command = [sys.executable, "-m", "mulnb", "run", "--profile", "smoke", "--stage", "memorization", "--workers", "2", *more]
+    return subprocess.Popen(
+        command, env=os.environ | {"MULNB_HOME": str(home)}, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+POOL = ("--set", "pool.models=80", "--set", "pool.group=5")
+
+
+def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
+    """The rerun trains only the models that were not finished, and ends in the same table."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start_pool(killed, POOL)
+    wait_for(2, killed, process)
+    os.killpg(process.pid, signal.SIGKILL)  # the workers too: nobody gets to tidy up
+    process.wait()
+    finished = sorted((killed / "artifacts" / "pool").glob("*/manifest.json"))
+    assert 2 <= len(finished) < 16
+    stamps = [path.stat().st_mtime_ns for path in finished]
+
+    for home in (killed, whole):
+        done = mulnb("run", "--profile", "smoke", "--stage", "memorization", "--workers", "2", *POOL, MULNB_HOME=str(home))
+        assert done.returncode == 0, done.stderr
+    assert [path.stat().st_mtime_ns for path in finished] == stamps
+    frames = [pd.read_parquet(home / "figures" / "smoke" / "data" / "memorization.parquet") for home in (killed, whole)]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 16
+
+
+def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
+    process = start_pool(tmp_path, POOL)
+    wait_for(1, tmp_path, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in stderr.splitlines() if line.strip()] == [
+        "mulnb: interrupted; what was finished is kept, the same command goes on from there"
+    ]
+    assert list((tmp_path / "artifacts" / "pool").glob("*/manifest.json"))
+    assert not list((tmp_path / "artifacts").rglob(".partial-*/manifest.json"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished small study, shared by the tests below."""
+    patch = pytest.MonkeyPatch()
+    home = tmp_path_factory.mktemp("finished")
+    patch.setenv("MULNB_HOME", str(home))
+    patch.setenv("MULNB_WORKERS", "1")
+    patch.setenv("MULNB_PROGRESS", "")
+    profile = load_profile("smoke", {"training.epochs": 2, "sequential.steps": 3})
+    frames = {name: frame for stage in publish.STAGES for name, frame in publish.publish(profile, stage).items()}
+    yield profile, frames, json.loads((paths.results("smoke") / "run.json").read_text())
+    patch.undo()
+
+
+def test_columns_are_those_of_the_design(finished):
+    _, frames, _ = finished
+    outcome = "n_forget acc_forget acc_retain acc_test mia oracle_acc_forget oracle_acc_retain oracle_acc_test oracle_mia"
+    unlearning = f"profile algorithm strategy score seed {outcome} tow tow_mia seconds oracle_seconds".split()
+    assert list(frames["memorization"])[:6] == ["example", "label", "memorization", "se", "n_in", "n_out"]
+    assert list(frames["proxies"]) == ["example", "proxy", "seed", "raw", "value"]
+    assert list(frames["proxy_costs"])[:6] == ["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high"]
+    assert list(frames["unlearning"]) == unlearning
+    assert set(frames["sequential"]) == {*unlearning, "step", "scope"}
+    for frame in frames.values():
+        assert not frame.drop(columns=["split_half", "ci_low", "ci_high"], errors="ignore").isna().any().any()
+
+
+def test_every_run_is_there_once_and_the_oracle_scores_one(finished):
+    profile, frames, _ = finished
+    runs = frames["unlearning"]
+    plan = profile.unlearning
+    assert len(runs) == (9 + 1) * len(plan.scores) * len(profile.seeds)
+    assert not runs.duplicated(["algorithm", "strategy", "score", "seed"]).any()
+    oracle = runs[runs.algorithm == "retrain"]
+    assert (oracle.tow == 1).all() and (oracle.tow_mia == 1).all() and (oracle.acc_forget == oracle.oracle_acc_forget).all()
+    assert (runs.n_forget == 3 * profile.forget.size).all()
+    # one forget set and one oracle for every algorithm and strategy: METHOD §10.3
+    assert (runs.groupby(["score", "seed"]).oracle_acc_forget.nunique() == 1).all()
+    product = (
+        (1 - (runs.acc_forget - runs.oracle_acc_forget).abs())
+        * (1 - (runs.acc_retain - runs.oracle_acc_retain).abs())
+        * (1 - (runs.acc_test - runs.oracle_acc_test).abs())
+    )
+    assert np.allclose(product, runs.tow)
+
+
+def test_sequential_sets_are_disjoint_chosen_afresh_and_leave_the_rest(finished):
+    profile, frames, _ = finished
+    steps, values = frames["sequential"], frames["sequential_scores"]
+    size, plan = 3 * profile.forget.size, profile.sequential
+    assert len(steps) == len(plan.strategies) * len(profile.seeds) * plan.steps * 2
+    assert (steps[steps.scope == "step"].n_forget == size).all()
+    assert (steps[steps.scope == "union"].n_forget == steps[steps.scope == "union"].step * size).all()
+    first = steps[steps.step == 1].drop(columns="scope").drop_duplicates()
+    assert len(first) == len(plan.strategies) * len(profile.seeds)  # at step 1 the union is the step's set
+    chosen = values[(values.moment == "before") & (values.group == "forget")]
+    assert not chosen.duplicated(["strategy", "seed", "example"]).any()
+    n = len(study.splits(profile).train)
+    for (_, _, step), group in values[values.moment == "after"].groupby(["strategy", "seed", "step"]):
+        assert (group.group == "retain").sum() == n - step * size
+    # the proxy is refreshed: what step 2 chooses by is what was measured after step 1
+    after = values.query("step == 1 and moment == 'after' and group == 'retain'").set_index(["strategy", "seed", "example"]).value
+    before = values.query("step == 2 and moment == 'before'").set_index(["strategy", "seed", "example"]).value
+    assert np.array_equal(after.loc[before.index], before)
+    scores = values.query("step == 1 and moment == 'before'").set_index(["strategy", "seed", "example"]).value
+    assert not np.allclose(scores.loc[before.index], before)
+
+
+def test_run_json_says_what_ran(finished):
+    profile, frames, record = finished
+    assert record["seeds"] == list(profile.seeds) and record["profile"]["pool"]["models"] == profile.pool.models
+    assert list(record["stages"]) == list(publish.STAGES)
+    assert record["stages"]["unlearning"]["rows"] == {"unlearning": len(frames["unlearning"])}
+    assert all(stage["compute_s"] > 0 for stage in record["stages"].values())
+    assert record["versions"]["torch"] and record["device"]
+
+
+def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finished):
+    profile, _, _ = finished
+    table = study.tune(profile)
+    assert table.groupby(["algorithm", "strategy"]).settings.apply(set).map(tuple).nunique() == 1
+    assert (table.groupby(["algorithm", "strategy"]).chosen.sum() == 1).all()
+    best = table.loc[table.groupby(["algorithm", "strategy"]).objective.idxmax()]
+    assert best.chosen.all()
+    assert not set(profile.tune.seeds) & set(profile.seeds)
+
+
+def test_digits_pins_the_winners_of_its_recorded_search():
+    profile = load_profile("digits")
+    table = pd.read_csv(paths.CHECKOUT / "figures" / "digits" / "tune.csv")
+    for row in table[table.chosen].itertuples():
+        assert profile.unlearning.algorithms[row.algorithm][row.strategy] == json.loads(row.settings)
+    assert (table.groupby("algorithm").size() % 3 == 0).all() and len(table[table.chosen]) == 9
+
+
+def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path))
+    done = []
+
+    def compute(n: int):
+        if n == 2:
+            raise RuntimeError("boom")
+        done.append(n)
+        return study.Artifact(meta={"n": n})
+
+    jobs = [study.Job("test", {"n": n}, compute, (n,)) for n in range(4)]
+    profile = load_profile("smoke")
+    with pytest.raises(RuntimeError, match="boom"):
+        study.gather(profile, jobs, "test")
+    monkeypatch.setattr(study, "check", lambda profile: None)
+    jobs[2] = study.Job("test", {"n": 2}, lambda n: study.Artifact(meta={"n": n}), (2,))
+    assert [artifact.meta["n"] for artifact in study.gather(profile, jobs, "test")] == [0, 1, 2, 3]
+    assert done == [0, 1, 3]

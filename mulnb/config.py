@@ -66,7 +66,7 @@ class Recipe(_Frozen):
 
 
 class Pool(_Frozen):
-    """M models on random shares of the training set; `group` of them are trained as one network where the architecture allows it."""
+    """M models on random shares of the training set; `group` of them train as one network where the architecture allows it."""
 
     models: Annotated[int, Field(ge=4)]
     share: Share = 0.7

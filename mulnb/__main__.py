@@ -1,4 +1,4 @@
-"""The command line: `mulnb profiles | show | run | claims | bench`. Exit codes: 0 fine, 2 a user's mistake, 130 interrupted, else 1."""
+"""The command line: `mulnb profiles | show | run | claims | bench`. Exit codes: 0 fine, 2 a user mistake, 130 interrupted, 1 else."""
 
 from __future__ import annotations
 

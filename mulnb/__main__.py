@@ -1,4 +1,7 @@
-"""The command line: `mulnb profiles | show | run | claims | bench`. Exit codes: 0 fine, 2 a user mistake, 130 interrupted, 1 else."""
+"""The command line: `mulnb profiles | show | run | claims | bench`.
+
+Exit codes: 0 fine, 2 a mistake of the user, 130 interrupted, 1 anything else.
+"""
 
 from __future__ import annotations
 

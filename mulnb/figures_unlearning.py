@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from mulnb import names, tables
-from mulnb.config import Profile
+from mulnb.config import Profile, known_profiles
 from mulnb.names import METRICS
 from mulnb.plotting import (
     ALERT,
@@ -380,7 +380,8 @@ def _across(frames: Mapping[str, pd.DataFrame], missing: Sequence[str], height: 
 def _no_results(axes: Axes, name: str) -> None:
     bare(axes)
     axes.set_facecolor(PALE)
-    text = f"no results yet:\n./run_all.sh\n--profile {name}"
+    how = f"./run_all.sh\n--profile {name}" if name in known_profiles() else "its profile is not\npart of this release"
+    text = f"no results yet:\n{how}"
     axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, fontsize=7.5, transform=axes.transAxes, linespacing=1.5)
 
 

@@ -116,8 +116,11 @@ class Picture(Figure):
     def __init__(self, width: float = WIDTH, height: float = 3.0, **options):
         super().__init__(figsize=(width, height), **{"layout": "constrained", **options})
 
+    saved: bytes | None = None  # what `save` wrote: drawing it again for the notebook would take as long again
+
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return png(self), {"width": int(110 * self.get_figwidth()), "height": int(110 * self.get_figheight())}
+        content = png(self) if self.stale or self.saved is None else self.saved  # stale: changed since it was saved
+        return content, {"width": int(110 * self.get_figwidth()), "height": int(110 * self.get_figheight())}
 
 
 def png(figure: Figure) -> bytes:
@@ -149,6 +152,9 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
     for ending, draw in (("png", png), ("svg", svg)):
         content = draw(figure)
         paths.write_file(folder / f"{name}.{ending}", lambda path, content=content: path.write_bytes(content))
+        if ending == "png":
+            figure.saved = content
+    figure.stale = False  # nothing was changed, although savefig says so
     return figure
 
 

@@ -14,7 +14,7 @@ import synthetic
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
-from mulnb import figures, names, plotting
+from mulnb import figures, names, paths, plotting
 
 PROFILE = synthetic.profile()
 TRUTH = synthetic.memorization()
@@ -126,11 +126,11 @@ def test_retraining_is_in_no_figure():
     assert "oracle" not in words(figures.rum(PROFILE, synthetic.unlearning(oracle=True)))
 
 
-def test_missing_profiles_say_how_to_get_them(drawn):
-    text = words(drawn["rum_across"])
-    assert "./run_all.sh --profile cifar10" in text and "No results yet for cifar10, cifar100" in text
-    nothing = figures.rum_across({}, ["cifar10"])
-    assert "./run_all.sh --profile cifar10" in words(nothing)
+def test_missing_profiles_say_how_to_get_them():
+    text = words(figures.rum_across({"mine": synthetic.unlearning()}, ["smoke", "nowhere"]))
+    assert "./run_all.sh --profile smoke" in text and "No results yet for smoke, nowhere" in text
+    assert "not part of this release" in text and "--profile nowhere" not in text
+    assert "./run_all.sh --profile smoke" in words(figures.rum_across({}, ["smoke"]))
 
 
 def test_figure_2_shows_the_papers_scores_and_only_what_is_there():
@@ -185,3 +185,11 @@ def test_a_notebook_shows_a_figure_once():
     assert data == plotting.png(figure) and size["width"] == 770
     code = "import sys; import mulnb.figures; assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_saved_figure_is_shown_as_saved_until_it_changes():
+    figure = figures.save(figures.overview(PROFILE), PROFILE, "overview")
+    shown = figure._repr_png_()[0]
+    assert shown == (paths.results(PROFILE.name) / "overview.png").read_bytes()
+    figure.text(0.5, 0.5, "changed")
+    assert figure._repr_png_()[0] != shown

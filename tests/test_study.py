@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from mulnb import load_profile, paths, publish, study
+from mulnb.store import Artifact
 
 # smaller still than `smoke`: what these tests ask does not depend on the size
 SMALL = {
@@ -80,7 +81,8 @@ def start_pool(home, more: tuple[str, ...] = ()) -> subprocess.Popen:
     )
 
 
-POOL = ("--set", "pool.models=80", "--set", "pool.group=5")
+POOL = ("--set", "pool.models=160", "--set", "pool.group=5")
+LONG_POOL = ("--set", "pool.models=5000", "--set", "pool.group=5")  # not finished before a busy machine gets to interrupt it
 
 
 def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
@@ -91,7 +93,7 @@ def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)  # the workers too: nobody gets to tidy up
     process.wait()
     finished = sorted((killed / "artifacts" / "pool").glob("*/manifest.json"))
-    assert 2 <= len(finished) < 16
+    assert 2 <= len(finished) < 32
     stamps = [path.stat().st_mtime_ns for path in finished]
 
     for home in (killed, whole):
@@ -100,11 +102,11 @@ def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     assert [path.stat().st_mtime_ns for path in finished] == stamps
     frames = [pd.read_parquet(home / "figures" / "smoke" / "data" / "memorization.parquet") for home in (killed, whole)]
     pd.testing.assert_frame_equal(*frames, check_exact=True)
-    assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 16
+    assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 32
 
 
 def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
-    process = start_pool(tmp_path, POOL)
+    process = start_pool(tmp_path, LONG_POOL)
     wait_for(1, tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, stderr = process.communicate(timeout=60)
@@ -219,13 +221,13 @@ def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
         if n == 2:
             raise RuntimeError("boom")
         done.append(n)
-        return study.Artifact(meta={"n": n})
+        return Artifact(meta={"n": n})
 
     jobs = [study.Job("test", {"n": n}, compute, (n,)) for n in range(4)]
     profile = load_profile("smoke")
     with pytest.raises(RuntimeError, match="boom"):
         study.gather(profile, jobs, "test")
-    monkeypatch.setattr(study, "check", lambda profile: None)
-    jobs[2] = study.Job("test", {"n": 2}, lambda n: study.Artifact(meta={"n": n}), (2,))
+    monkeypatch.setattr(study.jobs, "check", lambda profile: None)
+    jobs[2] = study.Job("test", {"n": 2}, lambda n: Artifact(meta={"n": n}), (2,))
     assert [artifact.meta["n"] for artifact in study.gather(profile, jobs, "test")] == [0, 1, 2, 3]
     assert done == [0, 1, 3]

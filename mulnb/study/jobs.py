@@ -1,0 +1,63 @@
+"""Steps that are computed once: what each is made from, and who computes the missing ones."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mulnb import cluster, paths, store
+from mulnb.config import Profile
+from mulnb.store import Artifact
+
+
+@dataclass(frozen=True)
+class Job:
+    kind: str
+    parts: Mapping[str, Any]
+    compute: Callable[..., Artifact]
+    args: tuple
+
+
+def gather(profile: Profile, jobs: Sequence[Job], label: str) -> list[Artifact]:
+    """The artefact of every job, in this order; the missing ones are computed on the workers first."""
+    found = [store.get(job.kind, job.parts) for job in jobs]
+    missing = {store.digest(job.parts): job for job, artifact in zip(jobs, found, strict=True) if artifact is None}
+    if missing:
+        check(profile)  # a mistake is told before the first training, not after the last
+        cluster.map(run_job, list(missing.values()), label)
+    return [artifact or run_job(job) for job, artifact in zip(jobs, found, strict=True)]
+
+
+def run_job(job: Job) -> Artifact:
+    return store.get_or_compute(job.kind, job.parts, functools.partial(job.compute, *job.args))
+
+
+def check(profile: Profile) -> None:
+    """Raises `UserError` if an algorithm or one of its settings is unknown: before anything is trained."""
+    from mulnb import unlearning
+
+    stages = [
+        (name, one)
+        for name, strategies in profile.unlearning.algorithms.items()
+        for settings in strategies.values()
+        for one in ([settings] if isinstance(settings, dict) else settings)
+    ]
+    candidates = [(name, dict.fromkeys(grid)) for name, grid in profile.tune.grid.items()]
+    for name, settings in stages + candidates:
+        unlearning.check(name, settings)
+
+
+def once(function: Callable) -> Callable:
+    """Remember the result for a profile (profiles hold dicts, so they are compared by their JSON) and the store in use."""
+    memory: dict[tuple, Any] = {}
+
+    @functools.wraps(function)
+    def remembered(profile: Profile, *args: Any) -> Any:
+        key = (profile.model_dump_json(), paths.home(), args)
+        if key not in memory:
+            memory[key] = function(profile, *args)
+        return memory[key]
+
+    return remembered

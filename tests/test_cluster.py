@@ -1,0 +1,71 @@
+"""Workers: the same results in the same order wherever tasks run, and a progress that others can read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+
+import pytest
+
+from mulnb import cluster
+from mulnb.errors import UserError
+
+TASKS = list(range(2, 12))
+EXPECTED = [math.factorial(n) for n in TASKS]
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_results_come_in_the_order_of_the_tasks(monkeypatch, backend):
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", backend)
+    assert cluster.map(math.factorial, TASKS, "factorials") == EXPECTED
+    assert cluster.map(math.factorial, [], "nothing") == []
+
+
+def test_ray_gives_the_same(monkeypatch):
+    pytest.importorskip("ray", reason="ray is the optional extra [cluster]")
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "ray")
+    assert cluster.map(math.factorial, TASKS, "factorials") == EXPECTED
+
+
+def test_ray_that_is_not_installed_is_said(monkeypatch):
+    if importlib.util.find_spec("ray"):
+        pytest.skip("ray is installed here")
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "ray")
+    with pytest.raises(UserError, match=r"install mulnb\[cluster\]"):
+        cluster.map(math.factorial, TASKS, "factorials")
+
+
+def test_an_unknown_backend_names_the_known(monkeypatch):
+    monkeypatch.setenv("MULNB_BACKEND", "slurm")
+    with pytest.raises(UserError, match="serial, processes, ray"):
+        cluster.backend()
+
+
+def test_a_task_runs_with_one_thread_and_the_callers_number_comes_back():
+    import torch
+
+    torch.set_num_threads(2)
+    try:
+        assert cluster.map(lambda _: torch.get_num_threads(), [0], "threads") == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_runner_can_read_how_far_a_map_is(monkeypatch, tmp_path):
+    target = tmp_path / "progress.json"
+    monkeypatch.setenv("MULNB_PROGRESS", str(target))
+    seen = []
+    cluster.map(lambda n: seen.append(json.loads(target.read_text())["done"] if target.exists() else 0), TASKS, "factorials")
+    assert seen == list(range(len(TASKS)))
+    state = json.loads(target.read_text())
+    assert (state["label"], state["done"], state["total"]) == ("factorials", len(TASKS), len(TASKS))
+
+
+def test_progress_that_cannot_be_written_never_stops_the_work(monkeypatch):
+    monkeypatch.setenv("MULNB_PROGRESS", "/proc/none/progress.json")
+    assert cluster.map(math.factorial, TASKS, "factorials") == EXPECTED

@@ -5,6 +5,7 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every figure and table
+       ./run_all.sh --lab               open the threshold explorer (notebook 06) in JupyterLab
        ./run_all.sh --test              run the linter, the tests and the committed notebooks
 
   --profile NAME        a profile's name (default: digits), or the path of a YAML file
@@ -12,6 +13,7 @@ Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every 
   --set key.sub=value   change one number of the profile; repeatable
   --workers N           tasks that run at once (default: one per core; one on a GPU)
   --save-notebooks      after a run with the default options, store the outputs in notebooks/
+  --lab [OPTION]…       JupyterLab on notebook 06; what follows goes to jupyter lab, such as --no-browser
   --test                check the project instead of running it
   --help                this text
 
@@ -36,12 +38,13 @@ while [ $# -gt 0 ]; do
             ;;
         --profile=* | --only=* | --set=* | --workers=* | --save-notebooks) options+=("$1") ;;
         --test) mode=test ;;
+        --lab) mode=lab && shift && jupyter=("$@") && break ;;
         -h | --help) usage && exit 0 ;;
         *) fail 2 "unknown option '$1'; --help lists them" ;;
     esac
     shift
 done
-[ $mode != test ] || [ ${#options[@]} -eq 0 ] || fail 2 "--test takes no other option"
+[ $mode = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
@@ -96,6 +99,12 @@ export JUPYTER_PREFER_ENV_PATH=1 # the kernel python3 is this environment's, wha
 
 case $mode in
     notebooks) exec "$python" -P -m mulnb.runner "${options[@]}" ;;
+    lab)
+        [ "$(id -u)" != 0 ] || jupyter+=(--allow-root) # as in a container, where it would refuse to start
+        cd "$root"
+        exec "$python" -P -m jupyterlab --ServerApp.root_dir="$root" --LabApp.default_url=/lab/tree/notebooks/06_explore.ipynb \
+            ${jupyter[@]+"${jupyter[@]}"}
+        ;;
     test)
         cd "$root"
         "$python" -m ruff check

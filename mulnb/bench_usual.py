@@ -6,7 +6,7 @@ loops with `.item()`, curvature with every pass spelt out. Each function gives t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,7 +36,14 @@ class PilImages(Dataset):
         return self.transform(self.images[i]), self.labels[i]
 
 
-def train(model: nn.Module, data: PilImages, recipe: Recipe, seed: int, index: Tensor | None = None) -> nn.Module:
+def train(
+    model: nn.Module,
+    data: PilImages,
+    recipe: Recipe,
+    seed: int,
+    index: Tensor | None = None,
+    after_epoch: Callable[[int, float], object] = lambda epoch, loss: None,
+) -> nn.Module:
     """SGD at a constant rate, in the order of `training.fit`, so that both can be compared."""
     where = next(model.parameters()).device
     index = torch.arange(len(data)) if index is None else index
@@ -44,7 +51,7 @@ def train(model: nn.Module, data: PilImages, recipe: Recipe, seed: int, index: T
     optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     criterion = nn.CrossEntropyLoss()
     model.train()
-    for _ in range(recipe.epochs):
+    for epoch in range(recipe.epochs):
         order = index[torch.randperm(len(index), generator=generator)]
         losses = []
         for inputs, labels in DataLoader(Subset(data, order.tolist()), batch_size=recipe.batch):
@@ -54,6 +61,7 @@ def train(model: nn.Module, data: PilImages, recipe: Recipe, seed: int, index: T
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
+        after_epoch(epoch, float(np.mean(losses)))
     return model
 
 

@@ -62,6 +62,7 @@ class Recipe(_Frozen):
     gamma: Rate = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    augment: bool = False  # shift by up to 4 pixels and mirror, at random
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
 

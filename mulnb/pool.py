@@ -7,18 +7,20 @@ classified right, and by which margin.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mulnb import models, training
+from mulnb import gpu, models, training
 from mulnb.config import Profile, Recipe
 from mulnb.memorization import Pool
 from mulnb.stacked import Stack
-from mulnb.training import Examples
+from mulnb.training import Batch, Examples
+
+SIDE_BY_SIDE = 4  # networks that train at the same time on a GPU, where they cannot be stacked
 
 
 def membership(models: range, n: int, share: float, seed: int) -> np.ndarray:
@@ -56,12 +58,42 @@ def train_group(profile: Profile, data: Examples, numbers: range, num_classes: i
 def train_in_turn(
     networks: Sequence[nn.Module], data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]
 ) -> Tensor:
-    """Train network j on `data[subsets[j]]` in the order that `seeds[j]` gives; logits of every example, float32 [k, N, K]."""
+    """Train network j on `data[subsets[j]]` in the order that `seeds[j]` gives; logits of every example, float32 [k, N, K].
+
+    On a GPU, `SIDE_BY_SIDE` networks take their steps at the same time. The subsets must be of one size.
+    """
+    together = SIDE_BY_SIDE if data.device.type == "cuda" else 1
     logits = []
-    for network, subset, seed in zip(networks, subsets, seeds, strict=True):
-        trained = training.fit(copy.deepcopy(network).to(data.device), data, recipe, seed, index=subset)
-        logits.append(training.predict(trained, data))
+    for start in range(0, len(networks), together):
+        some = slice(start, start + together)
+        trained = [copy.deepcopy(network).to(data.device).train() for network in networks[some]]
+        steps = [training.Step(network, data, recipe) for network in trained]
+        take = gpu.Replayed(steps, recipe.batch)
+        for epoch, rate, pieces, moves in _rounds(subsets[some], recipe, seeds[some], data.device):
+            for step in steps:
+                step.set_rate(rate)
+            take(pieces, moves, epoch)
+        logits += [training.predict(network, data) for network in trained]
     return torch.stack(logits)
+
+
+def _rounds(
+    subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int], where: torch.device
+) -> Iterator[tuple[int, float, list[Tensor], list[Tensor | None]]]:
+    """One step of each of k networks at a time, as `training.fit` would take them: epoch, learning rate, and for each network its
+    batch of examples and their augmentation.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for epoch in range(recipe.epochs):
+        orders, moves = [], []
+        for subset, generator in zip(subsets, generators, strict=True):
+            orders.append(subset[torch.randperm(len(subset), generator=generator)].to(where))
+            moves.append(training.draw_moves(len(subset), generator).to(where) if recipe.augment else None)
+        pieces = list(zip(*(training.batches(order, recipe.batch) for order in orders), strict=True))
+        sizes = [len(piece[0]) for piece in pieces]
+        moves = list(zip(*([None] * len(sizes) if one is None else one.split(sizes) for one in moves), strict=True))
+        for step, (piece, move) in enumerate(zip(pieces, moves, strict=True)):
+            yield epoch, training.learning_rate(recipe, epoch + step / len(pieces)), list(piece), list(move)
 
 
 def train_stacked(
@@ -78,28 +110,21 @@ def train_stacked(
 
 def train_stack(stack: Stack, data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]) -> None:
     """`training.fit` for a stack: each network gets its own batch of its own subset, in its own order."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    optimizer = torch.optim.SGD(
-        stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
     # glibc returns large freed blocks to the system, and a step would have to fault its activations in anew;
     # it keeps them once it has seen a block of this size freed
     torch.empty(31 << 20, dtype=torch.uint8)
-    precision = training.autocast(recipe, data.device)
     stack.train()
-    for epoch in range(recipe.epochs):
-        orders = [s[torch.randperm(len(s), generator=g)] for s, g in zip(subsets, generators, strict=True)]
-        pieces = list(training.batches(torch.stack(orders, 1).to(data.device), recipe.batch))  # each [B, k]
-        for step, piece in enumerate(pieces):
-            optimizer.param_groups[0]["lr"] = training.learning_rate(recipe, epoch + step / len(pieces))
-            index = piece.T.flatten()  # [k·B]
-            with precision:
-                logits = stack(data.inputs(index).unflatten(0, piece.T.shape)).flatten(0, 1).float()
-            # the sum of the networks' mean losses: no network's gradient knows of the others
-            loss = F.cross_entropy(logits, data.labels[index], reduction="sum") / len(piece)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    step = training.Step(stack, data, recipe, _sum_of_mean_losses)
+    for epoch, rate, pieces, moves in _rounds(subsets, recipe, seeds, data.device):
+        step.set_rate(rate)
+        step(torch.stack(pieces), torch.stack(moves) if recipe.augment else None, epoch)
+
+
+def _sum_of_mean_losses(stack: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The objective of a stack, for a batch with a row for each network: no network's gradient knows of the others."""
+    logits = stack(batch.inputs).float()  # [k, B, K]
+    loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="sum")
+    return loss / batch.labels.shape[1], logits
 
 
 @torch.no_grad()

@@ -28,7 +28,10 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 4, 1).contiguous()  # [k, C, H, W, B]
-        return self.layers(x).transpose(1, 2)
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # float32 whatever the recipe says: so small a step gains nothing by bf16
+            return self.layers(x).transpose(1, 2)
 
     @torch.no_grad()
     def copy_to(self, networks: Sequence[nn.Sequential]) -> None:

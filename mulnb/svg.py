@@ -27,7 +27,8 @@ body[data-jp-theme-light="false"] .mx { --bar: #66727d; --alert: #ff9466; --low:
 .mx .sheets { display: flex; gap: 14px; flex-wrap: wrap; }
 .mx .sheet { flex: 1 1 250px; border-top: 4px solid; padding-top: 3px; }
 .mx .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(38px, 1fr)); gap: 4px 5px; margin-top: 4px; }
-.mx figure { margin: 0; text-align: center; font-size: 11px; line-height: 1.2; }
+.mx figure { margin: 0; text-align: center; font-size: 11px; line-height: 1.2; min-width: 0; }
+.mx figure span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .mx figure img { width: 100%; image-rendering: pixelated; border: 1px solid var(--faint); box-sizing: border-box; }
 .mx figure.flipped img { border: 2px dashed var(--alert); } .mx figure.flipped { color: var(--alert); font-weight: 600; }
 .mx table { border-collapse: collapse; font-size: 12px; } .mx .wide { overflow-x: auto; }
@@ -96,13 +97,16 @@ def mark(x: float, y: float, shape: str, color: str, filled: bool = True, r: flo
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" {paint}/>'
     if shape == "square":
         return f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}" {paint}/>'
+    if shape == "diamond":
+        return f'<path d="M{x:.1f} {y - 1.3 * r:.1f}l{1.3 * r} {1.3 * r}l{-1.3 * r} {1.3 * r}l{-1.3 * r} {-1.3 * r}z" {paint}/>'
     return f'<path d="M{x:.1f} {y - 1.2 * r:.1f}l{1.2 * r} {2.1 * r}h{-2.4 * r}z" {paint}/>'
 
 
 def number(value: float) -> str:
-    """Three significant digits without an exponent where that is short, and a real minus sign."""
-    written = f"{value:.2f}" if 0.1 <= abs(value) < 100 else f"{value:.3g}"
-    return "0.00" if value == 0 else written.replace("-", "−")
+    """A score in at most six letters, with a real minus sign: 0.98, 0.041, 2e−4."""
+    size = abs(value)
+    written = f"{value:.2f}" if size >= 0.0995 or size == 0 else f"{value:.2g}" if size >= 0.001 else f"{value:.0e}"
+    return written.replace("e-0", "e-").replace("-", "−")
 
 
 def plus(x: float, y: float) -> str:

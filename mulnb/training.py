@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mulnb import gpu
 from mulnb.config import Recipe
 from mulnb.data import ImageSet, Splits
 from mulnb.errors import UserError
@@ -45,12 +46,35 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def inputs(self, index: Tensor) -> Tensor:
-        """Network inputs of the examples at `index` [B]: float [B, C, H, W], channels_last."""
-        x = self.images[index]
+    def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
+        """Network inputs of the examples at `index` [B]: float [B, C, H, W], channels_last. `moves`: see `moved`.
+
+        Of an `index` [k, B], for a stack of k networks, [k, B, C, H, W].
+        """
+        x = self.images[index.flatten()]
+        if moves is not None:
+            x = moved(x, moves.flatten(0, -2))
         if self._scale is not None:
             x = torch.addcmul(self._shift, x.float(), self._scale)
-        return x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return x if index.dim() == 1 else x.unflatten(0, index.shape)
+
+
+def draw_moves(n: int, generator: torch.Generator) -> Tensor:
+    """The usual augmentation, drawn: int64 [n, 3], a shift of −4 … 4 rows and columns, and 1 for a mirrored image."""
+    shifts = torch.randint(-4, 5, (n, 2), generator=generator)
+    return torch.cat([shifts, torch.randint(0, 2, (n, 1), generator=generator)], 1)
+
+
+def moved(x: Tensor, moves: Tensor) -> Tensor:
+    """Images x [B, C, H, W], shifted (what comes in is black) and mirrored as `moves` [B, 3] says, by one indexed read."""
+    height, width = x.shape[2:]
+    rows = torch.arange(height, device=x.device) + moves[:, :1] + 4  # [B, H], positions in the padded image
+    columns = torch.arange(width, device=x.device) + moves[:, 1:2] + 4
+    columns = torch.where(moves[:, 2:] == 1, columns.flip(1), columns)  # [B, W]
+    which = torch.arange(len(x), device=x.device)[:, None, None]
+    padded = F.pad(x, (4, 4, 4, 4))
+    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # from [B, H, W, C]: channels_last
 
 
 def device() -> torch.device:
@@ -139,7 +163,41 @@ class SignalRecorder:
 
 def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager:
     """The precision that a step's forward pass runs in; objectives make the logits float32 before they use them."""
-    return torch.autocast(where.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
+    # no cache of cast weights: a forward pass reads each once, and a recorded step must not depend on an earlier one
+    return torch.autocast(where.type, torch.bfloat16, cache_enabled=False) if recipe.precision == "bf16" else nullcontext()
+
+
+class Step:
+    """An SGD step on a batch: the network's loss and outputs, and its weights moved.
+
+    Nothing in it waits for the device, so that a GPU is never idle within an epoch and `gpu.Replayed` can record it.
+    """
+
+    def __init__(self, model: nn.Module, data: Examples, recipe: Recipe, objective: Objective = cross_entropy) -> None:
+        self.model, self.data, self.objective = gpu.compiled(model, data.device), data, objective
+        self.precision = autocast(recipe, data.device)
+        # a recorded step reads its learning rate from the device
+        lr = torch.tensor(recipe.lr, device=data.device) if data.device.type == "cuda" else recipe.lr
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        )
+
+    def set_rate(self, rate: float) -> None:
+        group = self.optimizer.param_groups[0]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+    def __call__(self, index: Tensor, moves: Tensor | None, epoch: int) -> tuple[Batch, Tensor, Tensor]:
+        """The batch, its loss and its logits before the step; `moves`: see `moved`."""
+        batch = Batch(index, self.data.inputs(index, moves), self.data.labels[index], epoch)
+        with self.precision:
+            loss, logits = self.objective(self.model, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return batch, loss.detach(), logits.detach()
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
@@ -173,33 +231,28 @@ def fit(
 ) -> nn.Module:
     """Train `model` in place by SGD on `data[index]` (all of it by default) and return it in the mode it came in.
 
-    `seed` fixes the order of the examples and nothing else. `after_epoch(epoch, mean loss)` returns True to stop early.
+    `seed` fixes the order of the examples, and how they are augmented if the recipe says so. `after_epoch(epoch, mean loss)`
+    returns True to stop early.
     Raises `Diverged` if the loss of an epoch is not finite.
     """
     index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
-    precision = autocast(recipe, data.device)
+    step = Step(model, data, recipe, objective)
+    take = gpu.Replayed([step], recipe.batch if objective is cross_entropy else 0)  # other objectives may hold state
     with mode(model, training=True):
         for epoch in range(recipe.epochs):
             order = index[torch.randperm(len(index), generator=generator).to(index.device)]
             pieces = list(batches(order, recipe.batch))
+            moves = draw_moves(len(order), generator).to(index.device).split([len(p) for p in pieces]) if recipe.augment else None
             total = torch.zeros((), device=data.device)  # summed on the device: one synchronisation an epoch
-            for step, piece in enumerate(pieces):
-                optimizer.param_groups[0]["lr"] = learning_rate(recipe, epoch + step / len(pieces))
-                batch = Batch(piece, data.inputs(piece), data.labels[piece], epoch)
-                with precision:
-                    loss, logits = objective(model, batch)
+            for number, piece in enumerate(pieces):
+                step.set_rate(learning_rate(recipe, epoch + number / len(pieces)))
+                [(batch, loss, logits)] = take([piece], [moves and moves[number]], epoch)
                 if recorder is not None:
                     recorder.record(batch, logits)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
                 if after_step is not None:
                     after_step()
-                total += loss.detach()
+                total += loss
             mean_loss = float(total) / max(len(pieces), 1)
             if not math.isfinite(mean_loss):
                 raise Diverged(f"training diverged in epoch {epoch + 1} (lr {recipe.lr}): use a smaller lr")

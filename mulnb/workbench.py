@@ -158,7 +158,7 @@ class Workbench:
         self.error = error
         if isinstance(error, live.Cancelled):
             self.bar.bar_style = "warning"
-            self._say(f"cancelled after {self.job.steps} steps: nothing of it is kept, no model was changed")
+            self._say(f"cancelled after {self.job.steps} steps: the run left no result, no model was changed")
         elif error is not None:
             self.bar.bar_style = "danger"
             self._say("failed: see below")

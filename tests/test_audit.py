@@ -75,10 +75,10 @@ def test_method10_evaluation_changes_nothing():
     images = torch.randint(0, 255, (80, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = Examples(images, torch.arange(80) % 4, torch.tensor([0.5]), torch.tensor([0.3]))
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    torch_state, numpy_state = torch.get_rng_state(), repr(np.random.get_state(legacy=False))
     audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0)
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     assert model.training and not model[1].training and model[0].training
-    assert torch.equal(torch.get_rng_state(), torch_state) and np.array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state) and repr(np.random.get_state(legacy=False)) == numpy_state
     # and a second evaluation sees the same model: in eval mode a prediction does not depend on its batch
     assert torch.allclose(predict(model, data)[:7], predict(model, data, torch.arange(7), batch=3), atol=1e-6)

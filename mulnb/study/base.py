@@ -55,7 +55,7 @@ def key_parts(profile: Profile, *modules: str) -> dict[str, Any]:
     return {
         "data": splits(profile).fingerprint,
         "model": profile.model,
-        "code": store.code_version("data", "models", "training", *modules),
+        "code": store.code_version("data", "gpu", "models", "training", *modules),
     }
 
 

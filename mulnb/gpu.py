@@ -1,0 +1,102 @@
+"""Training steps on a GPU without the cost of launching them: recorded once as a CUDA graph, then replayed.
+
+A step of a small network is a few hundred kernels of a few microseconds each, and Python needs longer to launch one than the
+GPU to run it. A graph launches them all at once, and several networks' steps run side by side in it. On a CPU every step is taken
+as it comes. `MULNB_GRAPHS=1` asks for it: it has not run on a GPU yet, and until `benchmarks/gpu.sh` has shown that it is
+right and sooner, steps are launched one by one there, too. `MULNB_COMPILE=1` also fuses a network's elementwise work
+(`torch.compile`: it takes half a minute for the first network of an architecture, so it is for long trainings).
+
+Source: "Whole-network capture" in PyTorch's notes on CUDA semantics.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Step = Callable[[Tensor, Tensor | None, int], tuple[Any, Tensor, Tensor]]  # `training.Step`
+WARM_UP = 3  # ordinary steps before the recording: cuDNN chooses its kernels in them, and the optimizer makes its buffers
+
+
+class Replayed:
+    """Steps of one or more networks, taken together: `replayed([piece], [moves], epoch)` is `[step(piece, moves, epoch)]`.
+
+    The first steps of `size` examples are taken one by one, the next is recorded, and from then on it is replayed. Batches of
+    another size (the last of an epoch) are never recorded. If recording fails, every step is taken as it comes, with a warning.
+    """
+
+    def __init__(self, steps: Sequence[Step], size: int) -> None:
+        self._steps, self._size = steps, size
+        self._possible = os.environ.get("MULNB_GRAPHS") == "1"
+        self._taken = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int) -> list[tuple[Any, Tensor, Tensor]]:
+        if not (self._possible and pieces[0].is_cuda and len(pieces[0]) == self._size):
+            return self._one_by_one(pieces, moves, epoch)
+        if self._taken < WARM_UP:
+            self._taken += 1
+            with _aside():
+                return self._one_by_one(pieces, moves, epoch)
+        if self._graph is None:
+            # what a graph reads and writes stays where it was recorded: batches are copied in, outputs are copied out
+            self._pieces = [piece.clone() for piece in pieces]
+            self._moves = [None if one is None else one.clone() for one in moves]
+            try:
+                self._record()
+            except RuntimeError as error:
+                warnings.warn(f"the step could not be recorded as a CUDA graph, each is launched alone: {error}", stacklevel=2)
+                self._possible = False
+                return self._one_by_one(pieces, moves, epoch)
+        for kept, new in zip([*self._pieces, *self._moves], [*pieces, *moves], strict=True):
+            if new is not None:
+                kept.copy_(new)
+        self._graph.replay()
+        return [
+            (batch._replace(index=piece, labels=batch.labels.clone(), epoch=epoch), loss.clone(), logits.clone())
+            for piece, (batch, loss, logits) in zip(pieces, self._outputs, strict=True)
+        ]
+
+    def _one_by_one(
+        self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int
+    ) -> list[tuple[Any, Tensor, Tensor]]:
+        return [step(piece, move, epoch) for step, piece, move in zip(self._steps, pieces, moves, strict=True)]
+
+    def _record(self) -> None:
+        """Record one step of every network, each in a stream of its own. Recording runs nothing: no weight moves."""
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            here = torch.cuda.current_stream()
+            streams = [torch.cuda.Stream() for _ in self._steps]
+            outputs = []
+            for stream, step, *one in zip(streams, self._steps, self._pieces, self._moves, strict=True):
+                stream.wait_stream(here)
+                with torch.cuda.stream(stream):
+                    outputs.append(step(*one, 0))
+            for stream in streams:
+                here.wait_stream(stream)
+        self._graph, self._outputs, self._streams = graph, outputs, streams
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """A side stream, in which the steps before a recording must be taken."""
+    here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    aside.wait_stream(here)
+    with torch.cuda.stream(aside):
+        yield
+    here.wait_stream(aside)
+
+
+def compiled(model: nn.Module, where: torch.device) -> Callable[[Tensor], Tensor]:
+    """`model`, with its elementwise work fused where that was asked for. Networks of one architecture share the compiled code."""
+    if where.type == "cuda" and os.environ.get("MULNB_COMPILE") == "1":
+        return torch.compile(model, dynamic=False)
+    return model

@@ -1,0 +1,148 @@
+"""Unlearning while the notebook stays alive: work in a thread, with progress that is told and a cancel that is obeyed.
+
+Cancelling is cooperative: it takes effect after the optimizer step that is under way. What was finished by then (the oracle)
+stays stored, of the run itself nothing is; no model but its own copy was touched.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from mulnb import study
+from mulnb.config import Profile
+from mulnb.forget import Strata
+
+TELL_EVERY = 0.1  # seconds between two reports of progress: each one is a message to the browser
+
+
+class Cancelled(Exception):
+    """The user cancelled the work."""
+
+
+class Background:
+    """`work(self)` in a thread. `progress(steps)` is told now and then, `finished(result, error)` once; both in that thread."""
+
+    def __init__(
+        self,
+        work: Callable[[Background], Any],
+        progress: Callable[[int], None],
+        finished: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        self._work, self._progress, self._finished = work, progress, finished
+        self._stop = threading.Event()
+        self._told = 0.0
+        self.steps = 0
+        self.thread = threading.Thread(target=self._run, name="mulnb-unlearn", daemon=True)
+
+    def start(self) -> Background:
+        self.thread.start()
+        return self
+
+    def cancel(self) -> None:
+        self._stop.set()
+
+    def reached(self, steps: int) -> None:
+        """So many steps are behind us, whether they were taken or their result was stored; the place to be cancelled at."""
+        self.steps = steps
+        if time.monotonic() - self._told > TELL_EVERY:
+            self._told = time.monotonic()
+            self._progress(self.steps)
+        if self._stop.is_set():
+            raise Cancelled
+
+    def _run(self) -> None:
+        try:
+            with _as_it_was(), each_step(lambda: self.reached(self.steps + 1)):
+                result = self._work(self)
+        except BaseException as error:
+            self._finished(None, error)
+        else:
+            self._finished(result, None)
+
+
+@contextmanager
+def each_step(tick: Callable[[], None]) -> Iterator[None]:
+    """Call `tick` after every optimizer step that this thread takes; an exception that it raises ends the training.
+
+    A hook of torch's optimizers reaches every algorithm, also one of yours, without an argument handed down to `training.fit`.
+    """
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    own = threading.get_ident()
+
+    def hook(*_: Any) -> None:
+        if threading.get_ident() == own:
+            tick()
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def plain_steps() -> Iterator[None]:
+    """No CUDA graphs (`gpu`): a replayed step passes by the optimizer, where it could be counted and cancelled."""
+    before = os.environ.get("MULNB_GRAPHS")
+    os.environ["MULNB_GRAPHS"] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop("MULNB_GRAPHS")
+        os.environ.update({} if before is None else {"MULNB_GRAPHS": before})
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """One torch thread, as in `cluster`: the same bits whether a run is live or part of a study. Random states are put back."""
+    import torch
+
+    threads, drawn = torch.get_num_threads(), np.random.get_state()
+    torch.set_num_threads(1)
+    try:
+        with plain_steps(), torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        np.random.set_state(drawn)  # the SVC of the attack draws from it
+
+
+def unlearn(
+    profile: Profile, chosen: Strata, score: str, seed: int, runs: Sequence[tuple[str, str]], told: Background
+) -> list[dict[str, Any]]:
+    """The row of `study.unlearning` for each (algorithm, strategy) on the strata `chosen`; what is stored is not done again."""
+    study.check(profile)
+    oracle, *plan = expected_steps(profile, chosen, runs)
+    rows, behind = [], oracle
+    for (algorithm, strategy), steps in zip(runs, plan, strict=True):
+        settings = profile.unlearning.algorithms[algorithm][strategy]
+        rows.append(study.outcome(profile, study.Run(algorithm, strategy, score, seed, settings), chosen))
+        behind += steps
+        told.reached(behind)
+    return rows
+
+
+def expected_steps(profile: Profile, chosen: Strata, runs: Sequence[tuple[str, str]]) -> list[int]:
+    """Optimizer steps of the oracle and of each run, about: what an algorithm calls an epoch is a pass over what is retained."""
+    rest = len(study.splits(profile).train) - len(chosen.forget)
+    return [_passes(profile.training.model_dump(), rest), *(_steps_of(profile, *run, rest) for run in runs)]
+
+
+def _steps_of(profile: Profile, algorithm: str, strategy: str, rest: int) -> int:
+    settings = profile.unlearning.algorithms[algorithm][strategy]
+    stages = 1 if strategy == "vanilla" else 3
+    each = [settings] * stages if isinstance(settings, Mapping) else settings
+    return sum(_passes(one, rest) for one in each)
+
+
+def _passes(settings: Mapping[str, Any], examples: int) -> int:
+    return int(settings.get("epochs", 5)) * math.ceil(examples / int(settings.get("batch", 256)))

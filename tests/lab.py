@@ -1,0 +1,88 @@
+"""A profile with results, computed once a session, and JupyterLab in a headless browser; for the tests of the explorer."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@functools.cache
+def smoke_home() -> Path:
+    """A `MULNB_HOME` with the results of profile `smoke` that the explorer starts from. Copy it before you change it."""
+    home = Path(tempfile.mkdtemp(prefix="mulnb-smoke-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    script = "import mulnb; from mulnb import publish; p = mulnb.load_profile('smoke'); "
+    script += "publish.publish(p, 'memorization'); publish.publish(p, 'proxies')"
+    env = os.environ | {"MULNB_HOME": str(home)}
+    made = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300)
+    if made.returncode:
+        raise RuntimeError(f"the results of profile smoke could not be made:\n{made.stderr[-3000:]}")
+    return home
+
+
+@contextlib.contextmanager
+def jupyter_lab(
+    home: Path, folder: Path | None = None, theme: str = "JupyterLab Light", command: Sequence[str] = ()
+) -> Iterator[tuple[str, Path]]:
+    """JupyterLab with settings of its own: its address, and the file with what server and kernels print.
+
+    It serves `folder`; or `command` starts it, which gets the option not to open a browser.
+    """
+    place = Path(tempfile.mkdtemp(prefix="mulnb-lab-"))
+    settings = place / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    own = {"CONFIG_DIR": "config", "RUNTIME_DIR": "runtime", "DATA_DIR": "data"}
+    env = os.environ | {f"JUPYTER_{name}": str(place / value) for name, value in own.items()}
+    env |= {"JUPYTERLAB_SETTINGS_DIR": str(place / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces")}
+    env |= {"IPYTHONDIR": str(place / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1", "MULNB_HOME": str(home), "MULNB_WORKERS": "1"}
+    start = [*command] or [sys.executable, "-m", "jupyterlab", "--allow-root", f"--ServerApp.root_dir={folder}"]
+    start += ["--no-browser", "--ServerApp.port=0", "--IdentityProvider.token="]
+    log = place / "log"
+    with open(log, "w") as output:
+        lab = subprocess.Popen(start, env=env, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield _address(place / "runtime", lab, log), log
+    finally:
+        lab.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            lab.wait(20)
+        lab.kill()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _address(runtime: Path, lab: subprocess.Popen, log: Path) -> str:
+    for _ in range(300):
+        for path in runtime.glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError):
+                return json.loads(path.read_text())["url"]
+        if lab.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+def notebook(source: Path, target: Path, **parameters: object) -> Path:
+    """A copy of a notebook without outputs and with other parameters."""
+    tree = json.loads(source.read_text())
+    for cell in tree["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    target.write_text(json.dumps(tree))
+    return target

@@ -25,6 +25,7 @@ FIGURES = {  # file: what to look for
     "strategy_differences": "**Figure 2 as differences**, paired by seed: right of zero is better than vanilla.",
     "fig3_sequential": "**Figure 3.** Five forget sets in a row: change of ToW and ToW-MIA since the first step.",
     "fig7_before_after": "**Figure 7.** The proxy before and after each step, for the forget set and for what is retained.",
+    "your_model": "**A model of your own** (notebook 07): what can be said about unlearning where nobody has an oracle.",
 }
 TABLES = {
     "table1_proxies": "Table 1: proxies",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,15 +78,37 @@ def _serial(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[
 
 def _processes(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:
     from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
 
-    try:
+    with _interruptible():
         yield from Parallel(n_jobs=count, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")(
             delayed(_single_threaded)(fn, task) for task in tasks
         )
-    except KeyboardInterrupt:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the workers before anything else: joblib would first wait for what they are doing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    before, interrupted = signal.getsignal(signal.SIGINT), False
+
+    def end_workers(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end_workers)
+    try:
+        yield
+    except Exception:
+        if interrupted:  # joblib tells of lost workers instead
+            raise KeyboardInterrupt from None
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ray(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:

@@ -10,6 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_figures_from_outside():
+    """`run_all.sh --test` moves the figures of the notebooks that it checks; fixtures of a whole module must not see that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MULNB_FIGURES", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """An empty `MULNB_HOME`; one worker, so that a test is deterministic and cheap unless it asks for more."""

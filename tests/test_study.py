@@ -82,7 +82,7 @@ def start_pool(home, more: tuple[str, ...] = ()) -> subprocess.Popen:
 
 
 POOL = ("--set", "pool.models=160", "--set", "pool.group=5")
-LONG_POOL = ("--set", "pool.models=5000", "--set", "pool.group=5")  # not finished before a busy machine gets to interrupt it
+LONG_POOL = ("--set", "pool.models=1000", "--set", "pool.group=5")  # not finished before a busy machine gets to interrupt it
 
 
 def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):

@@ -116,7 +116,8 @@ def draw(report: Report) -> Figure:
         _draw_growth(growth, report.growth)
         plotting.headline(figure, "The same numbers, sooner")
         machine = report.machine
-        n = min(pair.ratio.n for pair in report.pairs)
+        counts = sorted({pair.ratio.n for pair in report.pairs})
+        n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
         return plotting.finish(
             figure,
             f"{machine['device']} ({machine['instructions']}), one core, one thread; networks in {machine['precision']}. "
@@ -143,7 +144,9 @@ def _draw_ratios(axes: Axes, pairs: list[Pair]) -> None:
             axes.plot(pair.target, row, "|", color=THERE, markersize=9, markeredgewidth=1.6)
     largest = max(max(pair.ratio.high, pair.target or 0) for pair in pairs)
     axes.set(xscale="log", xlim=(0.8, largest * 1.4), ylim=(len(pairs) - 0.5, -0.5))
-    axes.set_yticks(range(len(pairs)), [pair.name.replace("training step", "step") for pair in pairs])
+    axes.set_yticks(
+        range(len(pairs)), [pair.name.replace("training step", "step").removesuffix(" test examples") for pair in pairs]
+    )
     axes.axvline(1, color=SOFT, linewidth=0.8)
     _plain_ticks(axes.xaxis, [one for one in (1, 2, 5, 10, 30, 100, 300) if one < largest * 1.4])
     axes.grid(False, axis="y")

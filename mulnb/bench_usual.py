@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from sklearn.svm import SVC
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms
@@ -112,3 +113,11 @@ def loss_curvature(model: nn.Module, inputs: Tensor, labels: Tensor, h: float) -
     inputs = inputs.detach().requires_grad_()
     moved, still = criterion(model(inputs + z), labels), criterion(model(inputs), labels)
     return torch.autograd.grad(moved - still, inputs)[0].flatten(1).norm(dim=1)
+
+
+def mia(member: np.ndarray, non_member: np.ndarray, forget: np.ndarray) -> float:
+    """The share of `forget` [m] that libsvm's classifier, told `member` [n] from `non_member` [n], takes for non-members."""
+    attack = SVC(C=3, gamma="auto", kernel="rbf")
+    features = np.concatenate([member, non_member])[:, None]
+    attack.fit(features, np.r_[np.ones(len(member)), np.zeros(len(non_member))])
+    return float((attack.predict(forget[:, None]) == 0).mean())

@@ -18,9 +18,9 @@ from mulnb.errors import UserError
 Score = Literal[
     "memorization", "confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature"
 ]
-Strategy = Literal["vanilla", "shuffle", "rum_f"]
+Strategy = Literal["vanilla", "shuffle", "rum_f"]  # strategies that run one algorithm; `rum` runs one for each stratum
 SCORES: tuple[str, ...] = Score.__args__
-STRATEGIES: tuple[str, ...] = Strategy.__args__
+STRATEGIES: tuple[str, ...] = (*Strategy.__args__, "rum")
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -38,7 +38,13 @@ class _Frozen(BaseModel):
 class Dataset(_Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
-    name: Literal["digits"]
+    name: Literal["digits", "cifar10", "cifar100", "tiny-imagenet", "folder"]
+    root: str | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
+    classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
+    train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
+    test_images: Count | None = None  # the same of its test images
+    size: Count | None = None  # resize every image to size × size; None: as they are, which must be one size
+    skip_corrupt: bool = False  # leave out images that cannot be decoded, with a notice, instead of refusing them
     test: Share = 0.2
     holdout: Share = 0.1  # share of the training images, class-balanced, never trained on
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training labels replaced by another class
@@ -99,11 +105,37 @@ class Forget(_Frozen):
     file: str | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
 
 
+class Stage(_Frozen):
+    """One stage of the full RUM: its algorithm, or `nothing` for a stratum that the model is left to forget by itself."""
+
+    algorithm: str | None = None
+    settings: Settings = {}
+
+    @model_validator(mode="after")
+    def _nothing_has_no_settings(self) -> Stage:
+        if self.algorithm is None and self.settings:
+            raise ValueError(f"unlearning.rum: settings {self.settings} without an algorithm: name it, or leave the settings out")
+        return self
+
+
+class Rum(_Frozen):
+    """The full RUM (METHOD §5): an algorithm for each stratum. The defaults are the authors' choice."""
+
+    low: Stage = Stage()
+    medium: Stage = Stage(algorithm="fine_tune", settings={"lr": 0.1, "epochs": 10})
+    high: Stage = Stage(algorithm="salun", settings={"lr": 0.1, "epochs": 5})
+
+    @property
+    def stages(self) -> tuple[Stage, Stage, Stage]:
+        return self.low, self.medium, self.high
+
+
 class Unlearning(_Frozen):
     """`algorithms[name][strategy]` is one set of settings for every stage, or a list of three, one a stage."""
 
     scores: tuple[Score, ...]
     algorithms: dict[str, dict[Strategy, Settings | tuple[Settings, Settings, Settings]]]
+    rum: Rum | None = None  # None: the full RUM is not run
     retain_later_strata: bool = True  # METHOD §5: the authors keep the later strata in the retain set
 
     @model_validator(mode="after")
@@ -131,6 +163,12 @@ class Tune(_Frozen):
     grid: dict[str, dict[str, tuple[float | int, ...]]] = {}
 
 
+class Limit(_Frozen):
+    """A dry run: every code path of a profile, with its networks at full size, in minutes."""
+
+    steps: Annotated[int, Field(ge=2)] | None = None  # optimizer steps of a training, at most; see `_dry_run`
+
+
 class Profile(_Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
@@ -144,6 +182,7 @@ class Profile(_Frozen):
     unlearning: Unlearning
     sequential: Sequential = Sequential()
     tune: Tune = Tune()
+    limit: Limit = Limit()
 
     @model_validator(mode="after")
     def _consistent(self) -> Profile:
@@ -184,9 +223,51 @@ def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> P
     for key, value in (overrides or {}).items():
         _set(tree, key, value)
     try:
-        return Profile.model_validate(tree)
+        profile = Profile.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"profile {name}: {_explain(error)}") from None
+    return _dry_run(profile, profile.limit.steps) if profile.limit.steps else profile
+
+
+DRY_BATCH, DRY_CLASSES = 8, 4
+
+
+def _dry_run(profile: Profile, steps: int) -> Profile:
+    """The profile with so few images that an epoch has `steps` batches, and one epoch everywhere: its numbers say nothing.
+
+    The pool has as few models as leave every example seen by some and not by others.
+    """
+
+    def short(settings: Any) -> Any:
+        if isinstance(settings, tuple):
+            return tuple(short(one) for one in settings)
+        return settings | {key: low for key, low in (("epochs", 1), ("batch", DRY_BATCH), ("msteps", 1)) if key in settings}
+
+    once = {"epochs": 1, "batch": DRY_BATCH}
+    train, plan = steps * DRY_BATCH, profile.unlearning
+    images = {"train_images": 2 * train, "test_images": train, "holdout": 0.5, "classes": DRY_CLASSES}
+    algorithms = {name: {key: short(one) for key, one in ways.items()} for name, ways in plan.algorithms.items()}
+    mixed = plan.rum and _with(plan.rum, **{at: _with(one, settings=short(one.settings)) for at, one in dict(plan.rum).items()})
+    retraining = _with(profile.proxies.holdout_retraining, **once)
+    pool_training = profile.pool.training and _with(profile.pool.training, **once)
+    return _with(
+        profile,
+        name=f"{profile.name}-dry",
+        title=f"{profile.title}, dry run",
+        dataset=_with(profile.dataset, **images),
+        training=_with(profile.training, **once),
+        pool=_with(profile.pool, models=16, share=0.5, group=4, training=pool_training),
+        proxies=_with(profile.proxies, holdout_retraining=retraining),
+        forget=_with(profile.forget, size=1),
+        unlearning=_with(plan, algorithms=algorithms, rum=mixed),
+        sequential=_with(profile.sequential, steps=2),
+        tune=_with(profile.tune, grid={name: grid | {"epochs": (1,)} for name, grid in profile.tune.grid.items()}),
+    )
+
+
+def _with(model: Any, **changes: Any) -> Any:
+    """A checked copy of a part of a profile."""
+    return type(model).model_validate(dict(model) | changes)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

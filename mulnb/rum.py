@@ -30,12 +30,12 @@ class Unlearned:
 def stages(strata: Strata, strategy: str, seed: int) -> list[np.ndarray]:
     """What is unlearned, stage by stage.
 
-    `vanilla`: S at once. `rum_f`: low, then medium, then high. `shuffle`: three random parts of S of the same sizes, the control
-    for having more stages.
+    `vanilla`: S at once. `rum_f` and `rum`: low, then medium, then high. `shuffle`: three random parts of S of the same sizes,
+    the control for having more stages.
     """
     if strategy == "vanilla":
         return [strata.forget]
-    if strategy == "rum_f":
+    if strategy in {"rum_f", "rum"}:
         return list(strata)
     if strategy == "shuffle":
         mixed = np.random.default_rng(seed).permutation(strata.forget)
@@ -48,7 +48,7 @@ def unlearn(
     data: Examples,
     strata: Strata,
     *,
-    algorithm: str,
+    algorithm: str | Sequence[str | None],
     strategy: str,
     settings: Settings | None = None,
     seed: int,
@@ -58,26 +58,41 @@ def unlearn(
 ) -> Unlearned:
     """Unlearn S = low ∪ medium ∪ high from a copy of `model`; the model given is not changed.
 
-    `settings`: the algorithm's keyword arguments, once for all stages or a list with one mapping a stage. `present` bool [N]:
-    what `model` still contains (all of `data` by default; in sequential unlearning, D minus the sets before). The retain set
-    of a stage is what is present minus the stages so far; without `retain_later_strata` it is minus all of S.
+    `algorithm`: a name, or for the strategy `rum` one for each stratum, where None leaves the model as it is. `settings`: its
+    keyword arguments, once for all stages or a list with one mapping a stage. `present` bool [N]: what `model` still contains
+    (all of `data` by default; in sequential unlearning, D minus the sets before). The retain set of a stage is what is present
+    minus the stages so far; without `retain_later_strata` it is minus all of S.
+    Raises `UserError` for an unknown strategy, algorithm or setting, or a list that does not fit the stages.
     """
     parts = stages(strata, strategy, seed)
-    per_stage = _per_stage(settings or {}, len(parts))
-    for one in per_stage:
-        check(algorithm, one)
+    names, per_stage = _algorithms(algorithm, strategy, len(parts)), _per_stage(settings or {}, len(parts))
+    for name, one in zip(names, per_stage, strict=True):
+        if name is not None:
+            check(name, one)
     kept = np.ones(len(data), dtype=bool) if present is None else present.copy()
     if not retain_later_strata:
         kept[strata.forget] = False
     model = copy.deepcopy(model)
     started = time.perf_counter()
-    for number, (part, one) in enumerate(zip(parts, per_stage, strict=True)):
+    for number, (part, name, one) in enumerate(zip(parts, names, per_stage, strict=True)):
         kept[part] = False
+        if name is None:  # what was hardly memorized is forgotten with the rest (METHOD §5, the authors' choice for `low`)
+            continue
         forget, retain = (torch.from_numpy(index).to(data.device) for index in (part, np.flatnonzero(kept)))
-        model = ALGORITHMS[algorithm](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
+        model = ALGORITHMS[name](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
     if data.device.type == "cuda":
         torch.cuda.synchronize()
     return Unlearned(model, time.perf_counter() - started)
+
+
+def _algorithms(algorithm: str | Sequence[str | None], strategy: str, count: int) -> list[str | None]:
+    if isinstance(algorithm, str):
+        return [algorithm] * count
+    if strategy != "rum":
+        raise UserError(f"strategy '{strategy}' runs one algorithm: only 'rum' takes one for each stratum")
+    if len(algorithm) != count:
+        raise UserError(f"{len(algorithm)} algorithms for {count} strata: give one for each, None to do nothing")
+    return list(algorithm)
 
 
 def _per_stage(settings: Settings, count: int) -> list[Mapping[str, Any]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,11 +55,37 @@ def bench(profile: Profile) -> Bench:
 
 def key_parts(profile: Profile, *modules: str) -> dict[str, Any]:
     """The part of a key that says which data, which network, and which code."""
+    data = splits(profile)
     return {
-        "data": splits(profile).fingerprint,
+        "data": [data.fingerprint, data.mean, data.std],
         "model": profile.model,
-        "code": store.code_version("data", "gpu", "models", "training", *modules),
+        "code": store.code_version("gpu", "models", "training", *modules),
     }
+
+
+ALGORITHM_FILES = Path(__file__).parents[1] / "unlearning"
+
+
+def algorithm_version(name: str) -> str:
+    """A hash of what an unlearning algorithm does: results are keyed by it, and only an edited algorithm runs again."""
+    if (ALGORITHM_FILES / f"{name}.py").is_file():  # told from its file: torch takes seconds to import
+        return store.code_version(*sorted(f"unlearning/{file}" for file in _with_imports(name)))
+    from mulnb import unlearning
+
+    unlearning.check(name, {})
+    try:
+        return store.digest(inspect.getsource(unlearning.ALGORITHMS[name]))
+    except (OSError, TypeError):  # a callable without a source file
+        return store.digest(repr(unlearning.ALGORITHMS[name]))
+
+
+def _with_imports(name: str) -> set[str]:
+    """An algorithm's file and those of the same folder that it builds on."""
+    found = {name}
+    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):
+            found |= _with_imports(node.module.rsplit(".", 1)[1])
+    return found
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:

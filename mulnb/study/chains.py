@@ -11,7 +11,7 @@ from mulnb import audit, forget
 from mulnb.config import Profile
 from mulnb.scores import centre
 from mulnb.store import Artifact
-from mulnb.study.base import bench, key_parts, restore, weights
+from mulnb.study.base import algorithm_version, bench, key_parts, restore, weights
 from mulnb.study.jobs import Job, gather, run_job
 from mulnb.study.runs import Run, apply, compare, oracle_job
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
@@ -20,7 +20,8 @@ from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score
 def _step_job(profile: Profile, strategy: str, seed: int, step: int) -> Job:
     """Step `step` = 1, 2, … of a chain; computing it computes what is missing of the steps before."""
     plan = profile.sequential
-    parts = key_parts(profile, "unlearning/", "rum", "audit", "proxies", "forget") | {
+    parts = key_parts(profile, "rum", "audit", "proxies", "forget") | {
+        "algorithm": algorithm_version(plan.algorithm),
         "original": original_job(profile, seed).parts,
         "holdout": profile.proxies.holdout_retraining,
         "size": profile.forget.size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +27,29 @@ def gather(profile: Profile, jobs: Sequence[Job], label: str) -> list[Artifact]:
     missing = {store.digest(job.parts): job for job, artifact in zip(jobs, found, strict=True) if artifact is None}
     if missing:
         check(profile)  # a mistake is told before the first training, not after the last
-        cluster.map(run_job, list(missing.values()), label)
+        cluster.map(functools.partial(_run_knowing, _added_algorithms()), list(missing.values()), label)
     return [artifact or run_job(job) for job, artifact in zip(jobs, found, strict=True)]
 
 
 def run_job(job: Job) -> Artifact:
     return store.get_or_compute(job.kind, job.parts, functools.partial(job.compute, *job.args))
+
+
+def _added_algorithms() -> dict[str, Callable]:
+    """Unlearning algorithms that this process added to the registry: a worker would not know them."""
+    if "mulnb.unlearning" not in sys.modules:
+        return {}
+    from mulnb import unlearning
+
+    return {name: one for name, one in unlearning.ALGORITHMS.items() if not one.__module__.startswith("mulnb.unlearning.")}
+
+
+def _run_knowing(added: Mapping[str, Callable], job: Job) -> Artifact:
+    if added:
+        from mulnb import unlearning
+
+        unlearning.ALGORITHMS.update(added)
+    return run_job(job)
 
 
 def check(profile: Profile) -> None:
@@ -44,6 +62,8 @@ def check(profile: Profile) -> None:
         for settings in strategies.values()
         for one in ([settings] if isinstance(settings, dict) else settings)
     ]
+    rum = profile.unlearning.rum
+    stages += [(one.algorithm, one.settings) for one in (rum.stages if rum else ()) if one.algorithm]
     candidates = [(name, dict.fromkeys(grid)) for name, grid in profile.tune.grid.items()]
     for name, settings in stages + candidates:
         unlearning.check(name, settings)

@@ -15,7 +15,7 @@ from mulnb import audit
 from mulnb.config import Profile
 from mulnb.forget import Strata
 from mulnb.store import Artifact
-from mulnb.study.base import bench, key_parts, restore
+from mulnb.study.base import algorithm_version, bench, key_parts, restore
 from mulnb.study.jobs import Job, gather, run_job
 from mulnb.study.scoring import original_job, refining_scores, score_seeds, strata
 
@@ -27,7 +27,8 @@ ORACLE_SEED = 10_000  # added to a seed for its oracle, which must not share the
 
 def oracle_job(profile: Profile, forgotten: np.ndarray, evaluated: Sequence[np.ndarray], seed: int) -> Job:
     """θ_r trained without `forgotten`, and its outcome on each of the sets `evaluated` ⊆ forgotten."""
-    parts = key_parts(profile, "unlearning/", "audit") | {
+    parts = key_parts(profile, "audit") | {
+        "algorithm": algorithm_version("retrain"),
         "recipe": profile.training,
         "forgotten": forgotten,
         "evaluated": list(evaluated),
@@ -60,7 +61,7 @@ def without(n: int, gone: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Run:
-    """One unlearning run of a profile."""
+    """One unlearning run of a profile. That of the full RUM has `algorithm` = `strategy` = "rum", and its `Rum` as settings."""
 
     algorithm: str
     strategy: str
@@ -68,9 +69,24 @@ class Run:
     seed: int
     settings: Any
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What `rum.unlearn` is to do."""
+        if self.strategy != "rum":
+            return {"algorithm": self.algorithm, "settings": self.settings}
+        stages = self.settings.stages
+        return {"algorithm": [stage.algorithm for stage in stages], "settings": [stage.settings for stage in stages]}
+
+    @property
+    def versions(self) -> list[str]:
+        """The code behind it, for keys."""
+        names = self.plan["algorithm"]
+        return [algorithm_version(name) for name in ([names] if isinstance(names, str) else names) if name]
+
 
 def _run_job(profile: Profile, run: Run, chosen: Strata) -> Job:
-    parts = key_parts(profile, "unlearning/", "rum", "audit") | {
+    parts = key_parts(profile, "rum", "audit") | {
+        "algorithm": run.versions,
         "original": original_job(profile, run.seed).parts,
         "strata": list(chosen),
         "run": [run.algorithm, run.strategy, run.settings, run.seed],
@@ -103,9 +119,8 @@ def apply(
         model,
         here.train,
         chosen,
-        algorithm=run.algorithm,
+        **run.plan,
         strategy=run.strategy,
-        settings=run.settings,
         seed=run.seed,
         fresh=here.fresh,
         present=present,
@@ -170,6 +185,9 @@ def unlearning(profile: Profile) -> pd.DataFrame:
         for strategy, settings in strategies.items()
         for score, seed in itertools.product(refining_scores(profile), profile.seeds)
     ]
+    if (mixed := profile.unlearning.rum) is not None:
+        cases = itertools.product(refining_scores(profile), profile.seeds)
+        runs += [Run("rum", "rum", score, seed, mixed) for score, seed in cases]
     frame = outcomes(profile, runs, "unlearning")
     oracle = frame.drop_duplicates(["score", "seed"]).assign(algorithm="retrain", strategy="vanilla", tow=1.0, tow_mia=1.0)
     for key in (*OUTCOME, "seconds"):

@@ -80,6 +80,7 @@ class Pool(_Frozen):
     group: Count = 25
     seed: Seed = 0
     training: Recipe | None = None  # None: the recipe of the original model
+    model: Model | None = None  # None: the network of the original model
 
 
 class HoldoutRetraining(_Frozen):
@@ -200,6 +201,10 @@ class Profile(_Frozen):
     @property
     def pool_training(self) -> Recipe:
         return self.pool.training or self.training
+
+    @property
+    def pool_model(self) -> Model:
+        return self.pool.model or self.model
 
 
 def known_profiles() -> list[str]:

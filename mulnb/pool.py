@@ -39,18 +39,12 @@ def train_group(profile: Profile, data: Examples, numbers: range, num_classes: i
     member = membership(numbers, len(data), profile.pool.share, profile.pool.seed)
     subsets = [torch.from_numpy(np.flatnonzero(row)) for row in member]
     seeds = [profile.pool.seed * 1_000_003 + number for number in numbers]
+    spec, channels = profile.pool_model, data.images.shape[1]
     networks = [
-        models.build(
-            profile.model.arch,
-            num_classes=num_classes,
-            in_channels=data.images.shape[1],
-            width=profile.model.width,
-            stem=profile.model.stem,
-            seed=seed,
-        )
+        models.build(spec.arch, num_classes=num_classes, in_channels=channels, width=spec.width, stem=spec.stem, seed=seed)
         for seed in seeds
     ]
-    train = train_stacked if profile.model.arch in models.STACKABLE else train_in_turn
+    train = train_stacked if spec.arch in models.STACKABLE else train_in_turn
     logits = train(networks, data, subsets, profile.pool_training, seeds)
     return outcomes(member, logits, data.labels)
 

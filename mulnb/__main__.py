@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     command("profiles", _profiles, "List the profiles that ship with the package.")
-    command("show", _show, "Print a resolved profile and what it will do.", "profile")
+    command("show", _show, "Print a resolved profile, what it will train, and how long that takes here.", "profile")
     run = command("run", _run, "Compute a profile's results; write tables and tidy frames.", "--profile")
     run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them but tune)")
     run.add_argument("--workers", metavar="N", help="tasks at once (default: one per core; one on a GPU)")
@@ -67,12 +67,13 @@ def _profiles(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from mulnb import publish, study
+    from mulnb import study
+    from mulnb.study import estimate
 
     profile = _load(options)
     study.check(profile)
-    print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120))
-    print("\n".join(f"# {count:6d} {what}" for what, count in publish.show(profile).items()))
+    print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120), flush=True)
+    print("\n".join(f"# {line}" for line in estimate.report(estimate.estimate(profile)).splitlines()))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 A verdict is read off an interval over seeds (differences paired by seed), never off a mean; where there is none (one seed) it is
 "not shown". Only costs, which have no interval, are compared as they are. What counts as "as good as" or "cheap" is a margin of
 this project, named below and in every statement that uses it.
-Claims and published numbers: K. Zhao and P. Triantafillou, arXiv 2410.16516, as far as METHOD §3 could read them.
+Claims and published numbers: K. Zhao and P. Triantafillou, arXiv 2410.16516, as far as METHOD §3 could read them; what is said of
+the full RUM is the claim of K. Zhao et al., arXiv 2406.01257, on which that paper builds.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PUBLISHED_RHO = {
 }
 PUBLISHED_SHARE = {"confidence": 2e-5, "holdout_retraining": 1e-5, "loss_curvature": 7.4e-4}
 
-PAPER_PAIRS = {("cifar10", "resnet18"), ("cifar100", "resnet50"), ("tiny-imagenet", "vgg16_bn"), ("tiny_imagenet", "vgg16_bn")}
+PAPER_PAIRS = {("cifar10", "resnet18"), ("cifar100", "resnet50"), ("tiny-imagenet", "vgg16_bn")}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ CLAIMS = (
     Claim("proxy-share", "Table 1", "A proxy costs no larger a share of exact scores than published."),
     Claim("refine-vanilla", "Fig. 2", "RUM^F is better than vanilla unlearning on the same forget set."),
     Claim("refine-shuffle", "Fig. 2", "RUM^F is better than three random parts: refinement helps, not just more steps."),
+    Claim("rum-vanilla", "arXiv 2406.01257", "The full RUM is better than vanilla unlearning with each of its algorithms."),
     Claim("proxy-as-good", "Fig. 2", f"RUM^F with a proxy is as good as with memorization (no worse than {MARGIN})."),
     Claim("sequential-better", "Fig. 3", "After the last request RUM^F has lost less than vanilla, on the union of all sets."),
     Claim("sequential-stable", "Fig. 3", f"After the last request RUM^F is as good as after the first (no worse than {MARGIN})."),
@@ -70,14 +72,21 @@ def verdicts(
 ) -> pd.DataFrame:
     """One row per claim and case (a proxy, or algorithm × score × metric): `claim paper statement measured verdict evidence`.
 
-    A frame that is not given leaves its claims at "no results". `profile` names the pool whose cost the shares refer to.
+    A frame that is not given leaves its claims at "no results". `profile` names the pool whose cost the shares refer to, and
+    whether there is a full RUM to judge.
     """
-    rows = [*_about_proxies(profile, costs), *_about_refinement(unlearning), *_about_steps(sequential)]
+    rows = [*_about_proxies(profile, costs), *_about_refinement(unlearning), *_about_rum(profile, unlearning)]
+    rows += _about_steps(sequential)
     told = {row["claim"] for row in rows}
-    rows += [_row(claim.id, "", NO_RESULTS, "") for claim in CLAIMS if claim.id not in told]
+    rows += [_row(claim.id, "", NO_RESULTS, "") for claim in examined(profile) if claim.id not in told]
     place = {claim.id: k for k, claim in enumerate(CLAIMS)}
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values("claim", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
+
+
+def examined(profile: Profile) -> list[Claim]:
+    """The claims that a profile is asked about: all, but that on the full RUM only where it runs it."""
+    return [claim for claim in CLAIMS if claim.id != "rum-vanilla" or profile.unlearning.rum is not None]
 
 
 def above(interval: Interval, threshold: float = 0.0) -> str:
@@ -112,7 +121,7 @@ def _about_refinement(unlearning: pd.DataFrame | None) -> Iterator[dict]:
     """Of the scores only those of the paper's Figure 2; the others are in the tables."""
     if unlearning is None:
         return
-    runs = unlearning[(unlearning["algorithm"] != "retrain") & unlearning["score"].isin(names.FIGURE_2_SCORES)]
+    runs = unlearning[~unlearning["algorithm"].isin(["retrain", "rum"]) & unlearning["score"].isin(names.FIGURE_2_SCORES)]
     for claim, other in (("refine-vanilla", "vanilla"), ("refine-shuffle", "shuffle")):
         for cell in tables.differences(runs, "rum_f", other).to_dict("records"):
             for metric in METRICS:
@@ -120,6 +129,20 @@ def _about_refinement(unlearning: pd.DataFrame | None) -> Iterator[dict]:
                 case = f"{label(metric)}, {label(cell['algorithm'])}, {label(cell['score'])}"
                 yield _row(claim, case, above(difference), f"RUM^F − {label(other)} = {_signed(difference)}")
     yield from _proxy_against_memorization(runs[runs["strategy"] == "rum_f"])
+
+
+def _about_rum(profile: Profile, unlearning: pd.DataFrame | None) -> Iterator[dict]:
+    """The full RUM against vanilla of each algorithm that it is made of; those of the others are in `table_rum`."""
+    if unlearning is None or profile.unlearning.rum is None:
+        return
+    parts = {stage.algorithm for stage in profile.unlearning.rum.stages}
+    table = tables.rum_table(unlearning[unlearning["score"].isin(names.FIGURE_2_SCORES)])
+    table = table[table["algorithm"].isin(parts) & (table["strategy"] == "vanilla")]
+    for cell in table.to_dict("records"):
+        for metric, gain in zip(METRICS, tables.GAINS, strict=True):
+            difference = _interval(cell, gain)
+            case = f"{label(metric)}, {label(cell['algorithm'])}, {label(cell['score'])}"
+            yield _row("rum-vanilla", case, above(difference), f"RUM − vanilla = {_signed(difference)}")
 
 
 def _proxy_against_memorization(refined: pd.DataFrame) -> Iterator[dict]:
@@ -170,7 +193,8 @@ def _signed(difference: Interval) -> str:
 
 def summary(verdicts: pd.DataFrame, profile: Profile) -> str:
     """A Markdown page: what kind of evidence this profile is, a line per claim, what is *not* shown, and every case."""
-    parts = [f"**{profile.title}** (profile `{profile.name}`, n = {len(profile.seeds)} seeds). {standing(profile)}"]
+    mixed = f" {mix}." if (mix := names.mix(profile.unlearning.rum)) else ""
+    parts = [f"**{profile.title}** (profile `{profile.name}`, n = {len(profile.seeds)} seeds). {standing(profile)}{mixed}"]
     parts += ["### Claim by claim", tables.grid(counts(verdicts))]
     parts += [_chance(verdicts), "### What this profile does not show", "\n".join(_gaps(verdicts))]
     parts += ["### Every case", tables.grid(verdicts.drop(columns="statement"))]
@@ -191,14 +215,31 @@ def write(verdicts: pd.DataFrame, profile: Profile) -> list[Path]:
 
 
 def _in_the_paper(profile: Profile) -> bool:
+    return _a_pair(profile) and not _reductions(profile)
+
+
+def _a_pair(profile: Profile) -> bool:
     return (profile.dataset.name, profile.model.arch) in PAPER_PAIRS
 
 
+def _reductions(profile: Profile) -> list[str]:
+    """How a profile is smaller than the published pair."""
+    data = profile.dataset
+    sizes = {"{} classes": data.classes, "{} training images": data.train_images, "{0}×{0} pixels": data.size}
+    sizes["a network of width {}"] = profile.model.width
+    return [words.format(value) for words, value in sizes.items() if value is not None]
+
+
 def standing(profile: Profile) -> str:
-    if not _in_the_paper(profile):
+    if not _a_pair(profile):
         return (
             "**A demonstration**: the paper did not use this data set and network, so what is shown here shows how the method "
             "behaves on a small problem; it neither reproduces nor refutes the paper's numbers."
+        )
+    if reduced := _reductions(profile):
+        return (
+            f"**A reduced version** of one of the paper's pairs of data set and architecture ({', '.join(reduced)}): it shows "
+            "how the method behaves at this size; it neither reproduces nor refutes the paper's numbers."
         )
     return "One of the paper's pairs of data set and architecture; compare the sizes in the profile with the paper's."
 
@@ -206,17 +247,21 @@ def standing(profile: Profile) -> str:
 def counts(verdicts: pd.DataFrame) -> pd.DataFrame:
     """A row per claim: how many of its cases are shown, not shown, contradicted."""
     rows = []
-    for claim in CLAIMS:
+    for claim in _told(verdicts):
         found = verdicts.loc[verdicts["claim"] == claim.id, "verdict"]
         cells = [str(int((found == verdict).sum())) if NO_RESULTS not in set(found) else "–" for verdict in VERDICTS[:3]]
         rows.append([claim.statement, claim.paper, *cells])
     return pd.DataFrame(rows, columns=["claim", "paper", *VERDICTS[:3]])
 
 
+def _told(verdicts: pd.DataFrame) -> list[Claim]:
+    return [claim for claim in CLAIMS if claim.id in set(verdicts["claim"])]
+
+
 def _chance(verdicts: pd.DataFrame) -> str:
     """What the reader must know of many intervals at once: one in forty lies above 0 where there is no difference."""
     rules = "Each case has its own 95 % t interval over the seeds; margins and thresholds are this project's, not the paper's."
-    compared = verdicts[verdicts["claim"].isin(["refine-vanilla", "refine-shuffle"])]
+    compared = verdicts[verdicts["claim"].isin(["refine-vanilla", "refine-shuffle", "rum-vanilla"])]
     count = int((compared["verdict"] != NO_RESULTS).sum())
     if not count:
         return rules
@@ -228,7 +273,7 @@ def _chance(verdicts: pd.DataFrame) -> str:
 def _gaps(verdicts: pd.DataFrame) -> Iterable[str]:
     """A line per claim that is not shown in every case: which cases fail, and whether the data say the opposite."""
     lines = []
-    for claim in CLAIMS:
+    for claim in _told(verdicts):
         cases = verdicts[verdicts["claim"] == claim.id]
         if (cases["verdict"] == NO_RESULTS).any():
             lines.append(f"- {claim.statement[:-1]} ({claim.paper}): **no results yet**.")

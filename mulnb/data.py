@@ -6,38 +6,16 @@ any machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from mulnb import store
-from mulnb.config import Dataset, Profile
+from mulnb.config import Profile
 from mulnb.errors import UserError
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """`images` uint8 [N, C, H, W], `labels` int64 [N] in 0 … len(classes) − 1, `classes` the names."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise UserError(f"images are {self.images.dtype} of shape {self.images.shape}: expected uint8 [N, C, H, W]")
-        if len(self.images) != len(self.labels):
-            raise UserError(f"{len(self.images)} images but {len(self.labels)} labels: give one label per image")
-        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
-            raise UserError(f"labels run from {self.labels.min()} to {self.labels.max()}: expected 0 … {len(self.classes) - 1}")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: np.ndarray) -> ImageSet:
-        return ImageSet(self.images[index], self.labels[index], self.classes)
+from mulnb.images import ImageSet
+from mulnb.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -51,6 +29,11 @@ class Splits:
     test: ImageSet
     flipped: np.ndarray
 
+    @property
+    def source(self) -> str:
+        """Where the images come from, for people: "CIFAR-10 (JPEG copy)"."""
+        return self.train.source
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of every image and label: what results computed from these data are keyed by."""
@@ -59,12 +42,26 @@ class Splits:
     @cached_property
     def mean(self) -> np.ndarray:
         """Channel means of the training images in [0, 1], float32 [C]."""
-        return (self.train.images.mean(axis=(0, 2, 3), dtype=np.float64) / 255).astype(np.float32)
+        return (self._moments[0] / 255).astype(np.float32)
 
     @cached_property
     def std(self) -> np.ndarray:
         """Channel standard deviations of the training images in [0, 1], float32 [C]."""
-        return (self.train.images.std(axis=(0, 2, 3), dtype=np.float64) / 255).astype(np.float32)
+        return (np.sqrt(self._moments[1]) / 255).astype(np.float32)
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance per channel, from sums of whole numbers: exact, and without a copy of all images as floats."""
+        images, axes = self.train.images, (0, 2, 3)
+        total, squares = 0, 0
+        for start in range(0, len(images), 1000):
+            part = images[start : start + 1000]
+            total = total + part.sum(axis=axes, dtype=np.uint64)
+            squares = squares + np.square(part, dtype=np.uint16).sum(axis=axes, dtype=np.uint64)
+        count = images.size // images.shape[1]
+        # n·Σx² − (Σx)² is a difference of large numbers: in Python's integers nothing is lost
+        spread = [count * int(square) - int(one) ** 2 for one, square in zip(total, squares, strict=True)]
+        return total / count, np.array([one / count**2 for one in spread])
 
 
 def load_data(profile: Profile) -> Splits:
@@ -72,8 +69,13 @@ def load_data(profile: Profile) -> Splits:
     dataset = profile.dataset
     rng = np.random.default_rng(dataset.seed)
     train, test = SOURCES[dataset.name](dataset)
+    train = _first_classes(train, dataset.classes)
     if test is None:
         train, test = _split(train, dataset.test, rng)
+    test = _first_classes(test, dataset.classes)
+    # streams of their own: the split and the noise of a profile that takes all images do not depend on them
+    train = _sample(train, dataset.train_images, "train_images", np.random.default_rng((dataset.seed, 1)))
+    test = _sample(test, dataset.test_images, "test_images", np.random.default_rng((dataset.seed, 2)))
     train, holdout = _split(train, dataset.holdout, rng)
     train, flipped = _flip_labels(train, dataset.label_noise, rng)
     splits = Splits(train, holdout, test, flipped)
@@ -81,22 +83,32 @@ def load_data(profile: Profile) -> Splits:
     return splits
 
 
-def _digits(dataset: Dataset) -> tuple[ImageSet, None]:
-    """scikit-learn's 1 797 real handwritten digits, 8×8, from the package itself (UCI ML repository, Alpaydin & Kaynak 1998)."""
-
-    def decode() -> store.Artifact:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-        return store.Artifact({"images": images, "labels": digits.target.astype(np.int64)})
-
-    # scikit-learn takes a second to import; the decoded arrays load in a millisecond
-    arrays = store.get_or_compute("images", {"source": "sklearn digits", "version": 1}, decode).arrays
-    return ImageSet(arrays["images"], arrays["labels"], tuple("0123456789")), None
+def _first_classes(whole: ImageSet, count: int | None) -> ImageSet:
+    """The first `count` classes by name (all sources sort them so)."""
+    if count is None or count == len(whole.classes):
+        return whole
+    if count > len(whole.classes):
+        raise UserError(f"dataset.classes = {count}: {whole.source} has {len(whole.classes)} classes")
+    part = whole.take(np.flatnonzero(whole.labels < count))
+    return replace(part, classes=whole.classes[:count])
 
 
-SOURCES: dict[str, Callable[[Dataset], tuple[ImageSet, ImageSet | None]]] = {"digits": _digits}
+def _sample(whole: ImageSet, count: int | None, key: str, rng: np.random.Generator) -> ImageSet:
+    """`count` images in the source's order, as many of every class to within one; which class gets the odd one is drawn, too."""
+    if count is None:
+        return whole
+    k = len(whole.classes)
+    quota = np.full(k, count // k)
+    quota[rng.permutation(k)[: count % k]] += 1
+    there = np.bincount(whole.labels, minlength=k)
+    short = int((there - quota).argmin())
+    if there[short] < quota[short]:
+        raise UserError(
+            f"dataset.{key} = {count}: class {whole.classes[short]} has {there[short]} images, {quota[short]} are needed; "
+            f"at most {k * there.min()}"
+        )
+    chosen = [rng.permutation(np.flatnonzero(whole.labels == label))[: quota[label]] for label in range(k)]
+    return whole.take(np.sort(np.concatenate(chosen)))
 
 
 def _split(whole: ImageSet, share: float, rng: np.random.Generator) -> tuple[ImageSet, ImageSet]:
@@ -115,7 +127,7 @@ def _flip_labels(train: ImageSet, share: float, rng: np.random.Generator) -> tup
     labels = train.labels.copy()
     shift = rng.integers(1, len(train.classes), size=int(flipped.sum()))
     labels[flipped] = (labels[flipped] + shift) % len(train.classes)
-    return ImageSet(train.images, labels, train.classes), flipped
+    return replace(train, labels=labels), flipped
 
 
 def _check_sizes(profile: Profile, n: int) -> None:

@@ -97,8 +97,8 @@ def _stratum_strip(strip: Axes, score: pd.Series, strata: Any, shaded: Sequence[
         for axes in shaded:
             axes.axvspan(values.min() - 0.004, values.max() + 0.004, color=how.color, alpha=0.22, linewidth=0, zorder=0)
         place = row + np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
-        edge = {"markeredgecolor": INK, "markeredgewidth": 0.3}
-        strip.plot(values, place, how.marker, color=how.color, markersize=3, rasterized=True, **edge)
+        edge = {"markeredgecolor": INK, "markeredgewidth": 0.3 if len(values) <= 200 else 0}  # the edges of many are all black
+        strip.plot(values, place, how.marker, color=how.color, rasterized=True, **edge, **_cloud(len(values), 3, 1))
     strip.set(yticks=range(len(STRATA)), yticklabels=STRATA, ylim=(-0.6, 2.6), xlabel="memorization", ylabel="stratum")
     strip.grid(False, axis="y")
 
@@ -106,12 +106,19 @@ def _stratum_strip(strip: Axes, score: pd.Series, strata: Any, shaded: Sequence[
 def _standard_errors(axes: Axes, groups: Groups, worst: float) -> None:
     for _, frame, color, marker in groups:
         edge = 0.8 if marker == "x" else 0
-        dots = {"markersize": 3.2, "alpha": 0.6, "markeredgewidth": edge, "rasterized": True}
+        dots = {"markeredgewidth": edge, "rasterized": True, **_cloud(len(frame), 3.2, 0.6)}
         axes.plot(frame["memorization"], frame["se"], marker, color=color, **dots)
     axes.axhline(worst, color=INK, linewidth=0.9, linestyle=DASHED)
     where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    axes.annotate(f"worst case {worst:.3f}", (1, worst), (0, 3), fontsize=SMALL, **where)
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
+    axes.annotate(f"worst case {worst:.3f}", (1, worst), (0, 3), fontsize=SMALL, bbox=behind, **where)
     axes.set(xlabel="memorization", ylabel="standard error", title="How sure each score is", ylim=(0, worst * 1.2))
+
+
+def _cloud(n: int, size: float, alpha: float) -> dict[str, float]:
+    """Size and opacity of `n` points: so many that they would be one blob are drawn smaller and paler."""
+    crowd = max(1.0, n / 2000)
+    return {"markersize": max(size * crowd**-0.25, 1.0), "alpha": max(alpha * crowd**-0.5, 0.06)}
 
 
 def _worst_case(profile: Profile, models: Any) -> Any:
@@ -122,9 +129,10 @@ def _worst_case(profile: Profile, models: Any) -> Any:
 
 @style()
 def stratum_images(
-    profile: Profile, images: np.ndarray, memorization: pd.DataFrame, strata: Any, classes: Sequence[str], per_row: int = 10
+    profile: Profile, images: np.ndarray, memorization: pd.DataFrame, strata: Any, classes: Sequence[str]
 ) -> Picture:
     """Examples of each stratum, evenly spaced in its order of scores. `images` uint8 [N, C, H, W], C = 1 or 3."""
+    per_row = 10 if images.shape[-1] < 48 else 8  # the file stays small, and large images show more
     figure = Picture(height=3.45)
     panels = figure.subplots(len(STRATA), per_row, squeeze=False)
     frame = memorization.set_index("example")
@@ -151,6 +159,7 @@ def _example(axes: Axes, image: np.ndarray, facts: pd.Series, classes: Sequence[
     pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
     name, flipped = str(classes[int(facts["label"])]), bool(facts.get("flipped", False))
+    name = name.split(",")[0]  # of synonyms, as in Tiny-ImageNet, the first
     short = name if len(name) < 12 else f"{name[:10]}…"
     score = f"{facts['memorization']:.2f}±{facts['se']:.2f}".replace("-", "−")
     axes.set_xlabel(f"{short}\n{score}", fontsize=SMALL, labelpad=2, color=ALERT if flipped else INK)
@@ -285,7 +294,7 @@ def _proxy_column(column: Sequence[Axes], name: str, seeds: np.ndarray, truth: n
     top.hist(value, bins, color=(color, 0.45), edgecolor=color, histtype="stepfilled", linewidth=0.8)
     top.set_title(names.label(name).replace(" ", "\n", 1), fontsize=7.5)
     _deciles(middle, value, truth, name)
-    bottom.plot(value, truth, "o", color=color, markersize=2.2, alpha=0.35, markeredgewidth=0, rasterized=True)
+    bottom.plot(value, truth, "o", color=color, markeredgewidth=0, rasterized=True, **_cloud(len(value), 2.2, 0.35))
     bottom.set_xlabel("proxy" + (" (log)" if skewed else ""))
     bottom.set_title(f"ρ = {_rho(seeds, truth)}", fontsize=7.5)
     for axes in (top, bottom):

@@ -24,6 +24,7 @@ from mulnb.plotting import (
     SMALL,
     SOFT,
     STRATEGY,
+    STYLE,
     WIDTH,
     Look,
     Picture,
@@ -37,6 +38,7 @@ from mulnb.plotting import (
     points,
     rows,
     style,
+    wrapped,
 )
 
 RIDGES = {"forget": (1.0, ALERT), "retain": (0.0, STRATEGY["rum_f"].color)}  # Figure 7: group → (baseline, colour)
@@ -64,9 +66,10 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
         if "shuffle" in set(table["strategy"])
         else "vanilla (left) and RUM$^F$ (right)"
     )
+    mixed = f"{names.mix(profile.unlearning.rum)} stands alone; " if "rum" in set(table["strategy"]) else ""
     return finish(
         figure,
-        f"{captioned(profile)}. Each line joins {joined} on the same forget sets; {tables.interval_note(table['n'])}; "
+        f"{captioned(profile)}. Each line joins {joined} on the same forget sets; {mixed}{tables.interval_note(table['n'])}; "
         "a bar that reaches the frame goes on. Differences paired by seed, which decide, have a figure of their own.",
     )
 
@@ -118,9 +121,10 @@ def _floor(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
 
 
 def _trio(axes: Axes, cells: pd.DataFrame, metric: str, centre: float, reach: float, how: Look, size: float) -> None:
-    """Vanilla, shuffle and RUM^F side by side, joined: a rising line is a gain."""
-    place = {"vanilla": centre - reach, "shuffle": centre, "rum_f": centre + reach}
-    drawn = {"vanilla": (how, 0.6, False), "shuffle": (Look(how.color, "_"), 0.6, True), "rum_f": (how, 1.5, True)}
+    """Vanilla, shuffle and RUM^F side by side, joined: a rising line is a gain. The full RUM has none of them beside it."""
+    place = {"vanilla": centre - reach, "shuffle": centre, "rum_f": centre + reach, "rum": centre}
+    refined = (how, 1.5, True)
+    drawn = {"vanilla": (how, 0.6, False), "shuffle": (Look(how.color, "_"), 0.6, True), "rum_f": refined, "rum": refined}
     found = [name for name in place if name in set(cells["strategy"])]
     means = [rows(cells, strategy=name)[metric].item() for name in found]
     axes.plot([place[name] for name in found], means, color=how.color, linewidth=0.8, alpha=0.55, zorder=1)
@@ -155,12 +159,15 @@ class _Contrast:
 def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     """Forest plot of the differences between strategies, paired by seed, per algorithm and score; right of 0 is a gain."""
     runs = without_oracle(unlearning)
-    contrasts, lines = _contrasts(runs), _forest_lines(runs)
-    figure = Picture(height=0.21 * len(lines) + 1.35)
+    parts = _parts(profile, runs)
+    contrasts, lines = _contrasts(runs, parts), _forest_lines(runs, parts)
+    figure = Picture(height=(0.21 if len(lines) <= 40 else 0.17) * len(lines) + 1.35)  # many algorithms still fit on a page
     panels = figure.subplots(1, 2, sharey=True)
     for axes, metric in zip(panels, METRICS, strict=True):
         _forest(axes, contrasts, metric, lines)
-    panels[0].set_yticks(range(len(lines)), [names.label(score or algorithm) for algorithm, score in lines])
+    panels[0].set_yticks(
+        range(len(lines)), [names.label(score) if score else _forest_heading(algorithm) for algorithm, score in lines]
+    )
     for tick, (_, score) in zip(panels[0].get_yticklabels(), lines, strict=True):
         tick.set_fontweight("normal" if score else "bold")
     handles = [key(one.how, one.text, one.filled) for one in contrasts]
@@ -173,27 +180,52 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     )
 
 
-def _contrasts(runs: pd.DataFrame) -> list[_Contrast]:
+def _parts(profile: Profile, runs: pd.DataFrame) -> list[str]:
+    """The algorithms of the full RUM that also ran on their own, which it is compared with."""
+    if profile.unlearning.rum is None or "rum" not in set(runs["strategy"]):
+        return []
+    alone = set(runs.loc[runs["strategy"] == "vanilla", "algorithm"])
+    return [name for name in names.ordered(stage.algorithm for stage in profile.unlearning.rum.stages) if name in alone]
+
+
+def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
     wanted = (
         ("rum_f", "vanilla", REFINED, True),
         ("rum_f", "shuffle", Look("#3E7FA6", "D"), False),
         ("shuffle", "vanilla", STRATEGY["shuffle"], False),
     )
     found = set(runs["strategy"])
-    return [_Contrast(a, b, how, filled, tables.differences(runs, a, b)) for a, b, how, filled in wanted if {a, b} <= found]
+    shown = [_Contrast(a, b, how, filled, tables.differences(runs, a, b)) for a, b, how, filled in wanted if {a, b} <= found]
+    if parts:
+        table = rows(tables.rum_table(runs), strategy="vanilla", algorithm=tuple(parts))
+        table = table.assign(algorithm=MIX + table["algorithm"]).rename(columns=lambda name: name.replace("_gain", ""))
+        shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, table))
+    return shown
 
 
-def _forest_lines(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Rows from the top: (algorithm, "") is a heading, then (algorithm, score)."""
+MIX = "rum/"  # before the name of the algorithm that the full RUM is compared with
+
+
+def _forest_lines(runs: pd.DataFrame, parts: list[str]) -> list[tuple[str, str]]:
+    """Rows from the top: (algorithm, "") is a heading, then (algorithm, score); the full RUM last."""
     lines = []
-    for algorithm in names.ordered(runs["algorithm"]):
+    for algorithm in names.ordered(runs.loc[runs["strategy"] != "rum", "algorithm"]):
         lines += [(algorithm, ""), *((algorithm, score) for score in names.ordered(rows(runs, algorithm=algorithm)["score"]))]
+    scores = names.ordered(rows(runs, strategy="rum")["score"])
+    for name in parts:
+        lines += [(MIX + name, ""), *((MIX + name, score) for score in scores)]
     return lines
 
 
+def _forest_heading(algorithm: str) -> str:
+    name = algorithm.removeprefix(MIX)
+    return names.label(name) if name == algorithm else f"RUM, against {names.label(name)}"
+
+
 def _forest(axes: Axes, contrasts: list[_Contrast], metric: str, lines: list[tuple[str, str]]) -> None:
-    offsets = np.linspace(-0.26, 0.26, len(contrasts)) if len(contrasts) > 1 else [0]
-    for one, offset in zip(contrasts, offsets, strict=True):
+    beside = [one for one in contrasts if one.a != "rum"]  # the full RUM has rows of its own
+    offsets = np.linspace(-0.26, 0.26, len(beside)) if len(beside) > 1 else [0] * len(beside)
+    for one, offset in zip(contrasts, [*offsets, 0], strict=False):
         place = [lines.index((row.algorithm, row.score)) + offset for row in one.table.itertuples()]
         bar = 1.3 if one.filled else 0.7
         points(axes, place, *columns(one.table, metric), one.how, across=True, filled=one.filled, size=3.6, bar=bar)
@@ -329,67 +361,92 @@ def _log_density(values: np.ndarray, low: float, high: float, bins: int = 72) ->
 
 
 @style()
-def rum_across(frames: Mapping[str, pd.DataFrame], missing: Sequence[str] = ()) -> Picture:
-    """Figure 2 a-f: a column per profile, ToW above ToW-MIA; a profile without results says how to get them."""
-    figure, panels = _across(frames, missing, 4.0)
-    found = {name: rows(without_oracle(frame), strategy=("vanilla", "rum_f")) for name, frame in frames.items()}
-    for column, runs in zip(panels.T, found.values(), strict=False):
-        for axes, metric in zip(column, METRICS, strict=True):
-            _rum_panel(axes, tables.tow_table(runs), metric, _figure_2_scores(runs), size=3.6)
-            axes.tick_params(axis="x", labelsize=SMALL)
-            _make_room(axes, WIDTH / panels.shape[1])
-    every = pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame(columns=["score", "strategy"])
-    handles = _rum_legend(every, _figure_2_scores(every)) if found else []
+def rum_across(frames: Mapping[str, pd.DataFrame | None], pairs: Sequence[str] = ()) -> Picture:
+    """Figure 2: a column per profile, ToW above ToW-MIA; a profile without results (None) says how to get them. The panels of
+    `pairs`, those of the paper, have its letters a-f.
+    """
+    figure, panels = _across(frames, pairs, 4.2)
+    runs = {
+        name: rows(without_oracle(frame), strategy=("vanilla", "rum_f", "rum"))
+        for name, frame in frames.items()
+        if frame is not None
+    }
+    for place, (name, column) in enumerate(zip(frames, panels.T, strict=True)):
+        if name in runs:
+            _rum_column(column, runs[name], WIDTH / len(frames), first=place == 0)
+    every = pd.concat(runs.values(), ignore_index=True) if runs else pd.DataFrame(columns=["score", "strategy"])
+    handles = _rum_legend(every, _figure_2_scores(every)) if runs else []
     headline(figure, "Refinement against vanilla, across data sets and architectures", handles)
-    counts = [n for runs in found.values() for n in tables.tow_table(runs)["n"]]
-    note = f" Lines join vanilla and RUM$^F$ on the same forget sets; {tables.interval_note(counts)}." if found else ""
-    return finish(figure, _profiles(frames, missing) + note)
+    counts = [n for one in runs.values() for n in tables.tow_table(one)["n"]]
+    full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(every["strategy"]) else ""
+    note = f" Lines join vanilla and RUM$^F$ on the same forget sets;{full} {tables.interval_note(counts)}." if runs else ""
+    return finish(figure, _profiles(frames) + note)
+
+
+def _rum_column(column: Sequence[Axes], runs: pd.DataFrame, inches: float, first: bool) -> None:
+    """ToW above ToW-MIA, with markers that the many runs of many algorithms leave room for."""
+    table, scores = tables.tow_table(runs), _figure_2_scores(runs)
+    slot = 72 * 0.8 * inches / (table["algorithm"].nunique() * len(scores))  # points
+    for axes, metric in zip(column, METRICS, strict=True):
+        _rum_panel(axes, table, metric, scores, size=min(3.6, max(2.0, 0.55 * slot)))
+        axes.tick_params(axis="x", labelsize=SMALL)
+        axes.set_ylabel(names.label(metric) if first else "")
+    column[0].tick_params(labelbottom=False)
+    _make_room(column[1], inches)
 
 
 @style()
-def sequential_across(frames: Mapping[str, pd.DataFrame], missing: Sequence[str] = ()) -> Picture:
-    """Figure 3 a-d: a column per profile, change of ToW above that of ToW-MIA, on the union of all forget sets so far."""
-    figure, panels = _across(frames, missing, 3.8)
-    found = {name: rows(tables.sequential_table(frame), scope="union") for name, frame in frames.items()}
-    for column, table in zip(panels.T, found.values(), strict=False):
-        for axes, metric in zip(column, METRICS, strict=True):
-            _change_panel(axes, table, metric)
-        column[1].set_xlabel("unlearning step")
-    for axes, metric in zip(panels[:, 0], METRICS, strict=True):
-        axes.set_ylabel(f"change of {names.label(metric)}" if found else "")
+def sequential_across(frames: Mapping[str, pd.DataFrame | None], pairs: Sequence[str] = ()) -> Picture:
+    """Figure 3: a column per profile, change of ToW above that of ToW-MIA, on the union of all forget sets so far. The panels
+    of `pairs`, those of the paper, have its letters a-d.
+    """
+    figure, panels = _across(frames, pairs, 3.8)
+    found = {name: rows(tables.sequential_table(frame), scope="union") for name, frame in frames.items() if frame is not None}
+    for place, (name, column) in enumerate(zip(frames, panels.T, strict=True)):
+        for axes, metric in zip(column, METRICS, strict=True) if name in found else ():
+            _change_panel(axes, found[name], metric)
+            axes.set_ylabel("" if place else f"change of {names.label(metric)}")
+        column[1].set_xlabel("unlearning step" if name in found else "")
     _sequential_headline(figure, pd.concat(found.values()) if found else pd.DataFrame({"strategy": []}))
     counts = [n for table in found.values() for n in table["n"]]
     note = (
         f" Union of all forget sets so far, change since step 1 paired by seed; {tables.interval_note(counts)}." if found else ""
     )
-    return finish(figure, _profiles(frames, missing) + note)
+    return finish(figure, _profiles(frames) + note)
 
 
-def _across(frames: Mapping[str, pd.DataFrame], missing: Sequence[str], height: float) -> tuple[Picture, np.ndarray]:
-    """Two rows of panels, a column per profile; those of missing profiles are already filled in."""
-    every = [*frames, *(name for name in missing if name not in frames)]
+def _across(frames: Mapping[str, pd.DataFrame | None], pairs: Sequence[str], height: float) -> tuple[Picture, np.ndarray]:
+    """Two rows of panels, a column per profile; those without results are already filled in."""
     figure = Picture(height=height)
-    panels = figure.subplots(2, max(len(every), 1), squeeze=False)
-    for place, name in enumerate(every):
-        panels[0, place].set_title(name)
-        for axes in panels[:, place] if name not in frames else ():
-            _no_results(axes, name)
+    panels = figure.subplots(2, len(frames), squeeze=False)
+    width = 72 * WIDTH / len(frames) - 34  # points, without the numbers beside the axis
+    letters = iter("abcdefghij")
+    for row, axes_of_row in enumerate(panels):
+        for axes, (name, frame) in zip(axes_of_row, frames.items(), strict=True):
+            title = [f"({next(letters)})"] if name in pairs else []
+            title += [] if row else [_title(name)]
+            axes.set_title(wrapped(" ".join(title), width, size=STYLE["axes.titlesize"], weight="bold"))
+            if frame is None:
+                _no_results(axes, name)
     return figure, panels
 
 
 def _no_results(axes: Axes, name: str) -> None:
+    """What to run: the profile, and the reduced one of that name where there is one."""
     bare(axes)
     axes.set_facecolor(PALE)
-    how = f"./run_all.sh\n--profile {name}" if name in known_profiles() else "its profile is not\npart of this release"
+    known = [one for one in (name, f"{name}-mini") if one in known_profiles()]
+    how = "\nor\n".join(f"./run_all.sh\n--profile {one}" for one in known) or "its profile is not\npart of this release"
     text = f"no results yet:\n{how}"
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, fontsize=7.5, transform=axes.transAxes, linespacing=1.5)
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, fontsize=7.5, transform=axes.transAxes, linespacing=1.4)
 
 
-def _profiles(frames: Mapping[str, pd.DataFrame], missing: Sequence[str]) -> str:
-    """The caption's first sentences: which profiles are shown, with n, and which are not there."""
-    shown = "; ".join(f"{name}: {_title(name)}, {tables.seeds([frame['seed'].nunique()])}" for name, frame in frames.items())
-    absent = [name for name in missing if name not in frames]
-    return " ".join(([f"{shown}."] if shown else []) + ([f"No results yet for {', '.join(absent)}."] if absent else []))
+def _profiles(frames: Mapping[str, pd.DataFrame | None]) -> str:
+    """The caption's first sentences: which profiles are shown, with n, and which have no results."""
+    shown = [f"{name} ({tables.seeds([one['seed'].nunique()])})" for name, one in frames.items() if one is not None]
+    absent = [name for name, one in frames.items() if one is None]
+    said = [f"Profiles: {', '.join(shown)}."] if shown else []
+    return " ".join(said + ([f"No results yet for {', '.join(absent)}."] if absent else []))
 
 
 def _title(name: str) -> str:

@@ -124,8 +124,8 @@ def unlearn(
     oracle, *plan = expected_steps(profile, chosen, runs)
     rows, behind = [], oracle
     for (algorithm, strategy), steps in zip(runs, plan, strict=True):
-        settings = profile.unlearning.algorithms[algorithm][strategy]
-        rows.append(study.outcome(profile, study.Run(algorithm, strategy, score, seed, settings), chosen))
+        run = study.Run(algorithm, strategy, score, seed, _settings(profile, algorithm, strategy))
+        rows.append(study.outcome(profile, run, chosen))
         behind += steps
         told.reached(behind)
     return rows
@@ -137,8 +137,16 @@ def expected_steps(profile: Profile, chosen: Strata, runs: Sequence[tuple[str, s
     return [_passes(profile.training.model_dump(), rest), *(_steps_of(profile, *run, rest) for run in runs)]
 
 
+def _settings(profile: Profile, algorithm: str, strategy: str) -> Any:
+    """What the profile says of a run; of the full RUM, its stages."""
+    plan = profile.unlearning
+    return plan.rum if strategy == "rum" else plan.algorithms[algorithm][strategy]
+
+
 def _steps_of(profile: Profile, algorithm: str, strategy: str, rest: int) -> int:
-    settings = profile.unlearning.algorithms[algorithm][strategy]
+    settings = _settings(profile, algorithm, strategy)
+    if strategy == "rum":
+        return sum(_passes(one.settings, rest) for one in settings.stages if one.algorithm)
     stages = 1 if strategy == "vanilla" else 3
     each = [settings] * stages if isinstance(settings, Mapping) else settings
     return sum(_passes(one, rest) for one in each)

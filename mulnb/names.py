@@ -6,6 +6,10 @@ Texts and tables use `LABELS`; figures write `RUM$^F$` where a table writes RUM^
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mulnb.config import Rum
 
 LABELS = {
     # scores
@@ -20,7 +24,6 @@ LABELS = {
     "vanilla": "vanilla",
     "shuffle": "shuffle",
     "rum_f": "RUM^F",
-    "rum": "RUM",
     # algorithms
     "retrain": "retrain (oracle)",
     "fine_tune": "Fine-tune",
@@ -31,6 +34,7 @@ LABELS = {
     "salun": "SalUn",
     "random_label": "Random label",
     "influence": "Influence",
+    "rum": "RUM",  # the full RUM: the strategy that is an algorithm of its own, shown after those that it is made of
     # metrics
     "tow": "ToW",
     "tow_mia": "ToW-MIA",
@@ -63,6 +67,14 @@ def label(name: str) -> str:
 def math(name: str) -> str:
     """`label(name)` for matplotlib's mathtext."""
     return label(name).replace("RUM^F", "RUM$^F$")
+
+
+def mix(rum: Rum | None) -> str:
+    """A profile's full RUM in words: "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" where it is not run."""
+    if rum is None:
+        return ""
+    parts = (f"{name}: {label(one.algorithm or 'nothing')}" for name, one in zip(STRATA, rum.stages, strict=True))
+    return f"{label('rum')} ({', '.join(parts)})"
 
 
 def ordered(found: Iterable[str]) -> list[str]:

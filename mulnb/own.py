@@ -111,7 +111,7 @@ def unlearn(
     labels: Labels,
     strata: Strata,
     *,
-    algorithm: str = "neg_grad_plus",
+    algorithm: str | Sequence[str | None] = "neg_grad_plus",
     strategy: str = "rum_f",
     settings: rum.Settings | None = None,
     seed: int = 0,
@@ -120,14 +120,17 @@ def unlearn(
 ) -> Unlearned:
     """A copy of `model` that has unlearned the strata: `.model`, and the `.seconds` that it took.
 
-    `images` and `labels` are all of D; what is not in the strata is retained. `settings`: keyword arguments of the algorithm, or
-    a list with one mapping a stage (by default the authors'). `fresh`: a function without arguments that builds an untrained
-    network, which only `retrain` needs. Raises `UserError` for names, settings or data that do not fit, and if training diverges.
+    `images` and `labels` are all of D; what is not in the strata is retained. `algorithm`: a name, or for `strategy="rum"` one
+    for each of low, medium and high, where None does nothing. `settings`: keyword arguments of the algorithm, or a list with one
+    mapping a stage (by default the authors'). `fresh`: a function without arguments that builds an untrained network, which only
+    `retrain` needs. Raises `UserError` for names, settings or data that do not fit, and if training diverges.
     """
     data = examples(model, images, labels, normalize)
     check_strata(strata, len(data))
-    if algorithm == "salun" and not all(parameter.requires_grad for parameter in model.parameters()):
+    if "salun" in algorithms(algorithm) and not all(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("salun weighs all parameters: set requires_grad of the frozen ones, or use another algorithm")
+    if isinstance(settings, (list, tuple)):
+        settings = [one or {} for one in settings]  # None beside an algorithm None: nothing is set where nothing is done
     with reseeded(model, seed):
         build = None if fresh is None else maker(model, fresh)
         how = {"algorithm": algorithm, "strategy": strategy, "settings": settings}
@@ -238,6 +241,14 @@ def read_folder(root: str | Path) -> tuple[Tensor, Tensor, list[str]]:
         pictures = [picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2) for picture in pictures]
     stack = np.stack([np.atleast_3d(picture) for picture in pictures])
     return torch.from_numpy(np.moveaxis(stack, 3, 1).copy()), torch.tensor([label for _, label in files]), classes
+
+
+def algorithms(given: Any) -> list[str | None]:
+    """The names in what `unlearn` was given as its algorithm. Raises `UserError` if it is neither a name nor a list of names."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, (list, tuple)) or not all(name is None or isinstance(name, str) for name in names):
+        raise UserError(f"algorithm = {given!r}: expected a name, or for strategy='rum' a list of three names, None for nothing")
+    return list(names)
 
 
 def check_strata(strata: Strata, n: int) -> None:

@@ -31,6 +31,7 @@ TABLES = {
     "table1_proxies": "Table 1: proxies",
     "table2_tow": "Tables 2-7: ToW and ToW-MIA",
     "table3_accuracies": "Tables 2-7: accuracies, MIA, runtime",
+    "table_rum": "the full RUM against every other run",
     "table_sequential": "Figure 3 as numbers",
     "claims": "the paper's claims, case by case",
     "tune": "the recorded hyper-parameter search",
@@ -106,7 +107,7 @@ def _tow_rows(tow: pd.DataFrame) -> str:
         return " / ".join(f"{row[name]:.2f} ± {half:.2f}" for name, half in zip(("tow", "tow_mia"), halves, strict=True))
 
     cells = tow.assign(cell=tow.apply(cell, axis=1)).pivot(index="algorithm", columns="strategy", values="cell")
-    cells = cells.loc[tow["algorithm"].unique(), tow["strategy"].unique()]
+    cells = cells.loc[tow["algorithm"].unique(), tow["strategy"].unique()].fillna("")  # no algorithm alone makes a full RUM
     cells = cells.rename(index=label, columns=label).reset_index().rename(columns={"algorithm": ""})
     return tables.grid(cells.rename_axis(columns=None))
 

@@ -7,6 +7,7 @@ colour goes with a marker or a line style of its own. Sizes are those of print a
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -160,22 +161,23 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
 
 def finish(figure: Picture, caption: str) -> Picture:
     """Set the caption line below everything and fix the layout, so that every later drawing gives the same picture."""
-    text = _wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
+    text = wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
     figure.supxlabel(text, x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 
 
-def _wrapped(caption: str, points: float) -> str:
+def wrapped(caption: str, points: float, size: float = SMALL, weight: str = "normal") -> str:
     """The caption in lines no longer than `points`, measured, since letters differ in width."""
-    font = FontProperties(family=STYLE["font.family"], size=SMALL)
+    font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
 
     def width(text: str) -> float:
         return text_to_path.get_text_width_height_descent(text, font, "$" in text)[0]
 
     for held in (" = ", " %"):  # "n = 3" and "95 %" stay on one line
         caption = caption.replace(held, held.replace(" ", "\N{NO-BREAK SPACE}"))
+    caption = re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", caption)  # and so does "3 000"
     lines, used, space = [[]], 0.0, width("a b") - width("ab")
     for word in caption.split(" "):
         size = width(word)

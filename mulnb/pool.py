@@ -108,13 +108,13 @@ def train_stack(stack: Stack, data: Examples, subsets: Sequence[Tensor], recipe:
     # it keeps them once it has seen a block of this size freed
     torch.empty(31 << 20, dtype=torch.uint8)
     stack.train()
-    step = training.Step(stack, data, recipe, _sum_of_mean_losses)
+    step = training.Step(stack, data, recipe, sum_of_mean_losses)
     for epoch, rate, pieces, moves in _rounds(subsets, recipe, seeds, data.device):
         step.set_rate(rate)
         step(torch.stack(pieces), torch.stack(moves) if recipe.augment else None, epoch)
 
 
-def _sum_of_mean_losses(stack: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def sum_of_mean_losses(stack: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """The objective of a stack, for a batch with a row for each network: no network's gradient knows of the others."""
     logits = stack(batch.inputs).float()  # [k, B, K]
     loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="sum")

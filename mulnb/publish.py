@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from mulnb import claims, paths, study, tables
+from mulnb import claims, names, paths, study, tables
 from mulnb.config import Profile
 from mulnb.errors import UserError
 
@@ -36,10 +36,15 @@ def _proxies(profile: Profile) -> Frames:
 
 def _unlearning(profile: Profile) -> Frames:
     frame = study.unlearning(profile)
+    mix = names.mix(profile.unlearning.rum)
+    mixed = f" {mix}." if mix else ""
     caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle (1 is best), by the score that chose the forget set."
-    tables.write(tables.tow_table(frame), profile, "table2_tow", caption)
+    tables.write(tables.tow_table(frame), profile, "table2_tow", caption + mixed)
     caption = "Tables 2-7, what is behind ToW: accuracies, MIA efficacy and runtime, with the oracle's beside them."
-    tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption)
+    tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption + mixed)
+    if mix:
+        caption = f"The full {mix} against every other run on the same forget sets, each for itself: above 0, RUM is better."
+        tables.write(tables.rum_table(frame), profile, "table_rum", caption)
     return {"unlearning": frame}
 
 
@@ -51,11 +56,16 @@ def _sequential(profile: Profile) -> Frames:
 
 
 def _tune(profile: Profile) -> Frames:
-    frame = study.tune(profile)
-    seeds, scores = ", ".join(map(str, profile.tune.seeds)), ", ".join(profile.tune.scores)
+    """The search of the algorithms in `tune.grid`; of the others, the table keeps what an earlier search found."""
+    found = study.tune(profile)
+    try:
+        before = pd.read_csv(paths.results(profile.name) / "tune.csv", dtype={"seeds": str})
+        frame = pd.concat([before[~before["algorithm"].isin(found["algorithm"])], found], ignore_index=True)
+    except FileNotFoundError:
+        frame = found
     caption = (
-        f"Grid search on seeds {seeds} (used by no result), forget sets by {scores}: mean ToW + ToW-MIA of every candidate. "
-        "The chosen settings are those pinned in the profile."
+        "Grid search on seeds that no result uses: mean ToW + ToW-MIA of every candidate. The chosen settings are those pinned "
+        "in the profile."
     )
     text = f"**{profile.title}** (profile `{profile.name}`). {caption}\n\n{frame.round(4).to_markdown(index=False)}\n"
     tables.write(frame, profile, "tune", caption, text=text)
@@ -101,13 +111,16 @@ PAIRS = {
 }
 
 
-def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[Frames, list[str]]:
-    """`frame` of this profile and of the paper's pairs, by profile name; and the pairs that have no results yet."""
-    names = [next((name for name in PAIRS[pair] if load(name, frame) is not None), pair) for pair in pairs]
-    if profile.name not in names:
-        names = [profile.name, *names]
-    found = {name: load(name, frame) for name in names}
-    return {name: one for name, one in found.items() if one is not None}, [name for name, one in found.items() if one is None]
+def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:
+    """`frame` by profile name, None where there are no results; and the profiles that stand for the paper's pairs, in its order.
+
+    While a pair is missing, this profile stands before them, so that there is something to see.
+    """
+    shown = [next((name for name in PAIRS[pair] if load(name, frame) is not None), pair) for pair in pairs]
+    found = {name: load(name, frame) for name in shown}
+    if profile.name not in found and any(one is None for one in found.values()):
+        found = {profile.name: load(profile.name, frame)} | found
+    return found, shown
 
 
 def publish_claims(profile: Profile) -> pd.DataFrame:

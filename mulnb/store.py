@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import load_file, save
 
 from mulnb import paths
 from mulnb.errors import UserError
@@ -43,7 +43,8 @@ def digest(parts: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        return [str(value.dtype), list(value.shape), hashlib.sha256(content).hexdigest()]
     if isinstance(value, np.generic):
         return value.item()
     if hasattr(value, "model_dump"):
@@ -81,10 +82,10 @@ def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
     place = folder(kind, parts)
     try:
         manifest = json.loads((place / "manifest.json").read_text())
-        blob = (place / "arrays.safetensors").read_bytes()
-        if hashlib.sha256(blob).hexdigest() != manifest["sha256"]:
-            raise ValueError("checksum differs")
-        return Artifact(load(blob), manifest["meta"])
+        with (place / "arrays.safetensors").open("rb") as file:  # never a second copy of it all in memory
+            if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
+                raise ValueError("checksum differs")
+        return Artifact(load_file(place / "arrays.safetensors"), manifest["meta"])
     except FileNotFoundError:
         if not place.exists():
             return None

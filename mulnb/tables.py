@@ -22,7 +22,8 @@ from mulnb.stats import Interval
 RUN = ["algorithm", "strategy", "score"]  # what a run is, apart from its seed
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
 BETTER, WORSE = "▲", "▼"
-MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference to vanilla, paired by seed, lies above / below 0."
+MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference{{}}, paired by seed, lies above / below 0."
+GAINS = [f"{metric}_gain" for metric in METRICS]
 
 
 def proxy_table(costs: pd.DataFrame) -> pd.DataFrame:
@@ -37,11 +38,11 @@ def proxy_table(costs: pd.DataFrame) -> pd.DataFrame:
 def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """Tables 2-7: `tow` and `tow_mia` per algorithm, strategy and score, with intervals over `n` seeds.
 
-    `tow_gain` and `tow_mia_gain` are the differences to `vanilla` on the same forget set, paired by seed (empty for
-    vanilla itself).
+    `tow_gain` and `tow_mia_gain` are the differences to `vanilla` of the same algorithm on the same forget set, paired by
+    seed. They are empty for vanilla itself, and for the full RUM, which has no vanilla: `rum_table` compares it.
     """
     table = intervals(unlearning, RUN, METRICS)
-    others = [name for name in table["strategy"].unique() if name != "vanilla"]
+    others = [name for name in table["strategy"].unique() if name not in {"vanilla", "rum"}]
     gains = [differences(unlearning, name, "vanilla").drop(columns=["against", "n"]) for name in others]
     if not gains:
         return table
@@ -49,11 +50,26 @@ def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     return table.merge(pd.concat(gains, ignore_index=True).rename(columns=renamed), how="left", on=RUN)
 
 
+def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
+    """The full RUM minus every other run on the same forget set, paired by seed: `tow_gain`, `tow_mia_gain`, above 0 = RUM is
+    better.
+
+    A row per algorithm, strategy and score. It is compared with each of them, never with the best one: a winner picked on the
+    reported seeds would be ahead by luck, too.
+    """
+    keys = ["score", "seed"]
+    full = unlearning.loc[unlearning["strategy"] == "rum", [*keys, *METRICS]]
+    others = unlearning[~unlearning["algorithm"].isin(["retrain", "rum"])]
+    pairs = others.merge(full, on=keys, suffixes=("_other", ""), validate="many_to_one")
+    delta = {gain: pairs[metric] - pairs[f"{metric}_other"] for metric, gain in zip(METRICS, GAINS, strict=True)}
+    return intervals(pairs[[*RUN, "seed"]].assign(**delta), RUN, GAINS)
+
+
 def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """Tables 2-7, what is behind ToW: accuracies on S, R and test, MIA efficacy, the oracle's beside them, runtime.
 
     Every `x` has its `x_half` (half the interval over `n` seeds); `runtime_ratio` is seconds over the oracle's seconds,
-    seed by seed.
+    seed by seed. Where a run diverged its accuracies are empty: those of the other seeds alone would look better than it is.
     """
     frame = unlearning.assign(runtime_ratio=unlearning["seconds"] / unlearning["oracle_seconds"])
     columns = [name for pair in ((a, f"oracle_{a}") for a in ACCURACIES) for name in pair]
@@ -75,7 +91,7 @@ def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) ->
     for key, group in frame.groupby(list(by), sort=False, observed=True):
         row = {**dict(zip(by, key, strict=True)), "n": len(group)}
         for name in columns:
-            row |= _flat(name, stats.t_interval(group[name].to_numpy()))
+            row |= _flat(name, _interval(group[name].to_numpy()))
         rows.append(row)
     header = [*by, "n", *(f"{name}{end}" for name in columns for end in ("", "_low", "_high"))]
     return _sorted(pd.DataFrame(rows, columns=header), by)
@@ -158,6 +174,11 @@ def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval
 # ---- from tidy columns to a reader's cells
 
 
+def _interval(values: np.ndarray) -> Interval:
+    """The t interval over runs; unknown where one of them diverged (NaN)."""
+    return Interval(math.nan, math.nan, math.nan, len(values)) if np.isnan(values).any() else stats.t_interval(values)
+
+
 def _flat(name: str, value: Interval) -> dict[str, float]:
     return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
 
@@ -185,7 +206,8 @@ def _sorted(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def _note(frame: pd.DataFrame) -> str:
     if "n" in frame:
         note = interval_note(frame["n"])
-        marks = "" if "tow_gain_low" not in frame or frame["tow_gain_low"].isna().all() else MARKS
+        against = " to vanilla" if "tow" in frame else ""
+        marks = "" if "tow_gain_low" not in frame or frame["tow_gain_low"].isna().all() else MARKS.format(against)
         return f"{note[0].upper()}{note[1:]}.{marks}"
     if "n_seeds" in frame:
         note = interval_note(frame["n_seeds"])
@@ -195,17 +217,20 @@ def _note(frame: pd.DataFrame) -> str:
 
 def _sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The Markdown tables of a page: ToW as algorithm × strategy by score, everything else row by row."""
+    if "tow_gain" in frame and "tow" not in frame:
+        return [(f"{names.label(metric)}, RUM − the other", _wide(frame, metric, f"{metric}_gain")) for metric in METRICS]
     if {*RUN, *METRICS} <= set(frame) and "acc_forget" not in frame:
-        return [(names.label(metric), _wide(frame, metric)) for metric in METRICS]
+        return [(names.label(metric), _wide(frame, metric, metric)) for metric in METRICS]
     if "acc_forget" in frame:
         groups = frame.groupby("algorithm", sort=False, observed=True)
         return [(names.label(key), readable(group.drop(columns="algorithm"))) for key, group in groups]
     return [("", readable(frame))]
 
 
-def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows algorithm × strategy, a column per score; a mark where the paired interval against vanilla excludes 0."""
-    cells = table.assign(cell=[_cell(row, metric) + _mark(row, metric) for row in table.to_dict("records")])
+def _wide(table: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
+    """Rows algorithm × strategy, a column per score; a mark where the interval of the paired difference excludes 0."""
+    spec = ".3f" if column == metric else "+.3f"
+    cells = table.assign(cell=[_cell(row, column, spec) + _mark(row, metric) for row in table.to_dict("records")])
     wide = cells.pivot(index=RUN[:2], columns="score", values="cell")
     wide = _sorted(wide[names.ordered(wide.columns)].reset_index(), RUN[:2])
     wide[RUN[:2]] = wide[RUN[:2]].map(names.label)

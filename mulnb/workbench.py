@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ipywidgets as widgets
 import pandas as pd
 
-from mulnb import live, sketches, store, svg
+from mulnb import live, names, sketches, store, svg
 from mulnb.config import Profile
 from mulnb.errors import UserError
 from mulnb.forget import Strata
@@ -93,7 +93,8 @@ class Workbench:
         self.rows: list[dict[str, Any]] = []
         self.job: live.Background | None = None
         self.error: BaseException | None = None
-        self.algorithm = dropdown(list(profile.unlearning.algorithms), "algorithm", "210px")
+        mixed = ["rum"] if profile.unlearning.rum else []
+        self.algorithm = dropdown([*profile.unlearning.algorithms, *mixed], "algorithm", "210px")
         self.strategy = dropdown(self._strategies(), "strategy", "180px")
         self.run = widgets.Button(description="Unlearn this", icon="play", button_style="primary")
         self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
@@ -112,12 +113,12 @@ class Workbench:
         return pd.DataFrame(self.rows)
 
     def start(self) -> None:
-        """Run the chosen strategy on the chosen set, and vanilla first where it has not been run on it."""
+        """Run the chosen strategy on the chosen set, and what it is compared with first where it has not been run on it."""
         if self.job is not None and self.job.thread.is_alive():
             raise UserError("an unlearning run is under way: wait for it or cancel it")
         chosen, algorithm, strategy = self.choice(), self.algorithm.value, self.strategy.value
-        names = dict.fromkeys(["vanilla", strategy])
-        runs = [(algorithm, name) for name in names if not self._known(chosen.facts, algorithm, name)]
+        wanted = dict.fromkeys([*self._references(algorithm), (algorithm, strategy)])
+        runs = [run for run in wanted if not self._known(chosen.facts, *run)]
         self.job, self.error = None, None
         if not runs:
             self._say(f"already in the table: {label(algorithm)}, {label(strategy)} on this set")
@@ -137,7 +138,16 @@ class Workbench:
             self._say("cancelling after this step …")
             self.job.cancel()
 
+    def _references(self, algorithm: str) -> list[tuple[str, str]]:
+        """Vanilla of the algorithm; for the full RUM, of those that it is made of."""
+        parts = [algorithm]
+        if algorithm == "rum":
+            parts = [one.algorithm for one in self.profile.unlearning.rum.stages]
+        return [(name, "vanilla") for name in parts if name in self.profile.unlearning.algorithms]
+
     def _strategies(self) -> list[str]:
+        if self.algorithm.value == "rum":
+            return ["rum"]
         return sorted(self.profile.unlearning.algorithms[self.algorithm.value], key=lambda name: name != "rum_f")
 
     def _on_algorithm(self, _: Any) -> None:
@@ -168,7 +178,8 @@ class Workbench:
             self.bar.value, self.bar.bar_style = self.bar.max, "success"
             last = self.rows[-1]
             found = f"ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}"
-            self._say(f"{label(last['algorithm'])}, {label(last['strategy'])}: <b>{found}</b>")
+            what = names.mix(self.profile.unlearning.rum) if last["strategy"] == "rum" else None
+            self._say(f"{what or ', '.join(map(label, (last['algorithm'], last['strategy'])))}: <b>{found}</b>")
             self._draw()
 
     def _draw(self) -> None:

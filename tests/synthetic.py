@@ -10,6 +10,7 @@ import pandas as pd
 from mulnb.config import Profile
 
 ALGORITHMS = ("fine_tune", "neg_grad_plus", "salun")
+EVERY = ("fine_tune", "l1_sparse", "neg_grad", "neg_grad_plus", "scrub", "salun", "random_label", "influence")
 SCORES = ("memorization", "confidence", "max_confidence", "binary_accuracy", "holdout_retraining")
 STRATEGIES = ("vanilla", "shuffle", "rum_f")
 
@@ -92,16 +93,36 @@ def proxies(truth: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def unlearning(gain: float = 0.06, seeds: int = 3, scores: tuple[str, ...] = SCORES, oracle: bool = True) -> pd.DataFrame:
-    """`rum_f` lies `gain` above `vanilla` and `shuffle` a third of that, up to noise of about 0.01."""
+def with_rum(
+    name: str = "digits", title: str = "Invented digits / small CNN", algorithms: tuple[str, ...] = ALGORITHMS
+) -> Profile:
+    """A profile that also runs the full RUM, the authors' mix."""
+    plan = {"scores": list(SCORES), "algorithms": {a: {"vanilla": {"lr": 0.1, "epochs": 5}} for a in algorithms}, "rum": {}}
+    return profile(name, title, unlearning=plan)
+
+
+def unlearning(
+    gain: float = 0.06,
+    seeds: int = 3,
+    scores: tuple[str, ...] = SCORES,
+    oracle: bool = True,
+    algorithms: tuple[str, ...] = ALGORITHMS,
+    rum: float | None = None,
+) -> pd.DataFrame:
+    """`rum_f` lies `gain` above `vanilla` and `shuffle` a third of that, up to noise of about 0.01; the full RUM, if any, `rum`
+    above 0.72.
+    """
     draw, rows = np.random.default_rng(2), []
-    for a, algorithm in enumerate(ALGORITHMS):
+    for a, algorithm in enumerate(algorithms):
         for s, score in enumerate(scores):
             for seed in range(seeds):
-                level = 0.72 + 0.05 * a - 0.02 * s + 0.02 * draw.standard_normal()
+                level = 0.72 + 0.15 * a / len(algorithms) - 0.02 * s + 0.02 * draw.standard_normal()
                 for strategy, lift in zip(STRATEGIES, (0, gain / 3, gain), strict=True):
                     tow = level + lift + 0.008 * draw.standard_normal()
                     rows.append(_run(algorithm, strategy, score, seed, tow, tow - 0.05 + 0.01 * draw.standard_normal()))
+    if rum is not None:
+        cells = [(score, seed, 0.72 + rum + 0.008 * draw.standard_normal()) for score in scores for seed in range(seeds)]
+        rows += [_run("rum", "rum", score, seed, tow, tow - 0.05) for score, seed, tow in cells]
     if oracle:
         rows += [_run("retrain", "vanilla", score, seed, 1.0, 1.0) for score in scores for seed in range(seeds)]
     return pd.DataFrame(rows)

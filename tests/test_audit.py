@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mulnb import audit, models
+from mulnb import audit, models, training
+from mulnb.config import Recipe
 from mulnb.training import Examples, predict
 
 ORACLE = {"acc_forget": 0.6, "acc_retain": 0.99, "acc_test": 0.9, "mia": 0.7}
@@ -44,7 +45,7 @@ def test_mia_is_the_authors_svc():
     assert audit.mia(seen, unseen, gone) == pytest.approx(1 - reference.predict(gone[:, None]).mean())
 
 
-def test_method10_modified_entropy_by_hand():
+def test_method10_05_modified_entropy_by_hand():
     """Rows are examples, columns classes; mixing them up gives another number."""
     p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], dtype=torch.float64)
     labels = torch.tensor([0, 1])
@@ -59,7 +60,7 @@ def test_method10_modified_entropy_by_hand():
     assert features["entropy"][:, 0].tolist() == pytest.approx([-(row * row.log()).sum().item() for row in p])
 
 
-def test_method10_entropy_survives_underflow():
+def test_method10_06_entropy_survives_underflow():
     certain = torch.tensor([[1000.0, 0.0, -1000.0]])
     features = audit.attack_features(certain, torch.tensor([0]))
     assert all(np.isfinite(value).all() for value in features.values())
@@ -67,7 +68,7 @@ def test_method10_entropy_survives_underflow():
     assert np.isfinite(wrong["modified_entropy"]).all() and wrong["modified_entropy"][0, 0] > 100
 
 
-def test_method10_evaluation_changes_nothing():
+def test_method10_08_evaluation_changes_nothing():
     """BatchNorm buffers, the model's mode, and every random state are as before."""
     model = models.build("small_cnn", num_classes=4, in_channels=1, seed=0)
     model.train()
@@ -82,3 +83,18 @@ def test_method10_evaluation_changes_nothing():
     assert torch.equal(torch.get_rng_state(), torch_state) and repr(np.random.get_state(legacy=False)) == numpy_state
     # and a second evaluation sees the same model: in eval mode a prediction does not depend on its batch
     assert torch.allclose(predict(model, data)[:7], predict(model, data, torch.arange(7), batch=3), atol=1e-6)
+
+
+def test_method10_08_a_recipe_that_augments_does_so_in_training_alone(monkeypatch):
+    images = torch.randint(0, 255, (80, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = Examples(images, torch.arange(80) % 4, torch.tensor([0.5]), torch.tensor([0.3]))
+    moves, move = [], training.moved
+    monkeypatch.setattr(training, "moved", lambda *given: moves.append(1) or move(*given))
+    monkeypatch.setenv("MULNB_GRAPHS", "0")
+    recipe = Recipe(epochs=2, batch=20, lr=0.05, augment=True)
+    model = training.fit(models.build("small_cnn", num_classes=4, in_channels=1, seed=0), data, recipe, seed=0)
+    assert len(moves) == 8  # every batch of the training
+    statistics = {name: value.clone() for name, value in model.named_buffers()}
+    one, two = (audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0) for _ in range(2))
+    assert len(moves) == 8 and one == two
+    assert statistics and all(torch.equal(statistics[name], value) for name, value in model.named_buffers())

@@ -9,7 +9,8 @@ import pytest
 import synthetic
 
 from mulnb import claims
-from mulnb.stats import Interval
+from mulnb.config import Profile
+from mulnb.stats import Interval, paired_difference
 
 PROFILE = synthetic.profile()
 
@@ -30,8 +31,30 @@ def test_a_verdict_is_the_side_of_the_threshold_on_which_the_whole_interval_lies
 def test_without_frames_every_claim_says_no_results():
     table = claims.verdicts(PROFILE)
     assert list(table.columns) == ["claim", "paper", "statement", "measured", "verdict", "evidence"]
-    assert table["claim"].tolist() == [claim.id for claim in claims.CLAIMS]
+    assert table["claim"].tolist() == [claim.id for claim in claims.CLAIMS if claim.id != "rum-vanilla"]
     assert set(table["verdict"]) == {"no results"}
+    assert claims.verdicts(synthetic.with_rum())["claim"].tolist() == [claim.id for claim in claims.CLAIMS]
+
+
+@pytest.mark.parametrize(("rum", "verdict"), [(0.5, "shown"), (-0.5, "contradicted")])
+def test_the_full_rum_is_judged_against_vanilla_of_each_of_its_algorithms(rum, verdict):
+    runs = synthetic.unlearning(rum=rum)
+    table = claims.verdicts(synthetic.with_rum(), unlearning=runs)
+    cases = table[table["claim"] == "rum-vanilla"]
+    assert set(cases["verdict"]) == {verdict} and len(cases) == 2 * 4 * 2  # Fine-tune and SalUn × Figure 2's scores × metrics
+    assert not cases["measured"].str.contains("NegGrad").any()
+    raw = runs[runs["score"] == "confidence"].set_index(["algorithm", "strategy"])["tow"]
+    gain = paired_difference(raw.loc["rum", "rum"], raw.loc["salun", "vanilla"])
+    evidence = cases.set_index("measured")["evidence"]["ToW, SalUn, confidence"]
+    assert evidence == f"RUM − vanilla = {gain:+.3f}, n = 3"
+    assert not table[table["claim"] != "rum-vanilla"]["measured"].str.contains("RUM").any()
+    assert "rum-vanilla" not in set(claims.verdicts(PROFILE, unlearning=runs)["claim"])
+    assert "RUM (low: nothing, medium: Fine-tune, high: SalUn)" in claims.summary(table, synthetic.with_rum())
+
+
+def test_one_seed_shows_nothing_of_the_full_rum():
+    table = claims.verdicts(synthetic.with_rum(), unlearning=synthetic.unlearning(rum=0.5, seeds=1))
+    assert set(table.loc[table["claim"] == "rum-vanilla", "verdict"]) == {"not shown"}
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(0.2, "shown"), (-0.2, "contradicted")])
@@ -48,7 +71,7 @@ def test_no_difference_is_mostly_not_shown():
     assert (compared["verdict"] == "not shown").mean() > 0.75
 
 
-def test_one_seed_shows_nothing():
+def test_method10_09_one_seed_shows_nothing():
     runs = synthetic.unlearning(gain=0.5, seeds=1)
     table = claims.verdicts(PROFILE, unlearning=runs, sequential=synthetic.sequential(seeds=1))
     decided = table[table["verdict"] != "no results"]
@@ -81,6 +104,24 @@ def test_sign_and_published_range_are_two_claims(monkeypatch):
     assert "contradicted" in told("proxy-range", costs=costs)
     turned = costs.assign(spearman=-costs["spearman"], ci_low=-costs["ci_high"], ci_high=-costs["ci_low"])
     assert told("proxy-sign", costs=turned) == {"contradicted"}
+
+
+def sized(name: str, arch: str, images: int | None = None, width: int | None = None) -> Profile:
+    return synthetic.profile(dataset={"name": name, "train_images": images}, model={"arch": arch, "width": width})
+
+
+def test_the_papers_pairs_are_told_from_their_reduced_versions_and_from_other_data():
+    for name, arch in (("cifar10", "resnet18"), ("cifar100", "resnet50"), ("tiny-imagenet", "vgg16_bn")):
+        assert claims.standing(sized(name, arch)).startswith("One of the paper's pairs")
+        reduced = claims.standing(sized(name, arch, images=3000, width=8))
+        assert "A reduced version" in reduced and "3000 training images, a network of width 8" in reduced
+    assert "A demonstration" in claims.standing(sized("cifar10", "vgg16_bn"))
+    costs = synthetic.costs()  # hold-out retraining lies below the published range
+    verdict = {
+        images: claims.verdicts(sized("cifar10", "resnet18", images), costs=costs).query("claim == 'proxy-range'")["verdict"]
+        for images in (None, 3000)
+    }
+    assert "contradicted" in set(verdict[None]) and "contradicted" not in set(verdict[3000])
 
 
 def test_cost_verdicts_follow_the_share():

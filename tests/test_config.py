@@ -98,7 +98,7 @@ def test_show_says_what_will_be_done(capsys):
     assert main(["show", "smoke", "--set", "pool.models=24"]) == 0
     printed = capsys.readouterr().out
     assert yaml.safe_load(printed)["pool"]["models"] == 24
-    assert "24 pool trainings" in printed and "72 oracles" not in printed
+    assert "24 pool models" in printed and "28 oracles" in printed and "about" in printed
 
 
 def test_profiles_are_listed(capsys):

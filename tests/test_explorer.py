@@ -254,6 +254,30 @@ def test_a_live_run_is_the_studys_run(smoke):
     assert not explorer.voice.errors.outputs
 
 
+def test_the_full_rum_is_offered_where_the_profile_runs_it(smoke):
+    short = {"lr": 0.03, "epochs": 1, "batch": 128}
+    stages = {"medium": {"algorithm": "fine_tune", "settings": short}, "high": {"algorithm": "salun", "settings": short}}
+    profile = mulnb.load_profile("smoke", {"unlearning.rum": stages})
+    offered = [one for _, one in Explorer(smoke).bench.algorithm.options]
+    explorer = Explorer(profile)
+    bench = explorer.bench
+    assert [one for _, one in bench.algorithm.options] == [*offered, "rum"] and "rum" not in offered
+    assert "rum" not in [one for _, one in bench.strategy.options]
+    results = explorer.unlearn("rum", "rum")
+    assert results.algorithm.tolist() == ["fine_tune", "salun", "rum"]  # beside vanilla of those that it is made of
+    assert results.strategy.tolist() == ["vanilla", "vanilla", "rum"]
+    expected = study.outcome(
+        profile,
+        study.Run("rum", "rum", "memorization", 0, profile.unlearning.rum),
+        study.strata(profile, "memorization", 0),
+    )
+    assert results.iloc[2][list(expected)].to_dict() == expected
+    assert "RUM (low: nothing, medium: Fine-tune, high: SalUn)" in bench.state.value
+    assert bench.bar.value == bench.bar.max and not explorer.voice.errors.outputs
+    bench.algorithm.value = "salun"
+    assert bench.strategy.value == "rum_f"  # an algorithm alone has no full RUM
+
+
 @pytest.mark.parametrize("during", ["the oracle", "the run"])
 def test_cancelling_leaves_everything_as_it_was(smoke, tmp_path, during):
     explorer = Explorer(smoke)

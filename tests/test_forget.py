@@ -18,7 +18,7 @@ def test_by_hand():
     assert chosen.forget.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_medium_of_a_proxy_lies_at_the_median_of_the_candidates():
+def test_method10_03_medium_of_a_proxy_lies_at_the_median_of_the_candidates():
     scores = np.r_[np.linspace(0, 0.1, 90), np.linspace(0.9, 1, 10)]
     chosen = forget.strata(scores, 5, centre="median")
     assert abs(scores[chosen.medium] - np.median(scores)).max() < 0.004
@@ -44,7 +44,7 @@ def test_permuting_the_examples_permutes_the_strata(centre):
         assert np.array_equal(a, np.sort(order[b]))
 
 
-def test_method10_ties_are_broken_by_seed_not_by_index():
+def test_method10_04_ties_are_broken_by_seed_not_by_index():
     """Hundreds of zeros, sorted by class as a folder is: the low stratum must not be the first class."""
     scores = np.r_[np.zeros(300), np.linspace(0.1, 1, 100)]
     one, two = (forget.strata(scores, 50, seed=seed) for seed in (0, 1))

@@ -205,6 +205,45 @@ def test_a_given_set_is_split_by_terciles_of_its_own_scores():
     assert [len(part) for part in mulnb.strata(values, size=7)] == [7, 7, 7]
 
 
+# --- an algorithm for each stratum ---------------------------------------------------------------------------------------
+
+
+def test_the_full_rum_does_what_its_stages_do_one_after_the_other():
+    model, (strata, _) = Convolutional(), forgotten()
+    data, settings = (model, IMAGES, LABELS, strata), [None, {"lr": 0.05, "epochs": 1}, {"lr": 0.05, "epochs": 1}]
+    mixed = mulnb.unlearn(*data, algorithm=[None, "fine_tune", "neg_grad_plus"], strategy="rum", settings=settings).model
+    other = mulnb.unlearn(*data, algorithm=[None, "fine_tune", "fine_tune"], strategy="rum", settings=settings).model
+    idle = mulnb.unlearn(*data, algorithm=[None, None, None], strategy="rum").model
+    weights = [torch.cat([one.flatten() for one in found.parameters()]) for found in (model, mixed, other, idle)]
+    assert torch.equal(weights[0], weights[3]) and idle is not model
+    assert not torch.equal(weights[1], weights[0]) and not torch.equal(weights[1], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "strategy", "more", "message"),
+    [
+        (["fine_tune", "salun"], "rum", {}, "2 algorithms for 3 strata: give one for each, None to do nothing"),
+        ([None, "fine_tune", "magic"], "rum", {}, "unknown unlearning algorithm 'magic'"),
+        ([None, "fine_tune", "salun"], "rum_f", {}, "strategy 'rum_f' runs one algorithm: only 'rum' takes one for each"),
+        ([None, "fine_tune", "salun"], "rum", {"settings": [{}, {"keep": 0.5}, {}]}, "'fine_tune' has no setting 'keep'"),
+        ([None, "fine_tune", "salun"], "rum", {"settings": [{}, {}]}, "2 sets of settings for 3 stages"),
+        ([None, 3, "salun"], "rum", {}, "expected a name, or for strategy='rum' a list of three names"),
+        (None, "rum", {}, "algorithm = None: expected a name"),
+    ],
+)
+def test_a_mix_that_does_not_fit_is_one_line(algorithm, strategy, more, message):
+    with pytest.raises(UserError, match=message) as error:
+        mulnb.unlearn(Convolutional(), IMAGES, LABELS, forgotten()[0], algorithm=algorithm, strategy=strategy, **more)
+    assert "\n" not in str(error.value)
+
+
+def test_frozen_parameters_are_told_for_a_mix_with_salun():
+    model = Convolutional()
+    next(model.parameters()).requires_grad_(False)
+    with pytest.raises(UserError, match="salun weighs all parameters"):
+        mulnb.unlearn(model, IMAGES, LABELS, forgotten()[0], algorithm=[None, "fine_tune", "salun"], strategy="rum")
+
+
 # --- the report ----------------------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,9 @@ import subprocess
 
 import pandas as pd
 import pytest
+import synthetic
 
-from mulnb import claims, load_profile, pages, paths
+from mulnb import claims, load_profile, pages, paths, tables
 from mulnb.errors import UserError
 
 COMMITTED = paths.CHECKOUT / "figures" / "digits"
@@ -46,8 +47,16 @@ def test_the_index_names_every_figure_and_table_of_the_folder():
     for path in [*COMMITTED.glob("*.png"), *COMMITTED.glob("*.csv")]:
         assert path.name in text, path.name
     assert "demonstration" in text and "not shown" in text
-    for claim in claims.CLAIMS:
+    for claim in claims.examined(load_profile("digits")):
         assert claim.statement in text
+
+
+def test_the_full_rum_has_a_row_and_a_column_of_its_own():
+    table = tables.tow_table(synthetic.unlearning(scores=("confidence",), rum=0.2))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in pages._tow_rows(table).splitlines()]
+    assert rows[0] == ["", "vanilla", "shuffle", "RUM^F", "RUM"]
+    assert rows[2][0] == "Fine-tune" and "±" in rows[2][1] and rows[2][4] == ""
+    assert rows[-1][:4] == ["RUM", "", "", ""] and "±" in rows[-1][4]
 
 
 def test_a_readme_without_markers_is_refused(committed, tmp_path):

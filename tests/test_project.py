@@ -114,6 +114,12 @@ def test_the_checkout_stays_small():
     assert sum(sizes.values()) < 10e6, sorted(sizes, key=sizes.get)[-5:]
 
 
+def test_every_mistake_of_METHOD_10_has_a_test_with_its_number():
+    named = re.compile(r"^def test_method10_(\w+?)_", re.MULTILINE)
+    numbers = {number for path in git_files("tests/test_*.py") for number in named.findall(path.read_text())}
+    assert numbers == {f"{number:02d}" for number in range(1, 11)}
+
+
 # run_all.sh
 
 

@@ -61,7 +61,7 @@ def test_orientation_is_that_of_METHOD(scored):
         assert np.allclose(orient(name, orient(name, raw[name])), raw[name])
 
 
-def test_method10_recorder_equals_the_per_example_loop_and_is_cheaper():
+def test_method10_10_recorder_equals_the_per_example_loop_and_is_cheaper():
     """Per-example `.item()` loops are the known slow way; one indexed write must give the same numbers, faster."""
     generator = torch.Generator().manual_seed(0)
     n, classes, epochs = 512, 10, 3
@@ -87,7 +87,7 @@ def test_method10_recorder_equals_the_per_example_loop_and_is_cheaper():
     assert min(fast) < min(slow) / 10
 
 
-def test_method10_entropy_of_a_certain_prediction_is_zero_not_nan():
+def test_method10_06_entropy_of_a_certain_prediction_is_zero_not_nan():
     recorder = SignalRecorder(1, torch.device("cpu"))
     logits = torch.tensor([[200.0, 0.0, -200.0]])
     recorder.record(Batch(torch.tensor([0]), logits, torch.tensor([0]), 0), logits)

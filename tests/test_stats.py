@@ -20,7 +20,7 @@ def test_t_interval_of_three_values_by_hand():
     assert f"{stats.t_interval([0.0, 0.02]):+.2f}" == "+0.01 ± 0.13"
 
 
-def test_one_value_has_no_interval():
+def test_method10_09_one_value_has_no_interval():
     interval = stats.t_interval([0.9])
     assert interval.mean == 0.9
     assert math.isnan(interval.low) and math.isnan(interval.high) and math.isnan(interval.half)
@@ -42,12 +42,12 @@ def test_paired_difference_removes_what_seeds_share():
     assert difference.low < 0 < stats.paired_difference(base + 0.02, base - 0.001 * base).low
 
 
-def test_ties_share_the_mean_of_their_ranks():
+def test_method10_04_ties_share_the_mean_of_their_ranks():
     assert stats.ranks([10, 20, 20, 5]).tolist() == [2, 3.5, 3.5, 1]
     assert stats.ranks([7, 7, 7]).tolist() == [2, 2, 2]
 
 
-def test_spearman_with_ties_by_hand():
+def test_method10_04_spearman_with_ties_by_hand():
     # ranks x: 1, 2.5, 2.5, 4; y: 1, 2, 3, 4 → covariance 4.5, variances 4.5 and 5 → ρ = 4.5 / √22.5
     rho = stats.spearman([1, 2, 2, 9], [0.1, 0.2, 0.3, 0.4])
     assert rho.mean == pytest.approx(4.5 / math.sqrt(22.5))

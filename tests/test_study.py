@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mulnb import load_profile, paths, publish, study
+from mulnb import load_profile, paths, publish, scores, store, study
+from mulnb.config import known_profiles
+from mulnb.errors import UserError
 from mulnb.store import Artifact
 
 # smaller still than `smoke`: what these tests ask does not depend on the size
@@ -118,15 +121,24 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     assert not list((tmp_path / "artifacts").rglob(".partial-*/manifest.json"))
 
 
+# the full RUM beside the algorithms
+MIXED = {"low": {}, "medium": {"algorithm": "fine_tune", "settings": {"lr": 0.03, "epochs": 1, "batch": 128}}}
+MIXED |= {"high": {"algorithm": "salun", "settings": {"lr": 0.03, "epochs": 1, "batch": 128}}}
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture(scope="module")
+def finished(finished_home):
     """A finished small study, shared by the tests below."""
     patch = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp("finished")
-    patch.setenv("MULNB_HOME", str(home))
+    patch.setenv("MULNB_HOME", str(finished_home))
     patch.setenv("MULNB_WORKERS", "1")
     patch.setenv("MULNB_PROGRESS", "")
-    profile = load_profile("smoke", {"training.epochs": 2, "sequential.steps": 3})
+    profile = load_profile("smoke", {"training.epochs": 2, "sequential.steps": 3, "unlearning.rum": MIXED})
     frames = {name: frame for stage in publish.STAGES for name, frame in publish.publish(profile, stage).items()}
     yield profile, frames, json.loads((paths.results("smoke") / "run.json").read_text())
     patch.undo()
@@ -149,12 +161,11 @@ def test_every_run_is_there_once_and_the_oracle_scores_one(finished):
     profile, frames, _ = finished
     runs = frames["unlearning"]
     plan = profile.unlearning
-    assert len(runs) == (9 + 1) * len(plan.scores) * len(profile.seeds)
+    assert len(runs) == (9 + 1 + 1) * len(plan.scores) * len(profile.seeds)  # with the full RUM and the oracle
     assert not runs.duplicated(["algorithm", "strategy", "score", "seed"]).any()
     oracle = runs[runs.algorithm == "retrain"]
     assert (oracle.tow == 1).all() and (oracle.tow_mia == 1).all() and (oracle.acc_forget == oracle.oracle_acc_forget).all()
     assert (runs.n_forget == 3 * profile.forget.size).all()
-    # one forget set and one oracle for every algorithm and strategy: METHOD §10.3
     assert (runs.groupby(["score", "seed"]).oracle_acc_forget.nunique() == 1).all()
     product = (
         (1 - (runs.acc_forget - runs.oracle_acc_forget).abs())
@@ -162,6 +173,84 @@ def test_every_run_is_there_once_and_the_oracle_scores_one(finished):
         * (1 - (runs.acc_test - runs.oracle_acc_test).abs())
     )
     assert np.allclose(product, runs.tow)
+
+
+def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finished, finished_home, monkeypatch):
+    """As it is stored: the recipe of every run names its strata. `finished` ran three algorithms, and the full RUM."""
+    profile, _, _ = finished
+    monkeypatch.setenv("MULNB_HOME", str(finished_home))
+    stored: dict[tuple[str, int], set[str]] = {}
+    for path in (paths.artifacts() / "unlearned").glob("*/manifest.json"):
+        parts = json.loads(path.read_text())["parts"]
+        algorithm, strategy, _, seed = parts["run"]
+        if seed in profile.seeds:
+            stored.setdefault((f"{algorithm} {strategy}", seed), set()).add(json.dumps(parts["strata"]))
+    assert {name for name, _ in stored} >= {"fine_tune vanilla", "neg_grad_plus rum_f", "salun shuffle", "rum rum"}
+    for seed in profile.seeds:
+        expected = [study.strata(profile, score, seed) for score in profile.unlearning.scores]
+        expected = {json.dumps([store._plain(part) for part in one]) for one in expected}
+        assert len(expected) == len(profile.unlearning.scores)
+        assert all(found == expected for (_, at), found in stored.items() if at == seed)
+
+
+def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is():
+    """Nothing else in the package makes strata; `own.strata` splits a set that it is given, `forget.load` reads one."""
+    makers = {}
+    for path in sorted((paths.CHECKOUT / "mulnb").rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        count = sum(getattr(call.func, "id", getattr(call.func, "attr", "")) == "Strata" for call in calls)
+        makers |= {path.name: count} if count else {}
+    assert makers == {"forget.py": 2, "own.py": 1}
+    assert scores.centre("memorization") == 0.5
+    assert {scores.centre(name) for name in scores.PROXIES} == {"median"}
+
+
+CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
+
+
+def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatch):
+    """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
+    from mulnb.study import chains
+
+    def last_step(name: str) -> study.Job:
+        monkeypatch.setenv("MULNB_HOME", str(tmp_path / name))
+        return chains._step_job(load_profile("smoke", CHAIN), "rum_f", 0, 3)
+
+    whole = study.run_job(last_step("whole")).arrays
+    job, taken, apply = last_step("interrupted"), [], chains.apply
+
+    def counted(profile, model, run, *more):
+        taken.append(run.seed)  # of step 1, 2, 3, … in the chain of seed 0
+        if taken == [1, 2, 3]:
+            raise KeyboardInterrupt
+        return apply(profile, model, run, *more)
+
+    monkeypatch.setattr(chains, "apply", counted)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_job(job)
+    resumed = study.run_job(job).arrays
+    assert taken == [1, 2, 3, 3]
+    assert set(resumed) == set(whole) and all(np.array_equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
+    """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
+    from mulnb.study import chains
+
+    profile = load_profile("smoke", CHAIN)
+    before = study.run_job(chains._step_job(profile, "rum_f", 0, 2))
+    given = []
+    monkeypatch.setattr(chains, "apply", lambda profile, model, *more: given.append(model.state_dict()) or (model, 0.0))
+    changed = {
+        name: value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value for name, value in before.arrays.items()
+    }
+    original = study.run_job(chains.original_job(profile, 0)).arrays
+    for arrays in (before.arrays, changed):
+        monkeypatch.setattr(chains, "run_job", lambda job, arrays=arrays: Artifact(arrays))
+        chains._take_step(profile, "rum_f", 0, 3)
+        for name, value in given[-1].items():
+            assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
+    assert any(not np.array_equal(value.numpy(), original[f"weights/{name}"]) for name, value in given[0].items())
 
 
 def test_sequential_sets_are_disjoint_chosen_afresh_and_leave_the_rest(finished):
@@ -205,12 +294,78 @@ def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finish
     assert not set(profile.tune.seeds) & set(profile.seeds)
 
 
-def test_digits_pins_the_winners_of_its_recorded_search():
-    profile = load_profile("digits")
-    table = pd.read_csv(paths.CHECKOUT / "figures" / "digits" / "tune.csv")
-    for row in table[table.chosen].itertuples():
-        assert profile.unlearning.algorithms[row.algorithm][row.strategy] == json.loads(row.settings)
-    assert (table.groupby("algorithm").size() % 3 == 0).all() and len(table[table.chosen]) == 9
+SEARCHED = [name for name in known_profiles() if (paths.CHECKOUT / "figures" / name / "tune.csv").is_file()]
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_a_profile_pins_the_winners_of_its_recorded_search(name):
+    plan = load_profile(name).unlearning.algorithms
+    table = pd.read_csv(paths.CHECKOUT / "figures" / name / "tune.csv")
+    runs = table.groupby(["algorithm", "strategy"])
+    assert (runs.chosen.sum() == 1).all()
+    for row in table.loc[runs.objective.idxmax()].itertuples():
+        assert row.chosen and plan[row.algorithm][row.strategy] == json.loads(row.settings), (row.algorithm, row.strategy)
+    candidates = table.groupby(["algorithm", "strategy"]).settings.apply(frozenset).groupby("algorithm")
+    assert (candidates.nunique() == 1).all()  # every strategy of an algorithm tried the same
+    for algorithm, strategies in table.groupby("algorithm").strategy.unique().items():
+        assert {*strategies} == {*plan[algorithm]}
+
+
+def test_digits_was_searched():
+    assert "digits" in SEARCHED
+
+
+ONE_SEARCH = {"tune.seeds": [7], "tune.grid": {"random_label": {"lr": [0.03, 0.1], "epochs": [1], "batch": [128]}}, **SMALL}
+
+
+def test_an_algorithm_that_is_not_pinned_yet_is_searched_with_every_strategy():
+    table = study.tune(load_profile("smoke", ONE_SEARCH))
+    assert table.groupby("strategy", sort=False).settings.count().to_dict() == {"vanilla": 2, "shuffle": 2, "rum_f": 2}
+    assert set(table.seeds) == {"7"} and set(table.scores) == {"memorization"}
+
+
+def test_the_full_rum_is_not_searched():
+    with pytest.raises(UserError, match="unknown unlearning algorithm 'rum'"):
+        study.tune(load_profile("smoke", ONE_SEARCH | {"tune.grid": {"rum": {"lr": [0.1]}}}))
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
+    from mulnb.study import runs
+
+    profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs._unlearn
+
+    def interrupted(profile, run, chosen):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(run)
+        return unlearn(profile, run, chosen)
+
+    monkeypatch.setattr(runs, "_unlearn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.tune(profile)
+    first = list(done)
+    monkeypatch.setattr(runs, "_unlearn", lambda profile, run, chosen: done.append(run) or unlearn(profile, run, chosen))
+    table = study.tune(profile)
+    assert len(first) == 4 and len(done) == 6 == len(table)  # 2 candidates × 3 strategies, each once
+    assert len({(run.strategy, run.settings["lr"]) for run in done}) == 6
+
+
+def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypatch):
+    searches = [
+        ("1000", [("fine_tune", "{}", 0.5), ("salun", "{}", 0.6)]),
+        ("5 6", [("salun", '{"lr": 0.1}', 0.9), ("salun", '{"lr": 0.2}', 0.7)]),
+    ]
+    for seeds, rows in searches:
+        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds)
+        monkeypatch.setattr(study, "tune", lambda profile, frame=frame: frame)
+        publish.publish(load_profile("smoke"), "tune")
+    table = pd.read_csv(paths.results("smoke") / "tune.csv", dtype=str)
+    assert table[["algorithm", "tow", "seeds"]].to_numpy().tolist() == [
+        ["fine_tune", "0.5", "1000"],
+        ["salun", "0.9", "5 6"],
+        ["salun", "0.7", "5 6"],
+    ]
+    assert "fine_tune" in (paths.results("smoke") / "tune.md").read_text()
 
 
 def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_a_run_that_appears_twice_is_an_error():
         tables.differences(pd.concat([runs, runs]), "rum_f", "vanilla")
 
 
-def test_one_seed_gives_no_interval_anywhere():
+def test_method10_09_one_seed_gives_no_interval_in_any_table():
     runs = synthetic.unlearning(seeds=1)
     table = tables.tow_table(runs)
     assert table.filter(regex="_low$|_high$").isna().all().all()
@@ -67,6 +67,46 @@ def test_marks_say_where_the_paired_interval_excludes_zero():
     assert [tables.BETTER in line for line in gained.splitlines() if "RUM^F" in line] == [True] * 6
     assert [tables.WORSE in line for line in lost.splitlines() if "RUM^F" in line] == [True] * 6
     assert not any(mark in line for line in gained.splitlines() if "| vanilla" in line for mark in (tables.BETTER, tables.WORSE))
+
+
+def test_the_full_rum_is_compared_with_every_other_run_and_with_no_best_one():
+    runs = synthetic.unlearning(rum=0.2)
+    table = tables.rum_table(runs)
+    assert len(table) == 3 * 3 * len(synthetic.SCORES) and not set(table["algorithm"]) & {"rum", "retrain"}
+    row = table[(table.algorithm == "salun") & (table.strategy == "shuffle") & (table.score == "confidence")].iloc[0]
+    raw = runs[runs.score == "confidence"].set_index(["algorithm", "strategy"])
+    gain = stats.paired_difference(raw.loc["rum", "rum"].tow_mia, raw.loc["salun", "shuffle"].tow_mia)
+    assert [row.tow_mia_gain, row.tow_mia_gain_low, row.tow_mia_gain_high, row.n] == pytest.approx([*gain_ends(gain), 3])
+    page = tables.markdown(table, PROFILE, "RUM.")
+    assert tables.BETTER in page and "to vanilla" not in page and "ToW-MIA, RUM − the other" in page
+    assert "+0." in page
+
+
+def gain_ends(gain: stats.Interval) -> tuple[float, float, float]:
+    return gain.mean, gain.low, gain.high
+
+
+def test_the_full_rum_has_its_row_and_no_gain_over_a_vanilla_that_it_does_not_have():
+    table = tables.tow_table(synthetic.unlearning(rum=0.2))
+    own = table[table["algorithm"] == "rum"]
+    assert len(own) == len(synthetic.SCORES) and own.filter(like="gain").isna().all().all() and own["tow_low"].notna().all()
+    assert table["algorithm"].unique().tolist() == ["retrain", *synthetic.ALGORITHMS, "rum"]
+    lines = [line for line in tables.markdown(table, PROFILE, "ToW.").splitlines() if line.startswith("| RUM ")]
+    assert len(lines) == 2 and tables.BETTER not in "".join(lines)
+
+
+def test_a_run_that_diverged_leaves_its_accuracies_empty_and_counts_as_zero():
+    runs = synthetic.unlearning()
+    lost = (runs.algorithm == "salun") & (runs.strategy == "vanilla") & (runs.seed == 1)
+    runs.loc[lost, ["acc_forget", "acc_retain", "acc_test", "mia", "seconds"]] = np.nan
+    runs.loc[lost, ["tow", "tow_mia"]] = 0.0
+    row = tables.accuracy_table(runs).set_index(["algorithm", "strategy", "score"]).loc["salun", "vanilla", "confidence"]
+    assert np.isnan(row.acc_forget) and np.isnan(row.runtime_ratio) and row.oracle_acc_forget == pytest.approx(0.7) and row.n == 3
+    assert "nan" not in tables.markdown(tables.accuracy_table(runs), PROFILE, "Accuracies.")
+    mean = tables.tow_table(runs).set_index(["algorithm", "strategy", "score"]).tow["salun", "vanilla", "confidence"]
+    assert mean == pytest.approx(
+        runs[(runs.algorithm == "salun") & (runs.strategy == "vanilla") & (runs.score == "confidence")].tow.mean()
+    )
 
 
 def test_accuracy_table_has_the_oracle_beside_and_the_runtime_ratio():

@@ -1,0 +1,175 @@
+"""What a profile will cost on this machine, told before anything is run: its trainings counted, a training step timed.
+
+Everything is counted in training steps of one example; a forward pass is a third of one, the gradients of loss curvature are two
+of two thirds. The estimate is for a cold start and right to about a factor of 1.5: it says whether to wait or to come back later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mulnb import cluster
+from mulnb.config import Model, Profile, Recipe
+
+FORWARD, CURVATURE = 1 / 3, 4 / 3  # of a training step
+SEES_TWICE = {"neg_grad_plus", "scrub"}  # algorithms whose step on R does about as much again on S, or with a teacher
+SEES_FORGET_ONLY = {"neg_grad", "influence"}
+ATTACK_S = 10.5e-8  # seconds of the SVC attacks per |T|², two cores, see figures/bench
+SIZES = {  # training images, test images, classes, channels, pixels a side of the whole data sets
+    "digits": (1437, 360, 10, 1, 8),
+    "cifar10": (50_000, 10_000, 10, 3, 32),
+    "cifar100": (50_000, 10_000, 100, 3, 32),
+    "tiny-imagenet": (100_000, 10_000, 200, 3, 64),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One kind of work: how many times, and the seconds of all of them together on one worker."""
+
+    what: str
+    count: int
+    seconds: float
+
+
+def estimate(profile: Profile) -> list[Item]:
+    """Seconds of every part of the study, from a probe of two training steps of each network, without the images themselves."""
+    n, tested, classes, channels, side = _sizes(profile)
+    step = _seconds_per_example(profile.model, profile.training, classes, channels, side)
+    same = (profile.pool_model, profile.pool_training.batch) == (profile.model, profile.training.batch)
+    pool_step = step if same and not _stacks(profile) else _pool_seconds_per_example(profile, classes, channels, side)
+    plan, seeds, size = profile.unlearning, len(profile.seeds), 3 * profile.forget.size
+    sets, chains = len(plan.scores) * seeds, len(profile.sequential.strategies) * seeds * profile.sequential.steps
+    evaluation = (n + tested) * FORWARD * step + ATTACK_S * min(n, tested) ** 2
+    training = profile.training.epochs * n * step
+    retraining = profile.proxies.holdout_retraining.epochs * n * profile.dataset.holdout * step + 2 * n * FORWARD * step
+    curvature = n * CURVATURE * step * (profile.training.epochs if profile.proxies.loss_curvature.when == "epochs" else 1)
+    pool = profile.pool.models * (profile.pool_training.epochs * profile.pool.share + FORWARD) * n * pool_step
+    runs = [_passes(name, one, n, size) * step for name, one in _runs(profile)]
+    sequence = profile.sequential.algorithm
+    steps = [
+        _passes(sequence, plan.algorithms[sequence].get(strategy, {}), n, size) * step * seeds * profile.sequential.steps
+        for strategy in profile.sequential.strategies
+    ]
+    return [
+        Item("pool models", profile.pool.models, pool),
+        Item("original models and proxies", seeds, seeds * (training + curvature + retraining)),
+        Item("oracles", sets + chains, (sets + chains) * (training + evaluation)),
+        Item("unlearning runs", len(runs) * sets, sets * (sum(runs) + len(runs) * evaluation)),
+        Item("sequential steps", chains, sum(steps) + chains * (retraining + 2 * evaluation)),
+    ]
+
+
+def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
+    """Training examples, test examples, classes, channels and pixels a side, known without reading the images where possible."""
+    data = profile.dataset
+    if data.name not in SIZES:
+        from mulnb.study.base import splits
+
+        images = splits(profile)
+        return len(images.train), len(images.test), len(images.train.classes), *images.train.images.shape[1:3]
+    train, test, classes, channels, side = SIZES[data.name]
+    kept = min(data.classes or classes, classes)
+    train, test = (number * kept // classes for number in (train, test))
+    train = round(min(data.train_images or train, train) * (1 - data.holdout))
+    return train, min(data.test_images or test, test), kept, channels, data.size or side
+
+
+def _runs(profile: Profile) -> Iterable[tuple[str, Any]]:
+    for name, ways in profile.unlearning.algorithms.items():
+        for strategy, settings in ways.items():
+            yield name, settings if strategy == "vanilla" or isinstance(settings, tuple) else (settings,) * 3
+    if (mixed := profile.unlearning.rum) is not None:
+        yield "rum", tuple(stage.settings for stage in mixed.stages if stage.algorithm)
+
+
+def _passes(algorithm: str, settings: Any, n: int, size: int) -> float:
+    """Training steps of one example in a run, whose `settings` are of one stage or a tuple of them."""
+    stages: tuple[Mapping[str, Any], ...] = settings if isinstance(settings, tuple) else (settings,)
+    seen = size / len(stages) if algorithm in SEES_FORGET_ONLY else n * (2 if algorithm in SEES_TWICE else 1)
+    return seen * sum(stage.get("epochs", 10) for stage in stages)
+
+
+def _stacks(profile: Profile) -> bool:
+    from mulnb import models
+
+    return profile.pool_model.arch in models.STACKABLE
+
+
+def _random(number: int, classes: int, channels: int, side: int) -> Any:
+    import torch
+
+    from mulnb import training
+
+    images = torch.randint(0, 256, (number, channels, side, side), dtype=torch.uint8)
+    where, half = training.device(), torch.full((channels,), 0.5)
+    return training.Examples(images.to(where), torch.randint(0, classes, (number,)).to(where), half, half)
+
+
+PIXELS = 32 * 32 * 32  # in a probed batch: a large network takes seconds for it on a CPU
+
+
+def _batch(recipe: Recipe, side: int) -> int:
+    """A GPU is probed with the batch it will get; a CPU takes about as long for each example of a smaller one."""
+    from mulnb import training
+
+    return recipe.batch if training.device().type == "cuda" else min(recipe.batch, max(8, PIXELS // side**2))
+
+
+def _seconds_per_example(model: Model, recipe: Recipe, classes: int, channels: int, side: int) -> float:
+    from mulnb import models, training
+
+    data = _random(_batch(recipe, side), classes, channels, side)
+    spec = {"num_classes": classes, "in_channels": channels, "width": model.width, "stem": model.stem, "seed": 0}
+    network = models.build(model.arch, **spec).to(data.device).train()
+    return _timed(training.Step(network, data, recipe), (len(data),))
+
+
+def _pool_seconds_per_example(profile: Profile, classes: int, channels: int, side: int) -> float:
+    """Of one model of the pool."""
+    model, recipe = profile.pool_model, profile.pool_training
+    if not _stacks(profile):
+        return _seconds_per_example(model, recipe, classes, channels, side)
+    from mulnb import models, pool, stacked, training
+
+    data = _random(recipe.batch, classes, channels, side)
+    k = min(profile.pool.group, profile.pool.models)
+    network = [models.build(model.arch, num_classes=classes, in_channels=channels, width=model.width, seed=0) for _ in range(k)]
+    step = training.Step(stacked.Stack(network).to(data.device).train(), data, recipe, pool.sum_of_mean_losses)
+    return _timed(step, (k, len(data)))
+
+
+def _timed(step: Any, shape: tuple[int, ...]) -> float:
+    """Seconds an example of the second of two steps: the first one also warms up."""
+    import torch
+
+    index = torch.arange(shape[-1], device=step.data.device).expand(shape)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in every task
+    try:
+        for _ in range(2):
+            started = time.perf_counter()
+            float(step(index, None, 0)[1])  # waits for the device
+            seconds = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(before)
+    return seconds / index.numel()
+
+
+def report(items: Iterable[Item]) -> str:
+    """The parts of an estimate and their sum, as lines for a terminal."""
+    items, workers = list(items), cluster.workers()
+    lines = [f"{item.count:6d} {item.what:28}{_duration(item.seconds / workers):>10}" for item in items]
+    total = _duration(sum(item.seconds for item in items) / workers)
+    lines.append(f"about {total} in all on {workers} worker{'s' * (workers > 1)}, from a probe of two training steps")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}" if seconds >= 10 * length else f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

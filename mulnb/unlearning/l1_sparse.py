@@ -1,0 +1,47 @@
+"""ℓ1-sparse unlearning (Jia et al. 2023, arXiv 2304.04934): fine-tuning that prefers few weights to many."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mulnb.config import Recipe
+from mulnb.errors import UserError
+from mulnb.training import Batch, Examples, fit
+
+
+def l1_sparse(
+    model: nn.Module,
+    data: Examples,
+    forget: Tensor,
+    retain: Tensor,
+    *,
+    seed: int,
+    fresh=None,
+    gamma=5e-4,
+    lr=0.01,
+    epochs=10,
+    batch=256,
+) -> nn.Module:
+    """CE(R) + γ·(1 − e/E)·‖θ‖₁ with e = 0 … E − 1 the epoch: the penalty falls linearly. γ = 0 is fine-tuning, bit for bit.
+
+    θ are all the parameters, those of BatchNorm and the biases included, as in the paper's ‖θ‖₁. γ is not in the code
+    of RUM's authors; 5e-4 is the upper end of the usual range (1e-5 … 5e-4).
+    """
+    if gamma < 0:
+        raise UserError(f"l1_sparse: gamma = {gamma}: should be 0 (fine-tuning) or more, 1e-5 to 5e-4 are usual")
+    parameters = list(model.parameters())
+
+    def objective(model: nn.Module, on: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(on.inputs).float()
+        loss = F.cross_entropy(logits, on.labels)
+        weight = gamma * (1 - on.epoch / epochs)
+        return (loss + weight * _l1(parameters) if weight else loss), logits
+
+    return fit(model, data, Recipe(lr=lr, epochs=epochs, batch=batch), seed, index=retain, objective=objective)
+
+
+def _l1(parameters: list[nn.Parameter]) -> Tensor:
+    """‖θ‖₁, the norms of all tensors in one call instead of two small operations each."""
+    return torch.stack(torch._foreach_norm(parameters, 1)).sum()

@@ -243,16 +243,19 @@ def _dry_run(profile: Profile, steps: int) -> Profile:
     The pool has as few models as leave every example seen by some and not by others.
     """
 
+    once = {"epochs": 1, "batch": DRY_BATCH}
+
     def short(settings: Any) -> Any:
         if isinstance(settings, tuple):
             return tuple(short(one) for one in settings)
-        return settings | {key: low for key, low in (("epochs", 1), ("batch", DRY_BATCH), ("msteps", 1)) if key in settings}
+        return {key: (once | {"msteps": 1}).get(key, value) for key, value in settings.items()}
 
-    once = {"epochs": 1, "batch": DRY_BATCH}
     train, plan = steps * DRY_BATCH, profile.unlearning
     images = {"train_images": 2 * train, "test_images": train, "holdout": 0.5, "classes": DRY_CLASSES}
     algorithms = {name: {key: short(one) for key, one in ways.items()} for name, ways in plan.algorithms.items()}
     mixed = plan.rum and _with(plan.rum, **{at: _with(one, settings=short(one.settings)) for at, one in dict(plan.rum).items()})
+    one_of_each = {name: short({key: values[0] for key, values in grid.items()}) for name, grid in profile.tune.grid.items()}
+    grid = {name: {key: (value,) for key, value in settings.items()} for name, settings in one_of_each.items()}
     retraining = _with(profile.proxies.holdout_retraining, **once)
     pool_training = profile.pool.training and _with(profile.pool.training, **once)
     return _with(
@@ -266,7 +269,7 @@ def _dry_run(profile: Profile, steps: int) -> Profile:
         forget=_with(profile.forget, size=1),
         unlearning=_with(plan, algorithms=algorithms, rum=mixed),
         sequential=_with(profile.sequential, steps=2),
-        tune=_with(profile.tune, grid={name: grid | {"epochs": (1,)} for name, grid in profile.tune.grid.items()}),
+        tune=_with(profile.tune, grid=grid),
     )
 
 

@@ -77,11 +77,13 @@ def convergence(correct: np.ndarray, member: np.ndarray, sizes: tuple[int, ...],
             order = rng.permutation(len(member))
             first, second = order[:size], order[size : 2 * size]
             scores, se = _scores(correct[first], member[first])
-            half = _agreement(scores, _scores(correct[second], member[second])[0]) if len(second) == size else np.nan
-            rows.append((size, repeat, half, _agreement(scores, full), np.nanmean(se)))
+            half = agreement(scores, _scores(correct[second], member[second])[0]) if len(second) == size else np.nan
+            rows.append((size, repeat, half, agreement(scores, full), np.nanmean(se)))
     return pd.DataFrame(rows, columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
 
 
-def _agreement(a: np.ndarray, b: np.ndarray) -> float:
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman ρ of the examples [N] that both can score; NaN for fewer than four, or where every score is the same."""
     known = ~(np.isnan(a) | np.isnan(b))
-    return spearman(a[known], b[known]).mean
+    a, b = a[known], b[known]
+    return np.nan if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0 else spearman(a, b).mean

@@ -134,15 +134,18 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
 def _record(profile: Profile, stage: str, frames: Frames) -> None:
     """Add the stage to `run.json`: what ran, where, with which versions, and the compute it took."""
     path = paths.results(profile.name) / "run.json"
+    # where the images lie is a matter of one machine: what they are stands in `source`
+    numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
     try:
         known = json.loads(path.read_text())
-        stages = known["stages"] if known.get("profile") == profile.model_dump(mode="json") else {}
+        stages = known["stages"] if known.get("profile") == numbers else {}
     except (OSError, ValueError, KeyError):
         stages = {}
     rows = {name: len(frame) for name, frame in frames.items()}
     stages[stage] = {"rows": rows, "compute_s": round(_seconds(profile, frames), 1)}
     record = {
-        "profile": profile.model_dump(mode="json"),
+        "profile": numbers,
+        "source": study.splits(profile).source,
         "seeds": list(profile.seeds),
         "git_commit": git_commit(),
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},

@@ -98,3 +98,10 @@ def test_models_build_is_seeded_and_leaves_the_generator_alone():
     a, b = (models.build("small_cnn", num_classes=3, in_channels=1, seed=2) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_scores_that_rank_nothing_agree_with_nothing():
+    """As after a dry run: an untrained network is right about the same examples whatever it saw."""
+    correct, member = np.ones((8, 6), dtype=bool), np.random.default_rng(1).random((8, 6)) < 0.5
+    table = memorization.convergence(correct, member, (2, 4), repeats=2, seed=0)
+    assert table.split_half.isna().all() and table.spearman_full.isna().all()

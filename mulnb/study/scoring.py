@@ -16,7 +16,7 @@ from mulnb.config import Profile
 from mulnb.forget import Strata
 from mulnb.memorization import Pool
 from mulnb.scores import PROXIES, centre, orient
-from mulnb.stats import spearman, t_interval
+from mulnb.stats import Interval, t_interval
 from mulnb.store import Artifact
 from mulnb.study.base import bench, key_parts, restore, splits, weights
 from mulnb.study.jobs import Job, gather, once, run_job
@@ -164,7 +164,8 @@ def proxy_costs(profile: Profile) -> pd.DataFrame:
     scored = score_seeds(profile, profile.seeds)
     rows = []
     for name in PROXIES:
-        rho = t_interval([spearman(orient(name, one.raw[name]), truth).mean for one in scored.values()])
+        each = [exact.agreement(orient(name, one.raw[name]), truth) for one in scored.values()]
+        rho = t_interval(each) if np.isfinite(each).all() else Interval(np.nan, np.nan, np.nan, len(each))
         seconds = float(np.mean([one.seconds[name] for one in scored.values()]))
         rows.append((name, seconds, seconds / pool_seconds, rho.mean, rho.low, rho.high, rho.n))
     return pd.DataFrame(rows, columns=["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high", "n_seeds"])

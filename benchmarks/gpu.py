@@ -158,7 +158,7 @@ def _stack(sizes: Sizes, count: int) -> dict:
     data = _examples(_images(1293, 1, 8))
     networks = [models.build("small_cnn", num_classes=10, in_channels=1, width=8, seed=seed) for seed in range(count)]
     step = training.Step(
-        pool.Stack(networks).to(data.device).train(), data, Recipe(epochs=1, batch=64, lr=0.1), pool._sum_of_mean_losses
+        pool.Stack(networks).to(data.device).train(), data, Recipe(epochs=1, batch=64, lr=0.1), pool.sum_of_mean_losses
     )
     pieces = torch.stack([torch.randperm(len(data), device=data.device)[:64] for _ in range(count)])
     seconds = _blocks(lambda: step(pieces, None, 0), sizes)

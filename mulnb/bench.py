@@ -450,6 +450,7 @@ def _epochs(plan: Plan, precision: str) -> Iterator[Figure]:
         known = inspect.signature(algorithm).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
         settings = {key: value for key, value in recipe.items() if takes_all or key in known}
+        settings |= {"msteps": 1} if "msteps" in known else {}  # SCRUB's passes over S: no more than there are epochs
         return lambda: algorithm(copy.deepcopy(trained), data, forget, retain, seed=0, fresh=fresh, **settings)
 
     ways = {name: unlearn(name) for name in unlearning.ALGORITHMS}

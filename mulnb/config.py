@@ -196,6 +196,12 @@ class Profile(_Frozen):
                 f"sequential.algorithm '{self.sequential.algorithm}' is not in unlearning.algorithms "
                 f"({', '.join(self.unlearning.algorithms)})"
             )
+        strategies = self.unlearning.algorithms[self.sequential.algorithm]
+        if missing := [one for one in self.sequential.strategies if one not in strategies]:
+            raise ValueError(
+                f"sequential.strategies {missing} have no settings in unlearning.algorithms.{self.sequential.algorithm} "
+                f"({', '.join(strategies)})"
+            )
         return self
 
     @property

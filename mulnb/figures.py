@@ -16,8 +16,10 @@ arXiv 2410.16516.
 """
 
 from mulnb.diagrams import overview
+from mulnb.figures_across import rum_across, sequential_across
 from mulnb.figures_scores import convergence, memorization_profile, proxy_profiles, proxy_table, stratum_images
-from mulnb.figures_unlearning import before_after, rum, rum_across, sequential, sequential_across, strategy_differences
+from mulnb.figures_sequential import before_after, sequential
+from mulnb.figures_unlearning import rum, strategy_differences
 from mulnb.plotting import save, style
 
 __all__ = [

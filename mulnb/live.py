@@ -121,35 +121,27 @@ def unlearn(
 ) -> list[dict[str, Any]]:
     """The row of `study.unlearning` for each (algorithm, strategy) on the strata `chosen`; what is stored is not done again."""
     study.check(profile)
-    oracle, *plan = expected_steps(profile, chosen, runs)
+    wanted = planned(profile, score, seed, runs)
+    oracle, *plan = expected_steps(profile, chosen, wanted)
     rows, behind = [], oracle
-    for (algorithm, strategy), steps in zip(runs, plan, strict=True):
-        run = study.Run(algorithm, strategy, score, seed, _settings(profile, algorithm, strategy))
+    for run, steps in zip(wanted, plan, strict=True):
         rows.append(study.outcome(profile, run, chosen))
         behind += steps
         told.reached(behind)
     return rows
 
 
-def expected_steps(profile: Profile, chosen: Strata, runs: Sequence[tuple[str, str]]) -> list[int]:
+def expected_steps(profile: Profile, chosen: Strata, runs: Sequence[study.Run]) -> list[int]:
     """Optimizer steps of the oracle and of each run, about: what an algorithm calls an epoch is a pass over what is retained."""
     rest = len(study.splits(profile).train) - len(chosen.forget)
-    return [_passes(profile.training.model_dump(), rest), *(_steps_of(profile, *run, rest) for run in runs)]
+    stages = ([settings for _, settings in run.stages] for run in runs)
+    return [_passes(profile.training.model_dump(), rest), *(sum(_passes(one, rest) for one in each) for each in stages)]
 
 
-def _settings(profile: Profile, algorithm: str, strategy: str) -> Any:
-    """What the profile says of a run; of the full RUM, its stages."""
-    plan = profile.unlearning
-    return plan.rum if strategy == "rum" else plan.algorithms[algorithm][strategy]
-
-
-def _steps_of(profile: Profile, algorithm: str, strategy: str, rest: int) -> int:
-    settings = _settings(profile, algorithm, strategy)
-    if strategy == "rum":
-        return sum(_passes(one.settings, rest) for one in settings.stages if one.algorithm)
-    stages = 1 if strategy == "vanilla" else 3
-    each = [settings] * stages if isinstance(settings, Mapping) else settings
-    return sum(_passes(one, rest) for one in each)
+def planned(profile: Profile, score: str, seed: int, runs: Sequence[tuple[str, str]]) -> list[study.Run]:
+    """Each (algorithm, strategy) with the settings that the profile has for it."""
+    settings = {(algorithm, strategy): one for algorithm, strategy, one in study.ways(profile)}
+    return [study.Run(*run, score, seed, settings[run]) for run in runs]
 
 
 def _passes(settings: Mapping[str, Any], examples: int) -> int:

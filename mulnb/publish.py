@@ -207,8 +207,7 @@ def _cpuinfo() -> list[str]:
 def show(profile: Profile) -> dict[str, Any]:
     """What a profile will do: the number of trainings and unlearning runs, before anything is run."""
     plan, seeds = profile.unlearning, len(profile.seeds)
-    strategies = sum(len(strategies) for strategies in plan.algorithms.values()) + (plan.rum is not None)
-    runs = strategies * len(plan.scores) * seeds
+    runs = len(study.ways(profile)) * len(plan.scores) * seeds
     chains = len(profile.sequential.strategies) * seeds * profile.sequential.steps
     return {
         "pool trainings": profile.pool.models,

@@ -123,7 +123,8 @@ class Workbench:
         if not runs:
             self._say(f"already in the table: {label(algorithm)}, {label(strategy)} on this set")
             return
-        self.bar.max = sum(live.expected_steps(self.profile, chosen.strata, runs))
+        planned = live.planned(self.profile, chosen.score, chosen.seed, runs)
+        self.bar.max = sum(live.expected_steps(self.profile, chosen.strata, planned))
         self.bar.value, self.bar.bar_style = 0, "info"
         self.run.disabled, self.cancel.disabled = True, False
         self._say("retraining an oracle without the set, then unlearning …")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,11 @@ SCORES = ("memorization", "confidence", "max_confidence", "binary_accuracy", "ho
 STRATEGIES = ("vanilla", "shuffle", "rum_f")
 
 
+def plans(algorithms: Iterable[str]) -> dict[str, dict[str, object]]:
+    """`unlearning.algorithms` of a profile: the same settings everywhere."""
+    return {name: {strategy: {"lr": 0.1, "epochs": 5} for strategy in STRATEGIES} for name in algorithms}
+
+
 def profile(name: str = "digits", title: str = "Invented digits / small CNN", **changes: object) -> Profile:
     tree = {
         "name": name,
@@ -25,7 +31,7 @@ def profile(name: str = "digits", title: str = "Invented digits / small CNN", **
         "pool": {"models": 100},
         "forget": {"size": 40},
         "seeds": [0, 1, 2],
-        "unlearning": {"scores": list(SCORES), "algorithms": {a: {"vanilla": {"lr": 0.1, "epochs": 5}} for a in ALGORITHMS}},
+        "unlearning": {"scores": list(SCORES), "algorithms": plans(ALGORITHMS)},
     }
     return Profile.model_validate(tree | changes)
 
@@ -97,7 +103,7 @@ def with_rum(
     name: str = "digits", title: str = "Invented digits / small CNN", algorithms: tuple[str, ...] = ALGORITHMS
 ) -> Profile:
     """A profile that also runs the full RUM, the authors' mix."""
-    plan = {"scores": list(SCORES), "algorithms": {a: {"vanilla": {"lr": 0.1, "epochs": 5}} for a in algorithms}, "rum": {}}
+    plan = {"scores": list(SCORES), "algorithms": plans(algorithms), "rum": {}}
     return profile(name, title, unlearning=plan)
 
 

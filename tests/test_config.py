@@ -31,6 +31,7 @@ MISTAKES = {
     "unlearning.algorithms.fine_tune.rum_f.alpha=1": ["'fine_tune' has no setting 'alpha'", "lr"],
     "unlearning.algorithms.salun={rum_f: {}}": ["salun has no 'vanilla'"],
     "sequential.algorithm=scrub": ["sequential.algorithm 'scrub'", "fine_tune"],
+    "unlearning.algorithms.neg_grad_plus={vanilla: {}}": ["sequential.strategies ['rum_f']", "neg_grad_plus (vanilla)"],
     "extra=1": ["unknown key 'extra'", "valid keys here"],
     "name.sub=1": ["name.sub", "is a value"],
     "nonsense": ["--set nonsense", "key.sub=value"],

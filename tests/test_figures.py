@@ -14,7 +14,7 @@ import synthetic
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
-from mulnb import figures, figures_unlearning, load_profile, names, paths, plotting, publish
+from mulnb import figures, figures_across, load_profile, names, paths, plotting, publish
 
 PROFILE = synthetic.profile()
 TRUTH = synthetic.memorization()
@@ -42,8 +42,8 @@ def every_run(seeds: int) -> pd.DataFrame:
 @pytest.fixture(autouse=True, scope="module")
 def _titles():
     with pytest.MonkeyPatch.context() as patch:
-        title = figures_unlearning._title
-        patch.setattr(figures_unlearning, "_title", lambda name: TITLES.get(name) or title(name))
+        title = figures_across._title
+        patch.setattr(figures_across, "_title", lambda name: TITLES.get(name) or title(name))
         yield
 
 
@@ -162,7 +162,7 @@ def test_retraining_is_in_no_figure():
 
 
 def test_missing_profiles_say_how_to_get_them(monkeypatch):
-    monkeypatch.setattr(figures_unlearning, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-mini"])
+    monkeypatch.setattr(figures_across, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-mini"])
     text = words(figures.rum_across({"mine": synthetic.unlearning(), "smoke": None, "nowhere": None}))
     assert "./run_all.sh --profile smoke" in text and "No results yet for smoke, nowhere" in text
     assert "not part of this release" in text and "--profile nowhere" not in text

@@ -7,7 +7,7 @@ workers. An interrupted study goes on where it stopped; a finished one only read
 from mulnb.study.base import Bench, bench, splits
 from mulnb.study.chains import sequential, sequential_scores
 from mulnb.study.jobs import Job, check, gather, run_job
-from mulnb.study.runs import Run, outcome, unlearning
+from mulnb.study.runs import Run, outcome, unlearning, ways
 from mulnb.study.scoring import (
     convergence,
     memorization,
@@ -24,5 +24,5 @@ from mulnb.study.tuning import tune
 __all__ = [
     "Bench", "Job", "Run", "bench", "check", "convergence", "gather", "memorization", "outcome", "pool", "proxies", "proxy_costs",
     "run_job", "scores", "sequential", "sequential_scores", "splits", "stored", "strata", "training_seconds", "tune",
-    "unlearning",
+    "unlearning", "ways",
 ]  # fmt: skip

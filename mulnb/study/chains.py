@@ -25,7 +25,7 @@ def _step_job(profile: Profile, strategy: str, seed: int, step: int) -> Job:
         "original": original_job(profile, seed).parts,
         "holdout": profile.proxies.holdout_retraining,
         "size": profile.forget.size,
-        "run": [plan.algorithm, strategy, profile.unlearning.algorithms[plan.algorithm].get(strategy), seed],
+        "run": [plan.algorithm, strategy, profile.unlearning.algorithms[plan.algorithm][strategy], seed],
         "retain_later_strata": profile.unlearning.retain_later_strata,
         "step": step,
     }

@@ -7,12 +7,13 @@ of two thirds. The estimate is for a cold start and right to about a factor of 1
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mulnb import cluster
 from mulnb.config import Model, Profile, Recipe
+from mulnb.study.runs import Run, ways
 
 FORWARD, CURVATURE = 1 / 3, 4 / 3  # of a training step
 SEES_TWICE = {"neg_grad_plus", "scrub"}  # algorithms whose step on R does about as much again on S, or with a teacher
@@ -48,18 +49,14 @@ def estimate(profile: Profile) -> list[Item]:
     retraining = profile.proxies.holdout_retraining.epochs * n * profile.dataset.holdout * step + 2 * n * FORWARD * step
     curvature = n * CURVATURE * step * (profile.training.epochs if profile.proxies.loss_curvature.when == "epochs" else 1)
     pool = profile.pool.models * (profile.pool_training.epochs * profile.pool.share + FORWARD) * n * pool_step
-    runs = [_passes(name, one, n, size) * step for name, one in _runs(profile)]
-    sequence = profile.sequential.algorithm
-    steps = [
-        _passes(sequence, plan.algorithms[sequence].get(strategy, {}), n, size) * step * seeds * profile.sequential.steps
-        for strategy in profile.sequential.strategies
-    ]
+    runs = {one[:2]: _seen(Run(*one[:2], "", 0, one[2]), n, size) * step for one in ways(profile)}
+    steps = [runs[profile.sequential.algorithm, strategy] for strategy in profile.sequential.strategies]
     return [
         Item("pool models", profile.pool.models, pool),
         Item("original models and proxies", seeds, seeds * (training + curvature + retraining)),
         Item("oracles", sets + chains, (sets + chains) * (training + evaluation)),
-        Item("unlearning runs", len(runs) * sets, sets * (sum(runs) + len(runs) * evaluation)),
-        Item("sequential steps", chains, sum(steps) + chains * (retraining + 2 * evaluation)),
+        Item("unlearning runs", len(runs) * sets, sets * (sum(runs.values()) + len(runs) * evaluation)),
+        Item("sequential steps", chains, sum(steps) * chains / len(steps) + chains * (retraining + 2 * evaluation)),
     ]
 
 
@@ -78,19 +75,10 @@ def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
     return train, min(data.test_images or test, test), kept, channels, data.size or side
 
 
-def _runs(profile: Profile) -> Iterable[tuple[str, Any]]:
-    for name, ways in profile.unlearning.algorithms.items():
-        for strategy, settings in ways.items():
-            yield name, settings if strategy == "vanilla" or isinstance(settings, tuple) else (settings,) * 3
-    if (mixed := profile.unlearning.rum) is not None:
-        yield "rum", tuple(stage.settings for stage in mixed.stages if stage.algorithm)
-
-
-def _passes(algorithm: str, settings: Any, n: int, size: int) -> float:
-    """Training steps of one example in a run, whose `settings` are of one stage or a tuple of them."""
-    stages: tuple[Mapping[str, Any], ...] = settings if isinstance(settings, tuple) else (settings,)
-    seen = size / len(stages) if algorithm in SEES_FORGET_ONLY else n * (2 if algorithm in SEES_TWICE else 1)
-    return seen * sum(stage.get("epochs", 10) for stage in stages)
+def _seen(run: Run, n: int, size: int) -> float:
+    """Training steps of one example in a run."""
+    per_epoch = {name: 2 * n for name in SEES_TWICE} | {name: size / len(run.stages) for name in SEES_FORGET_ONLY}
+    return sum(settings.get("epochs", 10) * per_epoch.get(name, n) for name, settings in run.stages)
 
 
 def _stacks(profile: Profile) -> bool:

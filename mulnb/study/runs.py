@@ -78,6 +78,15 @@ class Run:
         return {"algorithm": [stage.algorithm for stage in stages], "settings": [stage.settings for stage in stages]}
 
     @property
+    def stages(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Algorithm and settings of every stage in which something is done."""
+        if self.strategy == "rum":
+            return [(stage.algorithm, stage.settings) for stage in self.settings.stages if stage.algorithm]
+        count = 1 if self.strategy == "vanilla" else 3
+        each = [self.settings] * count if isinstance(self.settings, Mapping) else self.settings
+        return [(self.algorithm, one) for one in each]
+
+    @property
     def versions(self) -> list[str]:
         """The code behind it, for keys."""
         names = self.plan["algorithm"]
@@ -174,6 +183,13 @@ def compare(unlearned: Mapping[str, Any], oracle: Mapping[str, Any]) -> dict[str
     }
 
 
+def ways(profile: Profile) -> list[tuple[str, str, Any]]:
+    """Algorithm, strategy and settings of what a profile does with every forget set; the full RUM last."""
+    plan = profile.unlearning
+    found = [(name, *one) for name, strategies in plan.algorithms.items() for one in strategies.items()]
+    return found + ([("rum", "rum", plan.rum)] if plan.rum else [])
+
+
 def unlearning(profile: Profile) -> pd.DataFrame:
     """Every algorithm × strategy × score × seed of the profile against its oracle (METHOD §5–§7), columns as in DESIGN.
 
@@ -181,13 +197,9 @@ def unlearning(profile: Profile) -> pd.DataFrame:
     """
     runs = [
         Run(algorithm, strategy, score, seed, settings)
-        for algorithm, strategies in profile.unlearning.algorithms.items()
-        for strategy, settings in strategies.items()
+        for algorithm, strategy, settings in ways(profile)
         for score, seed in itertools.product(refining_scores(profile), profile.seeds)
     ]
-    if (mixed := profile.unlearning.rum) is not None:
-        cases = itertools.product(refining_scores(profile), profile.seeds)
-        runs += [Run("rum", "rum", score, seed, mixed) for score, seed in cases]
     frame = outcomes(profile, runs, "unlearning")
     oracle = frame.drop_duplicates(["score", "seed"]).assign(algorithm="retrain", strategy="vanilla", tow=1.0, tow_mia=1.0)
     for key in (*OUTCOME, "seconds"):

@@ -209,10 +209,17 @@ def learning_rate(recipe: Recipe, epoch: float) -> float:
     return recipe.lr
 
 
+SMALLEST = 1 / 8  # of a batch
+
+
 def batches(order: Tensor, size: int) -> Iterator[Tensor]:
-    """`order` in pieces of `size`; a single left-over example joins the piece before it, since BatchNorm cannot train on one."""
+    """`order` in pieces of `size`; what is left over is a piece of its own, or joins the piece before it if it is too small.
+
+    BatchNorm cannot train on one example, and a step on a handful, at a rate made for a whole batch, undoes what an epoch has
+    learnt: ResNet-18 (width 16) on 39 batches of 128 and one of 8 ended at a training accuracy of .45, on 27 and one of 44 at .8.
+    """
     pieces = list(order.split(size))
-    if len(pieces) > 1 and len(pieces[-1]) == 1:
+    if len(pieces) > 1 and len(pieces[-1]) < max(2, SMALLEST * size):
         pieces[-2:] = [torch.cat(pieces[-2:])]
     return iter(pieces)
 

@@ -7,6 +7,7 @@ thread serial and parallel runs are bitwise equal.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -81,8 +82,25 @@ def _processes(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterab
 
     with _interruptible():
         yield from Parallel(n_jobs=count, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")(
-            delayed(_single_threaded)(fn, task) for task in tasks
+            delayed(_in_worker)(fn, task) for task in tasks
         )
+
+
+def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
+    _end_with_parent(os.getppid())
+    return _single_threaded(fn, task)
+
+
+@functools.cache
+def _end_with_parent(parent: int) -> None:
+    """A process that was killed cannot end its workers, and they would go on with their task and then wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="mulnb-parent", daemon=True).start()
 
 
 @contextlib.contextmanager

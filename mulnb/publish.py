@@ -11,6 +11,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -92,9 +93,17 @@ def publish(profile: Profile, stage: str) -> Frames:
     frames = STAGES[stage](profile)
     for name, frame in frames.items():
         path = paths.results(profile.name) / "data" / f"{name}.parquet"
-        paths.write_file(path, lambda to, frame=frame: frame.to_parquet(to, index=False, compression="zstd"))
+        paths.write_file(path, lambda to, frame=frame: _write_parquet(frame, to))
     _record(profile, stage, frames)
     return frames
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Exactly the frame, in two thirds of the size: it is committed. Numbers are stored by byte (floats) or as differences."""
+    encodings = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED"}
+    numeric = {name: encodings[kind.kind] for name, kind in frame.dtypes.items() if kind.kind in encodings}
+    words = [name for name in frame.columns if name not in numeric]
+    frame.to_parquet(path, index=False, compression="zstd", compression_level=15, use_dictionary=words, column_encoding=numeric)
 
 
 def load(profile_name: str, frame: str) -> pd.DataFrame | None:

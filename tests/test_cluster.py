@@ -5,6 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +75,41 @@ def test_the_runner_can_read_how_far_a_map_is(monkeypatch, tmp_path):
 def test_progress_that_cannot_be_written_never_stops_the_work(monkeypatch):
     monkeypatch.setenv("MULNB_PROGRESS", "/proc/none/progress.json")
     assert cluster.map(math.factorial, TASKS, "factorials") == EXPECTED
+
+
+LONG = """
+import os, time
+from pathlib import Path
+from mulnb import cluster
+
+def task(place):
+    (Path(place) / str(os.getpid())).touch()
+    time.sleep(600)
+
+cluster.map(task, [PLACE, PLACE], "long tasks")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the state of processes in /proc")
+def test_workers_end_when_their_process_was_killed(tmp_path):
+    environment = os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"}
+    process = subprocess.Popen([sys.executable, "-c", LONG.replace("PLACE", repr(str(tmp_path)))], env=environment)
+
+    def wait(reached) -> None:
+        deadline = time.monotonic() + 60
+        while not reached():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    wait(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait(lambda: not any(running(worker) for worker in workers))
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

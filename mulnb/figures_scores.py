@@ -143,7 +143,7 @@ def stratum_images(
         for axes, (example, facts) in zip(row, chosen.iterrows(), strict=False):
             _example(axes, images[example], facts, classes)
         row[0].set_ylabel(name, fontweight="bold", fontsize=9, labelpad=6)
-    flipped = " Red frame: the profile flipped this label." if "flipped" in memorization else ""
+    flipped = " Red frame: the profile flipped this label." if memorization.get("flipped", pd.Series(dtype=bool)).any() else ""
     return finish(
         figure,
         f"{captioned(profile)}. Training examples of the low, medium and high stratum, evenly spaced in its order; below each "

@@ -228,6 +228,8 @@ def test_colour_images_and_frames_without_flipped_labels():
         PROFILE, synthetic.images(channels=3, side=32), plain, STRATA, ["a very long class name"] * 10
     )
     assert "a very lon…" in words(colour) and "flipped" not in words(colour)
+    none_flipped = figures.stratum_images(PROFILE, synthetic.images(), TRUTH.assign(flipped=False), STRATA, CLASSES)
+    assert "flipped" not in words(none_flipped)  # a profile without label noise
     assert len(plotting.png(colour)) <= 150_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
@@ -10,6 +11,7 @@ import pytest
 import synthetic
 
 from mulnb import claims, load_profile, pages, paths, tables
+from mulnb.config import known_profiles
 from mulnb.errors import UserError
 
 COMMITTED = paths.CHECKOUT / "figures" / "digits"
@@ -49,6 +51,18 @@ def test_the_index_names_every_figure_and_table_of_the_folder():
     assert "demonstration" in text and "not shown" in text
     for claim in claims.examined(load_profile("digits")):
         assert claim.statement in text
+
+
+@pytest.mark.parametrize("name", [name for name in known_profiles() if (COMMITTED.parent / name / "run.json").is_file()])
+def test_committed_results_are_those_of_the_profile_as_it_is(name):
+    record = json.loads((COMMITTED.parent / name / "run.json").read_text())
+    assert record["profile"] == load_profile(name).model_dump(mode="json", exclude={"dataset": {"root"}})
+    assert list(record["stages"]) == ["memorization", "proxies", "unlearning", "sequential"]
+
+
+def test_real_images_in_small_show_that_confidence_ranks_as_memorization_does():
+    costs = pd.read_csv(COMMITTED.parent / "cifar10-mini" / "table1_proxies.csv").set_index("proxy")
+    assert costs.spearman["confidence"] >= 0.75 and costs.n_seeds["confidence"] == 3
 
 
 def test_the_full_rum_has_a_row_and_a_column_of_its_own():

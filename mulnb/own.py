@@ -29,6 +29,7 @@ from mulnb import live, proxies, rum, training
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.errors import UserError
 from mulnb.forget import Strata
+from mulnb.image_tree import SUFFIXES
 from mulnb.rum import Unlearned
 from mulnb.scores import PROXIES
 
@@ -37,7 +38,6 @@ Labels = Tensor | np.ndarray | Sequence[int] | None
 Pair = tuple[Images, Labels] | str | Path
 Normalize = tuple[Sequence[float] | float, Sequence[float] | float] | None
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 LOGITS = "mulnb needs a tensor of logits [batch, classes] (wrap the model in a small Module whose forward returns just that)"
 
 

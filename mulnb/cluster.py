@@ -61,7 +61,8 @@ def map(fn: Callable[[T], Any], tasks: Sequence[T], label: str) -> list[Any]:
     return list(_progress(run(fn, tasks, count), len(tasks), label))
 
 
-def _single_threaded(fn: Callable[[T], Any], task: T) -> Any:
+def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
+    """`fn(task)` with one torch thread, which gives the same bits wherever it runs."""
     import torch
 
     before = torch.get_num_threads()
@@ -74,7 +75,7 @@ def _single_threaded(fn: Callable[[T], Any], task: T) -> Any:
 
 def _serial(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:
     for task in tasks:
-        yield _single_threaded(fn, task)
+        yield single_threaded(fn, task)
 
 
 def _processes(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:
@@ -88,7 +89,7 @@ def _processes(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterab
 
 def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
     _end_with_parent(os.getppid())
-    return _single_threaded(fn, task)
+    return single_threaded(fn, task)
 
 
 @functools.cache
@@ -136,7 +137,7 @@ def _ray(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any
         raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]") from None
     if not ray.is_initialized():
         ray.init(num_cpus=count if "RAY_ADDRESS" not in os.environ else None, include_dashboard=False, log_to_driver=False)
-    remote = ray.remote(num_cpus=1)(_single_threaded)
+    remote = ray.remote(num_cpus=1)(single_threaded)
     for reference in [remote.remote(fn, task) for task in tasks]:
         yield ray.get(reference)
 

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mulnb import load_profile, paths, publish, scores, store, study
 from mulnb.config import known_profiles
@@ -309,6 +310,20 @@ def test_a_profile_pins_the_winners_of_its_recorded_search(name):
     assert (candidates.nunique() == 1).all()  # every strategy of an algorithm tried the same
     for algorithm, strategies in table.groupby("algorithm").strategy.unique().items():
         assert {*strategies} == {*plan[algorithm]}
+
+
+def count_threads() -> Artifact:
+    return Artifact(meta={"threads": torch.get_num_threads()})
+
+
+def test_what_is_missing_is_computed_with_one_thread_outside_the_workers_too():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert study.run_job(study.Job("threads", {}, count_threads, ())).meta["threads"] == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_digits_was_searched():

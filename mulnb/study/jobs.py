@@ -32,7 +32,12 @@ def gather(profile: Profile, jobs: Sequence[Job], label: str) -> list[Artifact]:
 
 
 def run_job(job: Job) -> Artifact:
-    return store.get_or_compute(job.kind, job.parts, functools.partial(job.compute, *job.args))
+    """The artefact of a job, computed here and now if it is missing: with one thread, as a worker would."""
+    return store.get_or_compute(job.kind, job.parts, functools.partial(cluster.single_threaded, _compute, job))
+
+
+def _compute(job: Job) -> Artifact:
+    return job.compute(*job.args)
 
 
 def _added_algorithms() -> dict[str, Callable]:

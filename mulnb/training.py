@@ -216,7 +216,8 @@ def batches(order: Tensor, size: int) -> Iterator[Tensor]:
     """`order` in pieces of `size`; what is left over is a piece of its own, or joins the piece before it if it is too small.
 
     BatchNorm cannot train on one example, and a step on a handful, at a rate made for a whole batch, undoes what an epoch has
-    learnt: ResNet-18 (width 16) on 39 batches of 128 and one of 8 ended at a training accuracy of .45, on 27 and one of 44 at .8.
+    learnt: ResNet-18 (width 16) on 5 000 images in batches of 128 ended at training accuracies of .45 and .52 (two seeds), with
+    the last eight examples joined to the batch before them at .98 and .98.
     """
     pieces = list(order.split(size))
     if len(pieces) > 1 and len(pieces[-1]) < max(2, SMALLEST * size):

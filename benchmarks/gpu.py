@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from mulnb import gpu, models, pool, training
-from mulnb.bench import Spread, _examples, _images
+from mulnb.bench import _examples, _images
+from mulnb.bench_timing import Spread
 from mulnb.config import Recipe
 from mulnb.training import Examples
 

@@ -14,8 +14,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -26,11 +25,10 @@ from torch import Tensor, nn
 
 from mulnb import audit, config, models, pool, proxies, publish, training, unlearning
 from mulnb import bench_usual as usual
+from mulnb.bench_timing import Figure, Growth, Pair, Spread, Way, alternate, growth, one_thread, pair
 from mulnb.config import Recipe
 from mulnb.data import ImageSet, Splits, load_data
 from mulnb.training import Batch, Examples, SignalRecorder
-
-Way = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -91,62 +89,6 @@ QUICK = Plan(
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A median with its quartiles, from n repetitions."""
-
-    median: float
-    low: float
-    high: float
-    n: int
-
-    @staticmethod
-    def of(values: Sequence[float]) -> Spread:
-        low, median, high = np.quantile(np.asarray(values, dtype=float), (0.25, 0.5, 0.75))
-        return Spread(float(median), float(low), float(high), len(values))
-
-    def times(self, factor: float) -> Spread:
-        return Spread(self.median * factor, self.low * factor, self.high * factor, self.n)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The same work done here and the usual way; `difference` is the largest between their results."""
-
-    item: str  # the letter of the list that this answers
-    name: str
-    unit: str
-    here: Spread
-    usual: Spread
-    ratio: Spread
-    difference: float
-    target: float | None = None  # the ratio that was set as a goal
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured quantity, with the most that it should be."""
-
-    item: str
-    name: str
-    unit: str
-    value: Spread
-    limit: float | None = None
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Seconds as a function of a size; `slope` of log seconds on log size: 1 is linear."""
-
-    item: str
-    name: str
-    size: str
-    sizes: tuple[int, ...]
-    seconds: tuple[float, ...]
-    slope: float
-    limit: float | None = None
-
-
-@dataclass(frozen=True)
 class Report:
     machine: dict[str, Any]
     pairs: list[Pair]
@@ -158,7 +100,7 @@ def run(plan: Plan = FULL, tell: Callable[[str], None] = lambda line: None) -> R
     """Measure everything in `plan`; `tell` hears what is being measured. Raises `RuntimeError` if two ways disagree."""
     report = Report(_machine(), [], [], [])
     started = time.perf_counter()
-    with _one_thread():
+    with one_thread():
         precision = _faster_precision()
         report.machine["precision"] = precision
         for measure in (_steps, _pool, _recording, _curvature, _epochs, _attack, _peak_memory):
@@ -170,65 +112,6 @@ def run(plan: Plan = FULL, tell: Callable[[str], None] = lambda line: None) -> R
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def alternate(ways: Mapping[str, Way], repeats: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Seconds of every way, run in turns `repeats` times after a warm-up; and what each returned in the warm-up."""
-    results = {name: way() for name, way in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            _wait()
-            started = time.perf_counter()
-            way()
-            _wait()
-            seconds[name].append(time.perf_counter() - started)
-    return seconds, results
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _pair(
-    item: str, name: str, here: Way, the_usual: Way, repeats: int, tolerance: float,
-    unit: str = "ms", count: int = 1, target: float | None = None,
-) -> Pair:  # fmt: skip
-    """Both ways, with their time for one of `count` equal pieces of work. Raises `RuntimeError` beyond `tolerance`."""
-    seconds, results = alternate({"here": here, "usual": the_usual}, repeats)
-    difference = _difference(results["here"], results["usual"])
-    if not difference <= tolerance:
-        raise RuntimeError(f"{name}: the two ways differ by {difference:.2g} (at most {tolerance:.2g} is rounding)")
-    ratio = Spread.of([b / a for a, b in zip(seconds["here"], seconds["usual"], strict=True)])
-    scale = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit] / count
-    one, other = (Spread.of(seconds[way]).times(scale) for way in ("here", "usual"))
-    return Pair(item, name, unit, one, other, ratio, difference, target)
-
-
-def _difference(a: Any, b: Any) -> float:
-    """The largest difference, relative to the size of the numbers; of dictionaries, over their entries."""
-    if isinstance(a, Mapping):
-        return max(_difference(a[key], b[key]) for key in a)
-    a, b = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float) for x in (a, b))
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-12))
-
-
-def _growth(item: str, name: str, size: str, works: Mapping[int, Way], repeats: int, limit: float | None = 1.0) -> Growth:
-    seconds, _ = alternate({str(n): work for n, work in works.items()}, repeats)
-    medians = [float(np.median(seconds[str(n)])) for n in works]
-    slope = float(np.polyfit(np.log(list(works)), np.log(medians), 1)[0])
-    return Growth(item, name, size, tuple(works), tuple(medians), slope, limit)
 
 
 def _faster_precision() -> str:
@@ -293,7 +176,7 @@ def _steps(plan: Plan, precision: str) -> Iterator[Pair]:
     for network in plan.networks:
         images = _images(network.batch * network.steps, network.channels, network.side)
         fast = precision if network.arch != "small_cnn" else "fp32"
-        yield _pair(
+        yield pair(
             "a",
             f"training step, {network.arch}"
             + (f" ÷{64 // network.width}" if network.width and network.arch != "small_cnn" else ""),
@@ -329,14 +212,14 @@ def _both_ways(network: Network, images: ImageSet, precision: str) -> tuple[Way,
 def _pool(plan: Plan, precision: str) -> Iterator[Pair | Growth]:
     """(b, g) a pool of small models: as one stack / one after another"""
     images = _digits()
-    yield _pair(
+    yield pair(
         "b", f"pool of {plan.models} models", *_pool_ways(images, plan.models, plan.epochs), plan.repeats, 2e-2, "s", target=6.0
     )
     few = _digits(min(plan.pool_examples))
     by_models = {m: lambda m=m: _train_pool(few, m, 1) for m in plan.pool_models}
-    yield _growth("g", "pool", "M", by_models, min(plan.repeats, 3), 1.05)
+    yield growth("g", "pool", "M", by_models, min(plan.repeats, 3), 1.05)
     by_examples = {n: lambda n=n: _train_pool(_digits(n), min(plan.models, 10), 1) for n in plan.pool_examples}
-    yield _growth("g", "pool", "N", by_examples, min(plan.repeats, 3), 1.05)
+    yield growth("g", "pool", "N", by_examples, min(plan.repeats, 3), 1.05)
 
 
 def _pool_setting(
@@ -388,7 +271,7 @@ def _recording(plan: Plan, precision: str) -> Iterator[Pair | Figure | Growth]:
         return recorder.sums
 
     target = 30.0
-    yield _pair("c", "recording four signals", lambda: _record(data, seen), loop, plan.repeats, 1e-4, "µs", len(seen), target)
+    yield pair("c", "recording four signals", lambda: _record(data, seen), loop, plan.repeats, 1e-4, "µs", len(seen), target)
     recipe = Recipe(epochs=1, batch=64, lr=0.01)
     ways = {"record": lambda: _record(data, seen), "train": lambda: training.fit(copy.deepcopy(start), data, recipe, 0)}
     seconds, _ = alternate(ways, plan.repeats)
@@ -398,7 +281,7 @@ def _recording(plan: Plan, precision: str) -> Iterator[Pair | Figure | Growth]:
     for n in plan.record_examples:
         many = _examples(_images(n, 1, 8))
         sizes[n] = functools.partial(_record, many, _outputs(many, start))
-    yield _growth("g", "recording", "N", sizes, plan.repeats, 1.05)
+    yield growth("g", "recording", "N", sizes, plan.repeats, 1.05)
 
 
 @torch.no_grad()
@@ -430,7 +313,7 @@ def _curvature(plan: Plan, precision: str) -> Iterator[Pair]:
         here = lambda model=model, data=data: proxies.loss_curvature(model, data, 0.01)  # noqa: E731
         batches = list(zip(inputs.split(512), data.labels.split(512), strict=True))
         the_usual = lambda plain=plain, batches=batches: torch.cat([usual.loss_curvature(plain, *one, 0.01) for one in batches])  # noqa: E731
-        yield _pair("d", f"loss curvature, {arch}", here, the_usual, plan.repeats, 5e-2, "µs", len(images), 1.8)
+        yield pair("d", f"loss curvature, {arch}", here, the_usual, plan.repeats, 5e-2, "µs", len(images), 1.8)
 
 
 def _epochs(plan: Plan, precision: str) -> Iterator[Figure]:
@@ -472,9 +355,9 @@ def _attack(plan: Plan, precision: str) -> Iterator[Pair | Growth]:
     repeats, largest = min(plan.repeats, 3), plan.attack_examples[-1]
     # the efficacy is a share of the forget set: three decisions more or less are within libsvm's own tolerance
     ways = (lambda: audit.mia(*sets[largest]), lambda: usual.mia(*sets[largest]))
-    yield _pair("f", f"membership attack, {largest} test examples", *ways, repeats, 3.1 / len(sets[largest][2]))
+    yield pair("f", f"membership attack, {largest} test examples", *ways, repeats, 3.1 / len(sets[largest][2]))
     smaller = {n: lambda n=n: audit.mia(*sets[n]) for n in plan.attack_examples[:-1]}
-    yield _growth("g", "attack", "|T|", smaller, repeats, None)
+    yield growth("g", "attack", "|T|", smaller, repeats, None)
 
 
 def _peak_memory(plan: Plan, precision: str) -> Iterator[Figure]:
@@ -494,7 +377,7 @@ def _peak(count: int) -> float:
 
 
 def peak_of_a_pool(count: int) -> float:
-    with _one_thread():
+    with one_thread():
         _train_pool(_digits(), count, epochs=1)
     try:
         # not getrusage: there, a new process starts with the peak of the one that started it

@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mulnb import paths, plotting
-from mulnb.bench import Growth, Pair, Report, Spread, to_json
+from mulnb.bench import Report, to_json
+from mulnb.bench_timing import Growth, Pair, Spread
 from mulnb.plotting import INK, SOFT
 
 NAME = "bench"  # the folder under `figures/`, and the files in it

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from mulnb import bench, bench_report, models
+from mulnb import bench, bench_report, bench_timing, models
 from mulnb.__main__ import main
-from mulnb.bench import Spread
+from mulnb.bench_timing import Spread
 
 
 def test_a_quick_bench_writes_its_report_figure_and_page(home, capsys):
@@ -32,18 +32,18 @@ def test_a_quick_bench_writes_its_report_figure_and_page(home, capsys):
 
 def test_two_ways_that_disagree_are_an_error_not_a_result():
     with pytest.raises(RuntimeError, match="differ by 1"):
-        bench._pair("a", "a trick that is not one", lambda: torch.zeros(3), lambda: torch.ones(3), repeats=1, tolerance=0.01)
+        bench_timing.pair("a", "no trick at all", lambda: torch.zeros(3), lambda: torch.ones(3), repeats=1, tolerance=0.01)
 
 
 def test_ways_are_run_in_turns_after_a_warm_up():
     order = []
-    bench.alternate({"one": lambda: order.append(1), "two": lambda: order.append(2)}, repeats=2)
+    bench_timing.alternate({"one": lambda: order.append(1), "two": lambda: order.append(2)}, repeats=2)
     assert order == [1, 2, 1, 2, 1, 2]
 
 
 def test_growth_is_the_slope_of_log_time_on_log_size(monkeypatch):
-    monkeypatch.setattr(bench, "alternate", lambda works, repeats: ({name: [int(name) ** 2 / 7] for name in works}, {}))
-    growth = bench._growth("g", "quadratic", "N", {n: None for n in (10, 40, 90)}, 1)
+    monkeypatch.setattr(bench_timing, "alternate", lambda works, repeats: ({name: [int(name) ** 2 / 7] for name in works}, {}))
+    growth = bench_timing.growth("g", "quadratic", "N", {n: None for n in (10, 40, 90)}, 1)
     assert growth.slope == pytest.approx(2)
 
 

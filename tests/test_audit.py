@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulnb import audit, models, training
+from mulnb import audit, models, svc, training
 from mulnb.config import Recipe
 from mulnb.training import Examples, predict
 
@@ -36,13 +36,60 @@ def test_mia_takes_forgotten_examples_for_unseen_ones():
     assert audit.mia(seen, unseen, rng.uniform(0.96, 1, 50)) == 0
 
 
-def test_mia_is_the_authors_svc():
+def features(kind: str, n: int, rng: np.random.Generator, shift: float) -> np.ndarray:
+    """[n, d] what an attack sees of models that are sure of most examples; `shift`: how sure."""
+    logits = rng.normal(0, 1, (n, 6))
+    logits[:, 0] += rng.normal(shift, 2.5, n)
+    return audit.attack_features(torch.from_numpy(logits), torch.zeros(n, dtype=torch.int64))[kind]
+
+
+@pytest.mark.parametrize("kind", audit.ATTACKS)
+@pytest.mark.parametrize("n", [40, 700])
+def test_mia_is_the_authors_svc(kind, n):
+    """libsvm's decisions, and its decision values to what it leaves open itself when it stops at its default tolerance."""
     from sklearn.svm import SVC
 
-    rng = np.random.default_rng(1)
-    seen, unseen, gone = rng.beta(8, 2, 200), rng.beta(4, 3, 200), rng.beta(5, 3, 60)
-    reference = SVC(C=3, gamma="auto", kernel="rbf").fit(np.r_[seen, unseen][:, None], np.r_[np.ones(200), np.zeros(200)])
-    assert audit.mia(seen, unseen, gone) == pytest.approx(1 - reference.predict(gone[:, None]).mean())
+    for seed in range(4):
+        rng = np.random.default_rng((n, seed))
+        count = (n, n // (1 + seed % 2), n // 3)  # fewer members than others, too
+        parts = [features(kind, k, rng, shift) for k, shift in zip(count, rng.uniform(0.5, 5, 3), strict=True)]
+        x, y = np.concatenate(parts[:2]), np.repeat([1.0, -1.0], count[:2])
+        reference = SVC(C=3, gamma="auto", kernel="rbf", tol=1e-7).fit(x, y)
+        exact = reference.decision_function(parts[2])
+        own = svc.fit(torch.from_numpy(x), torch.from_numpy(y), 3.0, 1 / x.shape[1]).decision(torch.from_numpy(parts[2]))
+        assert np.abs(own.numpy() - exact).max() < 1e-3
+        clear = np.abs(exact) > 1e-3
+        assert clear.mean() > 0.95 and ((own.numpy() < 0) == (exact < 0))[clear].all()
+        assert audit.mia(*parts) == pytest.approx((exact < 0).mean(), abs=1.1 * (~clear).mean())
+
+
+def test_an_svc_whose_bias_is_not_unique_takes_the_middle_as_libsvm_does():
+    """Of two clouds that cannot be told apart every α is at its bound: a whole interval of b is optimal."""
+    from sklearn.svm import SVC
+
+    rng = np.random.default_rng(0)
+    x, y, asked = rng.dirichlet(np.ones(40), 60), np.repeat([1.0, -1.0], 30), rng.dirichlet(np.ones(40), 20)
+    reference = SVC(C=3, gamma="auto", tol=1e-7).fit(x, y)
+    assert (np.abs(reference.dual_coef_) == 3).all()
+    own = svc.fit(torch.from_numpy(x), torch.from_numpy(y), 3.0, 1 / 40).decision(torch.from_numpy(asked))
+    assert own.numpy() == pytest.approx(reference.decision_function(asked), abs=1e-3)
+
+
+def test_an_svc_of_two_values_alone_finds_its_optimum():
+    """Equal examples share what only their sum determines: rounding must not carry the search away (f is −1 everywhere)."""
+    seen, unseen = np.ones(180), np.r_[np.ones(296), np.zeros(64)]
+    x, y = torch.from_numpy(np.r_[seen, unseen])[:, None], torch.from_numpy(np.repeat([1.0, -1.0], [180, 360]))
+    values = svc.fit(x, y, 3.0, 1.0).decision(torch.tensor([[0.0], [1.0]], dtype=torch.float64))
+    assert values.tolist() == pytest.approx([-1, -1], abs=1e-3)
+
+
+def test_an_attack_on_a_feature_that_says_nothing_takes_all_for_members():
+    assert audit.mia(np.ones(30), np.ones(30), np.ones(10)) == 0
+
+
+def test_features_that_are_not_finite_are_an_error_not_an_efficacy():
+    with pytest.raises(ArithmeticError, match="not finite"):
+        audit.mia(np.r_[np.nan, np.ones(30)], np.zeros(30), np.ones(10))
 
 
 def test_method10_05_modified_entropy_by_hand():

@@ -20,7 +20,7 @@ from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score
 def _step_job(profile: Profile, strategy: str, seed: int, step: int) -> Job:
     """Step `step` = 1, 2, … of a chain; computing it computes what is missing of the steps before."""
     plan = profile.sequential
-    parts = key_parts(profile, "rum", "audit", "proxies", "forget") | {
+    parts = key_parts(profile, "rum", "audit", "svc", "proxies", "forget") | {
         "algorithm": algorithm_version(plan.algorithm),
         "original": original_job(profile, seed).parts,
         "holdout": profile.proxies.holdout_retraining,

@@ -27,7 +27,7 @@ ORACLE_SEED = 10_000  # added to a seed for its oracle, which must not share the
 
 def oracle_job(profile: Profile, forgotten: np.ndarray, evaluated: Sequence[np.ndarray], seed: int) -> Job:
     """θ_r trained without `forgotten`, and its outcome on each of the sets `evaluated` ⊆ forgotten."""
-    parts = key_parts(profile, "audit") | {
+    parts = key_parts(profile, "audit", "svc") | {
         "algorithm": algorithm_version("retrain"),
         "recipe": profile.training,
         "forgotten": forgotten,
@@ -94,7 +94,7 @@ class Run:
 
 
 def _run_job(profile: Profile, run: Run, chosen: Strata) -> Job:
-    parts = key_parts(profile, "rum", "audit") | {
+    parts = key_parts(profile, "rum", "audit", "svc") | {
         "algorithm": run.versions,
         "original": original_job(profile, run.seed).parts,
         "strata": list(chosen),

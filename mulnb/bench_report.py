@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from mulnb import paths, plotting
-from mulnb.bench import Report, to_json
+from mulnb.bench import Report
 from mulnb.bench_timing import Growth, Pair, Spread
 from mulnb.plotting import INK, SOFT
 
@@ -27,6 +30,25 @@ def write(report: Report) -> Path:
     paths.write_text(folder / f"{NAME}.md", markdown(report))
     plotting.save(draw(report), NAME, NAME)
     return folder
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON; what is not known is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(one) for one in value]
+        return (
+            float(f"{value:.6g}")
+            if isinstance(value, float) and math.isfinite(value)
+            else None
+            if isinstance(value, float)
+            else value
+        )
+
+    return json.dumps(plain(asdict(report)), indent=1, ensure_ascii=False) + "\n"
 
 
 # --- the page ------------------------------------------------------------------------------------------------------------

@@ -25,21 +25,21 @@ BACKENDS = ("serial", "processes", "ray")
 T = TypeVar("T")
 
 
-def workers() -> int:
-    """How many tasks run at once: `MULNB_WORKERS`, or one per core; one where a GPU does the work."""
+def workers(on_gpu: bool = True) -> int:
+    """How many tasks run at once: `MULNB_WORKERS`, or one per core; one where a GPU does the work, if it can do it at all."""
     if given := os.environ.get("MULNB_WORKERS"):
         if not given.isdigit() or int(given) < 1:
             raise UserError(f"workers = {given!r}: should be a whole number of at least 1")
         return int(given)
+    if on_gpu and _there_is_a_gpu():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _there_is_a_gpu() -> bool:
     import torch
 
-    return (
-        1
-        if torch.cuda.is_available()
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    return torch.cuda.is_available()
 
 
 def backend() -> str:
@@ -49,13 +49,13 @@ def backend() -> str:
     return given
 
 
-def map(fn: Callable[[T], Any], tasks: Sequence[T], label: str) -> list[Any]:
+def map(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool = True) -> list[Any]:
     """`[fn(task) for task in tasks]`, in this order, spread over the workers, with a progress bar called `label`.
 
-    `fn` is a function of a module and a task is plain data. A task's exception ends the map; what finished tasks stored stays
-    stored.
+    `fn` is a function of a module and a task is plain data; `on_gpu` is False for work that a GPU has no part in. A task's
+    exception ends the map; what finished tasks stored stays stored.
     """
-    count = min(workers(), len(tasks)) if tasks else 0
+    count = min(workers(on_gpu), len(tasks)) if tasks else 0
     how = backend() if count > 1 else "serial"
     run = {"serial": _serial, "processes": _processes, "ray": _ray}[how]
     return list(_progress(run(fn, tasks, count), len(tasks), label))

@@ -117,7 +117,7 @@ def _decode(tree: Tree, files: Files, dataset: Dataset) -> store.Artifact:
         Task(str(tree.place), tuple(everything[start : start + CHUNK]), dataset.size, shape)
         for start in range(0, len(everything), CHUNK)
     ]
-    chunks = cluster.map(decode_files, tasks, "decoding images")
+    chunks = cluster.map(decode_files, tasks, "decoding images", on_gpu=False)
     corrupt = [problem for chunk in chunks for problem in chunk.corrupt]
     if corrupt and not dataset.skip_corrupt:
         raise UserError(_corrupt(tree, corrupt) + REPLACE)

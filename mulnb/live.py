@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from mulnb import study
 from mulnb.config import Profile
 from mulnb.forget import Strata
@@ -106,14 +104,13 @@ def _as_it_was() -> Iterator[None]:
     """One torch thread, as in `cluster`: the same bits whether a run is live or part of a study. Random states are put back."""
     import torch
 
-    threads, drawn = torch.get_num_threads(), np.random.get_state()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with plain_steps(), torch.random.fork_rng():
             yield
     finally:
         torch.set_num_threads(threads)
-        np.random.set_state(drawn)  # the SVC of the attack draws from it
 
 
 def unlearn(

@@ -265,18 +265,14 @@ def check_strata(strata: Strata, n: int) -> None:
 
 @contextmanager
 def reseeded(model: nn.Module, seed: int) -> Iterator[None]:
-    """Work with torch's generators seeded (dropout draws from them), and put them back, and numpy's (the attack's SVC draws).
+    """Work with torch's generators seeded (dropout draws from them), and put them back.
 
     Steps are plain ones: anybody's forward pass may do what cannot be recorded for replay.
     """
     where = next(model.parameters()).device
-    before = np.random.get_state()
-    try:
-        with live.plain_steps(), torch.random.fork_rng([where] if where.type == "cuda" else []):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        np.random.set_state(before)
+    with live.plain_steps(), torch.random.fork_rng([where] if where.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def clone(model: nn.Module) -> nn.Module:

@@ -51,6 +51,16 @@ def test_an_unknown_backend_names_the_known(monkeypatch):
         cluster.backend()
 
 
+def test_a_gpu_takes_one_task_at_a_time_and_the_cores_the_work_that_it_has_no_part_in(monkeypatch):
+    monkeypatch.delenv("MULNB_WORKERS")
+    cores = cluster.workers(on_gpu=False)
+    assert cores == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(cluster, "_there_is_a_gpu", lambda: True)
+    assert (cluster.workers(), cluster.workers(on_gpu=False)) == (1, cores)
+    monkeypatch.setenv("MULNB_WORKERS", "3")
+    assert cluster.workers() == cluster.workers(on_gpu=False) == 3
+
+
 def test_a_task_runs_with_one_thread_and_the_callers_number_comes_back():
     import torch
 

@@ -254,6 +254,13 @@ def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
     assert any(not np.array_equal(value.numpy(), original[f"weights/{name}"]) for name, value in given[0].items())
 
 
+def test_a_sequential_step_that_diverges_is_named():
+    settings = {"lr": 1e20, "epochs": 2, "batch": 16}
+    wild = {"sequential.algorithm": "neg_grad", "unlearning.algorithms": {"neg_grad": {"vanilla": settings, "rum_f": settings}}}
+    with pytest.raises(UserError, match=r"sequential unlearning, vanilla, seed 0, step 1 of 2: .*smaller lr"):
+        study.sequential(load_profile("smoke", SMALL | wild))
+
+
 def test_sequential_sets_are_disjoint_chosen_afresh_and_leave_the_rest(finished):
     profile, frames, _ = finished
     steps, values = frames["sequential"], frames["sequential_scores"]

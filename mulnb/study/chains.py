@@ -34,6 +34,8 @@ def _step_job(profile: Profile, strategy: str, seed: int, step: int) -> Job:
 
 def _take_step(profile: Profile, strategy: str, seed: int, step: int) -> Artifact:
     """Choose a forget set by the current model's own hold-out retraining scores, unlearn it, and score the new model."""
+    from mulnb.training import Diverged
+
     here, plan = bench(profile), profile.sequential
     if step == 1:
         model = restore(profile, run_job(original_job(profile, seed)).arrays)
@@ -46,7 +48,10 @@ def _take_step(profile: Profile, strategy: str, seed: int, step: int) -> Artifac
     chosen = forget.strata(before, profile.forget.size, centre(plan.score), seed + step, candidates)
     settings = profile.unlearning.algorithms[plan.algorithm][strategy]
     run = Run(plan.algorithm, strategy, plan.score, seed + step, settings)
-    model, seconds = apply(profile, model, run, chosen, present)
+    try:
+        model, seconds = apply(profile, model, run, chosen, present)
+    except Diverged as error:  # a model without finite outputs has no scores to choose the next set by
+        raise Diverged(f"sequential unlearning, {strategy}, seed {seed}, step {step} of {plan.steps}: {error}") from None
     present = present.copy()
     present[chosen.forget] = False
     kept, gone = np.flatnonzero(present), np.flatnonzero(~present)

@@ -1,9 +1,9 @@
 """The support vector classifier of the membership attack, in time linear in the number of examples.
 
 It is the classifier that libsvm trains (RBF kernel, hinge loss, bias), at its optimum: the kernel matrix of n examples is
-K = GGᵀ to a millionth, with far fewer columns in G than examples (eight for one feature in [0, 1]), and with such a K a
-Newton step of an interior-point method costs no more than a least-squares fit. libsvm takes time and steps in n², and stops
-when the decision values are right to a thousandth; here they are right to a few hundred-thousandths.
+K = GGᵀ to a millionth or better, with far fewer columns in G than examples (ten for one feature in [0, 1]), and with such a K
+a Newton step of an interior-point method costs no more than a least-squares fit. libsvm takes time in n², and stops when its
+decision values are right to a thousandth or, in badly determined problems, a hundredth; here they are nearer to the optimum.
 
 Sources: Fine & Scheinberg, "Efficient SVM training using low-rank kernel representations" (JMLR 2, 2001); Mehrotra, "On the
 implementation of a primal-dual interior point method" (SIAM J. Optimization 2, 1992).

@@ -105,11 +105,14 @@ def _wait() -> None:
 
 def pair(
     item: str, name: str, here: Way, the_usual: Way, repeats: int, tolerance: float,
-    unit: str = "ms", count: int = 1, target: float | None = None,
+    unit: str = "ms", count: int = 1, target: float | None = None, differ: Callable[[Any, Any], float] | None = None,
 ) -> Pair:  # fmt: skip
-    """Both ways, with their time for one of `count` equal pieces of work. Raises `RuntimeError` beyond `tolerance`."""
+    """Both ways, with their time for one of `count` equal pieces of work. Raises `RuntimeError` beyond `tolerance`.
+
+    `differ` says how far two results are apart; by default `difference_of`.
+    """
     seconds, results = alternate({"here": here, "usual": the_usual}, repeats)
-    difference = difference_of(results["here"], results["usual"])
+    difference = (differ or difference_of)(results["here"], results["usual"])
     if not difference <= tolerance:
         raise RuntimeError(f"{name}: the two ways differ by {difference:.2g} (at most {tolerance:.2g} is rounding)")
     ratio = Spread.of([b / a for a, b in zip(seconds["here"], seconds["usual"], strict=True)])

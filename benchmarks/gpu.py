@@ -25,6 +25,7 @@ import torch
 from mulnb import gpu, models, pool, training
 from mulnb.bench import _examples, _images
 from mulnb.bench_timing import Spread
+from mulnb.cluster import synchronise
 from mulnb.config import Recipe
 from mulnb.training import Examples
 
@@ -146,10 +147,10 @@ def _pool_in_fact(sizes: Sizes) -> dict:
     subsets = [torch.from_numpy(np.flatnonzero(row)) for row in member]
     networks = [_network(sizes, "imagenet", seed) for seed in seeds]
     with _environment(FUSED):
-        _wait()
+        synchronise()
         started = time.perf_counter()
         pool.train_in_turn(networks, data, subsets, recipe, seeds)
-        _wait()
+        synchronise()
         seconds = time.perf_counter() - started
     share = len(seeds) * recipe.epochs / (sizes.models * sizes.epochs)
     return {"seconds": seconds, "side_by_side": pool.SIDE_BY_SIDE, "minutes_for_all": seconds / share / 60, **_memory()}
@@ -199,18 +200,13 @@ def _blocks(work: Callable[[], object], sizes: Sizes) -> list[float]:
     """Seconds of one `work`, once for each block."""
     seconds = []
     for _ in range(sizes.blocks + 1):
-        _wait()
+        synchronise()
         started = time.perf_counter()
         for _ in range(sizes.steps):
             work()
-        _wait()
+        synchronise()
         seconds.append((time.perf_counter() - started) / sizes.steps)
     return seconds[1:]  # the first one warms up
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _memory() -> dict[str, float]:

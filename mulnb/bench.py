@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from mulnb import audit, config, models, pool, proxies, publish, training, unlearning
 from mulnb import bench_usual as usual
-from mulnb.bench_timing import Figure, Growth, Pair, Spread, Way, alternate, difference_of, growth, one_thread, pair
+from mulnb.bench_timing import Figure, Growth, Pair, Spread, Way, alternate, difference_of, growth, pair
+from mulnb.cluster import single_thread
 from mulnb.config import Recipe
 from mulnb.data import ImageSet, Splits, load_data
 from mulnb.training import Batch, Examples, SignalRecorder
@@ -98,7 +99,7 @@ def run(plan: Plan = FULL, tell: Callable[[str], None] = lambda line: None) -> R
     """Measure everything in `plan`; `tell` hears what is being measured. Raises `RuntimeError` if two ways disagree."""
     report = Report(_machine(), [], [], [])
     started = time.perf_counter()
-    with one_thread():
+    with single_thread():
         precision = _faster_precision()
         report.machine["precision"] = precision
         for measure in (_steps, _pool, _recording, _curvature, _epochs, _attack, _peak_memory):
@@ -383,7 +384,7 @@ def _peak(count: int) -> float:
 
 
 def peak_of_a_pool(count: int) -> float:
-    with one_thread():
+    with single_thread():
         _train_pool(_digits(), count, epochs=1)
     try:
         # not getrusage: there, a new process starts with the peak of the one that started it

@@ -6,14 +6,14 @@ Times are medians with quartiles; a ratio is taken repetition by repetition.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from mulnb.cluster import synchronise
 
 Way = Callable[[], Any]
 
@@ -74,33 +74,18 @@ class Growth:
     limit: float | None = None
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def alternate(ways: Mapping[str, Way], repeats: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Seconds of every way, run in turns `repeats` times after a warm-up; and what each returned in the warm-up."""
     results = {name: way() for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
-            _wait()
+            synchronise()
             started = time.perf_counter()
             way()
-            _wait()
+            synchronise()
             seconds[name].append(time.perf_counter() - started)
     return seconds, results
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def pair(

@@ -61,16 +61,31 @@ def map(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool = T
     return list(_progress(run(fn, tasks, count), len(tasks), label))
 
 
-def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
-    """`fn(task)` with one torch thread, which gives the same bits wherever it runs."""
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Hold torch to one thread: the same bits wherever the work runs. The number of threads is put back afterwards."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return fn(task)
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
+    """`fn(task)` with one torch thread."""
+    with single_thread():
+        return fn(task)
+
+
+def synchronise() -> None:
+    """Wait until a GPU, if there is one in use, has done what it was given: before a clock is read."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def _serial(fn: Callable[[T], Any], tasks: Sequence[T], count: int) -> Iterable[Any]:

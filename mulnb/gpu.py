@@ -15,6 +15,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -22,6 +23,19 @@ from torch import Tensor, nn
 
 Step = Callable[[Tensor, Tensor | None, int], tuple[Any, Tensor, Tensor]]  # `training.Step`
 WARM_UP = 3  # ordinary steps before the recording: cuDNN chooses its kernels in them, and the optimizer makes its buffers
+
+
+_plain: ContextVar[bool] = ContextVar("mulnb_plain_steps", default=False)
+
+
+@contextmanager
+def plain_steps() -> Iterator[None]:
+    """Record no CUDA graphs within: every step is launched as it comes, whatever `MULNB_GRAPHS` says."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
 
 
 class Replayed:
@@ -33,7 +47,7 @@ class Replayed:
 
     def __init__(self, steps: Sequence[Step], size: int) -> None:
         self._steps, self._size = steps, size
-        self._possible = os.environ.get("MULNB_GRAPHS") == "1"
+        self._possible = os.environ.get("MULNB_GRAPHS") == "1" and not _plain.get()
         self._taken = 0
         self._graph: torch.cuda.CUDAGraph | None = None
 

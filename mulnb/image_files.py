@@ -17,7 +17,7 @@ import numpy as np
 from mulnb import cluster, store
 from mulnb.config import Dataset
 from mulnb.errors import UserError
-from mulnb.image_tree import Archive, Files, Folder, Tree
+from mulnb.image_tree import Archive, Files, Folder, Tree, class_folder
 from mulnb.images import ImageSet
 
 if TYPE_CHECKING:
@@ -51,6 +51,21 @@ def read(tree: Tree, listed: Callable[[], Files], dataset: Dataset, source: str)
         if f"{part}_images" in found.arrays
     ]
     return sets[0], (sets[1] if len(sets) == 2 else None)
+
+
+def read_class_folders(root: Path) -> ImageSet:
+    """All images of a folder with one sub-folder per class, read as those of a profile are, but kept nowhere.
+
+    Raises `UserError` for a folder that is missing or has another layout, an unreadable image, or images of two sizes.
+    """
+    tree = Folder(root)
+    classes, members = class_folder(tree)
+    names = tuple(name for name, _ in members)
+    chunk = decode_files(Task(str(root), names, None, _first_size(tree, names)))
+    if chunk.corrupt:
+        raise UserError(_corrupt(tree, chunk.corrupt) + ": replace or remove it")
+    labels = np.array([label for _, label in members], dtype=np.int64)
+    return ImageSet(chunk.images, labels, tuple(classes), f"{root.name} (image folder)")
 
 
 def _note(meta: dict, dataset: Dataset) -> str:
@@ -113,8 +128,9 @@ def _decode(tree: Tree, files: Files, dataset: Dataset) -> store.Artifact:
     parts = {"train": files.train} | ({} if files.test is None else {"test": files.test})
     everything = [name for part in parts.values() for name, _ in part]
     shape = (dataset.size,) * 2 if dataset.size else _first_size(tree, everything)
+    hint = f"set dataset.size, for example {min(shape)}, to resize all of them" if shape else ""
     tasks = [
-        Task(str(tree.place), tuple(everything[start : start + CHUNK]), dataset.size, shape)
+        Task(str(tree.place), tuple(everything[start : start + CHUNK]), dataset.size, shape, hint)
         for start in range(0, len(everything), CHUNK)
     ]
     chunks = cluster.map(decode_files, tasks, "decoding images", on_gpu=False)
@@ -174,6 +190,7 @@ class Task:
     names: tuple[str, ...]
     size: int | None
     expected: Size | None
+    hint: str = "resize to one size"  # what to do about two sizes
 
 
 @dataclass
@@ -203,10 +220,8 @@ def decode_files(task: Task) -> Chunk:
                 chunk.corrupt.append((name, _reason(error)))
                 continue
             if task.expected and picture.shape[1:] != task.expected[::-1]:
-                raise UserError(
-                    f"{tree.where(name)} is {size[0]}×{size[1]}, the first image is {task.expected[0]}×{task.expected[1]}: "
-                    f"set dataset.size, for example {min(task.expected)}, to resize all of them"
-                )
+                expected = "×".join(map(str, task.expected))
+                raise UserError(f"{tree.where(name)} is {size[0]}×{size[1]}, the first image is {expected}: {task.hint}")
             pictures.append(picture)
             chunk.sizes.add(size)
     if pictures:

@@ -145,6 +145,17 @@ def class_folders(tree: Tree, limit: int | None = None) -> Files:
     return Files(tuple(classes), train, test, scan.listing, scan.ignored)
 
 
+def class_folder(tree: Tree) -> tuple[list[str], list[tuple[str, int]]]:
+    """Classes and files of <class>/*, without train and test. Raises `UserError` for what is not such a folder."""
+    expected = "expected a folder with one sub-folder per class"
+    if tree.entries("") is None:
+        raise UserError(f"{tree.place} does not exist: {expected}")
+    classes = _folders(tree, "")
+    if not classes:
+        raise UserError(f"{tree.place}: no images: {expected}")
+    return classes, _Scan(tree).classes("", classes)
+
+
 def tiny_imagenet(tree: Tree, limit: int | None = None) -> Files:
     """The official layout of Tiny-ImageNet; val is the test set, classes are called by words.txt if there is one.
 

@@ -7,14 +7,13 @@ stays stored, of the run itself nothing is; no model but its own copy was touche
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mulnb import study
+from mulnb import cluster, study
 from mulnb.config import Profile
 from mulnb.forget import Strata
 
@@ -88,29 +87,17 @@ def each_step(tick: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def plain_steps() -> Iterator[None]:
-    """No CUDA graphs (`gpu`): a replayed step passes by the optimizer, where it could be counted and cancelled."""
-    before = os.environ.get("MULNB_GRAPHS")
-    os.environ["MULNB_GRAPHS"] = "0"
-    try:
-        yield
-    finally:
-        os.environ.pop("MULNB_GRAPHS")
-        os.environ.update({} if before is None else {"MULNB_GRAPHS": before})
-
-
-@contextmanager
 def _as_it_was() -> Iterator[None]:
-    """One torch thread, as in `cluster`: the same bits whether a run is live or part of a study. Random states are put back."""
+    """One torch thread: the same bits whether a run is live or part of a study. Random states are put back.
+
+    A replayed step (CUDA graph) bypasses the optimizer, where steps are counted and cancelled, so steps are plain ones.
+    """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with plain_steps(), torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    from mulnb.gpu import plain_steps
+
+    with cluster.single_thread(), plain_steps(), torch.random.fork_rng():
+        yield
 
 
 def unlearn(

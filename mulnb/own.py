@@ -13,7 +13,6 @@ sub-folder per class (then `labels` is None); `normalize=(mean, std)` is applied
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,11 +24,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mulnb import forget as selector
-from mulnb import live, proxies, rum, training
+from mulnb import proxies, rum, training
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.errors import UserError
 from mulnb.forget import Strata
-from mulnb.image_tree import SUFFIXES
+from mulnb.gpu import plain_steps
+from mulnb.image_files import read_class_folders
 from mulnb.rum import Unlearned
 from mulnb.scores import PROXIES
 
@@ -61,7 +61,7 @@ def score(
     data = examples(model, images, labels, normalize)
     if proxy == "loss_curvature":
         with reseeded(model, seed):
-            return proxies.loss_curvature(clone(model), data, settings_of(LossCurvature, proxy, settings).h)
+            return proxies.loss_curvature(training.clone(model), data, settings_of(LossCurvature, proxy, settings).h)
     if proxy != "holdout_retraining":
         posthoc = " and ".join(name for name, one in PROXIES.items() if one.post_hoc)
         why = "is read off training, epoch by epoch" if proxy in PROXIES else "is unknown"
@@ -70,7 +70,8 @@ def score(
         raise UserError("holdout_retraining needs holdout=(images, labels) that the model was never trained on")
     unseen = pair(model, holdout, "holdout", normalize)
     with reseeded(model, seed):
-        return proxies.holdout_retraining(clone(model), data, unseen, settings_of(HoldoutRetraining, proxy, settings), seed)
+        how = settings_of(HoldoutRetraining, proxy, settings)
+        return proxies.holdout_retraining(training.clone(model), data, unseen, how, seed)
 
 
 def strata(
@@ -134,7 +135,7 @@ def unlearn(
     with reseeded(model, seed):
         build = None if fresh is None else maker(model, fresh)
         how = {"algorithm": algorithm, "strategy": strategy, "settings": settings}
-        unlearned = rum.unlearn(clone(model), data, strata, **how, seed=seed, fresh=build)
+        unlearned = rum.unlearn(model, data, strata, **how, seed=seed, fresh=build)
     unlearned.model.zero_grad(set_to_none=True)
     return unlearned
 
@@ -216,31 +217,13 @@ def check_outputs(model: nn.Module, data: Inputs) -> int:
 def read_folder(root: str | Path) -> tuple[Tensor, Tensor, list[str]]:
     """Images uint8 [N, C, H, W], labels [N] and class names of a folder with one sub-folder per class, sorted by name.
 
-    Grey images stay grey if all are. Raises `UserError` for a missing or empty folder, an unreadable image, or two sizes.
+    Files are read as those of a profile are (`image_files.read_class_folders`); images stay grey if all are. Raises `UserError`
+    for a missing or empty folder, an unreadable image, or two sizes.
     """
-    from PIL import Image
-
-    root = Path(root).expanduser()
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    files = [(path, label) for label, name in enumerate(classes) for path in sorted((root / name).iterdir())]
-    files = [(path, label) for path, label in files if path.suffix.lower() in SUFFIXES]
-    if not files:
-        raise UserError(f"{root}: no images: expected a folder with one sub-folder per class")
-    pictures = []
-    for path, _ in files:
-        try:
-            with Image.open(path) as image:
-                pictures.append(np.asarray(image if image.mode == "L" else image.convert("RGB")))
-        except OSError as error:
-            raise UserError(f"{path}: not a readable image: {error}") from None
-        if pictures[-1].shape[:2] != pictures[0].shape[:2]:
-            raise UserError(
-                f"{path} is {pictures[-1].shape[:2]}, {files[0][0].name} is {pictures[0].shape[:2]}: resize to one size"
-            )
-    if any(picture.ndim == 3 for picture in pictures):
-        pictures = [picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2) for picture in pictures]
-    stack = np.stack([np.atleast_3d(picture) for picture in pictures])
-    return torch.from_numpy(np.moveaxis(stack, 3, 1).copy()), torch.tensor([label for _, label in files]), classes
+    found = read_class_folders(Path(root).expanduser())
+    images = torch.from_numpy(found.images)
+    grey = bool((images == images[:, :1]).all())
+    return (images[:, :1] if grey else images).contiguous(), torch.from_numpy(found.labels), list(found.classes)
 
 
 def algorithms(given: Any) -> list[str | None]:
@@ -270,17 +253,9 @@ def reseeded(model: nn.Module, seed: int) -> Iterator[None]:
     Steps are plain ones: anybody's forward pass may do what cannot be recorded for replay.
     """
     where = next(model.parameters()).device
-    with live.plain_steps(), torch.random.fork_rng([where] if where.type == "cuda" else []):
+    with plain_steps(), torch.random.fork_rng([where] if where.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-def clone(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with `model`. Raises `UserError` for one that cannot be copied."""
-    try:
-        return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"the model cannot be copied, and mulnb changes copies only: {str(error).splitlines()[0]}") from None
 
 
 def maker(model: nn.Module, fresh: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:

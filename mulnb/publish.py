@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -211,16 +210,3 @@ def _cpuinfo() -> list[str]:
             return file.read().splitlines()
     except OSError:
         return []
-
-
-def show(profile: Profile) -> dict[str, Any]:
-    """What a profile will do: the number of trainings and unlearning runs, before anything is run."""
-    plan, seeds = profile.unlearning, len(profile.seeds)
-    runs = len(study.ways(profile)) * len(plan.scores) * seeds
-    chains = len(profile.sequential.strategies) * seeds * profile.sequential.steps
-    return {
-        "pool trainings": profile.pool.models,
-        "original models": seeds,
-        "oracles": len(plan.scores) * seeds + chains,
-        "unlearning runs": runs + chains,
-    }

@@ -165,7 +165,7 @@ def _attack(seen: np.ndarray, unseen: np.ndarray, forget: np.ndarray, retain: np
 
 def _relearn(model: nn.Module, data: Inputs, forget: np.ndarray, target: float, seed: int) -> float:
     """Epochs of training on the forget set alone until its accuracy reaches `target`; infinity if that takes too long."""
-    student, index, used = own.clone(model), torch.from_numpy(forget).to(data.device), 0
+    student, index, used = training.clone(model), torch.from_numpy(forget).to(data.device), 0
 
     def good(*_: Any) -> bool:
         nonlocal used

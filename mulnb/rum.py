@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from mulnb import cluster
 from mulnb.config import STRATEGIES
 from mulnb.errors import UserError
 from mulnb.forget import Strata
-from mulnb.training import Examples
+from mulnb.training import Examples, clone
 from mulnb.unlearning import ALGORITHMS, check
 
 Settings = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -72,7 +72,7 @@ def unlearn(
     kept = np.ones(len(data), dtype=bool) if present is None else present.copy()
     if not retain_later_strata:
         kept[strata.forget] = False
-    model = copy.deepcopy(model)
+    model = clone(model)
     started = time.perf_counter()
     for number, (part, name, one) in enumerate(zip(parts, names, per_stage, strict=True)):
         kept[part] = False
@@ -80,8 +80,7 @@ def unlearn(
             continue
         forget, retain = (torch.from_numpy(index).to(data.device) for index in (part, np.flatnonzero(kept)))
         model = ALGORITHMS[name](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
-    if data.device.type == "cuda":
-        torch.cuda.synchronize()
+    cluster.synchronise()
     return Unlearned(model, time.perf_counter() - started)
 
 

@@ -6,6 +6,7 @@ differs is the objective and, rarely, what happens after a step.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -281,6 +282,14 @@ def predict(model: nn.Module, data: Examples, index: Tensor | None = None, batch
     if not torch.isfinite(logits).all():
         raise Diverged("the model's logits are not finite: it diverged; use a smaller lr")
     return logits
+
+
+def clone(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing with `model`. Raises `UserError` for one that cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"the model cannot be copied, and mulnb changes copies only: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager

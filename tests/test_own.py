@@ -347,7 +347,7 @@ def test_data_that_do_not_fit(images, labels, message):
 
 def test_folders_that_do_not_fit(tmp_path):
     model = Convolutional()
-    with pytest.raises(UserError, match="no images: expected a folder with one sub-folder per class"):
+    with pytest.raises(UserError, match="nowhere does not exist: expected a folder with one sub-folder per class"):
         mulnb.score(model, tmp_path / "nowhere")
     (tmp_path / "a").mkdir()
     Image.fromarray(IMAGES[0, 0]).save(tmp_path / "a" / "0.png")
@@ -357,11 +357,31 @@ def test_folders_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match=r"1\.png: not a readable image"):
         own.read_folder(tmp_path)
     Image.fromarray(IMAGES[0, 0, :4]).save(tmp_path / "a" / "1.png")
-    with pytest.raises(UserError, match=r"1\.png is \(4, 6\), 0\.png is \(6, 6\): resize to one size"):
+    with pytest.raises(UserError, match=r"1\.png is 6×4, the first image is 6×6: resize to one size"):
         own.read_folder(tmp_path)
     Image.fromarray(np.repeat(IMAGES[0, 0, :, :, None], 3, axis=2)).save(tmp_path / "a" / "1.png")
+    assert own.read_folder(tmp_path)[0].shape == (2, 1, SIDE, SIDE)  # grey, however it is written
+    red = np.repeat(IMAGES[0, 0, :, :, None], 3, axis=2) * np.array([1, 0, 0], dtype=np.uint8)
+    Image.fromarray(red).save(tmp_path / "a" / "1.png")
     images, labels, classes = own.read_folder(tmp_path)  # one in colour: all in colour
     assert images.shape == (2, 3, SIDE, SIDE) and labels.tolist() == [0, 0] and classes == ["a"]
+
+
+def test_a_folder_is_read_as_that_of_a_profile_is(tmp_path):
+    """Upright, all 16 bits of a grey image, what is transparent becomes white; hidden folders are no class."""
+    (tmp_path / ".cache").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    deep = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
+    Image.fromarray(deep).save(tmp_path / "a" / "0.png")
+    turned = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(6, 4))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was held upright
+    turned.save(tmp_path / "a" / "1.png", exif=exif)
+    Image.fromarray(np.zeros((4, 6, 4), dtype=np.uint8)).save(tmp_path / "b" / "0.png")
+    images, labels, classes = own.read_folder(tmp_path)
+    assert classes == ["a", "b"] and labels.tolist() == [0, 0, 1] and images.shape == (3, 1, 4, 6)
+    assert images[0].unique().numel() == 24 and (images[2] == 255).all()
 
 
 def test_names_and_numbers_that_do_not_fit():

@@ -6,6 +6,7 @@ workers. An interrupted study goes on where it stopped; a finished one only read
 
 from mulnb.study.base import Bench, bench, splits
 from mulnb.study.chains import sequential, sequential_scores
+from mulnb.study.estimate import counts
 from mulnb.study.jobs import Job, check, gather, run_job
 from mulnb.study.runs import Run, outcome, unlearning, ways
 from mulnb.study.scoring import (
@@ -22,7 +23,28 @@ from mulnb.study.scoring import (
 from mulnb.study.tuning import tune
 
 __all__ = [
-    "Bench", "Job", "Run", "bench", "check", "convergence", "gather", "memorization", "outcome", "pool", "proxies", "proxy_costs",
-    "run_job", "scores", "sequential", "sequential_scores", "splits", "stored", "strata", "training_seconds", "tune",
-    "unlearning", "ways",
-]  # fmt: skip
+    "Bench",
+    "Job",
+    "Run",
+    "bench",
+    "check",
+    "convergence",
+    "counts",
+    "gather",
+    "memorization",
+    "outcome",
+    "pool",
+    "proxies",
+    "proxy_costs",
+    "run_job",
+    "scores",
+    "sequential",
+    "sequential_scores",
+    "splits",
+    "stored",
+    "strata",
+    "training_seconds",
+    "tune",
+    "unlearning",
+    "ways",
+]

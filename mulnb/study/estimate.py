@@ -36,26 +36,41 @@ class Item:
     seconds: float
 
 
+def counts(profile: Profile) -> dict[str, int]:
+    """How many trainings and unlearning runs a profile asks for, before anything is run; a step of a chain is one of each."""
+    seeds = len(profile.seeds)
+    sets = seeds * (1 if profile.forget.file else len(profile.unlearning.scores))  # a given set counts as one score
+    chains = len(profile.sequential.strategies) * seeds * profile.sequential.steps
+    return {
+        "pool trainings": profile.pool.models,
+        "original models": seeds,
+        "oracles": sets + chains,
+        "unlearning runs": len(ways(profile)) * sets,
+        "sequential steps": chains,
+    }
+
+
 def estimate(profile: Profile) -> list[Item]:
     """Seconds of every part of the study, from a probe of two training steps of each network, without the images themselves."""
     n, tested, classes, channels, side = _sizes(profile)
     step = _seconds_per_example(profile.model, profile.training, classes, channels, side)
     same = (profile.pool_model, profile.pool_training.batch) == (profile.model, profile.training.batch)
     pool_step = step if same and not _stacks(profile) else _pool_seconds_per_example(profile, classes, channels, side)
-    plan, seeds, size = profile.unlearning, len(profile.seeds), 3 * profile.forget.size
-    sets, chains = len(plan.scores) * seeds, len(profile.sequential.strategies) * seeds * profile.sequential.steps
+    count = counts(profile)
+    seeds, chains, size = count["original models"], count["sequential steps"], 3 * profile.forget.size
     evaluation = (n + tested) * FORWARD * step + ATTACK_S * min(n, tested)
     training = profile.training.epochs * n * step
     retraining = profile.proxies.holdout_retraining.epochs * n * profile.dataset.holdout * step + 2 * n * FORWARD * step
     curvature = n * CURVATURE * step * (profile.training.epochs if profile.proxies.loss_curvature.when == "epochs" else 1)
     pool = profile.pool.models * (profile.pool_training.epochs * profile.pool.share + FORWARD) * n * pool_step
     runs = {one[:2]: _seen(Run(*one[:2], "", 0, one[2]), n, size) * step for one in ways(profile)}
+    mean_run = sum(runs.values()) / len(runs)
     steps = [runs[profile.sequential.algorithm, strategy] for strategy in profile.sequential.strategies]
     return [
         Item("pool models", profile.pool.models, pool),
         Item("original models and proxies", seeds, seeds * (training + curvature + retraining)),
-        Item("oracles", sets + chains, (sets + chains) * (training + evaluation)),
-        Item("unlearning runs", len(runs) * sets, sets * (sum(runs.values()) + len(runs) * evaluation)),
+        Item("oracles", count["oracles"], count["oracles"] * (training + evaluation)),
+        Item("unlearning runs", count["unlearning runs"], count["unlearning runs"] * (mean_run + evaluation)),
         Item("sequential steps", chains, sum(steps) * chains / len(steps) + chains * (retraining + 2 * evaluation)),
     ]
 
@@ -135,15 +150,11 @@ def _timed(step: Any, shape: tuple[int, ...]) -> float:
     import torch
 
     index = torch.arange(shape[-1], device=step.data.device).expand(shape)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in every task
-    try:
+    with cluster.single_thread():  # as in every task
         for _ in range(2):
             started = time.perf_counter()
             float(step(index, None, 0)[1])  # waits for the device
             seconds = time.perf_counter() - started
-    finally:
-        torch.set_num_threads(before)
     return seconds / index.numel()
 
 

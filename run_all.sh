@@ -98,7 +98,7 @@ unset PYTHONDONTWRITEBYTECODE     # without compiled modules every kernel would 
 export JUPYTER_PREFER_ENV_PATH=1 # the kernel python3 is this environment's, whatever the user has installed
 
 case $mode in
-    notebooks) exec "$python" -P -m mulnb.runner "${options[@]}" ;;
+    notebooks) exec "$python" -P -m mulnb.notebooks "${options[@]}" ;;
     lab)
         [ "$(id -u)" != 0 ] || jupyter+=(--allow-root) # as in a container, where it would refuse to start
         cd "$root"

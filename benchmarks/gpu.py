@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mulnb import gpu, models, pool, training
-from mulnb.bench import _examples, _images
-from mulnb.bench_timing import Spread
-from mulnb.cluster import synchronise
+from benchmarks.measures import examples_of, random_images
+from benchmarks.timing import Spread
+from mulnb import models, pool, training
 from mulnb.config import Recipe
+from mulnb.core.workers import synchronise
+from mulnb.fast import graphs as gpu
 from mulnb.training import Examples
 
 EAGER, GRAPH, FUSED = {"MULNB_GRAPHS": "0"}, {"MULNB_GRAPHS": "1"}, {"MULNB_GRAPHS": "1", "MULNB_COMPILE": "1"}
@@ -157,7 +158,7 @@ def _pool_in_fact(sizes: Sizes) -> dict:
 
 
 def _stack(sizes: Sizes, count: int) -> dict:
-    data = _examples(_images(1293, 1, 8))
+    data = examples_of(random_images(1293, 1, 8))
     networks = [models.build("small_cnn", num_classes=10, in_channels=1, width=8, seed=seed) for seed in range(count)]
     step = training.Step(
         pool.Stack(networks).to(data.device).train(), data, Recipe(epochs=1, batch=64, lr=0.1), pool.sum_of_mean_losses
@@ -171,7 +172,7 @@ def _stack(sizes: Sizes, count: int) -> dict:
 
 
 def _data(sizes: Sizes) -> Examples:
-    return _examples(_images(sizes.images, 3, sizes.side))
+    return examples_of(random_images(sizes.images, 3, sizes.side))
 
 
 def _network(sizes: Sizes, stem: str, seed: int) -> torch.nn.Module:

@@ -20,10 +20,10 @@ mkdir -p -- "$(dirname -- "$file")"
     exit 2
 }
 if [ ! -e "$file.tested" ]; then # with the results, so that a second call goes straight on
-    timeout 120 "$python" -m pytest -q -m gpu tests/test_gpu.py -p no:cacheprovider
+    timeout 120 "$python" -m pytest -q -m gpu tests/fast/test_graphs.py -p no:cacheprovider
     touch -- "$file.tested"
 fi
 status=0
-timeout 400 "$python" benchmarks/gpu.py --out "$file" --seconds 330 || status=$?
+timeout 400 "$python" -m benchmarks.gpu --out "$file" --seconds 330 || status=$?
 [ $status -ne 124 ] || status=3
 exit $status

@@ -10,51 +10,52 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_FUNCTIONS = {
     "load_profile": "config",
     "Profile": "config",
     "load_data": "data",
-    "UserError": "errors",
-    "score": "own",
-    "strata": "own",
-    "unlearn": "own",
-    "evaluate": "report",
+    "UserError": "core.errors",
+    "score": "your_model.api",
+    "strata": "your_model.api",
+    "unlearn": "your_model.api",
+    "evaluate": "your_model.report",
 }
-_ROOMS = [
-    "audit",
-    "claims",
-    "cluster",
-    "config",
-    "data",
-    "errors",
-    "explorer",
-    "figures",
-    "forget",
-    "memorization",
-    "models",
-    "own",
-    "paths",
-    "pool",
-    "proxies",
-    "report",
-    "rum",
-    "selection",
-    "stats",
-    "store",
-    "study",
-    "tables",
-    "training",
-    "unlearning",
-]
+_MODULES = {
+    # the method
+    "config": "config",
+    "models": "models",
+    "training": "training",
+    "pool": "pool",
+    "memorization": "memorization",
+    "proxies": "proxies",
+    "forget": "forget",
+    "unlearning": "unlearning",
+    "rum": "rum",
+    "audit": "audit",
+    # the wings
+    "data": "data",
+    "study": "study",
+    "figures": "figures",
+    "explorer": "explorer",
+    "own": "your_model",  # its name before 2026-11
+    "paths": "core.paths",
+    "store": "core.store",
+    "stats": "core.stats",
+    "publish": "results.publish",
+    "pages": "results.pages",
+    "tables": "results.tables",
+    "claims": "results.claims",
+    "plotting": "figures.plotting",
+}
 
-__all__ = [*_HOMES, *_ROOMS]
+__all__ = [*_FUNCTIONS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"mulnb.{_HOMES[name]}"), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"mulnb.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"mulnb.{_FUNCTIONS[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"mulnb.{_MODULES[name]}")
     raise AttributeError(f"module 'mulnb' has no attribute '{name}'")
 
 

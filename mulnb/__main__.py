@@ -11,8 +11,9 @@ import sys
 
 import yaml
 
-from mulnb import cluster, config
-from mulnb.errors import UserError
+from mulnb import config
+from mulnb.core import workers
+from mulnb.core.errors import UserError
 
 STAGES = ("memorization", "proxies", "unlearning", "sequential", "tune", "all")
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "Compute a profile's results; write tables and tidy frames.", "--profile")
     run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them but tune)")
     run.add_argument("--workers", metavar="N", help="tasks at once (default: one per core; one on a GPU)")
-    run.add_argument("--backend", choices=cluster.BACKENDS, help="where tasks run (default: processes)")
+    run.add_argument("--backend", choices=workers.BACKENDS, help="where tasks run (default: processes)")
     command("claims", _claims, "What the paper claims, and what a profile's results show of it.", "--profile")
     bench = command("bench", _bench, "Measure the speed here beside the usual way; write figures/bench/.")
     bench.add_argument("--quick", action="store_true", help="a short run that tests the bench and says nothing about speed")
@@ -68,37 +69,44 @@ def _profiles(options: argparse.Namespace) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     from mulnb import study
-    from mulnb.study import estimate
+    from mulnb.study import cost
 
     profile = _load(options)
     study.check(profile)
     print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120), flush=True)
-    print("\n".join(f"# {line}" for line in estimate.report(estimate.estimate(profile)).splitlines()))
+    print("\n".join(f"# {line}" for line in cost.report(cost.estimate(profile)).splitlines()))
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mulnb import paths, publish
+    from mulnb.core import paths
+    from mulnb.results import publish
 
     profile = _load(options)
     for name, value in {"MULNB_WORKERS": options.workers, "MULNB_BACKEND": options.backend}.items():
         if value:
             os.environ[name] = value
-    cluster.workers()  # a mistake in it is told before anything is computed
+    workers.count()  # a mistake in it is told before anything is computed
     for stage in publish.STAGES if options.stage == "all" else [options.stage]:
         publish.publish(profile, stage)
     print(f"tables and frames: {paths.results(profile.name)}")
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from mulnb import bench, bench_report
+    from mulnb.core import paths
 
-    report = bench.run(bench.QUICK if options.quick else bench.FULL, lambda line: print(line, file=sys.stderr, flush=True))
-    print(bench_report.markdown(report))
-    print(f"written to {bench_report.write(report)}")
+    if not (paths.CHECKOUT / "benchmarks" / "measures.py").is_file():
+        raise UserError("mulnb bench measures a checkout: clone the repository and run it there")
+    sys.path.insert(0, str(paths.CHECKOUT))
+    from benchmarks import measures, report
+
+    plan = measures.QUICK if options.quick else measures.FULL
+    measured = measures.run(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    print(report.markdown(measured))
+    print(f"written to {report.write(measured)}")
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from mulnb import claims, publish
+    from mulnb.results import claims, publish
 
     print(claims.text(publish.publish_claims(_load(options))))
 

@@ -50,7 +50,7 @@ def mia(member: np.ndarray, non_member: np.ndarray, forget: np.ndarray) -> float
     """
     import torch
 
-    from mulnb import svc
+    from mulnb.fast import svc
 
     seen, unseen, asked = (torch.as_tensor(x, dtype=torch.float64).reshape(len(x), -1) for x in (member, non_member, forget))
     labels = torch.cat([seen.new_ones(len(seen)), seen.new_full((len(unseen),), -1.0)])

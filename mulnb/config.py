@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 
 Score = Literal[
     "memorization", "confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature"

@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mulnb import paths, store
-from mulnb.errors import UserError
-
-NAMES = ("low", "medium", "high")
+from mulnb.core import paths, store
+from mulnb.core.errors import UserError
+from mulnb.core.vocabulary import STRATA
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class ForgetSet:
         return store.digest(self._contents())
 
     def _contents(self) -> dict[str, Any]:
-        return {name: part.tolist() for name, part in zip(NAMES, self.strata, strict=True)} | {
+        return {name: part.tolist() for name, part in zip(STRATA, self.strata, strict=True)} | {
             "format": FORMAT,
             "data": self.data,
             "n": self.n,
@@ -125,7 +124,7 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
     path = _find(path)
     try:
         tree = json.loads(path.read_text())
-        parts = [np.asarray(tree[name]) for name in NAMES]
+        parts = [np.asarray(tree[name]) for name in STRATA]
         if any(part.ndim != 1 or not np.issubdtype(part.dtype, np.integer) for part in parts) or tree["format"] != FORMAT:
             raise ValueError
         strata = Strata(*(part.astype(np.int64) for part in parts))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mulnb.errors import UserError
-from mulnb.stats import spearman
+from mulnb.core.errors import UserError
+from mulnb.core.stats import spearman
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 
 
 class SmallCNN(nn.Sequential):

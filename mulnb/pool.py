@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mulnb import gpu, models, training
+from mulnb import models, training
 from mulnb.config import Profile, Recipe
+from mulnb.fast import graphs as gpu
+from mulnb.fast.stacked import Stack
 from mulnb.memorization import Pool
-from mulnb.stacked import Stack
 from mulnb.training import Batch, Examples
 
 SIDE_BY_SIDE = 4  # networks that train at the same time on a GPU, where they cannot be stacked

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mulnb import training
 from mulnb.config import HoldoutRetraining, Recipe
-from mulnb.scores import PROXIES, orient
+from mulnb.core.vocabulary import PROXIES, orient
 from mulnb.training import Examples
 
 __all__ = ["PROXIES", "CurvatureTrace", "orient", *PROXIES]

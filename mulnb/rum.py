@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from mulnb import cluster
 from mulnb.config import STRATEGIES
-from mulnb.errors import UserError
+from mulnb.core import workers
+from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.training import Examples, clone
 from mulnb.unlearning import ALGORITHMS, check
@@ -80,7 +80,7 @@ def unlearn(
             continue
         forget, retain = (torch.from_numpy(index).to(data.device) for index in (part, np.flatnonzero(kept)))
         model = ALGORITHMS[name](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
-    cluster.synchronise()
+    workers.synchronise()
     return Unlearned(model, time.perf_counter() - started)
 
 

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mulnb import gpu
 from mulnb.config import Recipe
+from mulnb.core.errors import UserError
 from mulnb.data import ImageSet, Splits
-from mulnb.errors import UserError
+from mulnb.fast import graphs as gpu
 
 
 class Diverged(UserError):

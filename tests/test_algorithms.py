@@ -14,7 +14,7 @@ from torch import nn
 
 from mulnb import load_profile, models, rum, study, unlearning
 from mulnb.config import Recipe
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.training import Batch, Diverged, Examples, fit, predict
 from mulnb.unlearning import influence as influence_module  # the module: the package has the functions in `ALGORITHMS`

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mulnb import audit, models, svc, training
+from mulnb import audit, models, training
 from mulnb.config import Recipe
+from mulnb.fast import svc
 from mulnb.training import Examples, predict
 
 ORACLE = {"acc_forget": 0.6, "acc_retain": 0.99, "acc_test": 0.9, "mia": 0.7}

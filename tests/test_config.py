@@ -10,7 +10,7 @@ import yaml
 
 from mulnb import config, load_data, load_profile, unlearning
 from mulnb.__main__ import main
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 
 MISTAKES = {
     "pool.modls=3": ["pool.modls", "3", "did you mean 'models'", "share"],
@@ -124,5 +124,6 @@ def test_workers_must_be_a_number(capsys):
 
 def test_reading_a_profile_does_not_load_torch():
     """A warm run of the notebooks must not wait for it."""
-    code = "import sys, mulnb.study, mulnb.figures, mulnb.publish; mulnb.load_profile('digits'); print('torch' in sys.modules)"
+    code = "import sys, mulnb.study, mulnb.figures, mulnb.results.publish; "
+    code += "mulnb.load_profile('digits'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

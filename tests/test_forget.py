@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mulnb import forget
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 
 
 def test_by_hand():

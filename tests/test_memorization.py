@@ -8,7 +8,7 @@ import torch
 
 from mulnb import memorization, models, pool
 from mulnb.config import Recipe
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.training import Examples
 
 

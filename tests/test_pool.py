@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from mulnb import models, pool, training
 from mulnb.config import Recipe, load_profile
-from mulnb.stacked import Stack
+from mulnb.fast.stacked import Stack
 from mulnb.training import Examples
 
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from mulnb import paths, runner
+from mulnb.core import paths
+from mulnb.notebooks import run as runner
 
 ROOT = paths.CHECKOUT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -91,8 +92,9 @@ def test_the_version_is_said_once():
 
 
 def test_every_package_folder_is_shipped():
-    found = {".".join(path.parent.relative_to(ROOT).parts) for path in git_files("mulnb/**/*.py", "mulnb/*.py")}
-    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+    folders = {path.parent for path in git_files("mulnb/**/*.py", "mulnb/*.py")}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+    assert PROJECT["tool"]["setuptools"]["packages"]["find"]["include"] == ["mulnb", "mulnb.*"]
 
 
 def test_no_file_names_a_registry_or_a_path_of_one_machine():
@@ -116,7 +118,9 @@ def test_the_checkout_stays_small():
 
 def test_every_mistake_of_METHOD_10_has_a_test_with_its_number():
     named = re.compile(r"^def test_method10_(\w+?)_", re.MULTILINE)
-    numbers = {number for path in git_files("tests/test_*.py") for number in named.findall(path.read_text())}
+    numbers = {
+        number for path in git_files("tests/test_*.py", "tests/**/test_*.py") for number in named.findall(path.read_text())
+    }
     assert numbers == {f"{number:02d}" for number in range(1, 11)}
 
 
@@ -194,15 +198,15 @@ def test_set_up_is_done_once_and_again_when_the_lock_changes(fresh):
     assert code == 0
     assert "uv pip sync" in calls and "--require-hashes requirements.lock" in calls
     assert "uv pip install" in calls and "--no-deps" in calls and "--editable ." in calls
-    assert calls.splitlines()[-1] == "python3 -P -m mulnb.runner --profile=-odd name --set=seeds=[1, 2]"
+    assert calls.splitlines()[-1] == "python3 -P -m mulnb.notebooks --profile=-odd name --set=seeds=[1, 2]"
 
-    assert fresh("--only", "02") == (0, "python3 -P -m mulnb.runner --only=02\n")
+    assert fresh("--only", "02") == (0, "python3 -P -m mulnb.notebooks --only=02\n")
 
     with (fresh.root / "requirements.lock").open("a") as lock:
         lock.write("# another version\n")
     code, calls = fresh()
     assert code == 0 and "uv pip sync" in calls and "-m venv" not in calls
-    assert fresh() == (0, "python3 -P -m mulnb.runner\n")
+    assert fresh() == (0, "python3 -P -m mulnb.notebooks\n")
 
     moved = fresh.root.with_name("c d")  # the scripts of an environment name the folder that they were made in
     fresh.root.rename(moved)
@@ -213,7 +217,7 @@ def test_set_up_is_done_once_and_again_when_the_lock_changes(fresh):
 
 def test_a_set_up_that_failed_is_not_taken_for_done(fresh):
     code, calls = fresh(UV_FAILS="3")
-    assert code == 3 and "mulnb.runner" not in calls
+    assert code == 3 and "mulnb.notebooks" not in calls
     code, calls = fresh()
     assert code == 0 and "-m venv --clear" in calls and "uv pip sync" in calls
 

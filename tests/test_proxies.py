@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from mulnb import load_data, load_profile, models, proxies, study, training
 from mulnb.config import HoldoutRetraining, Recipe
-from mulnb.scores import PROXIES, orient
+from mulnb.core.vocabulary import PROXIES, orient
 from mulnb.training import Batch, Examples, SignalRecorder
 
 

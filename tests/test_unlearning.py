@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from mulnb import models, rum, unlearning
 from mulnb.config import Recipe
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.training import Batch, Examples, fit, predict
 from mulnb.unlearning.salun import saliency_mask

@@ -4,9 +4,8 @@ Each step is a `Job`: what it is made from (its key), and a function that comput
 workers. An interrupted study goes on where it stopped; a finished one only reads.
 """
 
-from mulnb.study.base import Bench, bench, splits
 from mulnb.study.chains import sequential, sequential_scores
-from mulnb.study.estimate import counts
+from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check, gather, run_job
 from mulnb.study.runs import Run, outcome, unlearning, ways
 from mulnb.study.scoring import (
@@ -20,6 +19,7 @@ from mulnb.study.scoring import (
     strata,
     training_seconds,
 )
+from mulnb.study.setup import Bench, bench, splits
 from mulnb.study.tuning import tune
 
 __all__ = [

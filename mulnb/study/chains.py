@@ -9,18 +9,18 @@ import pandas as pd
 
 from mulnb import audit, forget
 from mulnb.config import Profile
-from mulnb.scores import centre
-from mulnb.store import Artifact
-from mulnb.study.base import algorithm_version, bench, key_parts, restore, weights
+from mulnb.core.store import Artifact
+from mulnb.core.vocabulary import STRATA, centre
 from mulnb.study.jobs import Job, gather, run_job
 from mulnb.study.runs import Run, apply, compare, oracle_job
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
+from mulnb.study.setup import algorithm_version, bench, key_parts, restore, weights
 
 
 def _step_job(profile: Profile, strategy: str, seed: int, step: int) -> Job:
     """Step `step` = 1, 2, … of a chain; computing it computes what is missing of the steps before."""
     plan = profile.sequential
-    parts = key_parts(profile, "rum", "audit", "svc", "proxies", "forget") | {
+    parts = key_parts(profile, "rum", "audit", "fast.svc", "proxies", "forget") | {
         "algorithm": algorithm_version(plan.algorithm),
         "original": original_job(profile, seed).parts,
         "holdout": profile.proxies.holdout_retraining,
@@ -79,7 +79,7 @@ def sequential(profile: Profile) -> pd.DataFrame:
     for (strategy, seed), chain in chains.items():
         for step, artifact in enumerate(chain, start=1):
             gone = np.flatnonzero(~artifact.arrays["present"])
-            own = np.sort(np.concatenate([artifact.arrays[name] for name in forget.NAMES]))
+            own = np.sort(np.concatenate([artifact.arrays[name] for name in STRATA]))
             places.append((strategy, seed, step, artifact, {"step": own, "union": gone}))
             jobs.append(oracle_job(profile, gone, [own, gone], seed))
     rows = []
@@ -101,7 +101,7 @@ def sequential_scores(profile: Profile) -> pd.DataFrame:
     for (strategy, seed), chain in _chains(profile).items():
         for step, artifact in enumerate(chain, start=1):
             groups = {
-                "forget": np.sort(np.concatenate([artifact.arrays[name] for name in forget.NAMES])),
+                "forget": np.sort(np.concatenate([artifact.arrays[name] for name in STRATA])),
                 "retain": np.flatnonzero(artifact.arrays["present"]),
             }
             for moment, (group, members) in itertools.product(("before", "after"), groups.items()):

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mulnb import cluster, paths, store
 from mulnb.config import Profile
-from mulnb.store import Artifact
+from mulnb.core import paths, store, workers
+from mulnb.core.store import Artifact
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ def gather(profile: Profile, jobs: Sequence[Job], label: str) -> list[Artifact]:
     missing = {store.digest(job.parts): job for job, artifact in zip(jobs, found, strict=True) if artifact is None}
     if missing:
         check(profile)  # a mistake is told before the first training, not after the last
-        cluster.map(functools.partial(_run_knowing, _added_algorithms()), list(missing.values()), label)
+        workers.run_all(functools.partial(_run_knowing, _added_algorithms()), list(missing.values()), label)
     return [artifact or run_job(job) for job, artifact in zip(jobs, found, strict=True)]
 
 
 def run_job(job: Job) -> Artifact:
     """The artefact of a job, computed here and now if it is missing: with one thread, as a worker would."""
-    return store.get_or_compute(job.kind, job.parts, functools.partial(cluster.single_threaded, _compute, job))
+    return store.get_or_compute(job.kind, job.parts, functools.partial(workers.single_threaded, _compute, job))
 
 
 def _compute(job: Job) -> Artifact:

@@ -13,11 +13,11 @@ import pandas as pd
 
 from mulnb import audit
 from mulnb.config import Profile
+from mulnb.core.store import Artifact
 from mulnb.forget import Strata
-from mulnb.store import Artifact
-from mulnb.study.base import algorithm_version, bench, key_parts, restore
 from mulnb.study.jobs import Job, gather, run_job
 from mulnb.study.scoring import original_job, refining_scores, score_seeds, strata
+from mulnb.study.setup import algorithm_version, bench, key_parts, restore
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import nn
@@ -27,7 +27,7 @@ ORACLE_SEED = 10_000  # added to a seed for its oracle, which must not share the
 
 def oracle_job(profile: Profile, forgotten: np.ndarray, evaluated: Sequence[np.ndarray], seed: int) -> Job:
     """θ_r trained without `forgotten`, and its outcome on each of the sets `evaluated` ⊆ forgotten."""
-    parts = key_parts(profile, "audit", "svc") | {
+    parts = key_parts(profile, "audit", "fast.svc") | {
         "algorithm": algorithm_version("retrain"),
         "recipe": profile.training,
         "forgotten": forgotten,
@@ -94,7 +94,7 @@ class Run:
 
 
 def _run_job(profile: Profile, run: Run, chosen: Strata) -> Job:
-    parts = key_parts(profile, "rum", "audit", "svc") | {
+    parts = key_parts(profile, "rum", "audit", "fast.svc") | {
         "algorithm": run.versions,
         "original": original_job(profile, run.seed).parts,
         "strata": list(chosen),

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mulnb import forget, store
+from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.config import Profile
+from mulnb.core import store
+from mulnb.core.stats import Interval, t_interval
+from mulnb.core.store import Artifact
+from mulnb.core.vocabulary import PROXIES, centre, orient
 from mulnb.forget import Strata
 from mulnb.memorization import Pool
-from mulnb.scores import PROXIES, centre, orient
-from mulnb.stats import Interval, t_interval
-from mulnb.store import Artifact
-from mulnb.study.base import bench, key_parts, restore, splits, weights
 from mulnb.study.jobs import Job, gather, once, run_job
+from mulnb.study.setup import bench, key_parts, restore, splits, weights
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import nn
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 
 def _pool_job(profile: Profile, start: int) -> Job:
     numbers = range(start, min(start + profile.pool.group, profile.pool.models))
-    parts = key_parts(profile, "pool", "stacked") | {
+    parts = key_parts(profile, "pool", "fast.stacked") | {
         "model": profile.pool_model,
         "recipe": profile.pool_training,
         "share": profile.pool.share,

@@ -8,7 +8,7 @@ import json
 import pandas as pd
 
 from mulnb.config import STRATEGIES, Profile
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.study.runs import Run, outcomes
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 
 Algorithm = Callable[..., nn.Module]
 

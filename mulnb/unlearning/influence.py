@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.training import Diverged, Examples, mode
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mulnb.config import Recipe
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.training import Batch, Examples, fit
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from mulnb.config import Recipe
-from mulnb.errors import UserError
+from mulnb.core.errors import UserError
 from mulnb.training import Examples, fit
 
 

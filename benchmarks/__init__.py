@@ -1,0 +1,1 @@
+"""What is timed, how, and beside what: `mulnb bench` in a checkout."""

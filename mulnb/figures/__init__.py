@@ -1,0 +1,40 @@
+"""The figures: one function each, tidy frame in, matplotlib figure out; `save` writes it as PNG and SVG.
+
+Every figure carries a caption line with the profile, n and what its intervals are, and shows no interval where n = 1.
+Figures 1, 2, 3 and 7 are numbered as in K. Zhao and P. Triantafillou, "Scalability of memorization-based machine unlearning",
+arXiv 2410.16516.
+
+| figure | function |
+|---|---|
+| 1: what RUM does | `overview` |
+| memorization profile, examples per stratum | `memorization_profile`, `stratum_images` |
+| convergence with the size of the pool | `convergence` |
+| Table 1 as a picture, proxy profiles | `proxy_table`, `proxy_profiles` |
+| 2: RUM^F against vanilla and shuffle, and the paired differences behind it | `rum`, `strategy_differences`, `rum_across` |
+| 3: sequential unlearning | `sequential`, `sequential_across` |
+| 7: proxy values before and after each step | `before_after` |
+"""
+
+from mulnb.figures.across import rum_across, sequential_across
+from mulnb.figures.diagram import overview
+from mulnb.figures.plotting import save, style
+from mulnb.figures.refinement import rum, strategy_differences
+from mulnb.figures.scores import convergence, memorization_profile, proxy_profiles, proxy_table, stratum_images
+from mulnb.figures.steps import before_after, sequential
+
+__all__ = [
+    "before_after",
+    "convergence",
+    "memorization_profile",
+    "overview",
+    "proxy_profiles",
+    "proxy_table",
+    "rum",
+    "rum_across",
+    "save",
+    "sequential",
+    "sequential_across",
+    "strategy_differences",
+    "stratum_images",
+    "style",
+]

@@ -1,0 +1,1 @@
+"""The numbered notebooks, run without a browser."""

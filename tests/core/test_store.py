@@ -1,0 +1,154 @@
+"""The store and the writers: whole or nothing, checked, and keyed by everything that matters."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from mulnb.core import paths, store
+from mulnb.core.errors import UserError
+from mulnb.core.store import Artifact
+
+PARTS = {"seed": 1, "data": "abc"}
+
+
+def artifact() -> Artifact:
+    arrays = {"x": np.arange(6).reshape(2, 3), "bits": np.array([True, False]), "half": np.ones(3, np.float16)}
+    return Artifact(arrays, {"acc": 0.5})
+
+
+def test_what_is_put_comes_back(home):
+    store.put("kind", PARTS, artifact())
+    found = store.get("kind", PARTS)
+    assert found.meta == {"acc": 0.5}
+    for name, array in artifact().arrays.items():
+        assert found.arrays[name].dtype == array.dtype and np.array_equal(found.arrays[name], array)
+    assert store.get("kind", PARTS | {"seed": 2}) is None and store.get("other", PARTS) is None
+
+
+def test_computed_once(home):
+    calls = []
+    for _ in range(3):
+        store.get_or_compute("kind", PARTS, lambda: calls.append(1) or artifact())
+    assert calls == [1]
+    assert store.get("kind", PARTS).meta["wall_s"] >= 0
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "no manifest", "no arrays", "bad json"])
+def test_a_damaged_artifact_is_computed_again(home, damage):
+    store.put("kind", PARTS, artifact())
+    place = store.folder("kind", PARTS)
+    blob = place / "arrays.safetensors"
+    content = bytearray(blob.read_bytes())
+    if damage == "flip":
+        content[-1] ^= 1
+        blob.write_bytes(content)
+    elif damage == "truncate":
+        blob.write_bytes(content[:-4])
+    elif damage == "bad json":
+        (place / "manifest.json").write_text("{")
+    else:
+        (place / ("manifest.json" if damage == "no manifest" else "arrays.safetensors")).unlink()
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.get("kind", PARTS) is None
+    assert store.get_or_compute("kind", PARTS, artifact).meta["acc"] == 0.5
+    assert store.get("kind", PARTS) is not None
+
+
+def test_the_key_sees_arrays_numbers_and_types():
+    keys = [
+        store.digest(parts)
+        for parts in (
+            {"a": np.arange(3)},
+            {"a": np.arange(3).astype(np.int32)},
+            {"a": np.array([0, 2, 1])},
+            {"a": np.arange(3)[None]},
+            {"a": [0, 1, 2]},
+            {"a": 1},
+            {"a": 1.5},
+            {"a": "1"},
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+    assert store.digest({"a": 1, "b": 2}) == store.digest({"b": 2, "a": 1})
+
+
+def test_the_code_version_sees_code_and_not_comments(tmp_path, monkeypatch):
+    def version(source: str) -> str:
+        (tmp_path / "room.py").write_text(textwrap.dedent(source))
+        store.code_version.cache_clear()
+        return store.code_version("room")
+
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "core" / "store.py"))
+    plain = version("def f(x):\n    return x + 1\n")
+    assert plain == version('"""A docstring."""\n\n# a comment\ndef f(x):\n    """Another."""\n    return (x + 1)\n')
+    assert plain == version("import os\nfrom mulnb.core import paths\n\ndef f(x):\n    import sys\n    return x + 1\n")
+    assert plain != version("def f(x):\n    return x + 2\n")
+    (tmp_path / "wing").mkdir()
+    (tmp_path / "room.py").rename(tmp_path / "wing" / "elsewhere.py")  # results stay valid when a file moves
+    assert store.code_version("wing.elsewhere") == store.code_version("wing") == version("def f(x):\n    return x + 2\n")
+    monkeypatch.undo()
+    store.code_version.cache_clear()
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from mulnb.core import paths, store
+from mulnb.core.errors import UserError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that may not grow: the same OSError as a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    if sys.argv[1] == "store":
+        store.put("kind", {"a": 1}, store.Artifact({"x": np.zeros(100_000)}))
+    else:
+        paths.write_file(paths.results("p") / "table.csv", lambda to: to.write_text("x" * 100_000))
+except UserError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("what", ["store", "file"])
+def test_a_full_disk_names_the_path_and_leaves_nothing_half_written(home, what):
+    assert resource.RLIMIT_FSIZE is not None
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, what], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stdout and str(home) in done.stdout and "File too large" in done.stdout
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_no_permission_names_the_path(home, monkeypatch):
+    home.mkdir()
+    (home / "artifacts").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"cannot write .*artifacts/kind"):
+        store.put("kind", PARTS, artifact())
+    monkeypatch.setenv("MULNB_FIGURES", "/proc/none")
+    with pytest.raises(UserError, match=r"cannot write /proc/none/p/table\.csv"):
+        paths.write_text(paths.results("p") / "table.csv", "x")
+
+
+def test_a_failed_writer_keeps_the_old_file(home):
+    path = paths.write_text(home / "table.csv", "old")
+
+    def fail(to):
+        to.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left on device"):
+        paths.write_file(path, fail)
+    assert path.read_text() == "old" and list(home.iterdir()) == [path]
+
+
+def test_paths_do_not_depend_on_the_working_directory(home, monkeypatch, tmp_path):
+    before = (paths.artifacts(), paths.figures(), paths.data())
+    monkeypatch.chdir(tmp_path)
+    assert before == (paths.artifacts(), paths.figures(), paths.data())
+    assert all(path.is_absolute() for path in before)
+    monkeypatch.delenv("MULNB_HOME")
+    assert paths.home() == paths.CHECKOUT

@@ -1,0 +1,125 @@
+"""Workers: the same results in the same order wherever tasks run, and a progress that others can read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mulnb.core import workers
+from mulnb.core.errors import UserError
+
+TASKS = list(range(2, 12))
+EXPECTED = [math.factorial(n) for n in TASKS]
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_results_come_in_the_order_of_the_tasks(monkeypatch, backend):
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", backend)
+    assert workers.run_all(math.factorial, TASKS, "factorials") == EXPECTED
+    assert workers.run_all(math.factorial, [], "nothing") == []
+
+
+def test_ray_gives_the_same(monkeypatch):
+    pytest.importorskip("ray", reason="ray is the optional extra [cluster]")
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "ray")
+    assert workers.run_all(math.factorial, TASKS, "factorials") == EXPECTED
+
+
+def test_ray_that_is_not_installed_is_said(monkeypatch):
+    if importlib.util.find_spec("ray"):
+        pytest.skip("ray is installed here")
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "ray")
+    with pytest.raises(UserError, match=r"install mulnb\[cluster\]"):
+        workers.run_all(math.factorial, TASKS, "factorials")
+
+
+def test_an_unknown_backend_names_the_known(monkeypatch):
+    monkeypatch.setenv("MULNB_BACKEND", "slurm")
+    with pytest.raises(UserError, match="serial, processes, ray"):
+        workers.backend()
+
+
+def test_a_gpu_takes_one_task_at_a_time_and_the_cores_the_work_that_it_has_no_part_in(monkeypatch):
+    monkeypatch.delenv("MULNB_WORKERS")
+    cores = workers.count(on_gpu=False)
+    assert cores == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(workers, "_there_is_a_gpu", lambda: True)
+    assert (workers.count(), workers.count(on_gpu=False)) == (1, cores)
+    monkeypatch.setenv("MULNB_WORKERS", "3")
+    assert workers.count() == workers.count(on_gpu=False) == 3
+
+
+def test_a_task_runs_with_one_thread_and_the_callers_number_comes_back():
+    import torch
+
+    torch.set_num_threads(2)
+    try:
+        assert workers.run_all(lambda _: torch.get_num_threads(), [0], "threads") == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_runner_can_read_how_far_a_map_is(monkeypatch, tmp_path):
+    target = tmp_path / "progress.json"
+    monkeypatch.setenv("MULNB_PROGRESS", str(target))
+    seen = []
+    workers.run_all(lambda n: seen.append(json.loads(target.read_text())["done"] if target.exists() else 0), TASKS, "factorials")
+    assert seen == list(range(len(TASKS)))
+    state = json.loads(target.read_text())
+    assert (state["label"], state["done"], state["total"]) == ("factorials", len(TASKS), len(TASKS))
+
+
+def test_progress_that_cannot_be_written_never_stops_the_work(monkeypatch):
+    monkeypatch.setenv("MULNB_PROGRESS", "/proc/none/progress.json")
+    assert workers.run_all(math.factorial, TASKS, "factorials") == EXPECTED
+
+
+LONG = """
+import os, time
+from pathlib import Path
+from mulnb.core import workers
+
+def task(place):
+    (Path(place) / str(os.getpid())).touch()
+    time.sleep(600)
+
+workers.run_all(task, [PLACE, PLACE], "long tasks")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the state of processes in /proc")
+def test_workers_end_when_their_process_was_killed(tmp_path):
+    environment = os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"}
+    process = subprocess.Popen([sys.executable, "-c", LONG.replace("PLACE", repr(str(tmp_path)))], env=environment)
+
+    def wait(reached) -> None:
+        deadline = time.monotonic() + 60
+        while not reached():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    wait(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait(lambda: not any(running(worker) for worker in workers))
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

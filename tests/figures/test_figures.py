@@ -1,0 +1,298 @@
+"""Every figure is drawn, saved as the same bytes twice, small enough to travel, legible, and honest about n."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Text
+
+from mulnb import figures, load_profile
+from mulnb.core import paths, vocabulary
+from mulnb.figures import across as figures_across
+from mulnb.figures import plotting
+from mulnb.results import publish
+
+PROFILE = synthetic.profile()
+TRUTH = synthetic.memorization()
+STRATA = synthetic.strata(TRUTH)
+CLASSES = [str(k) for k in range(10)]
+
+
+def without_interval(costs: pd.DataFrame) -> pd.DataFrame:
+    return costs.assign(ci_low=np.nan, ci_high=np.nan, n_seeds=1)
+
+
+# as many algorithms as there are, and titles as long as a reduced profile's
+TITLES = {
+    "mine": "mine",
+    "reduced": "CIFAR-10 (JPEG copy), 3 000 images / ResNet-18, width 8",
+    "tiny": "Tiny-ImageNet (20 classes, JPEG copy), 4 000 images / VGG-16-BN, width 16",
+}
+BIG = synthetic.with_rum(title=TITLES["tiny"], algorithms=synthetic.EVERY)
+
+
+def every_run(seeds: int) -> pd.DataFrame:
+    return synthetic.unlearning(seeds=seeds, scores=vocabulary.FIGURE_2_SCORES, algorithms=synthetic.EVERY, rum=0.2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _titles():
+    with pytest.MonkeyPatch.context() as patch:
+        title = figures_across._title
+        patch.setattr(figures_across, "_title", lambda name: TITLES.get(name) or title(name))
+        yield
+
+
+# how each figure is made: from results over `seeds` seeds
+MAKE: dict[str, Callable[[int], plotting.Picture]] = {
+    "overview": lambda seeds: figures.overview(synthetic.profile(seeds=list(range(seeds)))),
+    "memorization_profile": lambda seeds: figures.memorization_profile(PROFILE, TRUTH, STRATA),
+    "stratum_images": lambda seeds: figures.stratum_images(PROFILE, synthetic.images(), TRUTH, STRATA, CLASSES),
+    "convergence": lambda seeds: figures.convergence(PROFILE, synthetic.convergence(seeds)),
+    "proxy_table": lambda seeds: figures.proxy_table(
+        PROFILE, synthetic.costs() if seeds > 1 else without_interval(synthetic.costs())
+    ),
+    "proxy_profiles": lambda seeds: figures.proxy_profiles(PROFILE, synthetic.proxies(TRUTH, seeds), TRUTH),
+    "rum": lambda seeds: figures.rum(PROFILE, synthetic.unlearning(seeds=seeds)),
+    "strategy_differences": lambda seeds: figures.strategy_differences(PROFILE, synthetic.unlearning(seeds=seeds)),
+    "sequential": lambda seeds: figures.sequential(PROFILE, synthetic.sequential(seeds=seeds)),
+    "before_after": lambda seeds: figures.before_after(PROFILE, synthetic.values(seeds=seeds)),
+    "rum_of_all": lambda seeds: figures.rum(BIG, every_run(seeds)),
+    "strategy_differences_of_all": lambda seeds: figures.strategy_differences(BIG, every_run(seeds)),
+    "rum_across": lambda seeds: figures.rum_across(
+        {"mine": synthetic.unlearning(seeds=seeds), "smoke": None, "cifar100": None}, ["smoke", "cifar100"]
+    ),
+    "rum_across_all": lambda seeds: figures.rum_across(dict.fromkeys(TITLES, every_run(seeds)), list(TITLES)),
+    "sequential_across": lambda seeds: figures.sequential_across(
+        {"mine": synthetic.sequential(seeds=seeds), "smoke": None}, ["smoke"]
+    ),
+    "sequential_across_all": lambda seeds: figures.sequential_across(
+        dict.fromkeys(list(TITLES)[:2], synthetic.sequential(seeds=seeds)), list(TITLES)[:2]
+    ),
+}
+OVER_SEEDS = [name for name in MAKE if name.startswith(("proxy_table", "rum", "strategy_differences", "sequential"))]
+
+
+def words(figure: plotting.Picture) -> str:
+    return " ".join(" ".join(text.get_text() for text in plotting.texts(figure)).split())
+
+
+def bars(figure: plotting.Picture) -> int:
+    return sum(isinstance(container, ErrorbarContainer) for axes in figure.axes for container in axes.containers)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, plotting.Picture]:
+    return {name: make(3) for name, make in MAKE.items()}
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_figure_is_saved_and_stays_small(name, drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
+    assert figures.save(drawn[name], PROFILE, name) is drawn[name]
+    png, svg = (tmp_path / "digits" / f"{name}.{ending}" for ending in ("png", "svg"))
+    assert 10_000 < png.stat().st_size <= 150_000 and 10_000 < svg.stat().st_size <= 400_000
+    assert sorted(path.name for path in png.parent.iterdir()) == [png.name, svg.name]
+
+
+@pytest.mark.parametrize("name", ["memorization_profile", "sequential"])
+def test_the_same_results_give_the_same_bytes(name, drawn):
+    again = MAKE[name](3)
+    assert plotting.png(again) == plotting.png(drawn[name])
+    assert plotting.svg(again) == plotting.svg(drawn[name])
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_caption_names_the_profile_and_n(name, drawn):
+    text = words(drawn[name])
+    assert ("mine" if "across" in name else BIG.title if name.endswith("_of_all") else PROFILE.title) in text
+    assert re.search(r"n = \d", text)
+    if name in OVER_SEEDS:
+        assert "95 % t interval over n = 3 seeds" in text
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_every_text_can_be_read_in_print(name, drawn):
+    assert min(text.get_fontsize() for text in plotting.texts(drawn[name])) >= 7
+    assert drawn[name].get_figwidth() <= 7
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_no_text_leaves_the_page_or_lies_on_another(name, drawn, monkeypatch):
+    drawn_texts, draw, page, turned = {}, Text.draw, [], {}
+
+    def note(self, renderer, *args, **kwargs):
+        if self.get_visible() and self.get_text().strip():
+            if self.get_rotation() == 35:  # turned tick labels are parallel: what counts is how far their ends are apart
+                turned.setdefault(self.axes, {})[self] = self.get_window_extent(renderer).x1
+            drawn_texts[self] = self.get_text(), self.get_window_extent(renderer), self.get_rotation()
+            page[:] = renderer.width, renderer.height
+        return draw(self, renderer, *args, **kwargs)
+
+    monkeypatch.setattr(Text, "draw", note)  # ticks outside the panel have texts, too, but are never drawn
+    plotting.png(drawn[name])
+    boxes = list(drawn_texts.values())
+    assert boxes
+    for text, box, _ in boxes:
+        assert min(box.x0, box.y0) > -1 and box.x1 < page[0] + 1 and box.y1 < page[1] + 1, text
+    for k, (text, box, rotation) in enumerate(boxes):
+        for other, that, other_rotation in boxes[k + 1 :]:
+            width = min(box.x1, that.x1) - max(box.x0, that.x0)
+            height = min(box.y1, that.y1) - max(box.y0, that.y0)
+            assert min(width, height) < 2.5 or rotation == other_rotation == 35, (text, other)
+    for ends in turned.values():
+        assert min(np.diff(sorted(ends.values())) * np.sin(np.radians(35)), default=99) > 7 * plotting.STYLE["savefig.dpi"] / 72
+
+
+@pytest.mark.parametrize("name", OVER_SEEDS)
+def test_method10_09_one_seed_is_never_drawn_with_an_interval(name, drawn):
+    alone = MAKE[name](1)
+    assert bars(drawn[name]) > 0
+    assert bars(alone) == 0
+    assert "n = 1 seed: no interval" in words(alone)
+
+
+def test_retraining_is_in_no_figure():
+    assert "oracle" not in words(figures.strategy_differences(PROFILE, synthetic.unlearning(oracle=True)))
+    assert "oracle" not in words(figures.rum(PROFILE, synthetic.unlearning(oracle=True)))
+
+
+def test_missing_profiles_say_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(figures_across, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-mini"])
+    text = words(figures.rum_across({"mine": synthetic.unlearning(), "smoke": None, "nowhere": None}))
+    assert "./run_all.sh --profile smoke" in text and "No results yet for smoke, nowhere" in text
+    assert "not part of this release" in text and "--profile nowhere" not in text
+    text = words(figures.rum_across({"cifar10": None}))
+    assert "./run_all.sh --profile cifar10 or ./run_all.sh --profile cifar10-mini" in text
+
+
+def panels(figure: plotting.Picture) -> list[str]:
+    return [" ".join(axes.get_title("left").split()) for axes in figure.axes]
+
+
+def test_the_papers_panels_have_its_letters(drawn):
+    assert panels(drawn["rum_across_all"]) == [
+        *(f"({letter}) {title}" for letter, title in zip("abc", TITLES.values(), strict=True)), "(d)", "(e)", "(f)"
+    ]  # fmt: skip
+    assert [title[:3] for title in panels(drawn["sequential_across_all"])] == ["(a)", "(b)", "(c)", "(d)"]
+    beside = panels(drawn["rum_across"])  # a profile that is none of the paper's has no letter
+    assert [title[:4] for title in beside] == ["mine", "(a) ", "(b) ", "", "(c)", "(d)"]
+
+
+def test_the_pairs_keep_their_order_and_this_profile_fills_in_until_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
+    profile, frame = load_profile("digits"), synthetic.unlearning()
+
+    def results(name: str) -> None:
+        (tmp_path / name / "data").mkdir(parents=True)
+        frame.to_parquet(tmp_path / name / "data" / "unlearning.parquet")
+
+    for name in ("digits", "tiny-imagenet-mini", "cifar10-mini"):
+        results(name)
+    found, pairs = publish.across(profile, "unlearning")
+    assert list(found) == ["digits", "cifar10-mini", "cifar100", "tiny-imagenet-mini"] and pairs == list(found)[1:]
+    assert [name for name, one in found.items() if one is None] == ["cifar100"]
+    results("cifar100")
+    results("cifar10")  # the full profile takes its reduced one's place
+    found, pairs = publish.across(profile, "unlearning")
+    assert list(found) == pairs == ["cifar10", "cifar100", "tiny-imagenet-mini"]
+
+
+def test_the_full_rum_is_a_group_of_its_own_and_named_in_full():
+    profile, runs = synthetic.with_rum(), synthetic.unlearning(rum=0.2)
+    figure = figures.rum(profile, runs)
+    assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["Fine-tune", "NegGrad+", "SalUn", "RUM"]
+    assert "RUM (low: nothing, medium: Fine-tune, high: SalUn)" in words(figure)
+    lines = [line.get_xdata() for line in figure.axes[0].lines if 2.5 < line.get_xdata()[0] < 3.5]
+    assert {len(line) for line in lines} == {1}  # nothing is joined: there is no vanilla and no shuffle beside it
+    assert len({line[0] for line in lines}) == len(vocabulary.FIGURE_2_SCORES)
+    forest = words(figures.strategy_differences(profile, runs))
+    assert "RUM, against Fine-tune" in forest and "RUM, against SalUn" in forest and "RUM, against NegGrad+" not in forest
+
+
+def test_figure_2_shows_the_papers_scores_and_only_what_is_there():
+    text = words(figures.rum(PROFILE, synthetic.unlearning()))
+    assert "binary accuracy" in text and "max. confidence" not in text
+    only = synthetic.unlearning(scores=("entropy",))
+    assert "entropy" in words(figures.rum(PROFILE, only[only["strategy"] != "shuffle"]))
+
+
+def test_colour_images_and_frames_without_flipped_labels():
+    plain = synthetic.memorization(flipped=False)
+    assert "flipped" not in words(figures.memorization_profile(PROFILE, plain, STRATA))
+    colour = figures.stratum_images(
+        PROFILE, synthetic.images(channels=3, side=32), plain, STRATA, ["a very long class name"] * 10
+    )
+    assert "a very lon…" in words(colour) and "flipped" not in words(colour)
+    none_flipped = figures.stratum_images(PROFILE, synthetic.images(), TRUTH.assign(flipped=False), STRATA, CLASSES)
+    assert "flipped" not in words(none_flipped)  # a profile without label noise
+    assert len(plotting.png(colour)) <= 150_000
+
+
+@pytest.mark.parametrize(("side", "columns"), [(32, 10), (64, 8)])
+def test_larger_images_are_fewer_and_named_by_the_first_synonym(side, columns):
+    images = synthetic.images(channels=3, side=side)
+    figure = figures.stratum_images(PROFILE, images, TRUTH, STRATA, ["goldfish, Carassius auratus"] * 10)
+    assert len(figure.axes) == 3 * columns
+    assert "goldfish" in words(figure) and "Carassius" not in words(figure)
+
+
+def test_ninety_thousand_examples_are_pixels_and_no_blob():
+    truth = synthetic.memorization(90_000, flipped=False)
+    profile_of_all = figures.memorization_profile(PROFILE, truth, synthetic.strata(truth, 1000))
+    assert len(plotting.svg(profile_of_all)) <= 300_000 and len(plotting.png(profile_of_all)) <= 150_000
+    clouds = [line for axes in profile_of_all.axes for line in axes.lines if len(line.get_xdata()) == 90_000]
+    assert [line.get_rasterized() for line in clouds] == [True] and clouds[0].get_alpha() < 0.15
+
+
+def test_small_pools_leave_gaps_in_the_convergence_not_errors():
+    frame = synthetic.convergence()
+    figures.convergence(PROFILE, frame.assign(split_half=frame["split_half"].where(frame["models"] <= 40)))
+
+
+def test_a_proxy_with_ties_or_without_order_is_drawn():
+    proxies = synthetic.proxies(TRUTH)
+    coarse = proxies.assign(value=proxies["value"].round(1).where(proxies["proxy"] != "entropy", 0.5))
+    assert "ρ = –" in words(figures.proxy_profiles(PROFILE, coarse, TRUTH))
+
+
+FIGURE_2 = {name: plotting.SCORE[name] for name in vocabulary.FIGURE_2_SCORES}
+
+
+@pytest.mark.parametrize("table", [plotting.STRATEGY, plotting.STRATUM, FIGURE_2], ids=["strategies", "strata", "scores"])
+def test_colours_differ_in_greyscale_and_markers_differ(table):
+    lightness = sorted(_lightness(one.color) for one in table.values())
+    assert min(np.diff(lightness)) >= 8
+    assert len({one.marker for one in table.values()}) == len(table)
+
+
+def _lightness(color: str) -> float:
+    """CIE L*, 0 to 100."""
+    linear = [((k / 255 + 0.055) / 1.055) ** 2.4 if k > 10 else k / 255 / 12.92 for k in bytes.fromhex(color[1:])]
+    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
+    return 116 * luminance ** (1 / 3) - 16
+
+
+def test_a_notebook_shows_a_figure_once():
+    """Pyplot must not know the figure, or the inline backend shows it a second time; the figure shows itself as PNG."""
+    figure = MAKE["convergence"](3)
+    data, size = figure._repr_png_()
+    assert data == plotting.png(figure) and size["width"] == 770
+    code = "import sys; import mulnb.figures; assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_saved_figure_is_shown_as_saved_until_it_changes():
+    figure = figures.save(figures.overview(PROFILE), PROFILE, "overview")
+    shown = figure._repr_png_()[0]
+    assert shown == (paths.results(PROFILE.name) / "overview.png").read_bytes()
+    figure.text(0.5, 0.5, "changed")
+    assert figure._repr_png_()[0] != shown

@@ -1,0 +1,62 @@
+"""Every committed notebook, run for real by papermill on `smoke`: it finishes, hides no error, and writes what it declares."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from mulnb.core import paths
+from mulnb.notebooks import kernel as headless
+
+NOTEBOOKS = sorted((paths.CHECKOUT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """One run of all notebooks, 06 and 07 too where they are there, started from a foreign folder with a space in its name."""
+    home, elsewhere = tmp_path_factory.mktemp("home of smoke"), tmp_path_factory.mktemp("else where")
+    env = os.environ | {"MULNB_HOME": str(home), "MULNB_WORKERS": "2"}
+    env.pop("MULNB_FIGURES", None)
+    only = ",".join(path.name[:2] for path in NOTEBOOKS)
+    command = [sys.executable, "-m", "mulnb.notebooks", "--profile", "smoke", "--only", only]
+    sources = [path.read_bytes() for path in NOTEBOOKS]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in NOTEBOOKS] == sources  # the sources are never rewritten
+    assert not list(elsewhere.iterdir())  # nothing lands in the working directory
+    return home, done.stdout
+
+
+def test_all_are_numbered_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(len(NOTEBOOKS))] and len(NOTEBOOKS) >= 6
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_ran_on_smoke_without_a_hidden_error(executed, path):
+    home, _ = executed
+    ran = nbformat.read(home / "artifacts" / "executed" / "smoke" / path.name, as_version=4)
+    assert headless.hidden_errors(ran) == []
+    outputs = [output for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert outputs and not any(output.output_type == "error" for output in outputs)
+    assert all(cell.execution_count for cell in ran.cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_it_declares_is_there_and_not_empty(executed, path):
+    home, _ = executed
+    declared = json.loads(path.read_text())["metadata"]["mulnb"]["outputs"]
+    assert declared
+    for name in declared:
+        assert (home / "figures" / "smoke" / name).resolve().stat().st_size > 100, name
+
+
+def test_the_run_tells_how_far_it_is_and_where_the_results_are(executed):
+    home, printed = executed
+    for number, path in enumerate(NOTEBOOKS, start=1):
+        assert f"[{number}/{len(NOTEBOOKS)}] {path.stem}" in printed
+    assert str(home / "figures" / "smoke") in printed

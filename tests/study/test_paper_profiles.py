@@ -1,0 +1,88 @@
+"""The paper's three systems with their real networks, dry: every stage, two steps a training.
+
+`cifar10` runs every algorithm and two seeds, so that intervals and pairs are there as well; the two larger networks run one
+seed of the algorithms that work in different ways (two losses, a mask of the weights, gradients of single examples). The images
+are generated: what is under test is that the profiles run as they are, not what they find.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mulnb import config, load_profile
+from mulnb.__main__ import main
+from mulnb.core import paths, vocabulary
+from mulnb.results import publish
+
+PAPER = {"cifar10": "resnet18", "cifar100": "resnet50", "tiny-imagenet": "vgg16_bn"}
+CLASSES, TRAIN, TEST = 5, 9, 5  # a class more than a dry run takes, and images to spare
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    """A small tree of real files for each profile: class folders, and Tiny-ImageNet in its official layout."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("images")
+
+    def picture(place, side: int, label: int) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 80, (side, side, 3)) + 35 * label
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+
+    for label in range(CLASSES):
+        for part, count in (("train", TRAIN), ("test", TEST)):
+            for number in range(count):
+                picture(root / "cifar" / part / f"class {label}" / f"{number}.png", 32, label)
+        for number in range(TRAIN):
+            picture(root / "tiny" / "train" / f"n{label:08d}" / "images" / f"n{label:08d}_{number}.JPEG", 64, label)
+    answers = []
+    for number in range(CLASSES * TEST):
+        picture(root / "tiny" / "val" / "images" / f"val_{number}.JPEG", 64, number % CLASSES)
+        answers.append(f"val_{number}.JPEG\tn{number % CLASSES:08d}\t0\t0\t62\t62\n")
+    (root / "tiny" / "val" / "val_annotations.txt").write_text("".join(answers))
+    return {"cifar10": root / "cifar", "cifar100": root / "cifar", "tiny-imagenet": root / "tiny"}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_dry_run_of_a_paper_profile(name, roots, monkeypatch):
+    monkeypatch.delenv("MULNB_WORKERS")
+    seeds = [0, 1] if name == "cifar10" else [0]
+    scores = ["memorization"]
+    algorithms = load_profile(name).model_dump(mode="json")["unlearning"]["algorithms"]
+    if name != "cifar10":
+        algorithms = {key: algorithms[key] for key in ("neg_grad_plus", "salun", "influence")}
+    changes = {"limit.steps": 2, "dataset.root": str(roots[name]), "seeds": seeds, "unlearning.scores": scores}
+    changes["unlearning.algorithms"] = algorithms
+    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    assert main(["run", "--profile", name, *settings]) == 0
+
+    profile = load_profile(name, changes)
+    assert profile.model == load_profile(name).model and profile.model.arch == PAPER[name]  # the network is the paper's
+    results = paths.results(f"{name}-dry")
+    frames = {key: publish.load(profile.name, key) for key in ("memorization", "proxies", "unlearning", "sequential")}
+    assert len(frames["memorization"]) == 16 and frames["memorization"].memorization.notna().all()
+    assert set(frames["proxies"].proxy) == set(config.SCORES) - {"memorization"} and np.isfinite(frames["proxies"].value).all()
+    runs = frames["unlearning"]
+    assert set(runs.algorithm) == set(algorithms) | {"rum", "retrain"}
+    assert len(runs) == (len(algorithms) * 3 + 1 + 1) * len(seeds) * len(scores)
+    assert runs[list(vocabulary.METRICS)].apply(lambda column: column.between(0, 1)).all().all()
+    assert len(frames["sequential"]) == 2 * 2 * 2 * len(seeds)  # steps × scopes × strategies
+    assert str(roots[name]) not in (results / "run.json").read_text()  # a path of this machine
+
+
+def test_what_the_paper_profiles_say():
+    """METHOD §6: the numbers that somebody will compare with the paper."""
+    for name, arch in PAPER.items():
+        profile = load_profile(name)
+        assert len(profile.unlearning.algorithms) == 8
+        assert (profile.dataset.name, profile.model.arch, profile.model.width) == (name, arch, None)
+        assert (profile.training.epochs, profile.training.batch, profile.training.lr) == (30, 256, 0.1)
+        assert not profile.training.augment and profile.dataset.train_images is None and profile.forget.size == 1000
+        assert profile.pool.share == 0.7 and len(profile.seeds) >= 3 and profile.sequential.steps == 5
+        assert [stage.algorithm for stage in profile.unlearning.rum.stages] == [None, "fine_tune", "salun"]
+        assert set(profile.tune.grid) == set(profile.unlearning.algorithms)
+    pool = load_profile("cifar10").pool
+    assert (pool.models, pool.model.stem, pool.training.epochs, pool.training.batch) == (400, "imagenet", 30, 512)
+    assert (pool.training.lr, pool.training.milestones) == (0.01, (15, 20, 25))

@@ -1,0 +1,412 @@
+"""The study: the same tables however it is run, and nothing is ever done twice."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mulnb import load_profile, study
+from mulnb.config import known_profiles
+from mulnb.core import paths, store, vocabulary
+from mulnb.core.errors import UserError
+from mulnb.core.store import Artifact
+from mulnb.results import publish
+
+# smaller still than `smoke`: what these tests ask does not depend on the size
+SMALL = {
+    "seeds": [0],
+    "sequential.steps": 2,
+    "unlearning.scores": ["memorization", "confidence"],
+    "training.epochs": 2,
+}
+MEASURED = ("seconds", "oracle_seconds", "share_of_exact", "runtime_ratio")  # times differ from run to run
+
+
+def options() -> list[str]:
+    return [word for key, value in SMALL.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def mulnb(*words: str, **env: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mulnb", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | env)
+
+
+def tables(home) -> dict[str, pd.DataFrame]:
+    """Every CSV table of a run, without what is measured in seconds."""
+    frames = {path.name: pd.read_csv(path) for path in sorted((home / "figures" / "smoke").glob("*.csv"))}
+    return {name: frame[[column for column in frame if not column.startswith(MEASURED)]] for name, frame in frames.items()}
+
+
+def assert_same_tables(one: dict[str, pd.DataFrame], two: dict[str, pd.DataFrame]) -> None:
+    assert list(one) == list(two) and len(one) >= 4
+    for name, frame in one.items():
+        pd.testing.assert_frame_equal(frame, two[name], check_exact=True, obj=name)
+
+
+def test_serial_and_two_processes_give_identical_tables_and_a_repeat_the_same_bytes(tmp_path):
+    serial, parallel = tmp_path / "serial", tmp_path / "parallel"
+    for home, workers in ((serial, "1"), (parallel, "2")):
+        done = mulnb("run", "--profile", "smoke", "--workers", workers, *options(), MULNB_HOME=str(home))
+        assert done.returncode == 0, done.stderr
+    assert_same_tables(tables(serial), tables(parallel))
+
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (serial / "figures").rglob("*.csv")}
+    made = sorted((serial / "artifacts").rglob("manifest.json"))
+    stamps = [path.stat().st_mtime_ns for path in made]
+    assert mulnb("run", "--profile", "smoke", *options(), MULNB_HOME=str(serial)).returncode == 0
+    for path, (content, stamp) in before.items():
+        assert path.read_bytes() == content and path.stat().st_mtime_ns > stamp, path.name
+    assert sorted((serial / "artifacts").rglob("manifest.json")) == made
+    assert [path.stat().st_mtime_ns for path in made] == stamps  # nothing was computed again
+
+
+def wait_for(count: int, home, process: subprocess.Popen) -> list:
+    deadline = time.time() + 90
+    while time.time() < deadline and process.poll() is None:
+        found = sorted((home / "artifacts" / "pool").glob("*/manifest.json"))
+        if len(found) >= count:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the pool was finished, or never begun, before it could be killed")
+
+
+def start_pool(home, more: tuple[str, ...] = ()) -> subprocess.Popen:
+    command = [sys.executable, "-m", "mulnb", "run", "--profile", "smoke", "--stage", "memorization", "--workers", "2", *more]
+    return subprocess.Popen(
+        command, env=os.environ | {"MULNB_HOME": str(home)}, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+POOL = ("--set", "pool.models=160", "--set", "pool.group=5")
+LONG_POOL = ("--set", "pool.models=1000", "--set", "pool.group=5")  # not finished before a busy machine gets to interrupt it
+
+
+def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
+    """The rerun trains only the models that were not finished, and ends in the same table."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start_pool(killed, POOL)
+    wait_for(2, killed, process)
+    os.killpg(process.pid, signal.SIGKILL)  # the workers too: nobody gets to tidy up
+    process.wait()
+    finished = sorted((killed / "artifacts" / "pool").glob("*/manifest.json"))
+    assert 2 <= len(finished) < 32
+    stamps = [path.stat().st_mtime_ns for path in finished]
+
+    for home in (killed, whole):
+        done = mulnb("run", "--profile", "smoke", "--stage", "memorization", "--workers", "2", *POOL, MULNB_HOME=str(home))
+        assert done.returncode == 0, done.stderr
+    assert [path.stat().st_mtime_ns for path in finished] == stamps
+    frames = [pd.read_parquet(home / "figures" / "smoke" / "data" / "memorization.parquet") for home in (killed, whole)]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 32
+
+
+def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
+    process = start_pool(tmp_path, LONG_POOL)
+    wait_for(1, tmp_path, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in stderr.splitlines() if line.strip()] == [
+        "mulnb: interrupted; what was finished is kept, the same command goes on from there"
+    ]
+    assert list((tmp_path / "artifacts" / "pool").glob("*/manifest.json"))
+    assert not list((tmp_path / "artifacts").rglob(".partial-*/manifest.json"))
+
+
+# the full RUM beside the algorithms
+MIXED = {"low": {}, "medium": {"algorithm": "fine_tune", "settings": {"lr": 0.03, "epochs": 1, "batch": 128}}}
+MIXED |= {"high": {"algorithm": "salun", "settings": {"lr": 0.03, "epochs": 1, "batch": 128}}}
+
+
+@pytest.fixture(scope="module")
+def finished_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture(scope="module")
+def finished(finished_home):
+    """A finished small study, shared by the tests below."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MULNB_HOME", str(finished_home))
+    patch.setenv("MULNB_WORKERS", "1")
+    patch.setenv("MULNB_PROGRESS", "")
+    profile = load_profile("smoke", {"training.epochs": 2, "sequential.steps": 3, "unlearning.rum": MIXED})
+    frames = {name: frame for stage in publish.STAGES for name, frame in publish.publish(profile, stage).items()}
+    yield profile, frames, json.loads((paths.results("smoke") / "run.json").read_text())
+    patch.undo()
+
+
+def test_columns_are_those_of_the_design(finished):
+    _, frames, _ = finished
+    outcome = "n_forget acc_forget acc_retain acc_test mia oracle_acc_forget oracle_acc_retain oracle_acc_test oracle_mia"
+    unlearning = f"profile algorithm strategy score seed {outcome} tow tow_mia seconds oracle_seconds".split()
+    assert list(frames["memorization"])[:6] == ["example", "label", "memorization", "se", "n_in", "n_out"]
+    assert list(frames["proxies"]) == ["example", "proxy", "seed", "raw", "value"]
+    assert list(frames["proxy_costs"])[:6] == ["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high"]
+    assert list(frames["unlearning"]) == unlearning
+    assert set(frames["sequential"]) == {*unlearning, "step", "scope"}
+    for frame in frames.values():
+        assert not frame.drop(columns=["split_half", "ci_low", "ci_high"], errors="ignore").isna().any().any()
+
+
+def test_every_run_is_there_once_and_the_oracle_scores_one(finished):
+    profile, frames, _ = finished
+    runs = frames["unlearning"]
+    plan = profile.unlearning
+    assert len(runs) == (9 + 1 + 1) * len(plan.scores) * len(profile.seeds)  # with the full RUM and the oracle
+    assert not runs.duplicated(["algorithm", "strategy", "score", "seed"]).any()
+    oracle = runs[runs.algorithm == "retrain"]
+    assert (oracle.tow == 1).all() and (oracle.tow_mia == 1).all() and (oracle.acc_forget == oracle.oracle_acc_forget).all()
+    assert (runs.n_forget == 3 * profile.forget.size).all()
+    assert (runs.groupby(["score", "seed"]).oracle_acc_forget.nunique() == 1).all()
+    product = (
+        (1 - (runs.acc_forget - runs.oracle_acc_forget).abs())
+        * (1 - (runs.acc_retain - runs.oracle_acc_retain).abs())
+        * (1 - (runs.acc_test - runs.oracle_acc_test).abs())
+    )
+    assert np.allclose(product, runs.tow)
+
+
+def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finished, finished_home, monkeypatch):
+    """As it is stored: the recipe of every run names its strata. `finished` ran three algorithms, and the full RUM."""
+    profile, _, _ = finished
+    monkeypatch.setenv("MULNB_HOME", str(finished_home))
+    stored: dict[tuple[str, int], set[str]] = {}
+    for path in (paths.artifacts() / "unlearned").glob("*/manifest.json"):
+        parts = json.loads(path.read_text())["parts"]
+        algorithm, strategy, _, seed = parts["run"]
+        if seed in profile.seeds:
+            stored.setdefault((f"{algorithm} {strategy}", seed), set()).add(json.dumps(parts["strata"]))
+    assert {name for name, _ in stored} >= {"fine_tune vanilla", "neg_grad_plus rum_f", "salun shuffle", "rum rum"}
+    for seed in profile.seeds:
+        expected = [study.strata(profile, score, seed) for score in profile.unlearning.scores]
+        expected = {json.dumps([store._plain(part) for part in one]) for one in expected}
+        assert len(expected) == len(profile.unlearning.scores)
+        assert all(found == expected for (_, at), found in stored.items() if at == seed)
+
+
+def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is():
+    """Nothing else in the package makes strata; `mulnb.strata` splits a set that it is given, `forget.load` reads one."""
+    makers = {}
+    for path in sorted((paths.CHECKOUT / "mulnb").rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        count = sum(getattr(call.func, "id", getattr(call.func, "attr", "")) == "Strata" for call in calls)
+        makers |= {path.name: count} if count else {}
+    assert makers == {"forget.py": 2, "api.py": 1}
+    assert vocabulary.centre("memorization") == 0.5
+    assert {vocabulary.centre(name) for name in vocabulary.PROXIES} == {"median"}
+
+
+CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
+
+
+def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatch):
+    """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
+    from mulnb.study import chains
+
+    def last_step(name: str) -> study.Job:
+        monkeypatch.setenv("MULNB_HOME", str(tmp_path / name))
+        return chains._step_job(load_profile("smoke", CHAIN), "rum_f", 0, 3)
+
+    whole = study.run_job(last_step("whole")).arrays
+    job, taken, apply = last_step("interrupted"), [], chains.apply
+
+    def counted(profile, model, run, *more):
+        taken.append(run.seed)  # of step 1, 2, 3, … in the chain of seed 0
+        if taken == [1, 2, 3]:
+            raise KeyboardInterrupt
+        return apply(profile, model, run, *more)
+
+    monkeypatch.setattr(chains, "apply", counted)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_job(job)
+    resumed = study.run_job(job).arrays
+    assert taken == [1, 2, 3, 3]
+    assert set(resumed) == set(whole) and all(np.array_equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
+    """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
+    from mulnb.study import chains
+
+    profile = load_profile("smoke", CHAIN)
+    before = study.run_job(chains._step_job(profile, "rum_f", 0, 2))
+    given = []
+    monkeypatch.setattr(chains, "apply", lambda profile, model, *more: given.append(model.state_dict()) or (model, 0.0))
+    changed = {
+        name: value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value for name, value in before.arrays.items()
+    }
+    original = study.run_job(chains.original_job(profile, 0)).arrays
+    for arrays in (before.arrays, changed):
+        monkeypatch.setattr(chains, "run_job", lambda job, arrays=arrays: Artifact(arrays))
+        chains._take_step(profile, "rum_f", 0, 3)
+        for name, value in given[-1].items():
+            assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
+    assert any(not np.array_equal(value.numpy(), original[f"weights/{name}"]) for name, value in given[0].items())
+
+
+def test_a_sequential_step_that_diverges_is_named():
+    settings = {"lr": 1e20, "epochs": 2, "batch": 16}
+    wild = {"sequential.algorithm": "neg_grad", "unlearning.algorithms": {"neg_grad": {"vanilla": settings, "rum_f": settings}}}
+    with pytest.raises(UserError, match=r"sequential unlearning, vanilla, seed 0, step 1 of 2: .*smaller lr"):
+        study.sequential(load_profile("smoke", SMALL | wild))
+
+
+def test_sequential_sets_are_disjoint_chosen_afresh_and_leave_the_rest(finished):
+    profile, frames, _ = finished
+    steps, values = frames["sequential"], frames["sequential_scores"]
+    size, plan = 3 * profile.forget.size, profile.sequential
+    assert len(steps) == len(plan.strategies) * len(profile.seeds) * plan.steps * 2
+    assert (steps[steps.scope == "step"].n_forget == size).all()
+    assert (steps[steps.scope == "union"].n_forget == steps[steps.scope == "union"].step * size).all()
+    first = steps[steps.step == 1].drop(columns="scope").drop_duplicates()
+    assert len(first) == len(plan.strategies) * len(profile.seeds)  # at step 1 the union is the step's set
+    chosen = values[(values.moment == "before") & (values.group == "forget")]
+    assert not chosen.duplicated(["strategy", "seed", "example"]).any()
+    n = len(study.splits(profile).train)
+    for (_, _, step), group in values[values.moment == "after"].groupby(["strategy", "seed", "step"]):
+        assert (group.group == "retain").sum() == n - step * size
+    # the proxy is refreshed: what step 2 chooses by is what was measured after step 1
+    after = values.query("step == 1 and moment == 'after' and group == 'retain'").set_index(["strategy", "seed", "example"]).value
+    before = values.query("step == 2 and moment == 'before'").set_index(["strategy", "seed", "example"]).value
+    assert np.array_equal(after.loc[before.index], before)
+    scores = values.query("step == 1 and moment == 'before'").set_index(["strategy", "seed", "example"]).value
+    assert not np.allclose(scores.loc[before.index], before)
+
+
+def test_run_json_says_what_ran(finished):
+    profile, frames, record = finished
+    assert record["seeds"] == list(profile.seeds) and record["profile"]["pool"]["models"] == profile.pool.models
+    assert list(record["stages"]) == list(publish.STAGES)
+    assert record["stages"]["unlearning"]["rows"] == {"unlearning": len(frames["unlearning"])}
+    assert all(stage["compute_s"] > 0 for stage in record["stages"].values())
+    assert record["versions"]["torch"] and record["device"]
+
+
+def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finished):
+    profile, _, _ = finished
+    table = study.tune(profile)
+    assert table.groupby(["algorithm", "strategy"]).settings.apply(set).map(tuple).nunique() == 1
+    assert (table.groupby(["algorithm", "strategy"]).chosen.sum() == 1).all()
+    best = table.loc[table.groupby(["algorithm", "strategy"]).objective.idxmax()]
+    assert best.chosen.all()
+    assert not set(profile.tune.seeds) & set(profile.seeds)
+
+
+SEARCHED = [name for name in known_profiles() if (paths.CHECKOUT / "figures" / name / "tune.csv").is_file()]
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_a_profile_pins_the_winners_of_its_recorded_search(name):
+    plan = load_profile(name).unlearning.algorithms
+    table = pd.read_csv(paths.CHECKOUT / "figures" / name / "tune.csv")
+    runs = table.groupby(["algorithm", "strategy"])
+    assert (runs.chosen.sum() == 1).all()
+    for row in table.loc[runs.objective.idxmax()].itertuples():
+        assert row.chosen and plan[row.algorithm][row.strategy] == json.loads(row.settings), (row.algorithm, row.strategy)
+    candidates = table.groupby(["algorithm", "strategy"]).settings.apply(frozenset).groupby("algorithm")
+    assert (candidates.nunique() == 1).all()  # every strategy of an algorithm tried the same
+    for algorithm, strategies in table.groupby("algorithm").strategy.unique().items():
+        assert {*strategies} == {*plan[algorithm]}
+
+
+def count_threads() -> Artifact:
+    return Artifact(meta={"threads": torch.get_num_threads()})
+
+
+def test_what_is_missing_is_computed_with_one_thread_outside_the_workers_too():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert study.run_job(study.Job("threads", {}, count_threads, ())).meta["threads"] == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_digits_was_searched():
+    assert "digits" in SEARCHED
+
+
+ONE_SEARCH = {"tune.seeds": [7], "tune.grid": {"random_label": {"lr": [0.03, 0.1], "epochs": [1], "batch": [128]}}, **SMALL}
+
+
+def test_an_algorithm_that_is_not_pinned_yet_is_searched_with_every_strategy():
+    table = study.tune(load_profile("smoke", ONE_SEARCH))
+    assert table.groupby("strategy", sort=False).settings.count().to_dict() == {"vanilla": 2, "shuffle": 2, "rum_f": 2}
+    assert set(table.seeds) == {"7"} and set(table.scores) == {"memorization"}
+
+
+def test_the_full_rum_is_not_searched():
+    with pytest.raises(UserError, match="unknown unlearning algorithm 'rum'"):
+        study.tune(load_profile("smoke", ONE_SEARCH | {"tune.grid": {"rum": {"lr": [0.1]}}}))
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
+    from mulnb.study import runs
+
+    profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs._unlearn
+
+    def interrupted(profile, run, chosen):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(run)
+        return unlearn(profile, run, chosen)
+
+    monkeypatch.setattr(runs, "_unlearn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.tune(profile)
+    first = list(done)
+    monkeypatch.setattr(runs, "_unlearn", lambda profile, run, chosen: done.append(run) or unlearn(profile, run, chosen))
+    table = study.tune(profile)
+    assert len(first) == 4 and len(done) == 6 == len(table)  # 2 candidates × 3 strategies, each once
+    assert len({(run.strategy, run.settings["lr"]) for run in done}) == 6
+
+
+def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypatch):
+    searches = [
+        ("1000", [("fine_tune", "{}", 0.5), ("salun", "{}", 0.6)]),
+        ("5 6", [("salun", '{"lr": 0.1}', 0.9), ("salun", '{"lr": 0.2}', 0.7)]),
+    ]
+    for seeds, rows in searches:
+        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds)
+        monkeypatch.setattr(study, "tune", lambda profile, frame=frame: frame)
+        publish.publish(load_profile("smoke"), "tune")
+    table = pd.read_csv(paths.results("smoke") / "tune.csv", dtype=str)
+    assert table[["algorithm", "tow", "seeds"]].to_numpy().tolist() == [
+        ["fine_tune", "0.5", "1000"],
+        ["salun", "0.9", "5 6"],
+        ["salun", "0.7", "5 6"],
+    ]
+    assert "fine_tune" in (paths.results("smoke") / "tune.md").read_text()
+
+
+def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path))
+    done = []
+
+    def compute(n: int):
+        if n == 2:
+            raise RuntimeError("boom")
+        done.append(n)
+        return Artifact(meta={"n": n})
+
+    jobs = [study.Job("test", {"n": n}, compute, (n,)) for n in range(4)]
+    profile = load_profile("smoke")
+    with pytest.raises(RuntimeError, match="boom"):
+        study.gather(profile, jobs, "test")
+    monkeypatch.setattr(study.jobs, "check", lambda profile: None)
+    jobs[2] = study.Job("test", {"n": 2}, lambda n: Artifact(meta={"n": n}), (2,))
+    assert [artifact.meta["n"] for artifact in study.gather(profile, jobs, "test")] == [0, 1, 2, 3]
+    assert done == [0, 1, 3]

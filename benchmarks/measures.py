@@ -28,8 +28,9 @@ from mulnb.config import Recipe
 from mulnb.core import paths
 from mulnb.core.workers import single_thread
 from mulnb.data import ImageSet, Splits, load_data
+from mulnb.proxies import SignalRecorder
 from mulnb.results import publish
-from mulnb.training import Batch, Examples, SignalRecorder
+from mulnb.training import Batch, Examples
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,7 @@ def _record(data: Examples, outputs: Sequence[tuple[Batch, Tensor]]) -> dict[str
     recorder = SignalRecorder(len(data), data.device)
     for batch, logits in outputs:
         recorder.record(batch, logits)
-    return recorder.means()
+    return recorder.raw()
 
 
 def _curvature(plan: Plan, precision: str) -> Iterator[Pair]:

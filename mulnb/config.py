@@ -1,7 +1,7 @@
-"""Profiles: every number of an experiment, named, typed and checked before anything is computed.
+"""Profiles: every number of an experiment, checked before anything is computed.
 
-A profile is a YAML file (`mulnb/profiles/*.yaml` or one of yours). `load_profile` reads it, applies overrides such as
-`pool.models=200`, and returns a frozen `Profile`; a mistake is one line that names the key, the value and what would be valid.
+A profile is a YAML file (`mulnb/profiles/*.yaml`, or one of yours). `load_profile` reads it, applies overrides such as
+`pool.models=200`, and returns a frozen `Profile`. A mistake is one line that names the key, the value and what would be valid.
 """
 
 from __future__ import annotations
@@ -11,19 +11,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mulnb.core.errors import UserError
+from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
 
-Score = Literal[
-    "memorization", "confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature"
-]
 Strategy = Literal["vanilla", "shuffle", "rum_f"]  # strategies that run one algorithm; `rum` runs one for each stratum
-SCORES: tuple[str, ...] = Score.__args__
 STRATEGIES: tuple[str, ...] = (*Strategy.__args__, "rum")
 
 PROFILES = Path(__file__).parent / "profiles"
 
+
+def _known(registry: Registry, *more: str) -> AfterValidator:
+    """A name must be in the registry, or one of `more`."""
+
+    def check(name: str) -> str:
+        if name not in more:
+            try:
+                registry.check(name)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return name
+
+    return AfterValidator(check)
+
+
+Score = Annotated[str, _known(PROXIES, "memorization")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -38,7 +51,7 @@ class _Frozen(BaseModel):
 class Dataset(_Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
-    name: Literal["digits", "cifar10", "cifar100", "tiny-imagenet", "folder"]
+    name: Annotated[str, _known(DATASETS)]
     root: str | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
@@ -52,7 +65,7 @@ class Dataset(_Frozen):
 
 
 class Model(_Frozen):
-    arch: Literal["small_cnn", "resnet18", "resnet50", "vgg16_bn"]
+    arch: Annotated[str, _known(ARCHITECTURES)]
     width: Count | None = None  # channels of the first stage; None is the published architecture
     stem: Literal["cifar", "imagenet"] = "cifar"
 
@@ -107,7 +120,7 @@ class Forget(_Frozen):
 
 
 class Stage(_Frozen):
-    """One stage of the full RUM: its algorithm, or `nothing` for a stratum that the model is left to forget by itself."""
+    """One stage of the full RUM: its algorithm and settings. None skips the stratum."""
 
     algorithm: str | None = None
     settings: Settings = {}
@@ -244,39 +257,57 @@ DRY_BATCH, DRY_CLASSES = 8, 4
 
 
 def _dry_run(profile: Profile, steps: int) -> Profile:
-    """The profile with so few images that an epoch has `steps` batches, and one epoch everywhere: its numbers say nothing.
+    """The profile with so few images that an epoch has `steps` batches, and one epoch everywhere. Its numbers say nothing.
 
-    The pool has as few models as leave every example seen by some and not by others.
+    The networks stay whole. The pool has just enough models that each example is inside some subsets and outside others.
     """
+    short = {"epochs": 1, "batch": DRY_BATCH}
+    train = steps * DRY_BATCH
+    pool_training = _with(profile.pool.training, **short) if profile.pool.training else None
+    holdout_retraining = _with(profile.proxies.holdout_retraining, **short)
 
-    once = {"epochs": 1, "batch": DRY_BATCH}
-
-    def short(settings: Any) -> Any:
-        if isinstance(settings, tuple):
-            return tuple(short(one) for one in settings)
-        return {key: (once | {"msteps": 1}).get(key, value) for key, value in settings.items()}
-
-    train, plan = steps * DRY_BATCH, profile.unlearning
-    images = {"train_images": 2 * train, "test_images": train, "holdout": 0.5, "classes": DRY_CLASSES}
-    algorithms = {name: {key: short(one) for key, one in ways.items()} for name, ways in plan.algorithms.items()}
-    mixed = plan.rum and _with(plan.rum, **{at: _with(one, settings=short(one.settings)) for at, one in dict(plan.rum).items()})
-    one_of_each = {name: short({key: values[0] for key, values in grid.items()}) for name, grid in profile.tune.grid.items()}
-    grid = {name: {key: (value,) for key, value in settings.items()} for name, settings in one_of_each.items()}
-    retraining = _with(profile.proxies.holdout_retraining, **once)
-    pool_training = profile.pool.training and _with(profile.pool.training, **once)
     return _with(
         profile,
         name=f"{profile.name}-dry",
         title=f"{profile.title}, dry run",
-        dataset=_with(profile.dataset, **images),
-        training=_with(profile.training, **once),
+        dataset=_with(profile.dataset, train_images=2 * train, test_images=train, holdout=0.5, classes=DRY_CLASSES),
+        training=_with(profile.training, **short),
         pool=_with(profile.pool, models=16, share=0.5, group=4, training=pool_training),
-        proxies=_with(profile.proxies, holdout_retraining=retraining),
+        proxies=_with(profile.proxies, holdout_retraining=holdout_retraining),
         forget=_with(profile.forget, size=1),
-        unlearning=_with(plan, algorithms=algorithms, rum=mixed),
+        unlearning=_dry_unlearning(profile.unlearning),
         sequential=_with(profile.sequential, steps=2),
-        tune=_with(profile.tune, grid=grid),
+        tune=_with(profile.tune, grid=_dry_grid(profile.tune.grid)),
     )
+
+
+def _dry_settings(settings: Settings | tuple[Settings, ...]) -> Any:
+    """One epoch of small batches, for one stage or for each of three."""
+    if isinstance(settings, tuple):
+        return tuple(_dry_settings(stage) for stage in settings)
+    short = {"epochs": 1, "batch": DRY_BATCH, "msteps": 1}
+    return {key: short.get(key, value) for key, value in settings.items()}
+
+
+def _dry_unlearning(plan: Unlearning) -> Unlearning:
+    """Every algorithm and strategy with one epoch."""
+    algorithms = {}
+    for name, strategies in plan.algorithms.items():
+        algorithms[name] = {strategy: _dry_settings(settings) for strategy, settings in strategies.items()}
+    if plan.rum is None:
+        return _with(plan, algorithms=algorithms)
+
+    stages = {stratum: _with(stage, settings=_dry_settings(stage.settings)) for stratum, stage in dict(plan.rum).items()}
+    return _with(plan, algorithms=algorithms, rum=_with(plan.rum, **stages))
+
+
+def _dry_grid(grid: dict[str, dict[str, tuple[float | int, ...]]]) -> dict[str, dict[str, tuple[float | int, ...]]]:
+    """The first candidate of every algorithm, with one epoch."""
+    first = {}
+    for name, axes in grid.items():
+        settings = _dry_settings({key: values[0] for key, values in axes.items()})
+        first[name] = {key: (value,) for key, value in settings.items()}
+    return first
 
 
 def _with(model: Any, **changes: Any) -> Any:
@@ -304,8 +335,9 @@ def _find(name: str | Path) -> Path:
             return path
         raise UserError(f"profile file {path} does not exist")
     known = known_profiles()
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
-    raise UserError(f"unknown profile '{name}': did you mean '{near[0]}'? Known: {', '.join(known)}, or the path of a .yaml file")
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UserError(f"unknown profile '{name}': {hint}Known: {', '.join(known)}, or the path of a .yaml file")
 
 
 def _set(tree: dict, dotted: str, value: Any) -> None:

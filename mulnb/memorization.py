@@ -16,12 +16,13 @@ class Pool:
     """What M models on random subsets of N examples left behind.
 
     `member` bool [M, N]: model j was trained on example i. `correct` bool [M, N]: it classifies i right. `margin` float16 [M,
-    N]: its log-odds of the true class.
+    N]: its log-odds of the true class. `seconds`: what training took, summed over workers.
     """
 
     member: np.ndarray
     correct: np.ndarray
     margin: np.ndarray
+    seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.member)

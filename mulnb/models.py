@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from mulnb.core.errors import UserError
+from mulnb.core.registry import ARCHITECTURES
 
 
 class SmallCNN(nn.Sequential):
@@ -103,7 +103,7 @@ def _initialise(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+ARCHITECTURES |= {
     "small_cnn": _small_cnn,
     "resnet18": _resnet("resnet18"),
     "resnet50": _resnet("resnet50"),
@@ -127,8 +127,7 @@ def build(
     `seed`: draw the weights from this seed and leave torch's own generator as it was.
     Raises `UserError` for an unknown architecture.
     """
-    if arch not in ARCHITECTURES:
-        raise UserError(f"unknown architecture '{arch}': known are {', '.join(ARCHITECTURES)}")
+    ARCHITECTURES.check(arch)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)

@@ -1,7 +1,8 @@
-"""Six cheap stand-ins for memorization (METHOD §3), all oriented so that HIGHER = MORE MEMORIZED.
+"""Cheap stand-ins for memorization (METHOD §3), all oriented so that HIGHER = MORE MEMORIZED.
 
-Four are read off training itself (`training.SignalRecorder` keeps the raw sums); hold-out retraining and loss curvature need
-a model only, so they also work on somebody else's checkpoint.
+Most are read off training itself: `SignalRecorder` adds up what the outputs of each step say about each example. Hold-out
+retraining and loss curvature need a finished model only, so they also work on somebody else's checkpoint.
+One entry of `PROXIES` adds a proxy. torch is imported where it is used: who only reads scores need not wait for it.
 """
 
 from __future__ import annotations
@@ -9,47 +10,298 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from mulnb import training
-from mulnb.config import HoldoutRetraining, Recipe
-from mulnb.core.vocabulary import PROXIES, orient
-from mulnb.training import Examples
+from mulnb.core.registry import PROXIES, Registry
 
-__all__ = ["PROXIES", "CurvatureTrace", "orient", *PROXIES]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
-
-def confidence(signals: dict[str, np.ndarray]) -> np.ndarray:
-    """1 − mean true-class probability, [N], from `SignalRecorder.means()`."""
-    return orient("confidence", signals["confidence"])
+    from mulnb.config import HoldoutRetraining
+    from mulnb.training import Batch, Examples
 
 
-def max_confidence(signals: dict[str, np.ndarray]) -> np.ndarray:
-    """1 − mean largest probability, [N], from `SignalRecorder.means()`."""
-    return orient("max_confidence", signals["max_confidence"])
+@dataclass(frozen=True)
+class Outputs:
+    """What a training step says about its examples, before its weights move.
+
+    `labels` int64 [B]; `logits`, `log_p` (log-softmax) and `p` (softmax) float32 [B, K].
+    """
+
+    labels: Tensor
+    logits: Tensor
+    log_p: Tensor
+    p: Tensor
+
+    @property
+    def p_true(self) -> Tensor:
+        """Probability of the true class, [B]."""
+        return self.p.gather(1, self.labels[:, None]).squeeze(1)
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether the largest output is the true class, bool [B]."""
+        return self.log_p.argmax(1) == self.labels
 
 
-def entropy(signals: dict[str, np.ndarray]) -> np.ndarray:
-    """Mean softmax entropy in nats, [N], from `SignalRecorder.means()`."""
-    return orient("entropy", signals["entropy"])
+Direction = Literal["rises", "1 - raw", "-raw"]
 
 
-def binary_accuracy(signals: dict[str, np.ndarray]) -> np.ndarray:
-    """1 − share of epochs classified right, [N], from `SignalRecorder.means()`."""
-    return orient("binary_accuracy", signals["binary_accuracy"])
+@dataclass(frozen=True)
+class Proxy:
+    """One proxy: what its raw signal is, which way it points, and how it is computed.
+
+    Exactly one of `signal`, `history` and `post_hoc` says how:
+    `signal(outputs)` [B] is averaged over the epochs of training; `history(correct)` [N] sees which epochs classified an example
+    right, bool [epochs, N]; a `post_hoc` proxy needs a finished model (`holdout_retraining`, `loss_curvature`).
+    """
+
+    about: str
+    unit: str
+    direction: Direction = "rises"  # how the raw signal becomes a score that rises with memorization
+    signal: Callable[[Outputs], Tensor] | None = None
+    history: Callable[[np.ndarray], np.ndarray] | None = None
+    post_hoc: bool = False
+    label: str = ""  # as readers see it; those of the package stand in `core.vocabulary`
+    paper: bool = False  # one of the six of Zhao & Triantafillou (2024)
+
+
+def orient(name: str, raw: np.ndarray) -> np.ndarray:
+    """Raw signal → score that rises with memorization, [N] each. It is its own inverse."""
+    direction = PROXIES[name].direction
+    if direction == "1 - raw":
+        return 1 - raw
+    return -raw if direction == "-raw" else raw
+
+
+def centre(score: str) -> float | Literal["median"]:
+    """Where the medium stratum lies (METHOD §4): memorization has a natural middle, a proxy has its median."""
+    return 0.5 if score == "memorization" else "median"
+
+
+def unit(score: str) -> str:
+    """What a score is measured in, for axes."""
+    if score == "memorization":
+        return "accuracy lost when left out"
+    return PROXIES[score].unit if score in PROXIES else "score"
+
+
+def forgetting(correct: np.ndarray) -> np.ndarray:
+    """How often an example went from right to wrong; one that was never right counts every epoch (Toneva et al. 2019).
+
+    Args:
+        correct: bool [epochs, N].
+
+    Returns:
+        float32 [N].
+    """
+    events = (correct[:-1] & ~correct[1:]).sum(0)
+    never = ~correct.any(0)
+    return np.where(never, len(correct), events).astype(np.float32)
+
+
+def learning_time(correct: np.ndarray) -> np.ndarray:
+    """Share of the epochs before an example is right for good: 0 if it always was, 1 if it is wrong in the last one.
+
+    Args:
+        correct: bool [epochs, N].
+
+    Returns:
+        float32 [N].
+    """
+    epochs = len(correct)
+    right_at_the_end = np.cumprod(correct[::-1], axis=0).sum(0)  # epochs, counted backwards from the last
+    return ((epochs - right_at_the_end) / epochs).astype(np.float32)
+
+
+def _margin(out: Outputs) -> Tensor:
+    """z_y − max over the other classes, [B]."""
+    true = out.labels[:, None]
+    others = out.logits.scatter(1, true, float("-inf"))
+    return (out.logits.gather(1, true) - others.amax(1, keepdim=True)).squeeze(1)
+
+
+def _el2n(out: Outputs) -> Tensor:
+    """‖p − onehot(y)‖₂, [B]: the square of the true class's part is (1 − p_y)²."""
+    squares = out.p.square().sum(1) - out.p_true.square() + (1 - out.p_true).square()
+    return squares.clamp(min=0).sqrt()
+
+
+PROXIES |= {
+    "confidence": Proxy(
+        "mean over epochs of the probability of the true class",
+        "1 − mean probability of the label",
+        "1 - raw",
+        signal=lambda out: out.p_true,
+        paper=True,
+    ),
+    "max_confidence": Proxy(
+        "mean over epochs of the largest probability",
+        "1 − mean largest probability",
+        "1 - raw",
+        signal=lambda out: out.p.amax(1),
+        paper=True,
+    ),
+    "entropy": Proxy(
+        "mean over epochs of the softmax entropy, in nats",
+        "nats, mean over epochs",
+        signal=lambda out: -(out.p * out.log_p).sum(1),  # from log p: p·log p is 0, not NaN, where p underflows
+        paper=True,
+    ),
+    "binary_accuracy": Proxy(
+        "share of epochs in which the example is classified right",
+        "share of epochs it was wrong",
+        "1 - raw",
+        signal=lambda out: out.correct.float(),
+        paper=True,
+    ),
+    "holdout_retraining": Proxy(
+        "symmetric KL divergence after fine-tuning on a hold-out set",
+        "nats of symmetric KL",
+        post_hoc=True,
+        paper=True,
+    ),
+    "loss_curvature": Proxy(
+        "change of the input gradient along its own sign",
+        "change of the input gradient, L2",
+        post_hoc=True,
+        paper=True,
+    ),
+    "cumulative_loss": Proxy(
+        "mean over epochs of the loss (CSL, Ravikumar et al. 2025)",
+        "nats, mean over epochs",
+        signal=lambda out: -out.log_p.gather(1, out.labels[:, None]).squeeze(1),
+    ),
+    "el2n": Proxy(
+        "mean over epochs of ‖p − onehot(y)‖₂ (after Paul et al. 2021)",
+        "L2 error, mean over epochs",
+        signal=_el2n,
+    ),
+    "aum": Proxy(
+        "mean over epochs of the margin z_y − max z_j (Pleiss et al. 2020)",
+        "−mean margin of the logits",
+        "-raw",
+        signal=_margin,
+    ),
+    "forgetting": Proxy(
+        "changes from right to wrong over the epochs (Toneva et al. 2019)",
+        "times it was forgotten",
+        history=forgetting,
+    ),
+    "learning_time": Proxy(
+        "share of epochs before the example stays right",
+        "share of epochs",
+        history=learning_time,
+    ),
+}
+
+
+class SignalRecorder:
+    """What the training tells about each example, added up from outputs that training computes anyway.
+
+    A step only lays its logits aside. The signals are computed from many steps at once: for a small network thirty small
+    operations a step would cost a twentieth of the training itself.
+
+    Args:
+        n: number of training examples.
+        where: the device of the training.
+    """
+
+    STEPS = 64  # steps laid aside at most, so that memory does not grow with the data
+
+    def __init__(self, n: int, where: torch.device) -> None:
+        import torch
+
+        self._signals = {name: proxy for name, proxy in PROXIES.items() if proxy.signal is not None}
+        self._histories = {name: proxy for name, proxy in PROXIES.items() if proxy.history is not None}
+        self._sums = {name: torch.zeros(n, device=where) for name in self._signals}
+        self._seen = torch.zeros(n, device=where)
+        self._correct: list[Tensor] = []  # one bool [n] an epoch
+        self._seconds = dict.fromkeys([*self._signals, *self._histories], 0.0)
+        self._aside: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._epoch = -1
+
+    def record(self, batch: Batch, logits: Tensor) -> None:
+        """Add a batch: `logits` float32 [B, K], as they were before the step."""
+        new_epoch = batch.epoch != self._epoch
+        if new_epoch or len(self._aside) == self.STEPS:
+            self._add_up()  # never two epochs at once: an example's values are summed in the order of the epochs
+        if new_epoch:
+            self._epoch = batch.epoch
+            self._correct.append(self._seen.new_zeros(len(self._seen)).bool())
+        self._aside.append((batch.index, batch.labels, logits.detach()))
+
+    def _add_up(self) -> None:
+        """Turn the logits laid aside into sums."""
+        import torch
+        import torch.nn.functional as F
+
+        if not self._aside:
+            return
+        started = time.perf_counter()
+        index, labels, logits = (torch.cat(parts) for parts in zip(*self._aside, strict=True))
+        self._aside.clear()
+        log_p = F.log_softmax(logits, dim=1)
+        outputs = Outputs(labels, logits, log_p, log_p.exp())
+        self._seen.index_add_(0, index, torch.ones_like(log_p[:, 0]))
+        shared = time.perf_counter() - started
+
+        for name, proxy in self._signals.items():
+            started = time.perf_counter()
+            self._sums[name].index_add_(0, index, proxy.signal(outputs))
+            self._seconds[name] += shared + time.perf_counter() - started
+
+        started = time.perf_counter()
+        self._correct[-1][index] = outputs.correct
+        for name in self._histories:
+            self._seconds[name] += shared + time.perf_counter() - started
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each signal alone would have cost so far."""
+        self._add_up()
+        return dict(self._seconds)
+
+    def raw(self) -> dict[str, np.ndarray]:
+        """The raw signals, float32 [N] each.
+
+        A mean over the epochs in which the example was seen; an example that was never seen has 0.
+        """
+        self._add_up()
+        epochs = self._seen.clamp(min=1)
+        found = {name: (total / epochs).cpu().numpy() for name, total in self._sums.items()}
+        if self._correct:
+            correct = np.stack([epoch.cpu().numpy() for epoch in self._correct])  # [epochs, N]
+            found |= {name: proxy.history(correct) for name, proxy in self._histories.items()}
+        return found
 
 
 def holdout_retraining(
     model: nn.Module, data: Examples, holdout: Examples, settings: HoldoutRetraining, seed: int, index: Tensor | None = None
 ) -> np.ndarray:
-    """½·[KL(p‖q) + KL(q‖p)] of `data[index]`, [n], between `model` and a copy of it fine-tuned on `holdout`; in float32.
+    """How much a model's outputs change when it is fine-tuned on images it has never seen.
 
     Fine-tuning stops early after `settings.patience` epochs without a lower training loss. `model` itself is not changed.
+
+    Args:
+        model: a trained network.
+        data, holdout: the examples to score, and those to fine-tune on.
+        settings: learning rate, epochs, patience and batch of the fine-tuning.
+        seed: order of the fine-tuning.
+        index: int64 [n], the examples of `data` to score (default: all).
+
+    Returns:
+        ½·[KL(p‖q) + KL(q‖p)] in nats, float32 [n], between the softmax of `model` and that of the fine-tuned copy.
     """
+    import torch.nn.functional as F
+
+    from mulnb import training
+    from mulnb.config import Recipe
+
     tuned = copy.deepcopy(model)
     best, waited = float("inf"), 0
 
@@ -60,6 +312,7 @@ def holdout_retraining(
 
     recipe = Recipe(epochs=settings.epochs, batch=settings.batch, lr=settings.lr)
     training.fit(tuned, holdout, recipe, seed, after_epoch=patience_is_over)
+
     log_p = F.log_softmax(training.predict(model, data, index), dim=1)
     log_q = F.log_softmax(training.predict(tuned, data, index), dim=1)
     # ½·Σ(p − q)(log p − log q) is the same sum; the authors clamp probabilities at 1e-10, which bounds the logarithms
@@ -70,11 +323,25 @@ def holdout_retraining(
 def loss_curvature(
     model: nn.Module, data: Examples, h: float = 0.01, index: Tensor | None = None, batch: int = 512
 ) -> np.ndarray:
-    """‖∇ₓℓ(x + z) − ∇ₓℓ(x)‖₂ of `data[index]`, [n], with z = h·sign(g)/‖sign(g)‖₂ and g = ∇ₓℓ(x), in eval mode.
+    """How much the gradient of the loss with respect to the image changes along its own sign, in eval mode.
 
-    x is the network's (normalised) input. Two gradients an example, both of the batch's summed loss: examples do not
-    interact in eval mode, so that is each example's own gradient.
+    Two gradients an example, both of the batch's summed loss: examples do not interact in eval mode, so that is each example's
+    own gradient.
+
+    Args:
+        model: a trained network.
+        data: the examples; x is the network's (normalised) input.
+        h: length of the step z.
+        index: int64 [n], the examples to score (default: all).
+        batch: examples at a time.
+
+    Returns:
+        ‖∇ₓℓ(x + z) − ∇ₓℓ(x)‖₂, float32 [n], with z = h·sign(g)/‖sign(g)‖₂ and g = ∇ₓℓ(x).
     """
+    import torch
+
+    from mulnb import training
+
     index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
     with training.frozen(model):
         pieces = [_curvature(model, data.inputs(piece), data.labels[piece], h) for piece in index.split(batch)]
@@ -82,6 +349,10 @@ def loss_curvature(
 
 
 def _curvature(model: nn.Module, x: Tensor, labels: Tensor, h: float) -> Tensor:
+    """The curvature of each example of a batch x [B, C, H, W], [B]."""
+    import torch
+    import torch.nn.functional as F
+
     def gradient(at: Tensor) -> Tensor:
         at = at.detach().requires_grad_()
         loss = F.cross_entropy(model(at).float(), labels, reduction="sum")
@@ -103,6 +374,7 @@ class CurvatureTrace:
         self.seconds = 0.0
 
     def after_epoch(self, epoch: int, loss: float) -> bool:
+        """Measure the network as it is now; never ends the training."""
         started = time.perf_counter()
         self._total = self._total + self._measure()
         self._epochs += 1
@@ -110,4 +382,22 @@ class CurvatureTrace:
         return False
 
     def mean(self) -> np.ndarray:
+        """Mean over the epochs so far, [N]."""
         return np.asarray(self._total) / self._epochs
+
+
+__all__ = [
+    "PROXIES",
+    "CurvatureTrace",
+    "Outputs",
+    "Proxy",
+    "Registry",
+    "SignalRecorder",
+    "centre",
+    "forgetting",
+    "holdout_retraining",
+    "learning_time",
+    "loss_curvature",
+    "orient",
+    "unit",
+]

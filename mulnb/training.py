@@ -1,4 +1,4 @@
-"""The one SGD loop, the one way to predict, and the recorder of per-example training signals.
+"""The one SGD loop and the one way to predict.
 
 Every training in the project (original models, pool models, oracles, each unlearning algorithm) goes through `fit`: what
 differs is the objective and, rarely, what happens after a step.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import copy
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -100,66 +98,15 @@ class Batch(NamedTuple):
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]  # the loss to descend, and the logits of the batch
 
 
+class Recorder(Protocol):
+    """What `fit` shows every step to; `proxies.SignalRecorder` is one."""
+
+    def record(self, batch: Batch, logits: Tensor) -> None: ...
+
+
 def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     logits = model(batch.inputs).float()
     return F.cross_entropy(logits, batch.labels), logits
-
-
-class SignalRecorder:
-    """The four training signals of METHOD §3, summed over epochs from outputs that training computes anyway.
-
-    A step only lays its logits aside; the signals are computed from many steps at once, because for a small network thirty small
-    operations a step would cost a twentieth of the training itself.
-    """
-
-    NAMES = ("confidence", "max_confidence", "entropy", "binary_accuracy")
-    STEPS = 64  # laid aside at most, so that memory does not grow with the data
-
-    def __init__(self, n: int, where: torch.device) -> None:
-        self._sums = {name: torch.zeros(n, device=where) for name in self.NAMES}
-        self._seen = torch.zeros(n, device=where)
-        self._seconds = dict.fromkeys(self.NAMES, 0.0)
-        self._aside: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._epoch = 0
-
-    def record(self, batch: Batch, logits: Tensor) -> None:
-        """Add a batch: `logits` float32 [B, K], as they were before the step."""
-        if batch.epoch != self._epoch or len(self._aside) == self.STEPS:
-            self._add_up()  # never two epochs at once: an example's values are summed in the order of the epochs
-            self._epoch = batch.epoch
-        self._aside.append((batch.index, batch.labels, logits.detach()))
-
-    def _add_up(self) -> None:
-        if not self._aside:
-            return
-        started = time.perf_counter()
-        index, labels, logits = (torch.cat(parts) for parts in zip(*self._aside, strict=True))
-        self._aside.clear()
-        log_p = F.log_softmax(logits, dim=1)  # in log space: p·log p is 0, not NaN, when p underflows
-        p = log_p.exp()
-        self._seen.index_add_(0, index, torch.ones_like(log_p[:, 0]))
-        shared = time.perf_counter() - started
-        signals = {
-            "confidence": lambda: p.gather(1, labels[:, None]).squeeze(1),
-            "max_confidence": lambda: p.amax(1),
-            "entropy": lambda: -(p * log_p).sum(1),
-            "binary_accuracy": lambda: (log_p.argmax(1) == labels).float(),
-        }
-        for name, signal in signals.items():
-            started = time.perf_counter()
-            self._sums[name].index_add_(0, index, signal())
-            self._seconds[name] += shared + time.perf_counter() - started
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """What each signal alone would have cost so far."""
-        self._add_up()
-        return dict(self._seconds)
-
-    def means(self) -> dict[str, np.ndarray]:
-        """Raw signals, float32 [N] each: the mean over the epochs in which the example was seen."""
-        self._add_up()
-        return {name: (total / self._seen.clamp(min=1)).cpu().numpy() for name, total in self._sums.items()}
 
 
 def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager:
@@ -234,7 +181,7 @@ def fit(
     *,
     index: Tensor | None = None,
     objective: Objective = cross_entropy,
-    recorder: SignalRecorder | None = None,
+    recorder: Recorder | None = None,
     after_step: Callable[[], None] | None = None,
     after_epoch: Callable[[int, float], bool] | None = None,
 ) -> nn.Module:

@@ -10,10 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mulnb import load_data, load_profile, models, proxies, study, training
+from mulnb import load_data, load_profile, models, proxies, training
 from mulnb.config import HoldoutRetraining, Recipe
-from mulnb.core.vocabulary import PROXIES, orient
-from mulnb.training import Batch, Examples, SignalRecorder
+from mulnb.proxies import PROXIES, SignalRecorder, orient
+from mulnb.study import Study
+from mulnb.training import Batch, Examples
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +23,12 @@ def scored():
     patch = pytest.MonkeyPatch()
     patch.setenv("MULNB_WORKERS", "1")
     profile = load_profile("digits", {"seeds": [0]})
-    here = study.bench(profile)
+    here = Study.of(profile)
     model = here.fresh(0)
     recorder = SignalRecorder(len(here.train), here.train.device)
     trace = proxies.CurvatureTrace(model, here.train, 0.01)
     training.fit(model, here.train, profile.training, 0, recorder=recorder, after_epoch=trace.after_epoch)
-    raw = recorder.means() | {"loss_curvature": trace.mean()}
+    raw = recorder.raw() | {"loss_curvature": trace.mean()}
     raw["holdout_retraining"] = proxies.holdout_retraining(
         model, here.train, here.holdout, profile.proxies.holdout_retraining, seed=0
     )
@@ -52,11 +53,12 @@ def test_flipped_labels_rank_above_clean_ones(scored, name):
 def test_orientation_is_that_of_METHOD(scored):
     """The raw signal of a confident example is high, its score low; forgetting to turn one round would swap the strata."""
     _, _, raw = scored
-    assert {name for name, proxy in PROXIES.items() if proxy.falls} == {"confidence", "max_confidence", "binary_accuracy"}
-    signals = {name: np.array([0.9, 0.2]) for name in SignalRecorder.NAMES}
-    for name in ("confidence", "max_confidence", "binary_accuracy"):
-        assert getattr(proxies, name)(signals).tolist() == pytest.approx([0.1, 0.8])
-    assert proxies.entropy(signals).tolist() == [0.9, 0.2]
+    turned = {name for name, proxy in PROXIES.items() if proxy.direction == "1 - raw"}
+    assert turned == {"confidence", "max_confidence", "binary_accuracy"}
+    assert {name for name, proxy in PROXIES.items() if proxy.direction == "-raw"} == {"aum"}
+    for name in turned:
+        assert orient(name, np.array([0.9, 0.2])).tolist() == pytest.approx([0.1, 0.8])
+    assert orient("entropy", np.array([0.9, 0.2])).tolist() == [0.9, 0.2]
     for name in PROXIES:
         assert np.allclose(orient(name, orient(name, raw[name])), raw[name])
 
@@ -66,7 +68,8 @@ def test_method10_10_recorder_equals_the_per_example_loop_and_is_cheaper():
     generator = torch.Generator().manual_seed(0)
     n, classes, epochs = 512, 10, 3
     labels = torch.randint(0, classes, (n,), generator=generator)
-    recorder, sums = SignalRecorder(n, torch.device("cpu")), {name: np.zeros(n) for name in SignalRecorder.NAMES}
+    recorder = SignalRecorder(n, torch.device("cpu"))
+    sums = {name: np.zeros(n) for name, proxy in PROXIES.items() if proxy.signal is not None}
     slow, fast = [], []  # seconds of each batch: the best of them is what a busy machine disturbs least
     for epoch in range(epochs):
         for index in torch.randperm(n, generator=generator).split(100):
@@ -81,9 +84,15 @@ def test_method10_10_recorder_equals_the_per_example_loop_and_is_cheaper():
                 sums["max_confidence"][i] += p.max().item()
                 sums["entropy"][i] += -(p * p.log()).sum().item()
                 sums["binary_accuracy"][i] += float(logits[row].argmax().item() == labels[i].item())
+                sums["cumulative_loss"][i] += -p.log()[labels[i]].item()
+                onehot = torch.nn.functional.one_hot(labels[i], classes)
+                sums["el2n"][i] += (p - onehot).norm().item()
+                others = torch.cat([logits[row, : labels[i]], logits[row, labels[i] + 1 :]])
+                sums["aum"][i] += (logits[row, labels[i]] - others.max()).item()
             slow.append((time.perf_counter() - started) / len(index))
-    for name, mean in recorder.means().items():
-        assert np.allclose(mean, sums[name] / epochs, atol=1e-5), name
+    raw = recorder.raw()
+    for name, total in sums.items():
+        assert np.allclose(raw[name], total / epochs, atol=1e-5), name
     assert min(fast) < min(slow) / 10
 
 
@@ -91,12 +100,12 @@ def test_method10_06_entropy_of_a_certain_prediction_is_zero_not_nan():
     recorder = SignalRecorder(1, torch.device("cpu"))
     logits = torch.tensor([[200.0, 0.0, -200.0]])
     recorder.record(Batch(torch.tensor([0]), logits, torch.tensor([0]), 0), logits)
-    assert recorder.means()["entropy"].tolist() == [0.0]
+    assert recorder.raw()["entropy"].tolist() == [0.0]
 
 
 def test_recording_does_not_change_training():
     profile = load_profile("smoke")
-    here = study.bench(profile)
+    here = Study.of(profile)
     recipe = Recipe(epochs=2, batch=64, lr=0.1)
     plain = training.fit(here.fresh(0), here.train, recipe, 0)
     recorder = SignalRecorder(len(here.train), here.train.device)

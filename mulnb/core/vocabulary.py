@@ -1,16 +1,14 @@
-"""The words of the field: how names are written, in which order they are shown, and which way a score points.
+"""The words of the field: how names are written for a reader, and in which order they are shown.
 
-The one place for labels, units and orientation. No torch here: whoever only reads results need not load it.
-Texts and tables use `LABELS`; figures write `RUM$^F$` where a table writes RUM^F (`mathtext`).
+The one place for labels. Texts and tables write RUM^F, figures write `RUM$^F$` (`mathtext`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
+from mulnb.core.registry import PROXIES
 
 if TYPE_CHECKING:
     from mulnb.config import Rum
@@ -24,8 +22,15 @@ LABELS = {
     "binary_accuracy": "binary accuracy",
     "holdout_retraining": "hold-out retraining",
     "loss_curvature": "loss curvature",
+    "cumulative_loss": "cumulative loss",
+    "el2n": "EL2N",
+    "aum": "AUM",
+    "forgetting": "forgetting events",
+    "learning_time": "learning time",
     # strategies
+    "nothing": "nothing",
     "vanilla": "vanilla",
+    "repeat": "repeat",
     "shuffle": "shuffle",
     "rum_f": "RUM^F",
     # algorithms
@@ -38,7 +43,7 @@ LABELS = {
     "salun": "SalUn",
     "random_label": "Random label",
     "influence": "Influence",
-    "rum": "RUM",  # the full RUM: the strategy that is an algorithm of its own, shown after those that it is made of
+    "rum": "RUM",  # full RUM is strategy and algorithm at once; list it last
     # metrics
     "tow": "ToW",
     "tow_mia": "ToW-MIA",
@@ -65,7 +70,10 @@ STRATA = ("low", "medium", "high")
 
 def label(name: str) -> str:
     """The written form of a name; an unknown one is shown as it is, without its underscores."""
-    return LABELS.get(name, name.replace("_", " "))
+    if name in LABELS:
+        return LABELS[name]
+    added = PROXIES.get(name)
+    return getattr(added, "label", "") or name.replace("_", " ")
 
 
 def mathtext(name: str) -> str:
@@ -84,45 +92,3 @@ def mix(rum: Rum | None) -> str:
 def ordered(found: Iterable[str]) -> list[str]:
     """The distinct names in `found`, in the order of `LABELS`; unknown ones last, by name."""
     return sorted(set(found), key=lambda name: (ORDER.get(name, len(ORDER)), name))
-
-
-# ---- scores: what they are measured in, and which way they point
-
-UNITS = {
-    "memorization": "accuracy lost when left out",
-    "confidence": "1 − mean probability of the label",
-    "max_confidence": "1 − mean largest probability",
-    "entropy": "nats, mean over epochs",
-    "binary_accuracy": "share of epochs it was wrong",
-    "holdout_retraining": "nats of symmetric KL",
-    "loss_curvature": "change of the input gradient, L2",
-}
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """`falls`: the raw signal falls as memorization rises, so it is turned round. `post_hoc`: a finished model is enough."""
-
-    falls: bool
-    post_hoc: bool
-    about: str
-
-
-PROXIES: dict[str, Proxy] = {
-    "confidence": Proxy(True, False, "mean over epochs of the probability of the true class"),
-    "max_confidence": Proxy(True, False, "mean over epochs of the largest probability"),
-    "entropy": Proxy(False, False, "mean over epochs of the softmax entropy, in nats"),
-    "binary_accuracy": Proxy(True, False, "share of epochs in which the example is classified right"),
-    "holdout_retraining": Proxy(False, True, "symmetric KL divergence after fine-tuning on a hold-out set"),
-    "loss_curvature": Proxy(False, True, "change of the input gradient along its own sign"),
-}
-
-
-def orient(name: str, raw: np.ndarray) -> np.ndarray:
-    """Raw signal → score that rises with memorization. It is its own inverse."""
-    return 1 - raw if PROXIES[name].falls else raw
-
-
-def centre(score: str) -> float | Literal["median"]:
-    """Where the medium stratum lies: memorization has a natural middle, a proxy has its median."""
-    return 0.5 if score == "memorization" else "median"

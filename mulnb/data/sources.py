@@ -15,6 +15,7 @@ import numpy as np
 from mulnb.config import Dataset
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
+from mulnb.core.registry import DATASETS, Registry
 from mulnb.data import cifar
 from mulnb.data import decode as image_files
 from mulnb.data.folders import Archive, Folder, Tree, class_folders, tiny_imagenet
@@ -98,7 +99,8 @@ def _root(dataset: Dataset) -> Path:
     raise UserError(f"dataset.root = {given.absolute()} does not exist: correct it, or create it and put the images there")
 
 
-SOURCES: dict[str, Source] = {
+SOURCES: Registry[Source] = DATASETS
+SOURCES |= {
     "digits": _digits,
     "cifar10": _cifar,
     "cifar100": _cifar,

@@ -19,12 +19,13 @@ from mulnb import forget, study
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import STRATA, UNITS
+from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import pictures as sketches
 from mulnb.explorer import selection, svg
 from mulnb.explorer.selection import Ranking, Stock
 from mulnb.explorer.workbench import Choice, Voice, Workbench, dropdown, panel, row, text
 from mulnb.forget import Strata
+from mulnb.proxies import unit
 
 INTRO = """<h3>1 · Choose a forget set</h3>
 <p>A forget set has three strata: the <b>low</b>est, the <b>medium</b> and the <b>high</b>est scores. Move a threshold or a size
@@ -209,7 +210,7 @@ class Explorer:
         self._ranking = ranking = Ranking(score, self.stock.scores(score, seed), seed)
         self._truth = Ranking("memorization", self.stock.memorization, seed)
         self._curves = ranking.growth(self.stock.memorization)
-        self.unit.value = svg.page(f'<span class="note">thresholds in: {UNITS[score]}</span>')
+        self.unit.value = svg.page(f'<span class="note">thresholds in: {unit(score)}</span>')
         first = not hasattr(self, "view")
         sizes = {
             name: min(self.profile.forget.size if first else slider.value, ranking.limit) for name, slider in self.sizes.items()

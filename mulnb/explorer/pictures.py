@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from mulnb.core.vocabulary import STRATA, UNITS, label
+from mulnb.core.vocabulary import STRATA, label
 from mulnb.explorer import svg
 from mulnb.explorer.selection import Ranking, Stock, sample
 from mulnb.forget import Strata
+from mulnb.proxies import unit
 
 SHAPES = {"low": "circle", "medium": "square", "high": "triangle", "vanilla": "circle", "rum_f": "square", "shuffle": "triangle"}
 TILES = 12  # pictures per stratum
@@ -52,8 +53,8 @@ def histogram(ranking: Ranking, chosen: Strata) -> str:
     parts.append(svg.line(left, floor, right, floor))
     for tick in x.ticks(6):
         parts += [svg.line(x(tick), floor, x(tick), floor + 4), svg.text(x(tick), floor + 17, svg.number(tick), "middle", "soft")]
-    unit = f"{label(ranking.score)} ({UNITS.get(ranking.score, 'score')}) → more memorized"
-    parts += [svg.text((left + right) / 2, floor + 34, unit, "middle"), svg.text(14, 90, "examples (log)", "middle", turn=True)]
+    title = f"{label(ranking.score)} ({unit(ranking.score)}) → more memorized"
+    parts += [svg.text((left + right) / 2, floor + 34, title, "middle"), svg.text(14, 90, "examples (log)", "middle", turn=True)]
     return svg.drawing(width, floor + 42, f"Distribution of {label(ranking.score)} with the three strata", *parts)
 
 

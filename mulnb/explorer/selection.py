@@ -18,8 +18,9 @@ from mulnb import config, forget, study
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import PROXIES, STRATA, centre
+from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
+from mulnb.proxies import PROXIES, centre
 from mulnb.results import publish
 
 SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on

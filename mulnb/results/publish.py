@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
     except (OSError, ValueError, KeyError):
         stages = {}
     rows = {name: len(frame) for name, frame in frames.items()}
-    stages[stage] = {"rows": rows, "compute_s": round(_seconds(profile, frames), 1)}
+    stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1)}
     record = {
         "profile": numbers,
         "source": study.splits(profile).source,
@@ -163,21 +163,6 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
         "stages": {name: stages[name] for name in STAGES if name in stages},
     }
     paths.write_text(path, json.dumps(record, indent=1) + "\n")
-
-
-def _seconds(profile: Profile, frames: Mapping[str, pd.DataFrame]) -> float:
-    """Seconds of training and unlearning behind a stage, summed over workers, from what the artefacts recorded."""
-    total = 0.0
-    if "memorization" in frames:
-        total += study.pool(profile)[1]
-    if "proxy_costs" in frames:
-        total += frames["proxy_costs"].seconds.sum() * len(profile.seeds) + study.training_seconds(profile)
-    for name, keys in {"unlearning": ["score", "seed"], "sequential": ["strategy", "seed", "step"]}.items():
-        if name in frames:
-            runs = frames[name]
-            runs = runs[runs.scope == "union"] if name == "sequential" else runs[runs.algorithm != "retrain"]
-            total += runs.seconds.sum() + runs.drop_duplicates(keys).oracle_seconds.sum()
-    return float(total)
 
 
 def git_commit() -> str | None:

@@ -1,50 +1,126 @@
 """The experiments: a profile in, tidy frames out, every expensive step stored and never done twice.
 
-Each step is a `Job`: what it is made from (its key), and a function that computes it. `gather` runs the missing ones on the
-workers. An interrupted study goes on where it stopped; a finished one only reads.
+`Study.of(profile)` holds what the experiments share. Each step is a `Job`: what it is made from (its key), and a function that
+computes it; `gather` runs the missing ones on the workers. An interrupted study goes on where it stopped; a finished one only
+reads. The functions here take a profile and are all that a notebook needs.
 """
 
-from mulnb.study.chains import sequential, sequential_scores
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mulnb.config import Profile
+from mulnb.data import Splits
+from mulnb.forget import Strata
+from mulnb.study import chains, runs, scoring, tuning
 from mulnb.study.cost import counts
-from mulnb.study.jobs import Job, check, gather, run_job
-from mulnb.study.runs import Run, outcome, unlearning, ways
-from mulnb.study.scoring import (
-    convergence,
-    memorization,
-    pool,
-    proxies,
-    proxy_costs,
-    scores,
-    stored,
-    strata,
-    training_seconds,
-)
-from mulnb.study.setup import Bench, bench, splits
-from mulnb.study.tuning import tune
+from mulnb.study.jobs import Job, check
+from mulnb.study.runs import Run, ways
+from mulnb.study.study import Study
 
 __all__ = [
-    "Bench",
     "Job",
     "Run",
-    "bench",
+    "Study",
     "check",
     "convergence",
     "counts",
-    "gather",
     "memorization",
     "outcome",
-    "pool",
     "proxies",
     "proxy_costs",
-    "run_job",
     "scores",
     "sequential",
     "sequential_scores",
     "splits",
     "stored",
     "strata",
-    "training_seconds",
     "tune",
     "unlearning",
     "ways",
 ]
+
+
+def splits(profile: Profile) -> Splits:
+    """The profile's data, loaded once a process."""
+    return Study.of(profile).splits
+
+
+def memorization(profile: Profile) -> pd.DataFrame:
+    """Exact scores: columns `example label memorization se n_in n_out flipped` (METHOD §2)."""
+    return Study.of(profile).memorization
+
+
+def convergence(profile: Profile) -> pd.DataFrame:
+    """How the exact scores settle as the pool grows: columns `models repeat split_half spearman_full mean_se`."""
+    return scoring.convergence(Study.of(profile))
+
+
+def proxies(profile: Profile) -> pd.DataFrame:
+    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
+    return scoring.proxies(Study.of(profile))
+
+
+def proxy_costs(profile: Profile) -> pd.DataFrame:
+    """Table 1: columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`."""
+    return scoring.proxy_costs(Study.of(profile))
+
+
+def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
+    """The oriented score [N] that the forget sets of `seed` are chosen by."""
+    return Study.of(profile).scores(score, seed)
+
+
+def strata(profile: Profile, score: str, seed: int) -> Strata:
+    """The three strata of `score` for `seed`; those of the file, where the profile names one."""
+    return Study.of(profile).strata(score, seed)
+
+
+def unlearning(profile: Profile) -> pd.DataFrame:
+    """Every algorithm × strategy × score × seed against its oracle (METHOD §5–§7); columns as in DESIGN."""
+    return runs.unlearning(Study.of(profile))
+
+
+def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:
+    """The row of `unlearning` for one run on strata of your own, computed here and now unless it is stored."""
+    return runs.outcome(Study.of(profile), run, chosen)
+
+
+def sequential(profile: Profile) -> pd.DataFrame:
+    """Forget sets in a row (METHOD §8): columns of `unlearning` plus `step scope`."""
+    return chains.sequential(Study.of(profile))
+
+
+def sequential_scores(profile: Profile) -> pd.DataFrame:
+    """Figure 7: columns `strategy seed step moment group example value`."""
+    return chains.sequential_scores(Study.of(profile))
+
+
+def tune(profile: Profile) -> pd.DataFrame:
+    """The recorded search (METHOD §6): a row per algorithm × strategy × candidate."""
+    return tuning.tune(Study.of(profile))
+
+
+def stored(profile: Profile) -> bool:
+    """Whether memorization and proxies can be read without training anything."""
+    return scoring.stored(Study.of(profile))
+
+
+def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame]) -> float:
+    """Seconds of training and unlearning behind a stage, summed over workers, from what the artefacts recorded."""
+    study = Study.of(profile)
+    if stage == "memorization":
+        return study.pool.seconds
+    if stage == "proxies":
+        return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + scoring.training_seconds(study)
+    keys: Sequence[str] = ("score", "seed")
+    table = frames[stage]
+    if stage == "sequential":
+        keys, table = ("strategy", "seed", "step"), table[table.scope == "union"]
+    else:
+        table = table[table.algorithm != "retrain"]
+    return float(table.seconds.sum() + table.drop_duplicates([*keys]).oracle_seconds.sum())

@@ -79,9 +79,9 @@ def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
     """Training examples, test examples, classes, channels and pixels a side, known without reading the images where possible."""
     data = profile.dataset
     if data.name not in SIZES:
-        from mulnb.study.setup import splits
+        from mulnb.study.study import Study
 
-        images = splits(profile)
+        images = Study.of(profile).splits
         return len(images.train), len(images.test), len(images.train.classes), *images.train.images.shape[1:3]
     train, test, classes, channels, side = SIZES[data.name]
     kept = min(data.classes or classes, classes)

@@ -3,34 +3,31 @@
 `algorithm(model, data, forget, retain, *, seed, fresh, **settings) -> model` changes `model` in place (callers pass a copy)
 and returns it. `data` are the training `Examples`; `forget` and `retain` int64 index tensors into them; `fresh(seed)` builds
 an untrained network of the same architecture. The settings are keyword arguments whose defaults are the authors'. A new
-algorithm is a new file of this folder with a function of the file's name, or an entry added to `ALGORITHMS`.
+algorithm is a new file of this folder with a function of the file's name (and that name in `core.registry`), or, from outside, an
+entry added to `ALGORITHMS`.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from mulnb.core.errors import UserError
+from mulnb.core.registry import ALGORITHMS
 
 Algorithm = Callable[..., nn.Module]
 
-ALGORITHMS: dict[str, Algorithm] = {
-    name: getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    for _, name, _ in pkgutil.iter_modules(__path__)
-    if not name.startswith("_")
-}
+for _name in ALGORITHMS.builtin:  # one file each, with a function of the file's name
+    ALGORITHMS[_name] = getattr(importlib.import_module(f"{__name__}.{_name}"), _name)
 
 
 def check(name: str, settings: Mapping[str, Any]) -> None:
     """Raises `UserError` unless `name` is an algorithm and every setting is one of its keyword arguments."""
-    if name not in ALGORITHMS:
-        raise UserError(f"unknown unlearning algorithm '{name}': known are {', '.join(sorted(ALGORITHMS))}")
+    ALGORITHMS.check(name)
     parameters = inspect.signature(ALGORITHMS[name]).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return

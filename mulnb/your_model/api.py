@@ -27,10 +27,10 @@ from mulnb import forget as selector
 from mulnb import proxies, rum, training
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import PROXIES
 from mulnb.data.decode import read_class_folders
 from mulnb.fast.graphs import plain_steps
 from mulnb.forget import Strata
+from mulnb.proxies import PROXIES
 from mulnb.rum import Unlearned
 
 Images = Tensor | np.ndarray | str | Path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from mulnb import load_profile, unlearning
-from mulnb.config import SCORES, STRATEGIES, Rum
+from mulnb.config import STRATEGIES, Rum
 from mulnb.core import vocabulary
+from mulnb.proxies import PROXIES
 
 
 def test_every_score_strategy_and_algorithm_has_a_label():
-    shown = {*SCORES, *STRATEGIES, *unlearning.ALGORITHMS}
+    shown = {"memorization", *PROXIES, *STRATEGIES, *unlearning.ALGORITHMS}
     published = {"l1_sparse", "neg_grad", "scrub", "influence"}
     assert shown | published <= set(vocabulary.LABELS)
 

@@ -16,11 +16,12 @@ import mulnb
 from mulnb import explorer as room
 from mulnb import forget, study
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import STRATA, UNITS
+from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import Explorer, live, selection
 from mulnb.explorer import pictures as sketches
 from mulnb.explorer.selection import Ranking, Stock
 from mulnb.forget import Strata
+from mulnb.proxies import unit
 
 
 def stock(n: int = 400, side: int = 8, channels: int = 1, classes: int = 10, seed: int = 0) -> Stock:
@@ -116,7 +117,7 @@ def test_every_control_has_a_label_and_thresholds_their_unit(explorer):
     assert {slider.description for slider in explorer.sizes.values()} == {"examples"}
     for name in explorer.stock.names:
         explorer.choose(name)
-        assert UNITS[name] in explorer.panels["distribution"].value and UNITS[name] in explorer.unit.value
+        assert unit(name) in explorer.panels["distribution"].value and unit(name) in explorer.unit.value
 
 
 def test_a_threshold_moves_the_sizes_and_a_size_the_thresholds(explorer):

@@ -15,6 +15,7 @@ from mulnb import models, pool, training
 from mulnb.config import Recipe
 from mulnb.core import paths
 from mulnb.fast import graphs as gpu
+from mulnb.proxies import SignalRecorder
 from mulnb.training import Examples
 
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -157,7 +158,7 @@ class TestOnAGpu:
         step = training.Step(network("resnet18").cuda().train(), data, Recipe(epochs=1, batch=64, lr=0.01, precision="bf16"))
         take = gpu.Replayed([step], 64)
         pieces = torch.randperm(1000, device="cuda").split(64)
-        recorder = training.SignalRecorder(1000, data.device)
+        recorder = SignalRecorder(1000, data.device)
         for piece in pieces[: gpu.WARM_UP + 1]:  # recording itself may wait
             take([piece], [None], 0)
         torch.cuda.set_sync_debug_mode("error")

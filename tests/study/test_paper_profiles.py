@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mulnb import config, load_profile
+from mulnb import load_profile
 from mulnb.__main__ import main
 from mulnb.core import paths, vocabulary
+from mulnb.proxies import PROXIES
 from mulnb.results import publish
 
 PAPER = {"cifar10": "resnet18", "cifar100": "resnet50", "tiny-imagenet": "vgg16_bn"}
@@ -63,7 +64,7 @@ def test_a_dry_run_of_a_paper_profile(name, roots, monkeypatch):
     results = paths.results(f"{name}-dry")
     frames = {key: publish.load(profile.name, key) for key in ("memorization", "proxies", "unlearning", "sequential")}
     assert len(frames["memorization"]) == 16 and frames["memorization"].memorization.notna().all()
-    assert set(frames["proxies"].proxy) == set(config.SCORES) - {"memorization"} and np.isfinite(frames["proxies"].value).all()
+    assert set(frames["proxies"].proxy) == set(PROXIES) and np.isfinite(frames["proxies"].value).all()
     runs = frames["unlearning"]
     assert set(runs.algorithm) == set(algorithms) | {"rum", "retrain"}
     assert len(runs) == (len(algorithms) * 3 + 1 + 1) * len(seeds) * len(scores)

@@ -17,10 +17,12 @@ import torch
 
 from mulnb import load_profile, study
 from mulnb.config import known_profiles
-from mulnb.core import paths, store, vocabulary
+from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
+from mulnb.proxies import PROXIES, centre
 from mulnb.results import publish
+from mulnb.study import Study
 
 # smaller still than `smoke`: what these tests ask does not depend on the size
 SMALL = {
@@ -204,8 +206,8 @@ def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is
         count = sum(getattr(call.func, "id", getattr(call.func, "attr", "")) == "Strata" for call in calls)
         makers |= {path.name: count} if count else {}
     assert makers == {"forget.py": 2, "api.py": 1}
-    assert vocabulary.centre("memorization") == 0.5
-    assert {vocabulary.centre(name) for name in vocabulary.PROXIES} == {"median"}
+    assert centre("memorization") == 0.5
+    assert {centre(name) for name in PROXIES} == {"median"}
 
 
 CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
@@ -215,23 +217,25 @@ def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatc
     """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
     from mulnb.study import chains
 
-    def last_step(name: str) -> study.Job:
+    def last_step(name: str) -> tuple[Study, study.Job]:
         monkeypatch.setenv("MULNB_HOME", str(tmp_path / name))
-        return chains._step_job(load_profile("smoke", CHAIN), "rum_f", 0, 3)
+        here = Study(load_profile("smoke", CHAIN))
+        return here, chains.step_job(here, "rum_f", 0, 3)
 
-    whole = study.run_job(last_step("whole")).arrays
-    job, taken, apply = last_step("interrupted"), [], chains.apply
+    here, job = last_step("whole")
+    whole = here.get(job).arrays
+    (here, job), taken, apply = last_step("interrupted"), [], chains.apply
 
-    def counted(profile, model, run, *more):
+    def counted(study, model, run, *more):
         taken.append(run.seed)  # of step 1, 2, 3, … in the chain of seed 0
         if taken == [1, 2, 3]:
             raise KeyboardInterrupt
-        return apply(profile, model, run, *more)
+        return apply(study, model, run, *more)
 
     monkeypatch.setattr(chains, "apply", counted)
     with pytest.raises(KeyboardInterrupt):
-        study.run_job(job)
-    resumed = study.run_job(job).arrays
+        here.get(job)
+    resumed = here.get(job).arrays
     assert taken == [1, 2, 3, 3]
     assert set(resumed) == set(whole) and all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
@@ -240,17 +244,17 @@ def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
     """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
     from mulnb.study import chains
 
-    profile = load_profile("smoke", CHAIN)
-    before = study.run_job(chains._step_job(profile, "rum_f", 0, 2))
+    here = Study(load_profile("smoke", CHAIN))
+    before = here.get(chains.step_job(here, "rum_f", 0, 2))
     given = []
-    monkeypatch.setattr(chains, "apply", lambda profile, model, *more: given.append(model.state_dict()) or (model, 0.0))
+    monkeypatch.setattr(chains, "apply", lambda study, model, *more: given.append(model.state_dict()) or (model, 0.0))
     changed = {
         name: value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value for name, value in before.arrays.items()
     }
-    original = study.run_job(chains.original_job(profile, 0)).arrays
+    original = here.get(chains.original_job(here, 0)).arrays
     for arrays in (before.arrays, changed):
-        monkeypatch.setattr(chains, "run_job", lambda job, arrays=arrays: Artifact(arrays))
-        chains._take_step(profile, "rum_f", 0, 3)
+        monkeypatch.setattr(here, "get", lambda job, arrays=arrays: Artifact(arrays))
+        chains._take_step(here, "rum_f", 0, 3)
         for name, value in given[-1].items():
             assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
     assert any(not np.array_equal(value.numpy(), original[f"weights/{name}"]) for name, value in given[0].items())
@@ -321,7 +325,7 @@ def test_a_profile_pins_the_winners_of_its_recorded_search(name):
         assert {*strategies} == {*plan[algorithm]}
 
 
-def count_threads() -> Artifact:
+def count_threads(study: Study) -> Artifact:
     return Artifact(meta={"threads": torch.get_num_threads()})
 
 
@@ -329,7 +333,8 @@ def test_what_is_missing_is_computed_with_one_thread_outside_the_workers_too():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert study.run_job(study.Job("threads", {}, count_threads, ())).meta["threads"] == 1
+        here = Study(load_profile("smoke"))
+        assert here.get(study.Job("threads", {}, count_threads)).meta["threads"] == 1
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -358,17 +363,17 @@ def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
 
     profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs._unlearn
 
-    def interrupted(profile, run, chosen):
+    def interrupted(study, run, chosen):
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(run)
-        return unlearn(profile, run, chosen)
+        return unlearn(study, run, chosen)
 
     monkeypatch.setattr(runs, "_unlearn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study.tune(profile)
     first = list(done)
-    monkeypatch.setattr(runs, "_unlearn", lambda profile, run, chosen: done.append(run) or unlearn(profile, run, chosen))
+    monkeypatch.setattr(runs, "_unlearn", lambda study, run, chosen: done.append(run) or unlearn(study, run, chosen))
     table = study.tune(profile)
     assert len(first) == 4 and len(done) == 6 == len(table)  # 2 candidates × 3 strategies, each once
     assert len({(run.strategy, run.settings["lr"]) for run in done}) == 6
@@ -396,17 +401,17 @@ def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
     monkeypatch.setenv("MULNB_HOME", str(tmp_path))
     done = []
 
-    def compute(n: int):
+    def compute(study: Study, n: int):
         if n == 2:
             raise RuntimeError("boom")
         done.append(n)
         return Artifact(meta={"n": n})
 
     jobs = [study.Job("test", {"n": n}, compute, (n,)) for n in range(4)]
-    profile = load_profile("smoke")
+    here = Study(load_profile("smoke"))
     with pytest.raises(RuntimeError, match="boom"):
-        study.gather(profile, jobs, "test")
+        here.gather(jobs, "test")
     monkeypatch.setattr(study.jobs, "check", lambda profile: None)
-    jobs[2] = study.Job("test", {"n": 2}, lambda n: Artifact(meta={"n": n}), (2,))
-    assert [artifact.meta["n"] for artifact in study.gather(profile, jobs, "test")] == [0, 1, 2, 3]
+    jobs[2] = study.Job("test", {"n": 2}, lambda study, n: Artifact(meta={"n": n}), (2,))
+    assert [artifact.meta["n"] for artifact in here.gather(jobs, "test")] == [0, 1, 2, 3]
     assert done == [0, 1, 3]

@@ -1,0 +1,207 @@
+"""`Study`: one object that holds what all experiments of a profile share.
+
+Its data on the device, how to make an untrained network, the pool, the scores and the strata; and the way to the store. The
+experiments themselves are functions of a `Study`: `scoring`, `runs`, `chains`, `tuning`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mulnb import forget
+from mulnb.config import Profile
+from mulnb.core import paths, store
+from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES
+from mulnb.core.store import Artifact
+from mulnb.data import Splits, load_data
+from mulnb.forget import ForgetSet, Strata
+from mulnb.proxies import centre, orient
+from mulnb.study import jobs, scoring
+from mulnb.study.jobs import Job
+
+if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+    import pandas as pd
+    from torch import nn
+
+    from mulnb.memorization import Pool
+    from mulnb.study.scoring import Scored
+    from mulnb.training import Examples
+
+_open: dict[tuple[str, Path], Study] = {}
+
+
+class Study:
+    """A profile with everything that is made from it, loaded or computed when first asked for.
+
+    `Study.of(profile)` gives the same object again in the same process; nothing is computed by opening one.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._scored: dict[int, Scored] = {}
+
+    @classmethod
+    def of(cls, profile: Profile) -> Study:
+        """The study of `profile` in the store in use; a profile is compared by its content."""
+        key = (profile.model_dump_json(), paths.home())
+        if key not in _open:
+            _open[key] = cls(profile)
+        return _open[key]
+
+    # ---- data and networks
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The images, split into D, H and T."""
+        return load_data(self.profile)
+
+    @cached_property
+    def train(self) -> Examples:
+        """D on the device."""
+        return self._on_device("train")
+
+    @cached_property
+    def holdout(self) -> Examples:
+        """H on the device."""
+        return self._on_device("holdout")
+
+    @cached_property
+    def test(self) -> Examples:
+        """T on the device."""
+        return self._on_device("test")
+
+    def _on_device(self, part: str) -> Examples:
+        from mulnb import training
+
+        return training.examples(getattr(self.splits, part), self.splits)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """An untrained network of the profile, with the weights that `seed` draws."""
+        from mulnb import models
+
+        train, model = self.splits.train, self.profile.model
+        return models.build(
+            model.arch,
+            num_classes=len(train.classes),
+            in_channels=train.images.shape[1],
+            width=model.width,
+            stem=model.stem,
+            seed=seed,
+        )
+
+    def restore(self, artifact: Artifact) -> nn.Module:
+        """The network whose weights an artefact holds, on the device."""
+        import torch
+
+        prefix = "weights/"
+        names = [name for name in artifact.arrays if name.startswith(prefix)]
+        model = self.fresh(0).to(self.train.device)
+        model.load_state_dict({name.removeprefix(prefix): torch.from_numpy(artifact.arrays[name]) for name in names})
+        return model
+
+    # ---- the store
+
+    def key(self, *modules: str) -> dict[str, Any]:
+        """The part of a key that says which data, which network, and which code."""
+        key = {
+            "data": [self.splits.fingerprint, self.splits.mean, self.splits.std],
+            "model": self.profile.model,
+            "code": store.code_version("fast.graphs", "models", "training", *modules),
+        }
+        if added := ARCHITECTURES.version(self.profile.model.arch):
+            key["architecture"] = added
+        if PROXIES.added and "proxies" in modules:
+            key["proxies"] = {name: PROXIES.version(name) for name in PROXIES.added}
+        return key
+
+    def gather(self, wanted: Sequence[Job], label: str) -> list[Artifact]:
+        """The artefacts of jobs; the missing ones are computed on the workers."""
+        return jobs.gather(self, wanted, label)
+
+    def get(self, job: Job) -> Artifact:
+        """The artefact of one job, computed here and now if it is missing."""
+        return jobs.run_job(self, job)
+
+    # ---- scores and strata
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The models on random subsets, as what they left behind (METHOD §2)."""
+        return scoring.load_pool(self)
+
+    @cached_property
+    def memorization(self) -> pd.DataFrame:
+        """The exact scores; columns `example label memorization se n_in n_out flipped`."""
+        return scoring.exact_scores(self)
+
+    def scored(self, seed: int) -> Scored:
+        """The proxies of one seed."""
+        if seed not in self._scored:
+            self._scored[seed] = scoring.load_scored(self, seed)
+        return self._scored[seed]
+
+    def scores(self, score: str, seed: int) -> np.ndarray:
+        """The oriented score [N] that the forget sets of `seed` are chosen by."""
+        if score == "memorization":
+            return self.memorization.memorization.to_numpy()
+        return orient(score, self.scored(seed).raw[score])
+
+    def strata(self, score: str, seed: int) -> Strata:
+        """The three strata of `score` for `seed`, which also draws ties; those of the file, where the profile names one."""
+        if self.given is not None:
+            return self.given.strata
+        return forget.strata(self.scores(score, seed), self.profile.forget.size, centre(score), seed)
+
+    @cached_property
+    def given(self) -> ForgetSet | None:
+        """The forget set of the profile's `forget.file`, if it names one. Raises `UserError` if it does not fit these data."""
+        if self.profile.forget.file is None:
+            return None
+        return forget.load(self.profile.forget.file, self.splits.fingerprint, len(self.splits.train))
+
+    @property
+    def refining_scores(self) -> tuple[str, ...]:
+        """What the column `score` says. A forget set from a file counts as one score."""
+        if self.given is None:
+            return self.profile.unlearning.scores
+        return (str(self.given.settings.get("score", "forget_file")),)
+
+
+def weights(model: nn.Module) -> dict[str, np.ndarray]:
+    """A network's weights as arrays of an artefact; `Study.restore` reads them."""
+    return {f"weights/{name}": value.cpu().numpy() for name, value in model.state_dict().items()}
+
+
+def without(n: int, gone: np.ndarray) -> np.ndarray:
+    """The indices 0 … n − 1 that are not in `gone`, in order."""
+    kept = np.ones(n, dtype=bool)
+    kept[gone] = False
+    return np.flatnonzero(kept)
+
+
+# ---- which code an unlearning algorithm is
+
+ALGORITHM_FILES = Path(__file__).parents[1] / "unlearning"
+
+
+def algorithm_version(name: str) -> str:
+    """A hash of what an unlearning algorithm does: results are keyed by it, and only an edited algorithm runs again."""
+    if (ALGORITHM_FILES / f"{name}.py").is_file():  # read from its file: torch takes seconds to import
+        return store.code_version(*(f"unlearning.{file}" for file in _with_imports(name)))
+    ALGORITHMS.check(name)
+    return ALGORITHMS.version(name) or ""
+
+
+def _with_imports(name: str) -> set[str]:
+    """An algorithm's file and those of the same folder that it builds on."""
+    found = {name}
+    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):
+            found |= _with_imports(node.module.rsplit(".", 1)[1])
+    return found

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 
 def _pool_job(profile: Profile, start: int) -> Job:
     numbers = range(start, min(start + profile.pool.group, profile.pool.models))
-    parts = key_parts(profile, "pool", "fast.stacked") | {
+    parts = key_parts(profile, "pool", "audit.margins", "fast.stacked") | {
         "model": profile.pool_model,
         "recipe": profile.pool_training,
         "share": profile.pool.share,

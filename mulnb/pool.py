@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mulnb import models, training
+from mulnb.audit.margins import log_odds
 from mulnb.config import Profile, Recipe
 from mulnb.fast import graphs as gpu
 from mulnb.fast.stacked import Stack
@@ -132,9 +133,5 @@ def _predict_all(stack: Stack, data: Examples, k: int, batch: int = 64) -> Tenso
 
 def outcomes(member: np.ndarray, logits: Tensor, labels: Tensor) -> Pool:
     """Correctness and log-odds of the true class (Carlini et al. 2022, eq. 3, from logits) of `logits` [k, N, K]."""
-    truth = labels.expand(len(logits), -1)[..., None]  # [k, N, 1]
-    true_logit = logits.gather(2, truth)
-    others = logits.scatter(2, truth, -torch.inf).logsumexp(2)
-    margin = (true_logit.squeeze(2) - others).clamp(-6e4, 6e4)  # the range of float16
-    correct = logits.argmax(2) == labels
-    return Pool(member, correct.cpu().numpy(), margin.cpu().numpy().astype(np.float16))
+    correct = logits.argmax(2) == labels  # [k, N]
+    return Pool(member, correct.cpu().numpy(), log_odds(logits, labels))

@@ -1,9 +1,9 @@
 """The support vector classifier of the membership attack, in time linear in the number of examples.
 
-It is the classifier that libsvm trains (RBF kernel, hinge loss, bias), at its optimum: the kernel matrix of n examples is
-K = GGᵀ to a millionth or better, with far fewer columns in G than examples (ten for one feature in [0, 1]), and with such a K
-a Newton step of an interior-point method costs no more than a least-squares fit. libsvm takes time in n², and stops when its
-decision values are right to a thousandth or, in badly determined problems, a hundredth; here they are nearer to the optimum.
+It is the classifier that libsvm trains (RBF kernel, hinge loss, bias), at its optimum. The kernel matrix of n examples is written
+as K = GGᵀ, exact to a millionth or better, where G has far fewer columns than examples (ten for one feature in [0, 1]). With such
+a K, a Newton step of an interior-point method costs no more than a least-squares fit. libsvm takes time in n² and stops when its
+decision values are right to a thousandth, or to a hundredth in badly determined problems; here they are nearer to the optimum.
 
 Sources: Fine & Scheinberg, "Efficient SVM training using low-rank kernel representations" (JMLR 2, 2001); Mehrotra, "On the
 implementation of a primal-dual interior point method" (SIAM J. Optimization 2, 1992).
@@ -17,13 +17,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# The most that an entry of K may be off (K is 1 on its diagonal). One feature needs ten or twenty columns for any accuracy, a
-# vector of probabilities some hundred for a millionth.
+# The largest error of an entry of K (K is 1 on its diagonal). One feature needs ten or twenty columns for any accuracy, a vector
+# of probabilities some hundred for a millionth.
 RESIDUAL, RESIDUAL_VECTOR = 1e-9, 1e-6
-GAP = 1e-12  # complementarity, an example, at which the optimum counts as found
-# of many equal examples only the sum of their α is determined: there, rounding takes over before GAP is reached
+
+GAP = 1e-12  # complementarity per example at which the optimum counts as found
+
+# With duplicate examples only the sum of their α is determined: stop at this looser gap, before rounding takes over.
 ROUGH_GAP, ROUGH_GRADIENT = 1e-8, 1e-5
-STEPS = 100  # Newton steps at most; some twenty are usual
+
+STEPS = 100  # Newton steps at most; about twenty are usual
 
 
 @dataclass(frozen=True)
@@ -37,80 +40,120 @@ class Classifier:
     b: float
 
     def decision(self, x: Tensor) -> Tensor:
-        """f of float64 x [m, d], [m]."""
-        return torch.linalg.solve_triangular(self.factor, _kernel(self.landmarks, x, self.gamma), upper=False).T @ self.w + self.b
+        """The decision values of float64 x [m, d], float64 [m]."""
+        kernel = _kernel(self.landmarks, x, self.gamma)  # [r, m]
+        features = torch.linalg.solve_triangular(self.factor, kernel, upper=False)  # [r, m], rows of G for x
+
+        return features.T @ self.w + self.b
 
 
 def fit(x: Tensor, y: Tensor, c: float, gamma: float) -> Classifier:
-    """The SVC of examples x [n, d] with labels y [n] of ±1, both float64, both labels present.
+    """Train the classifier: minimise ½‖w‖² + c·Σ max(0, 1 − y·f(x)), with the kernel exp(−gamma·‖x − x′‖²).
 
-    Minimises ½‖w‖² + c·Σ max(0, 1 − y·f(x)), with the kernel exp(−gamma·‖x − x′‖²). Raises `ArithmeticError` if x or y is not
-    finite.
+    Args:
+        x: examples, float64 [n, d].
+        y: labels ±1, float64 [n]; both must occur.
+        c: the weight of the hinge losses.
+        gamma: of the kernel.
+
+    Returns:
+        The classifier at its optimum.
+
+    Raises:
+        ArithmeticError: x or y is not finite.
     """
     g, pivots = _factor(x, gamma)
-    v = g * y[:, None]
+    v = g * y[:, None]  # [n, r]
     alpha, b = _optimum(v, y, c)
+
     return Classifier(gamma, x[pivots], g[pivots], v.T @ alpha, b)
 
 
 def _kernel(a: Tensor, b: Tensor, gamma: float) -> Tensor:
-    # exact differences: by the usual expansion, two nearly equal examples would be too far apart
-    return torch.exp(-gamma * torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square())
+    """The kernel matrix [n, m] of a [n, d] and b [m, d]."""
+    # exact differences: the usual expansion ‖a‖² − 2a·b + ‖b‖² loses the distance of two nearly equal examples
+    distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.exp(-gamma * distance.square())
 
 
 def _factor(x: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """G [n, r] with GGᵀ = K but for the residual, and the r pivots: Cholesky's method, the example that is worst off first."""
+    """G [n, r] with GGᵀ = K up to the residual, and the r pivots: Cholesky's method, the worst approximated example first."""
     residual = RESIDUAL if x.shape[1] == 1 else RESIDUAL_VECTOR
-    left = torch.ones(len(x), dtype=torch.float64)  # what is missing of K's diagonal
+    left = torch.ones(len(x), dtype=torch.float64)  # [n], what GGᵀ still lacks of K's diagonal
     g = torch.empty(len(x), min(len(x), 16), dtype=torch.float64)
     pivots: list[int] = []
-    while len(pivots) < len(x) and left[worst := int(left.argmax())] > residual:
+
+    while len(pivots) < len(x):
+        worst = int(left.argmax())
+        if not left[worst] > residual:
+            break
+
         r = len(pivots)
-        if r == g.shape[1]:
+        if r == g.shape[1]:  # full: double the columns
             g = torch.cat([g, torch.empty_like(g)], 1)
+
         column = _kernel(x, x[worst : worst + 1], gamma).squeeze(1) - g[:, :r] @ g[worst, :r]
         g[:, r] = column / left[worst].sqrt()
+
         left = (left - g[:, r].square()).clamp_(min=0)
         left[worst] = 0
         pivots.append(worst)
+
     return g[:, : len(pivots)].contiguous(), torch.tensor(pivots)
 
 
 class _Point(NamedTuple):
-    """Where the method stands, or a step of it: α and c − α, their multipliers s and u, all [n], and b."""
+    """Where the method stands, or a step of it."""
 
-    alpha: Tensor
-    room: Tensor
-    s: Tensor
-    u: Tensor
+    alpha: Tensor  # [n], the dual variables
+    room: Tensor  # [n], c − α
+    s: Tensor  # [n], the multipliers of α ≥ 0
+    u: Tensor  # [n], the multipliers of α ≤ c
     b: float
 
     @property
     def gap(self) -> float:
-        """0 at the optimum, where each of α ≥ 0 and α ≤ c is tight or has no force."""
+        """Mean complementarity: 0 at the optimum, where each bound on α is tight or has a multiplier of 0."""
         return float(self.alpha @ self.s + self.room @ self.u) / (2 * len(self.alpha))
 
     def moved(self, step: _Point, length: float) -> _Point:
-        return _Point(*(own + length * change for own, change in zip(self, step, strict=True)))
+        """The point after `length` times `step`."""
+        return _Point(
+            self.alpha + length * step.alpha,
+            self.room + length * step.room,
+            self.s + length * step.s,
+            self.u + length * step.u,
+            self.b + length * step.b,
+        )
 
     def reach(self, step: _Point) -> float:
-        """The longest part of `step`, up to all of it, with which the first four stay positive."""
-        return min(1.0, *(-1 / min(-1e-300, float((change / own).min())) for own, change in zip(self[:4], step, strict=False)))
+        """The largest fraction of `step`, at most 1, that keeps α, c − α and both multipliers from going below 0."""
+        longest = 1.0
+        bounded = ((self.alpha, step.alpha), (self.room, step.room), (self.s, step.s), (self.u, step.u))  # b is free
+
+        for value, change in bounded:
+            fastest = float((change / value).min())  # relative change; −2 means that 0 is reached half-way
+            if fastest < 0:
+                longest = min(longest, -1 / fastest)
+
+        return longest
 
 
 class _Newton:
-    """The steps from one point: (vvᵀ + diag d)·Δα + y·Δb = h with yᵀΔα = −yᵀα, d positive and vvᵀ of rank r.
+    """The Newton steps from one point: (vvᵀ + diag d)·Δα + y·Δb = h with yᵀΔα = −yᵀα, d positive and vvᵀ of rank r.
 
-    By Woodbury's identity that is one system of r equations, factored once for all right-hand sides.
+    By Woodbury's identity this is one system of r equations, factored once for all right-hand sides.
     """
 
     def __init__(self, at: _Point, v: Tensor, y: Tensor) -> None:
         self._at, self._y = at, y
-        self._missing = 1 + at.s - at.u - v @ (v.T @ at.alpha) - at.b * y  # of the gradient to be zero
+        self._missing = 1 + at.s - at.u - v @ (v.T @ at.alpha) - at.b * y  # what the gradient lacks to be 0
+
         self._d = at.s / at.alpha + at.u / at.room
         self._scaled = v / self._d[:, None]
-        inner = v.T @ self._scaled
+        inner = v.T @ self._scaled  # [r, r]
         inner.diagonal().add_(1.0)
+
         self._lower, failed = torch.linalg.cholesky_ex(inner)
         if int(failed):
             raise ArithmeticError("the classifier's examples are not finite")
@@ -118,41 +161,55 @@ class _Newton:
 
     @property
     def missing(self) -> float:
+        """The largest entry of the gradient."""
         return float(self._missing.abs().max())
 
     def _solve(self, h: Tensor) -> Tensor:
-        return h / self._d - self._scaled @ torch.cholesky_solve((self._scaled.T @ h)[:, None], self._lower).squeeze(1)
+        """(vvᵀ + diag d)⁻¹ h, [n]."""
+        inner = torch.cholesky_solve((self._scaled.T @ h)[:, None], self._lower).squeeze(1)  # [r]
+        return h / self._d - self._scaled @ inner
 
     def step(self, low: Tensor, high: Tensor) -> _Point:
         """The step that changes α·s by `low` and (c − α)·u by `high`, to first order."""
         at, y = self._at, self._y
+
         free = self._solve(self._missing + low / at.alpha - high / at.room)
         db = float(y @ free + y @ at.alpha) / float(y @ self._along_y)
         da = free - db * self._along_y
+
         return _Point(da, -da, (low - at.s * da) / at.alpha, (high + at.u * da) / at.room, db)
 
 
 def _optimum(v: Tensor, y: Tensor, c: float) -> tuple[Tensor, float]:
-    """α [n] and b of the dual: min ½‖vᵀα‖² − Σα with yᵀα = 0 and 0 ≤ α ≤ c."""
-    half, one = torch.full_like(y, c / 2), torch.ones_like(y)
-    at = _Point(half, half, one, one, 0.0)
+    """α [n] and b of the dual problem: min ½‖vᵀα‖² − Σα with yᵀα = 0 and 0 ≤ α ≤ c."""
+    half, ones = torch.full_like(y, c / 2), torch.ones_like(y)
+    at = _Point(half, half, ones, ones, 0.0)
+
     for _ in range(STEPS):
         newton = _Newton(at, v, y)
         if at.gap < GAP or (at.gap < ROUGH_GAP and newton.missing > ROUGH_GRADIENT):
             break
-        # Mehrotra: where would the step to gap 0 lead, and what does the curvature on the way ask for
-        try_out = newton.step(-at.alpha * at.s, -at.room * at.u)
-        aim = at.gap * (at.moved(try_out, at.reach(try_out)).gap / at.gap) ** 3
-        step = newton.step(aim - at.alpha * at.s - try_out.alpha * try_out.s, aim - at.room * at.u - try_out.room * try_out.u)
+
+        # Mehrotra's predictor: how far could the step to gap 0 go, and what gap would it leave
+        predicted = newton.step(-at.alpha * at.s, -at.room * at.u)
+        aim = at.gap * (at.moved(predicted, at.reach(predicted)).gap / at.gap) ** 3
+
+        # the corrector aims at that gap and accounts for the curvature that the prediction left out
+        low = aim - at.alpha * at.s - predicted.alpha * predicted.s
+        high = aim - at.room * at.u - predicted.room * predicted.u
+        step = newton.step(low, high)
         at = at.moved(step, 0.995 * at.reach(step))
+
     return at.alpha, _bias(at, v, y)
 
 
 def _bias(at: _Point, v: Tensor, y: Tensor) -> float:
-    """b, as libsvm chooses it: where no α is between 0 and c it is not unique, and the middle is taken."""
-    none, all_of_it = at.alpha < at.s, at.room < at.u
-    if not (none | all_of_it).all():
+    """b, chosen as libsvm does: where no α lies between 0 and c, b is not unique and the middle of its interval is taken."""
+    at_zero, at_c = at.alpha < at.s, at.room < at.u
+    if not (at_zero | at_c).all():
         return at.b
-    bounds = y - y * (v @ (v.T @ at.alpha))  # the b at which each example is on the margin
-    low = ((y > 0) & none) | ((y < 0) & all_of_it)
+
+    bounds = y - y * (v @ (v.T @ at.alpha))  # [n], the b at which each example is on the margin
+    low = ((y > 0) & at_zero) | ((y < 0) & at_c)
+
     return float(bounds[low].max() + bounds[~low].min()) / 2

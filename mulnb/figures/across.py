@@ -14,7 +14,7 @@ from mulnb.core.vocabulary import METRICS
 from mulnb.figures.plotting import PALE, SMALL, SOFT, STYLE, WIDTH, Picture, bare, finish, headline, rows, style, wrapped
 from mulnb.figures.refinement import figure_2_scores, make_room, rum_legend, rum_panel, without_oracle
 from mulnb.figures.steps import change_panel, sequential_headline
-from mulnb.results import tables
+from mulnb.results import captions, tables
 
 
 @style()
@@ -36,7 +36,7 @@ def rum_across(frames: Mapping[str, pd.DataFrame | None], pairs: Sequence[str] =
     headline(figure, "Refinement against vanilla, across data sets and architectures", handles)
     counts = [n for one in runs.values() for n in tables.tow_table(one)["n"]]
     full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(every["strategy"]) else ""
-    note = f" Lines join vanilla and RUM$^F$ on the same forget sets;{full} {tables.interval_note(counts)}." if runs else ""
+    note = f" Lines join vanilla and RUM$^F$ on the same forget sets;{full} {captions.interval_note(counts)}." if runs else ""
     return finish(figure, _profiles(frames) + note)
 
 
@@ -67,7 +67,9 @@ def sequential_across(frames: Mapping[str, pd.DataFrame | None], pairs: Sequence
     sequential_headline(figure, pd.concat(found.values()) if found else pd.DataFrame({"strategy": []}))
     counts = [n for table in found.values() for n in table["n"]]
     note = (
-        f" Union of all forget sets so far, change since step 1 paired by seed; {tables.interval_note(counts)}." if found else ""
+        f" Union of all forget sets so far, change since step 1 paired by seed; {captions.interval_note(counts)}."
+        if found
+        else ""
     )
     return finish(figure, _profiles(frames) + note)
 
@@ -100,7 +102,7 @@ def _no_results(axes: Axes, name: str) -> None:
 
 def _profiles(frames: Mapping[str, pd.DataFrame | None]) -> str:
     """The caption's first sentences: which profiles are shown, with n, and which have no results."""
-    shown = [f"{name} ({tables.seeds([one['seed'].nunique()])})" for name, one in frames.items() if one is not None]
+    shown = [f"{name} ({captions.seeds([one['seed'].nunique()])})" for name, one in frames.items() if one is not None]
     absent = [name for name, one in frames.items() if one is None]
     said = [f"Profiles: {', '.join(shown)}."] if shown else []
     return " ".join(said + ([f"No results yet for {', '.join(absent)}."] if absent else []))

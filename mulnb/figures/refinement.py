@@ -33,7 +33,7 @@ from mulnb.figures.plotting import (
     rows,
     style,
 )
-from mulnb.results import tables
+from mulnb.results import captions, compare, tables
 
 REFINED = STRATEGY["rum_f"]
 
@@ -59,7 +59,7 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     mixed = f"{vocabulary.mix(profile.unlearning.rum)} stands alone; " if "rum" in set(table["strategy"]) else ""
     return finish(
         figure,
-        f"{captioned(profile)}. Each line joins {joined} on the same forget sets; {mixed}{tables.interval_note(table['n'])}; "
+        f"{captioned(profile)}. Each line joins {joined} on the same forget sets; {mixed}{captions.interval_note(table['n'])}; "
         "a bar that reaches the frame goes on. Differences paired by seed, which decide, have a figure of their own.",
     )
 
@@ -165,7 +165,7 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     counts = [n for one in contrasts for n in one.table["n"]]
     return finish(
         figure,
-        f"{captioned(profile)}. Differences paired by seed; {tables.interval_note(counts)}. An interval that crosses 0 shows no "
+        f"{captioned(profile)}. Differences paired by seed; {captions.interval_note(counts)}. An interval that crosses 0 shows no "
         "difference; one that reaches the frame goes on.",
     )
 
@@ -185,7 +185,7 @@ def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
         ("shuffle", "vanilla", STRATEGY["shuffle"], False),
     )
     found = set(runs["strategy"])
-    shown = [_Contrast(a, b, how, filled, tables.differences(runs, a, b)) for a, b, how, filled in wanted if {a, b} <= found]
+    shown = [_Contrast(a, b, how, filled, compare.differences(runs, a, b)) for a, b, how, filled in wanted if {a, b} <= found]
     if parts:
         table = rows(tables.rum_table(runs), strategy="vanilla", algorithm=tuple(parts))
         table = table.assign(algorithm=MIX + table["algorithm"]).rename(columns=lambda name: name.replace("_gain", ""))

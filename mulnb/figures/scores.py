@@ -36,8 +36,8 @@ from mulnb.figures.plotting import (
     rows,
     style,
 )
-from mulnb.results import tables
-from mulnb.results.claims import PUBLISHED_RHO
+from mulnb.results import captions, compare, tables
+from mulnb.results.paper import PUBLISHED_RHO
 
 CLEAN, CLEAN_FILL = "#4F7393", "#BCCBD9"
 DASHED = (0, (4, 2))
@@ -197,7 +197,7 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
 
 
 def _against_models(axes: Axes, frame: pd.DataFrame, name: str, how: Look, filled: bool = True) -> None:
-    table = tables.intervals(frame.dropna(subset=name), ["models"], [name])  # two halves need a pool twice as large
+    table = compare.intervals(frame.dropna(subset=name), ["models"], [name])  # two halves need a pool twice as large
     points(axes, table["models"], *columns(table, name), how, line=True, filled=filled)
 
 
@@ -220,7 +220,7 @@ def proxy_table(profile: Profile, costs: pd.DataFrame) -> Picture:
     _correlations(left, table)
     _costs(right, table)
     left.set_yticks(range(len(table)), [vocabulary.label(name) for name in table["proxy"]], fontsize=8)
-    spread = tables.interval_note(table["n_seeds"])
+    spread = captions.interval_note(table["n_seeds"])
     return finish(
         figure,
         f"{captioned(profile)}. ρ of the proxy, turned so that higher = more memorized: {spread}; "
@@ -277,7 +277,7 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
         row[0].set_ylabel(text)
     panels[0, 0].set_yscale("log")
     panels[0, 0].set_ylim(bottom=0.7)
-    n = tables.seeds([proxies["seed"].nunique()])
+    n = captions.seeds([proxies["seed"].nunique()])
     return finish(
         figure,
         f"{captioned(profile)}. Proxies, turned so that higher = more memorized, mean over {n}. Top: distribution. "

@@ -26,7 +26,7 @@ from mulnb.figures.plotting import (
     rows,
     style,
 )
-from mulnb.results import tables
+from mulnb.results import captions, tables
 
 RIDGES = {"forget": (1.0, ALERT), "retain": (0.0, STRATEGY["rum_f"].color)}  # Figure 7: group → (baseline, colour)
 
@@ -51,7 +51,7 @@ def sequential(profile: Profile, sequential: pd.DataFrame) -> Picture:
     return finish(
         figure,
         f"{captioned(profile)}. {vocabulary.label(plan.algorithm)} on {table['step'].max()} forget sets, one after the other, "
-        f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {tables.interval_note(table['n'])}.",
+        f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {captions.interval_note(table['n'])}.",
     )
 
 
@@ -94,7 +94,7 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     for group, (_, color) in RIDGES.items():
         handles.append(Patch(facecolor=(color, 0.25), edgecolor=color, linewidth=1.2, label=f"after, {vocabulary.label(group)}"))
     headline(figure, "What a step does to the proxy: forget set above, retained examples below", handles)
-    n = tables.seeds([values["seed"].nunique()])
+    n = captions.seeds([values["seed"].nunique()])
     return finish(
         figure,
         f"{captioned(profile)}. Scores by {vocabulary.label(profile.sequential.score)} on the current model (log scale, higher = "

@@ -19,7 +19,8 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.stats import Interval, paired_difference
 from mulnb.core.vocabulary import METRICS, label
-from mulnb.results import tables
+from mulnb.results import compare, markdown, tables
+from mulnb.results.paper import PAPER_PAIRS, PUBLISHED_RHO, PUBLISHED_SHARE
 
 SHOWN, NOT_SHOWN, CONTRADICTED, NO_RESULTS = "shown", "not shown", "contradicted", "no results"
 VERDICTS = (SHOWN, NOT_SHOWN, CONTRADICTED, NO_RESULTS)
@@ -27,18 +28,6 @@ COLUMNS = ["claim", "paper", "statement", "measured", "verdict", "evidence"]
 
 MARGIN = 0.05  # of ToW or ToW-MIA: a proxy "as good as" memorization, and "stays stable", mean: no worse than this
 CHEAP = 0.10  # share of the exact scores' cost below which a proxy counts as cheap
-
-# Published Spearman ρ of the raw signal, turned as the proxies here are (higher = more memorized), and published cost relative to
-# exact scores (METHOD §3; no others could be read).
-PUBLISHED_RHO = {
-    "confidence": (0.80, 0.91),
-    "binary_accuracy": (0.71, 0.89),
-    "loss_curvature": (0.69, 0.70),
-    "holdout_retraining": (0.62, 0.67),
-}
-PUBLISHED_SHARE = {"confidence": 2e-5, "holdout_retraining": 1e-5, "loss_curvature": 7.4e-4}
-
-PAPER_PAIRS = {("cifar10", "resnet18"), ("cifar100", "resnet50"), ("tiny-imagenet", "vgg16_bn")}
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ def _about_refinement(unlearning: pd.DataFrame | None) -> Iterator[dict]:
         return
     runs = unlearning[~unlearning["algorithm"].isin(["retrain", "rum"]) & unlearning["score"].isin(vocabulary.FIGURE_2_SCORES)]
     for claim, other in (("refine-vanilla", "vanilla"), ("refine-shuffle", "shuffle")):
-        for cell in tables.differences(runs, "rum_f", other).to_dict("records"):
+        for cell in compare.differences(runs, "rum_f", other).to_dict("records"):
             for metric in METRICS:
                 difference = _interval(cell, metric)
                 case = f"{label(metric)}, {label(cell['algorithm'])}, {label(cell['score'])}"
@@ -162,15 +151,15 @@ def _proxy_against_memorization(refined: pd.DataFrame) -> Iterator[dict]:
 def _about_steps(sequential: pd.DataFrame | None) -> Iterator[dict]:
     if sequential is None:
         return
-    last = tables.changes(sequential)
+    last = compare.changes(sequential)
     last = last[(last["scope"] == "union") & (last["step"] == last["step"].max())]
     changes = [f"{metric}_change" for metric in METRICS]
     by = ["algorithm", "step"]
-    for cell in tables.differences(last, "rum_f", "vanilla", by=by, columns=changes).to_dict("records"):
+    for cell in compare.differences(last, "rum_f", "vanilla", by=by, columns=changes).to_dict("records"):
         for metric, change in zip(METRICS, changes, strict=True):
             difference, case = _interval(cell, change), f"{label(metric)}, {label(cell['algorithm'])}, step {cell['step']}"
             yield _row("sequential-better", case, above(difference), f"RUM^F − vanilla = {_signed(difference)}")
-    for cell in tables.intervals(last[last["strategy"] == "rum_f"], by, changes).to_dict("records"):
+    for cell in compare.intervals(last[last["strategy"] == "rum_f"], by, changes).to_dict("records"):
         for metric, change in zip(METRICS, changes, strict=True):
             lost, case = _interval(cell, change), f"{label(metric)}, {label(cell['algorithm'])}, step {cell['step']}"
             yield _row("sequential-stable", case, above(lost, -MARGIN), f"change since step 1 = {_signed(lost)}")
@@ -196,9 +185,9 @@ def summary(verdicts: pd.DataFrame, profile: Profile) -> str:
     """A Markdown page: what kind of evidence this profile is, a line per claim, what is *not* shown, and every case."""
     mixed = f" {mix}." if (mix := vocabulary.mix(profile.unlearning.rum)) else ""
     parts = [f"**{profile.title}** (profile `{profile.name}`, n = {len(profile.seeds)} seeds). {standing(profile)}{mixed}"]
-    parts += ["### Claim by claim", tables.grid(counts(verdicts))]
+    parts += ["### Claim by claim", markdown.grid(counts(verdicts))]
     parts += [_chance(verdicts), "### What this profile does not show", "\n".join(_gaps(verdicts))]
-    parts += ["### Every case", tables.grid(verdicts.drop(columns="statement"))]
+    parts += ["### Every case", markdown.grid(verdicts.drop(columns="statement"))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Markdown pages put together from published results: the index of a profile's figures, and the results in the top README.
+"""Markdown pages from published results: the index of a profile's figures, and the results block in the top README.
 
 Nothing is computed here and no number is typed: a page shows what the CSV tables and figures beside it say.
 """
@@ -12,10 +12,11 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import label
-from mulnb.results import claims, tables
+from mulnb.core.vocabulary import METRICS, label
+from mulnb.results import claims, markdown
 
-FIGURES = {  # file: what to look for
+# file: what to look for
+FIGURES = {
     "fig1_overview": "**Figure 1.** The method: score, refine into strata, unlearn stratum by stratum, compare with the oracle.",
     "memorization_profile": "**Memorization.** Most examples are hardly memorized, a tail is; the three strata are marked.",
     "stratum_images": "**What is in a stratum.** Examples of low, medium and high memorization with their labels.",
@@ -41,35 +42,79 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def write_index(profile: Profile) -> Path:
-    """`README.md` in the profile's results: what it shows, what it does not, every figure and every table that is there."""
+    """Write the index of a profile's results: what it shows, what it does not, every figure and every table that is there.
+
+    Args:
+        profile: a profile whose claims were published.
+
+    Returns:
+        The path of `README.md` in the profile's results.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     folder = paths.results(profile.name)
-    parts = [f"# {profile.title}", _standing(profile), "## What the paper claims, and what this profile shows of it"]
-    parts += [_verdicts(folder), "The cases behind each line, with their intervals, are in [claims.md](claims.md)."]
-    parts += ["## Figures"]
-    parts += [f"{text}\n\n![{name}]({name}.png)" for name, text in FIGURES.items() if (folder / f"{name}.png").is_file()]
-    parts += ["## Tables", "\n".join(_links(folder)), "Tidy frames behind everything: `data/*.parquet`; what ran: `run.json`."]
+    parts = [
+        f"# {profile.title}",
+        _standing(profile),
+        "## What the paper claims, and what this profile shows of it",
+        _verdicts(folder),
+        "The cases behind each line, with their intervals, are in [claims.md](claims.md).",
+        "## Figures",
+    ]
+    for name, text in FIGURES.items():
+        if (folder / f"{name}.png").is_file():
+            parts.append(f"{text}\n\n![{name}]({name}.png)")
+
+    parts += ["## Tables", "\n".join(_links(folder))]
+    parts.append("Tidy frames behind everything: `data/*.parquet`; what ran: `run.json`.")
     return paths.write_text(folder / "README.md", "\n\n".join(parts) + "\n")
 
 
 def readme_results(profile_name: str) -> str:
-    """The results block of the top README, from the committed tables of a profile."""
+    """The results block of the top README.
+
+    Args:
+        profile_name: a profile with committed tables.
+
+    Returns:
+        Markdown: Table 1, ToW by strategy, and the claims.
+    """
     folder = paths.results(profile_name)
     costs = pd.read_csv(folder / "table1_proxies.csv")
     tow = pd.read_csv(folder / "table2_tow.csv")
-    parts = ["Proxies against exact memorization (Spearman ρ, 95 % t interval over seeds) and their cost:", _proxy_rows(costs)]
-    parts += [f"ToW / ToW-MIA of forget sets chosen by {label('confidence')} (1 = cannot be told from the oracle):"]
-    parts += [_tow_rows(tow[tow["score"] == "confidence"]), "The paper's claims, counted case by case:", _verdicts(folder)]
+    parts = [
+        "Proxies against exact memorization (Spearman ρ, 95 % t interval over seeds) and their cost:",
+        _proxy_rows(costs),
+        f"ToW / ToW-MIA of forget sets chosen by {label('confidence')} (1 = cannot be told from the oracle):",
+        _tow_rows(tow[tow["score"] == "confidence"]),
+        "The paper's claims, counted case by case:",
+        _verdicts(folder),
+    ]
     return "\n\n".join(parts)
 
 
 def update_readme(profile_name: str, readme: Path | None = None) -> Path:
-    """Write `readme_results` between the markers of the top README. Raises `UserError` if the markers are gone."""
+    """Write `readme_results` between the markers of the top README.
+
+    Args:
+        profile_name: a profile with committed tables.
+        readme: the file; by default the checkout's README.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UserError: the markers are missing, or the file cannot be written.
+    """
     readme = readme or paths.CHECKOUT / "README.md"
     text = readme.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise UserError(f"{readme}: expected one '{BEGIN}' and one '{END}' around the results")
+
     head, rest = text.split(BEGIN)
-    return paths.write_text(readme, f"{head}{BEGIN}\n{readme_results(profile_name)}\n{END}{rest.split(END)[1]}")
+    tail = rest.split(END)[1]
+    return paths.write_text(readme, f"{head}{BEGIN}\n{readme_results(profile_name)}\n{END}{tail}")
 
 
 def _standing(profile: Profile) -> str:
@@ -81,7 +126,7 @@ def _standing(profile: Profile) -> str:
 
 def _verdicts(folder: Path) -> str:
     verdicts = pd.read_csv(folder / "claims.csv", keep_default_na=False)
-    return tables.grid(claims.counts(verdicts))
+    return markdown.grid(claims.counts(verdicts))
 
 
 def _links(folder: Path) -> list[str]:
@@ -90,27 +135,32 @@ def _links(folder: Path) -> list[str]:
 
 
 def _proxy_rows(costs: pd.DataFrame) -> str:
+    """Table 1 in four columns."""
     rows = {
         "proxy": [label(name) for name in costs["proxy"]],
         "ρ": [f"{row.spearman:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" for row in costs.itertuples()],
         "seconds": [f"{value:.2g}" for value in costs["seconds"]],
         "share of exact": [f"{100 * value:.2g} %" for value in costs["share_of_exact"]],
     }
-    return tables.grid(pd.DataFrame(rows))
+    return markdown.grid(pd.DataFrame(rows))
 
 
 def _tow_rows(tow: pd.DataFrame) -> str:
     """Algorithms down, strategies across; a cell is ToW / ToW-MIA with half its interval."""
     tow = tow[tow["algorithm"] != "retrain"]
 
-    def cell(row) -> str:
-        halves = [(row[f"{name}_high"] - row[f"{name}_low"]) / 2 for name in ("tow", "tow_mia")]
-        return " / ".join(f"{row[name]:.2f} ± {half:.2f}" for name, half in zip(("tow", "tow_mia"), halves, strict=True))
+    texts = []
+    for row in tow.to_dict("records"):
+        metrics = []
+        for name in METRICS:
+            half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
+            metrics.append(f"{row[name]:.2f} ± {half:.2f}")
+        texts.append(" / ".join(metrics))
 
-    cells = tow.assign(cell=tow.apply(cell, axis=1)).pivot(index="algorithm", columns="strategy", values="cell")
-    cells = cells.loc[tow["algorithm"].unique(), tow["strategy"].unique()].fillna("")  # no algorithm alone makes a full RUM
+    cells = tow.assign(cell=texts).pivot(index="algorithm", columns="strategy", values="cell")
+    cells = cells.loc[tow["algorithm"].unique(), tow["strategy"].unique()].fillna("")  # the full RUM has its own column only
     cells = cells.rename(index=label, columns=label).reset_index().rename(columns={"algorithm": ""})
-    return tables.grid(cells.rename_axis(columns=None))
+    return markdown.grid(cells.rename_axis(columns=None))
 
 
 if __name__ == "__main__":

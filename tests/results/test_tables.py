@@ -10,7 +10,7 @@ import pytest
 import synthetic
 
 from mulnb.core import stats
-from mulnb.results import tables
+from mulnb.results import captions, compare, markdown, tables
 
 PROFILE = synthetic.profile()
 
@@ -44,30 +44,32 @@ def test_pairs_are_made_by_seed_not_by_row_order():
 def test_only_seeds_that_both_strategies_have_are_compared():
     runs = synthetic.unlearning()
     without = runs[~((runs["strategy"] == "rum_f") & (runs["seed"] == 2))]
-    assert set(tables.differences(without, "rum_f", "vanilla")["n"]) == {2}
+    assert set(compare.differences(without, "rum_f", "vanilla")["n"]) == {2}
 
 
 def test_a_run_that_appears_twice_is_an_error():
     runs = synthetic.unlearning()
     with pytest.raises(ValueError, match="one-to-one"):
-        tables.differences(pd.concat([runs, runs]), "rum_f", "vanilla")
+        compare.differences(pd.concat([runs, runs]), "rum_f", "vanilla")
 
 
 def test_method10_09_one_seed_gives_no_interval_in_any_table():
     runs = synthetic.unlearning(seeds=1)
     table = tables.tow_table(runs)
     assert table.filter(regex="_low$|_high$").isna().all().all()
-    page = tables.markdown(table, PROFILE, "ToW.")
+    page = markdown.page(table, PROFILE, "ToW.")
     assert "±" not in page and "n = 1 seed" in page and "no interval" in page
-    assert "±" not in tables.markdown(tables.accuracy_table(runs), PROFILE, "Accuracies.")
+    assert "±" not in markdown.page(tables.accuracy_table(runs), PROFILE, "Accuracies.")
 
 
 def test_marks_say_where_the_paired_interval_excludes_zero():
-    gained = tables.markdown(tables.tow_table(synthetic.unlearning(gain=0.2)), PROFILE, "ToW.")
-    lost = tables.markdown(tables.tow_table(synthetic.unlearning(gain=-0.2)), PROFILE, "ToW.")
-    assert [tables.BETTER in line for line in gained.splitlines() if "RUM^F" in line] == [True] * 6
-    assert [tables.WORSE in line for line in lost.splitlines() if "RUM^F" in line] == [True] * 6
-    assert not any(mark in line for line in gained.splitlines() if "| vanilla" in line for mark in (tables.BETTER, tables.WORSE))
+    gained = markdown.page(tables.tow_table(synthetic.unlearning(gain=0.2)), PROFILE, "ToW.")
+    lost = markdown.page(tables.tow_table(synthetic.unlearning(gain=-0.2)), PROFILE, "ToW.")
+    assert [markdown.BETTER in line for line in gained.splitlines() if "RUM^F" in line] == [True] * 6
+    assert [markdown.WORSE in line for line in lost.splitlines() if "RUM^F" in line] == [True] * 6
+    assert not any(
+        mark in line for line in gained.splitlines() if "| vanilla" in line for mark in (markdown.BETTER, markdown.WORSE)
+    )
 
 
 def test_the_full_rum_is_compared_with_every_other_run_and_with_no_best_one():
@@ -78,8 +80,8 @@ def test_the_full_rum_is_compared_with_every_other_run_and_with_no_best_one():
     raw = runs[runs.score == "confidence"].set_index(["algorithm", "strategy"])
     gain = stats.paired_difference(raw.loc["rum", "rum"].tow_mia, raw.loc["salun", "shuffle"].tow_mia)
     assert [row.tow_mia_gain, row.tow_mia_gain_low, row.tow_mia_gain_high, row.n] == pytest.approx([*gain_ends(gain), 3])
-    page = tables.markdown(table, PROFILE, "RUM.")
-    assert tables.BETTER in page and "to vanilla" not in page and "ToW-MIA, RUM − the other" in page
+    page = markdown.page(table, PROFILE, "RUM.")
+    assert markdown.BETTER in page and "to vanilla" not in page and "ToW-MIA, RUM − the other" in page
     assert "+0." in page
 
 
@@ -92,8 +94,8 @@ def test_the_full_rum_has_its_row_and_no_gain_over_a_vanilla_that_it_does_not_ha
     own = table[table["algorithm"] == "rum"]
     assert len(own) == len(synthetic.SCORES) and own.filter(like="gain").isna().all().all() and own["tow_low"].notna().all()
     assert table["algorithm"].unique().tolist() == ["retrain", *synthetic.ALGORITHMS, "rum"]
-    lines = [line for line in tables.markdown(table, PROFILE, "ToW.").splitlines() if line.startswith("| RUM ")]
-    assert len(lines) == 2 and tables.BETTER not in "".join(lines)
+    lines = [line for line in markdown.page(table, PROFILE, "ToW.").splitlines() if line.startswith("| RUM ")]
+    assert len(lines) == 2 and markdown.BETTER not in "".join(lines)
 
 
 def test_a_run_that_diverged_leaves_its_accuracies_empty_and_counts_as_zero():
@@ -103,7 +105,7 @@ def test_a_run_that_diverged_leaves_its_accuracies_empty_and_counts_as_zero():
     runs.loc[lost, ["tow", "tow_mia"]] = 0.0
     row = tables.accuracy_table(runs).set_index(["algorithm", "strategy", "score"]).loc["salun", "vanilla", "confidence"]
     assert np.isnan(row.acc_forget) and np.isnan(row.runtime_ratio) and row.oracle_acc_forget == pytest.approx(0.7) and row.n == 3
-    assert "nan" not in tables.markdown(tables.accuracy_table(runs), PROFILE, "Accuracies.")
+    assert "nan" not in markdown.page(tables.accuracy_table(runs), PROFILE, "Accuracies.")
     mean = tables.tow_table(runs).set_index(["algorithm", "strategy", "score"]).tow["salun", "vanilla", "confidence"]
     assert mean == pytest.approx(
         runs[(runs.algorithm == "salun") & (runs.strategy == "vanilla") & (runs.score == "confidence")].tow.mean()
@@ -132,7 +134,7 @@ def test_changes_are_taken_from_the_same_seeds_first_step():
 def test_proxy_table_is_ordered_by_correlation_and_written_for_readers():
     table = tables.proxy_table(synthetic.costs())
     assert table["spearman"].is_monotonic_decreasing
-    page = tables.markdown(table, PROFILE, "Table 1.")
+    page = markdown.page(table, PROFILE, "Table 1.")
     assert "hold-out retraining" in page and "0.02 %" in page and "n = 3 seeds" in page
 
 
@@ -158,4 +160,4 @@ def test_written_files_are_the_same_every_time_and_read_back(tmp_path):
     [([3, 3], "over n = 3 seeds"), ([1], "n = 1 seed: no interval"), ([2, 3], "n = 2 to 3 seeds"), ([1, 3], "none where n = 1")],
 )
 def test_the_note_says_what_the_intervals_are(counts, text):
-    assert text in tables.interval_note(counts)
+    assert text in captions.interval_note(counts)

@@ -1,0 +1,134 @@
+"""Means with their intervals over seeds, and differences paired by seed: tidy frame in, tidy frame out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mulnb.core import stats, vocabulary
+from mulnb.core.stats import Interval
+from mulnb.core.vocabulary import METRICS
+
+RUN = ["algorithm", "strategy", "score"]  # what identifies a run, apart from its seed
+
+
+def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Mean and 95 % t interval of columns, per group.
+
+    Args:
+        frame: one row per run.
+        by: the columns that identify a group; the rows of a group differ in their seed only.
+        columns: the columns to average.
+
+    Returns:
+        One row per group in the order of `vocabulary`: `by`, the count `n`, and `x x_low x_high` for each column x. The bounds
+        are NaN where n = 1; all three are NaN where a run diverged.
+    """
+    columns = list(columns)
+    rows = []
+
+    for key, group in frame.groupby(list(by), sort=False, observed=True):
+        row = {**dict(zip(by, key, strict=True)), "n": len(group)}
+        for name in columns:
+            interval = interval_over_runs(group[name].to_numpy())
+            row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        rows.append(row)
+
+    header = [*by, "n"]
+    for name in columns:
+        header += [name, f"{name}_low", f"{name}_high"]
+    return in_order(pd.DataFrame(rows, columns=header), by)
+
+
+def interval_over_runs(values: np.ndarray) -> Interval:
+    """The t interval over runs.
+
+    Args:
+        values: one value per run [n]; NaN where a run diverged.
+
+    Returns:
+        The interval; NaN throughout if a run diverged, because the other runs alone would look better than the method is.
+    """
+    if np.isnan(values).any():
+        return Interval(math.nan, math.nan, math.nan, len(values))
+    return stats.t_interval(values)
+
+
+def differences(
+    frame: pd.DataFrame,
+    strategy: str,
+    against: str,
+    by: Sequence[str] = ("algorithm", "score"),
+    columns: Sequence[str] = METRICS,
+) -> pd.DataFrame:
+    """One strategy minus another, paired by seed.
+
+    Args:
+        frame: one row per run.
+        strategy: the strategy in question.
+        against: the strategy that is subtracted from it.
+        by: the columns that both runs of a pair share, besides the seed.
+        columns: the columns to subtract.
+
+    Returns:
+        One row per group of `by`: `by`, `strategy against n`, and `x x_low x_high` for each column. Only seeds that both
+        strategies have are used.
+
+    Raises:
+        ValueError: a run appears twice (pandas' MergeError).
+    """
+    keys = [*by, "seed"]
+    ours = frame.loc[frame["strategy"] == strategy, [*keys, *columns]]
+    theirs = frame.loc[frame["strategy"] == against, [*keys, *columns]]
+    pairs = ours.merge(theirs, on=keys, suffixes=("", "_other"), validate="one_to_one")
+
+    difference = pairs[keys].copy()
+    for name in columns:
+        difference[name] = pairs[name] - pairs[f"{name}_other"]
+
+    table = intervals(difference, by, columns)
+    table.insert(len(by), "strategy", strategy)
+    table.insert(len(by) + 1, "against", against)
+    return table
+
+
+def changes(sequential: pd.DataFrame, columns: Sequence[str] = METRICS) -> pd.DataFrame:
+    """What changed since the first unlearning step (Figure 3's vertical axis).
+
+    Args:
+        sequential: the tidy frame of sequential unlearning.
+        columns: the columns to compare with their value at step 1 of the same strategy, scope and seed.
+
+    Returns:
+        The frame with a column `x_change` for each column x.
+    """
+    keys = ["strategy", "scope", "seed"]
+    first = sequential.loc[sequential["step"] == 1, [*keys, *columns]]
+    pairs = sequential.merge(first, on=keys, suffixes=("", "_first"), validate="many_to_one")
+
+    for name in columns:
+        pairs[f"{name}_change"] = pairs[name] - pairs[f"{name}_first"]
+    return pairs.drop(columns=[f"{name}_first" for name in columns])
+
+
+def in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Sort a table for display.
+
+    Args:
+        table: any table.
+        by: the columns to sort by; names in the order of `vocabulary`, numbers by size.
+
+    Returns:
+        The sorted table with a new index.
+    """
+
+    def place(column: pd.Series) -> pd.Series:
+        if column.dtype.kind in "if" or column.empty:
+            return column
+        rank = {name: k for k, name in enumerate(vocabulary.ordered(column))}
+        return column.map(rank)
+
+    return table.sort_values(list(by), key=place, ignore_index=True, kind="stable")

@@ -18,8 +18,39 @@ PUBLISHED_RHO = {
 #: Cost of a proxy as a share of the cost of exact memorization scores.
 PUBLISHED_SHARE = {"confidence": 2e-5, "holdout_retraining": 1e-5, "loss_curvature": 7.4e-4}
 
-#: The paper's pairs of data set and architecture: `dataset.name` and `model.arch` of a profile.
-PAPER_PAIRS = {("cifar10", "resnet18"), ("cifar100", "resnet50"), ("tiny-imagenet", "vgg16_bn")}
+#: The proxies of the paper; the others in the tables are this project's additions.
+PAPER_PROXIES = ("confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature")
+
+_EVERYWHERE = {"of width": 64, "stem": "cifar", "epochs": 30, "examples a stratum": 1000}
+
+#: The paper's pairs of data set and architecture (`dataset.name` and `model.arch` of a profile), and their sizes. Tiny-ImageNet
+#: has no exact scores in the paper, so there is no pool to compare with; those of CIFAR-100 are Feldman and Zhang's release.
+SIZES = {
+    ("cifar10", "resnet18"): {
+        "classes": 10,
+        "training images": 50_000,
+        "test images": 10_000,
+        "pixels a side": 32,
+        **_EVERYWHERE,
+        "pool models": 400,
+    },
+    ("cifar100", "resnet50"): {
+        "classes": 100,
+        "training images": 50_000,
+        "test images": 10_000,
+        "pixels a side": 32,
+        **_EVERYWHERE,
+        "pool models": 4000,
+    },
+    ("tiny-imagenet", "vgg16_bn"): {
+        "classes": 200,
+        "training images": 100_000,
+        "test images": 10_000,
+        "pixels a side": 64,
+        **_EVERYWHERE,
+    },
+}
+PAPER_PAIRS = frozenset(SIZES)
 
 #: The profiles that can stand for each pair, best first: a reduced profile is shown until the full one has results.
 PAIRS = {

@@ -19,7 +19,7 @@ from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import paths, vocabulary
 from mulnb.core.errors import UserError
-from mulnb.results import claims, tables
+from mulnb.results import claims, evidence, tables
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
@@ -101,8 +101,14 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
     Raises:
         UserError: the results folder cannot be written.
     """
-    frames = {"costs": "proxy_costs", "unlearning": "unlearning", "sequential": "sequential"}
-    verdicts = claims.verdicts(profile, **{name: load(profile.name, frame) for name, frame in frames.items()})
+    names = {"costs": "proxy_costs", "unlearning": "unlearning", "crossed": "crossed", "sequential": "sequential"}
+    frames = {argument: load(profile.name, frame) for argument, frame in names.items()}
+
+    proxies, memorization = load(profile.name, "proxies"), load(profile.name, "memorization")
+    if proxies is not None and memorization is not None:
+        frames["correlations"] = evidence.correlations(proxies, memorization)
+
+    verdicts = claims.verdicts(profile, **frames)
     claims.write(verdicts, profile)
     return verdicts
 

@@ -125,8 +125,7 @@ def _leading(found: pd.DataFrame) -> pd.DataFrame:
 def _leads(found: pd.DataFrame) -> Iterator[str]:
     """ "ToW shown" for each leading estimate."""
     for row in _leading(found).itertuples():
-        about = row.measured.removesuffix(", all algorithms")
-        about = about if row.measured.startswith("ToW") else ""
+        about = row.measured.split(",")[0] if row.measured.startswith("ToW") else ""
         yield f"{about} {row.verdict}".strip()
 
 

@@ -103,10 +103,12 @@ def interval_over_runs(values: np.ndarray) -> Interval:
         values: one value per run [n]; NaN where a run diverged.
 
     Returns:
-        The interval; NaN throughout if a run diverged, because the other runs alone would look better than the method is.
+        The interval; NaN throughout if a run diverged, because the other runs alone would look better than the method is. An
+        infinite value (a limit that was met) leaves an infinite mean without bounds.
     """
-    if np.isnan(values).any():
-        return Interval(math.nan, math.nan, math.nan, len(values))
+    values = np.asarray(values, dtype=float)
+    if not np.isfinite(values).all():
+        return Interval(float(values.mean()), math.nan, math.nan, len(values))
     return stats.t_interval(values)
 
 

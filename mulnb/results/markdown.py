@@ -20,6 +20,8 @@ from mulnb.results.compare import RUN, in_order
 
 BETTER, WORSE = "▲", "▼"
 MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference{{}}, paired by seed, lies above / below 0."
+UNFIT = "†"
+UNFIT_NOTE = f" {UNFIT}: the original or the oracle of at least one of its runs did not fit the retain set."
 
 HEADINGS = {
     "spearman": "ρ with memorization",
@@ -30,9 +32,22 @@ HEADINGS = {
     "oracle_seconds": "oracle seconds",
     "tow_change": "ToW − step 1",
     "tow_mia_change": "ToW-MIA − step 1",
+    "disattenuated": "ρ, scores' noise taken out",
+    "overlap": "overlap of the high stratum",
+    "passes_retain": "passes over R",
+    "passes_forget": "passes over S",
+    "lira_auc": "LiRA AUC",
+    "lira_tpr01": "LiRA TPR at 1 % FPR",
+    "rmia_auc": "RMIA AUC",
+    "klom_p50": "KLoM, median",
+    "klom_p95": "KLoM, 95 %",
+    "relearn_epochs": "epochs to relearn S",
+    "order": "order of",
 }
+ENDS = {"nothing": "floor: not unlearned", "retrain": "ceiling: second oracle"}
 COUNTS = {"n", "n_seeds", "step"}
-SECONDS = {"seconds", "oracle_seconds"}
+HIDDEN = {"unconverged", "paper"}  # columns that show in other ways
+FORMATS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "passes_forget": ".3g"}
 
 
 def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
@@ -79,7 +94,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame.to_dict("records")
     out = {}
     for name in frame.columns:
-        if not name.endswith(("_low", "_high", "_half")):
+        if name not in HIDDEN and not name.endswith(("_low", "_high", "_half")):
             out[_heading(name)] = [_text(row, name) for row in rows]
     return pd.DataFrame(out)
 
@@ -93,11 +108,13 @@ def cell(row: dict, name: str, spec: str = ".3f") -> str:
         spec: how the number is formatted.
 
     Returns:
-        "0.912 ± 0.013", "0.912 [0.899, 0.921]", "0.912" without an interval, or "" for NaN.
+        "0.912 ± 0.013", "0.912 [0.899, 0.921]", "0.912" without an interval, "∞" where a limit was met, or "" for NaN.
     """
     value = row[name]
     if math.isnan(value):
         return ""
+    if math.isinf(value):
+        return "∞"
 
     low, high = ("ci_low", "ci_high") if name == "spearman" else (f"{name}_low", f"{name}_high")
     if not math.isnan(row.get(low, math.nan)):
@@ -112,42 +129,81 @@ def cell(row: dict, name: str, spec: str = ".3f") -> str:
 
 def _note(frame: pd.DataFrame) -> str:
     """What the ± and the marks of this table are."""
-    if "n" in frame:
-        note = interval_note(frame["n"])
-        marked = "tow_gain_low" in frame and frame["tow_gain_low"].notna().any()
-        marks = MARKS.format(" to vanilla" if "tow" in frame else "") if marked else ""
-        return f"{note[0].upper()}{note[1:]}.{marks}"
     if "n_seeds" in frame:
         return f"ρ: {interval_note(frame['n_seeds'])}."
-    return ""
+    if "n" not in frame:
+        return ""
+
+    note = interval_note(frame["n"])
+    note = f"{note[0].upper()}{note[1:]}."
+    if "tow_gain_low" in frame and frame["tow_gain_low"].notna().any():
+        against = " to memorization's order" if "order" in frame else " to vanilla" if "tow" in frame else ""
+        note += MARKS.format(against)
+    if "unconverged" in frame and frame["unconverged"].any():
+        note += UNFIT_NOTE
+    return note
 
 
 def _sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """(title, table of texts) for each part of a page: metrics as algorithm × strategy by score, all else row by row."""
     columns = set(frame.columns)
 
-    if "tow_gain" in columns and "tow" not in columns:  # the full RUM minus the others
-        return [(f"{vocabulary.label(metric)}, RUM − the other", _wide(frame, metric, f"{metric}_gain")) for metric in METRICS]
+    if "paper" in columns:  # Table 1: this project's additions below the paper's proxies
+        ours, added = frame[frame["paper"]], frame[~frame["paper"].astype(bool)]
+        parts = [("", readable(ours))]
+        return [*parts, ("Not the paper's", readable(added))] if len(added) else parts
 
-    if "acc_forget" in columns:  # too many columns for one table: one for each algorithm
-        groups = frame.groupby("algorithm", sort=False, observed=True)
-        return [(vocabulary.label(name), readable(group.drop(columns="algorithm"))) for name, group in groups]
+    if "order" in columns:  # crossed runs
+        return [(vocabulary.label(metric), _wide(frame, metric, metric, ["algorithm"], "order")) for metric in METRICS]
+
+    if "tow_gain" in columns and "tow" not in columns:  # the full RUM minus the others
+        titles = {metric: f"{vocabulary.label(metric)}, RUM − the other" for metric in METRICS}
+        return [(titles[metric], _wide(frame, metric, f"{metric}_gain", RUN[:2], "score")) for metric in METRICS]
+
+    if columns & {"acc_forget", "lira_auc"}:  # too many columns for one table: one for each algorithm
+        return _by_algorithm(frame)
 
     if {*RUN, *METRICS} <= columns:
-        return [(vocabulary.label(metric), _wide(frame, metric, metric)) for metric in METRICS]
+        return [(vocabulary.label(metric), _wide(frame, metric, metric, RUN[:2], "score")) for metric in METRICS]
 
     return [("", readable(frame))]
 
 
-def _wide(table: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
-    """Rows algorithm × strategy, a column per score; a mark where the interval of the paired difference excludes 0."""
-    spec = ".3f" if column == metric else "+.3f"
-    cells = [cell(row, column, spec) + _mark(row, metric) for row in table.to_dict("records")]
+def _by_algorithm(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """A table for the ends of the scale, and one for each algorithm."""
+    at_the_end = frame["algorithm"].isin(list(ENDS))
+    parts = []
+    if at_the_end.any():
+        parts.append(("The ends of the scale", readable(frame[at_the_end].drop(columns="strategy"))))
+    for name, group in frame[~at_the_end].groupby("algorithm", sort=False, observed=True):
+        parts.append((vocabulary.label(name), readable(group.drop(columns="algorithm"))))
+    return parts
 
-    wide = table.assign(cell=cells).pivot(index=RUN[:2], columns="score", values="cell")
-    wide = in_order(wide[vocabulary.ordered(wide.columns)].reset_index(), RUN[:2])
-    wide[RUN[:2]] = wide[RUN[:2]].map(vocabulary.label)
+
+def _wide(table: pd.DataFrame, metric: str, column: str, down: list[str], across: str) -> pd.DataFrame:
+    """A row per `down`, a column per `across`; a mark where the interval of the paired difference excludes 0."""
+    spec = ".3f" if column == metric else "+.3f"
+    cells = []
+    for row in table.to_dict("records"):
+        cells.append(cell(row, column, spec) + _mark(row, metric) + _unfit(row))
+
+    wide = table.assign(cell=cells).pivot(index=down, columns=across, values="cell")
+    wide = in_order(wide[vocabulary.ordered(wide.columns)].reset_index(), down)
+
+    if "strategy" in down:  # the ends of the scale have no strategy
+        wide["strategy"] = wide["strategy"].map(vocabulary.label).mask(wide["algorithm"].isin(list(ENDS)), "–")
+    wide["algorithm"] = wide["algorithm"].map(_name)
     return wide.fillna("").rename(columns=vocabulary.label)
+
+
+def _name(algorithm: str) -> str:
+    """An algorithm, or an end of the scale, for readers."""
+    return ENDS.get(algorithm) or vocabulary.label(algorithm)
+
+
+def _unfit(row: dict) -> str:
+    """† where the original or the oracle of a run did not fit the retain set."""
+    return f" {UNFIT}" if row.get("unconverged", 0) else ""
 
 
 def _mark(row: dict, metric: str) -> str:
@@ -163,17 +219,20 @@ def _text(row: dict, name: str) -> str:
     """The cell of a column, in the column's own unit."""
     value = row[name]
     if isinstance(value, str):
-        return vocabulary.label(value)
+        return _name(value) if name in {"algorithm", "strategy"} else vocabulary.label(value)
+    if name == "n":
+        return f"{value}{_unfit(row)}"
     if name in COUNTS or isinstance(value, (bool, np.bool_)):
         return str(value)
     if name == "share_of_exact":
-        return f"{100 * value:.3g} %"
-    return cell(row, name, ".3g" if name in SECONDS else ".3f")
+        return "" if math.isnan(value) else f"{100 * value:.3g} %"
+    return cell(row, name, FORMATS.get(name, ".3f"))
 
 
 def _heading(name: str) -> str:
     if name in HEADINGS:
         return HEADINGS[name]
     if name.startswith("oracle_"):
-        return f"oracle {vocabulary.label(name.removeprefix('oracle_'))}"
+        stem = name.removeprefix("oracle_")
+        return f"oracle {HEADINGS.get(stem) or vocabulary.label(stem)}"
     return vocabulary.label(name)

@@ -19,7 +19,7 @@ from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import paths, vocabulary
 from mulnb.core.errors import UserError
-from mulnb.results import claims, evidence, tables
+from mulnb.results import claims, evidence, search, tables
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
@@ -161,12 +161,8 @@ def _tune(profile: Profile) -> Frames:
     except FileNotFoundError:
         frame = found
 
-    caption = (
-        "Grid search on seeds that no result uses: mean ToW + ToW-MIA of every candidate. The chosen settings are those pinned "
-        "in the profile."
-    )
-    text = f"**{profile.title}** (profile `{profile.name}`). {caption}\n\n{frame.round(4).to_markdown(index=False)}\n"
-    tables.write(frame, profile, "tune", caption, text=text)
+    caption = "The hyper-parameter search, on seeds that no result uses. The chosen settings are those pinned in the profile."
+    tables.write(frame, profile, "tune", caption, text=search.page(frame, profile, caption))
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The paper's tables from tidy frames: Table 1 (proxies), Tables 2-7 (ToW and what is behind it), sequential steps.
+"""The tables from tidy frames: Table 1 (proxies), Tables 2-7 (ToW and what is behind it), audits, crossed runs, steps.
 
 Each function returns a tidy frame with raw names and one column per number; `write` makes a CSV of it (for programs: six
 significant digits, the same bytes every time) and a Markdown page (for readers).
@@ -14,10 +14,12 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.vocabulary import METRICS
-from mulnb.results import markdown
+from mulnb.results import compare, markdown
 from mulnb.results.compare import RUN, changes, differences, intervals
 
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
+AUDITS = ("lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs")
+PASSES = ("passes_retain", "passes_forget")
 GAINS = [f"{metric}_gain" for metric in METRICS]
 
 
@@ -25,17 +27,25 @@ def proxy_table(costs: pd.DataFrame) -> pd.DataFrame:
     """Table 1: how well each proxy ranks examples as memorization does, and what it costs.
 
     Args:
-        costs: the frame `proxy_costs`, with `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
+        costs: the frame `proxy_costs`, with `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`, and perhaps
+            `disattenuated` (ρ corrected for the noise of the exact scores), `overlap` (share of the proxy's high stratum that is
+            in memorization's), both with their bounds, and `paper` (whether the proxy is the paper's).
 
     Returns:
-        The same columns, the strongest correlation first.
+        The same columns. The paper's proxies come first; among each kind, the strongest correlation.
     """
-    columns = ["proxy", "spearman", "ci_low", "ci_high", "n_seeds", "seconds", "share_of_exact"]
-    return costs[columns].sort_values(["spearman", "proxy"], ascending=[False, True], ignore_index=True)
+    columns = ["proxy", "spearman", "ci_low", "ci_high"]
+    for name in ("disattenuated", "overlap"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    columns += ["n_seeds", "seconds", "share_of_exact", "paper"]
+    table = costs[[name for name in columns if name in costs]]
+
+    by = ["paper", "spearman", "proxy"] if "paper" in costs else ["spearman", "proxy"]
+    return table.sort_values(by, ascending=[name == "proxy" for name in by], ignore_index=True)
 
 
 def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
-    """Tables 2-7: `tow` and `tow_mia` per algorithm, strategy and score.
+    """Tables 2-7: `tow` and `tow_mia` per algorithm, strategy and score, with the floor and the ceiling of the scale.
 
     Args:
         unlearning: the tidy frame of unlearning runs.
@@ -43,22 +53,39 @@ def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `algorithm strategy score n`, each metric with its interval over the seeds, and `x_gain x_gain_low x_gain_high`: the
         difference to `vanilla` of the same algorithm on the same forget set, paired by seed. The gains are NaN for vanilla
-        itself, and for the full RUM, which has no vanilla: `rum_table` compares it.
+        itself, for the full RUM, which has no vanilla (`rum_table` compares it), and for the two ends.
     """
-    table = intervals(unlearning, RUN, METRICS)
+    frame = compare.measured(unlearning)
+    runs = compare.unlearned(frame)
+    table = intervals(frame, RUN, METRICS)
 
     gains = []
-    for name in table["strategy"].unique():
+    for name in runs["strategy"].unique():
         if name not in {"vanilla", "rum"}:
-            gains.append(differences(unlearning, name, "vanilla").drop(columns=["against", "n"]))
-    if not gains:
-        return table
+            gains.append(differences(runs, name, "vanilla"))
+    return table.merge(_gains(gains), how="left", on=RUN) if gains else table
 
-    renamed = {}
-    for metric in METRICS:
-        for end in ("", "_low", "_high"):
-            renamed[f"{metric}{end}"] = f"{metric}_gain{end}"
-    return table.merge(pd.concat(gains, ignore_index=True).rename(columns=renamed), how="left", on=RUN)
+
+def crossed_table(crossed: pd.DataFrame) -> pd.DataFrame:
+    """The crossed design: RUM^F on one and the same forget set, refined in the order of each score.
+
+    Args:
+        crossed: the frame `crossed`, with the column `order`.
+
+    Returns:
+        `algorithm order n`, each metric with its interval over the seeds, and `x_gain x_gain_low x_gain_high`: the difference to
+        memorization's order, paired by seed.
+    """
+    by = ["algorithm", "order"]
+    table = intervals(crossed, by, METRICS)
+    exact = crossed[crossed["order"] == "memorization"]
+
+    gains = []
+    for name, group in crossed.groupby("order", sort=False, observed=True):
+        if name != "memorization":
+            difference = compare.subtract(group, exact, ["algorithm", "seed"]).assign(order=name)
+            gains.append(intervals(difference, by, METRICS))
+    return table.merge(_gains(gains), how="left", on=by) if gains else table
 
 
 def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +101,8 @@ def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["score", "seed"]
     full = unlearning.loc[unlearning["strategy"] == "rum", [*keys, *METRICS]]
-    others = unlearning[~unlearning["algorithm"].isin(["retrain", "rum"])]
+    others = compare.unlearned(unlearning)
+    others = others[others["algorithm"] != "rum"]
     pairs = others.merge(full, on=keys, suffixes=("_other", ""), validate="many_to_one")
 
     gained = pairs[[*RUN, "seed"]].copy()
@@ -84,7 +112,7 @@ def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
-    """Tables 2-7, what is behind ToW: accuracies, MIA efficacy and runtime, with the oracle's beside them.
+    """Tables 2-7, what is behind ToW: accuracies, MIA efficacy and what it costs, with the oracle's beside them.
 
     Args:
         unlearning: the tidy frame of unlearning runs.
@@ -92,14 +120,42 @@ def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `algorithm strategy score n` and `x x_half` (half the interval) for the accuracies on S, R and the test set, the MIA
         efficacy, the oracle's, the seconds, and `runtime_ratio`: seconds over the oracle's seconds, seed by seed. NaN where a
-        run diverged.
+        run diverged. `passes_retain passes_forget`, if the frame has them, are the passes over R and S of the whole strategy.
     """
-    frame = unlearning.assign(runtime_ratio=unlearning["seconds"] / unlearning["oracle_seconds"])
+    frame = compare.measured(unlearning)
+    frame = frame.assign(runtime_ratio=frame["seconds"] / frame["oracle_seconds"])
+    columns = [*_beside_the_oracle(ACCURACIES), "seconds", "oracle_seconds", "runtime_ratio"]
+    return _with_passes(_halves(intervals(frame, RUN, columns)), frame, RUN)
 
-    columns = []
-    for name in ACCURACIES:
-        columns += [name, f"oracle_{name}"]
-    return _halves(intervals(frame, RUN, [*columns, "seconds", "oracle_seconds", "runtime_ratio"]))
+
+def has_audits(unlearning: pd.DataFrame) -> bool:
+    """Whether a frame has audits beyond the paper's.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        False for older frames, and for profiles without a pool, whose audits are NaN.
+    """
+    return set(AUDITS) <= set(unlearning) and unlearning[list(AUDITS)].notna().any(axis=None)
+
+
+def audit_table(unlearning: pd.DataFrame) -> pd.DataFrame:
+    """The audits beyond the paper, with the first oracle's own values beside them (METHOD §7b).
+
+    Args:
+        unlearning: a frame with audits (`has_audits`).
+
+    Returns:
+        `algorithm strategy score n` and `x x_half` for LiRA's AUC and its TPR at 1 % FPR, RMIA's AUC, KLoM's median and 95th
+        percentile, and the epochs to relearn S, each followed by the oracle's. KLoM is one number over all seeds: it has no
+        interval.
+    """
+    columns = [name for name in _beside_the_oracle(AUDITS) if name in unlearning]
+    table = _halves(intervals(compare.measured(unlearning), RUN, columns))
+    over_all_seeds = [name for name in table.columns if "klom" in name and name.endswith("_half")]
+    table[over_all_seeds] = math.nan
+    return table
 
 
 def sequential_table(sequential: pd.DataFrame) -> pd.DataFrame:
@@ -109,15 +165,17 @@ def sequential_table(sequential: pd.DataFrame) -> pd.DataFrame:
         sequential: the tidy frame of sequential unlearning.
 
     Returns:
-        Per strategy, scope and step: `tow tow_mia` and their `…_change` since step 1, paired by seed, with intervals.
+        Per strategy (with the floor and the ceiling, where they were measured), scope and step: `tow tow_mia` and their
+        `…_change` since step 1, paired by seed, with intervals; and the passes over R and S, if the frame has them.
     """
+    by = ["strategy", "scope", "step"]
     columns = [*METRICS, *(f"{metric}_change" for metric in METRICS)]
-    table = intervals(changes(sequential), ["strategy", "scope", "step"], columns)
+    table = intervals(changes(sequential), by, columns)
 
     # at step 1 the change is 0 by definition: that is no measurement, so it has no interval
     bounds = [f"{metric}_change{end}" for metric in METRICS for end in ("_low", "_high")]
     table.loc[table["step"] == 1, bounds] = math.nan
-    return table
+    return _with_passes(table, sequential, by)
 
 
 def write(frame: pd.DataFrame, profile: Profile, name: str, caption: str, text: str | None = None) -> list[Path]:
@@ -140,6 +198,32 @@ def write(frame: pd.DataFrame, profile: Profile, name: str, caption: str, text: 
     csv = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     page = markdown.page(frame, profile, caption) if text is None else text
     return [paths.write_text(folder / f"{name}.csv", csv), paths.write_text(folder / f"{name}.md", page)]
+
+
+def _gains(differences: list[pd.DataFrame]) -> pd.DataFrame:
+    """Differences under the names of gains: `tow` → `tow_gain`."""
+    renamed = {}
+    for metric in METRICS:
+        for end in ("", "_low", "_high"):
+            renamed[f"{metric}{end}"] = f"{metric}_gain{end}"
+    table = pd.concat(differences, ignore_index=True).rename(columns=renamed)
+    return table.drop(columns=["against", "n", "unconverged"], errors="ignore")
+
+
+def _beside_the_oracle(names: tuple[str, ...]) -> list[str]:
+    """Each name, followed by the oracle's."""
+    columns = []
+    for name in names:
+        columns += [name, f"oracle_{name}"]
+    return columns
+
+
+def _with_passes(table: pd.DataFrame, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The table with the mean passes over R and S, where the frame has them; they hardly differ between seeds."""
+    found = [name for name in PASSES if name in frame]
+    if not found:
+        return table
+    return table.merge(frame.groupby(by, as_index=False, observed=True)[found].mean(), how="left", on=by)
 
 
 def _halves(table: pd.DataFrame) -> pd.DataFrame:

@@ -118,11 +118,11 @@ def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
     shown = []
     for a, b, how, filled in wanted:
         if {a, b} <= found:
-            shown.append(_Contrast(a, b, how, filled, _with_means(compare.paired(runs, a, b))))
+            shown.append(_Contrast(a, b, how, filled, with_means(compare.paired(runs, a, b))))
 
     if parts:
         difference = _from_vanilla(runs, parts)
-        shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, _with_means(difference)))
+        shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, with_means(difference)))
     return shown
 
 
@@ -136,8 +136,15 @@ def _from_vanilla(runs: pd.DataFrame, parts: list[str]) -> pd.DataFrame:
     return pd.concat(differences, ignore_index=True)
 
 
-def _with_means(difference: pd.DataFrame) -> pd.DataFrame:
-    """A row per algorithm and score, and one per algorithm (score "") for the mean over the scores within each seed."""
+def with_means(difference: pd.DataFrame) -> pd.DataFrame:
+    """Intervals of differences: a row per algorithm and score, and one per algorithm for its primary estimate.
+
+    Args:
+        difference: `algorithm score seed` and the difference of each metric.
+
+    Returns:
+        `algorithm score n` and each metric with its interval; score "" is the mean over the scores within each seed.
+    """
     keys = ["algorithm", "score"]
     means = difference.groupby(["algorithm", "seed"], as_index=False, observed=True)[list(METRICS)].mean().assign(score="")
     return pd.concat([compare.intervals(part, keys, METRICS) for part in (difference, means)], ignore_index=True)
@@ -173,14 +180,26 @@ def _forest(axes: Axes, contrasts: list[_Contrast], metric: str, lines: list[tup
         place = [lines.index((row.algorithm, row.score)) + offset for row in contrast.table.itertuples()]
         how = {"filled": contrast.filled, "bar": 1.3 if contrast.filled else 0.7}
         points(axes, place, *columns(contrast.table, metric), contrast.how, across=True, size=3.6, **how)
+    forest_frame(axes, metric, lines, [columns(contrast.table, metric) for contrast in contrasts])
+
+
+def forest_frame(axes: Axes, metric: str, lines: list[tuple[str, str]], drawn: list[tuple[np.ndarray, ...]]) -> None:
+    """What stands behind the differences of one metric: headings, the margin of equivalence, 0, and the axis.
+
+    Args:
+        axes: the panel; its rows run downwards.
+        metric: `tow` or `tow_mia`.
+        lines: the rows, (algorithm, score); those without a score are headings.
+        drawn: mean, low and high of everything that is drawn.
+    """
     for row, (_, score) in enumerate(lines):
         if not score:
             axes.axhspan(row - 0.5, row + 0.5, color=PALE, zorder=0, linewidth=0)
-
     axes.axvspan(-MARGIN, MARGIN, color=BAND, zorder=0.5, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+
     axes.set(title=f"Difference in {vocabulary.label(metric)}", ylim=(len(lines) - 0.4, -0.6))
-    axes.set_xlim(_span([columns(contrast.table, metric) for contrast in contrasts]))
+    axes.set_xlim(_span(drawn))
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))

@@ -68,9 +68,12 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     across = math.ceil(len(algorithms) / blocks)
     figure = Picture(height=0.9 + 3.4 * blocks)
     panels = figure.subplots(2 * blocks, across, squeeze=False, sharex=True, sharey=True)
+
     for place, attack in enumerate(ATTACKS):
+        # the model that was not unlearned and the second oracle stand in every panel
         ends = {name: _mean_curve(rows(examples, algorithm=name), attack, grid) for name in ENDS if _has(examples, name)}
         lines = panels[place :: len(ATTACKS)]
+
         for axes, algorithm in zip(lines.flat, algorithms, strict=False):
             _curves(axes, rows(examples, algorithm=algorithm), attack, grid, ends)
             axes.set_title("" if place else vocabulary.label(algorithm))
@@ -81,9 +84,8 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     for axes in panels[-1]:
         axes.set_xlabel("false positive rate (log)")
 
-    found = vocabulary.ordered(compare.unlearned(examples)["strategy"])
     handles = []
-    for name in found:
+    for name in vocabulary.ordered(compare.unlearned(examples)["strategy"]):
         how = look(STRATEGY, name)
         handles.append(Line2D([], [], color=how.color, linestyle=how.line, label=vocabulary.mathtext(name)))
     handles += [key(how, END_LABELS[name], line=True) for name, how in ENDS.items() if _has(examples, name)]
@@ -98,6 +100,7 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
 
 
 def _has(examples: pd.DataFrame, algorithm: str) -> bool:
+    """Whether an end of the scale is among the methods."""
     return bool((examples["algorithm"] == algorithm).any())
 
 
@@ -128,15 +131,16 @@ def _mean_curve(examples: pd.DataFrame, attack: str, grid: np.ndarray) -> np.nda
     for _, run in examples.groupby(RUN, observed=True):
         asked = run["group"] == "forget"
         members, unseen = run.loc[asked, attack].to_numpy(), run.loc[~asked, attack].to_numpy()
-        thresholds = np.array([_threshold(unseen, rate) for rate in grid])
-        curves.append((members[:, None] > thresholds).mean(0))
+        found = members[:, None] > _thresholds(unseen, grid)  # [members, grid]
+        curves.append(found.mean(0))
     return np.mean(curves, axis=0)
 
 
-def _threshold(unseen: np.ndarray, rate: float) -> float:
-    """The score that at most a share `rate` of the unseen examples exceeds."""
-    allowed = math.floor(rate * len(unseen) + 1e-9)
-    return -math.inf if allowed >= len(unseen) else float(np.sort(unseen)[len(unseen) - 1 - allowed])
+def _thresholds(unseen: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """For each rate the score that at most this share of the unseen examples exceeds, [rates]."""
+    allowed = np.floor(np.asarray(rates) * len(unseen) + 1e-9).astype(int)  # 0.01 · 300 must give 3
+    falling = np.append(np.sort(unseen)[::-1], -np.inf)  # at a rate of 1, every example counts as a member
+    return falling[allowed]
 
 
 @style()
@@ -151,6 +155,7 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         The figure: a panel per method, vanilla and RUM^F of each algorithm; filled points are recognised by LiRA in most of
         their runs.
     """
+    # one score: the forget sets of several would be several answers for one example
     score = vocabulary.ordered(examples["score"])[0]
     shown = rows(examples, score=score)
     found = _recognised(shown)
@@ -160,6 +165,8 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
     across = math.ceil(len(methods) / down)
     figure = Picture(height=1.1 + 1.9 * down)
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+
+    # one scale for all, without the few that are furthest out
     low, high = np.quantile(found[["margin", "oracle_margin"]], (0.002, 0.998))
     for axes, (algorithm, strategy) in zip(panels.flat, methods, strict=False):
         _margins(axes, rows(found, algorithm=algorithm, strategy=strategy), algorithm, strategy)
@@ -168,6 +175,8 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         axes.set_axis_off()
     for line in panels:
         line[0].set_ylabel("unlearned margin")
+
+    # a panel with none below it has the numbers of the axis
     for column in panels.T:
         lowest = [axes for axes in column if axes.axison][-1]
         lowest.set_xlabel("oracle's margin")
@@ -205,7 +214,7 @@ def _recognised(examples: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for _, run in examples.groupby(RUN, observed=True):
         asked = run["group"] == "forget"
-        threshold = _threshold(run.loc[~asked, "lira"].to_numpy(), RECOGNISED)
+        threshold = _thresholds(run.loc[~asked, "lira"].to_numpy(), RECOGNISED)
         parts.append(run[asked].assign(recognised=run.loc[asked, "lira"] > threshold))
 
     keys = ["algorithm", "strategy", "example"]

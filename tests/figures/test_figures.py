@@ -247,6 +247,13 @@ def test_captions_say_what_the_data_of_the_profile_show():
     assert "split, hold-out and exact scores are the same for all" in words(figures.rum(PROFILE, synthetic.unlearning()))
 
 
+def test_imported_scores_have_no_standard_errors_to_show():
+    imported = TRUTH.assign(se=np.nan, n_in=0, n_out=0)
+    figure = figures.memorization_profile(PROFILE, imported, STRATA)
+    assert len(figure.axes) == 2 and "imported" in words(figure) and "worst case" not in words(figure)
+    assert "nan" not in words(figures.stratum_images(PROFILE, synthetic.images(), imported, STRATA, CLASSES))
+
+
 def test_the_forest_leads_with_the_mean_over_scores_within_each_seed():
     runs = synthetic.unlearning()
     figure = figures.strategy_differences(PROFILE, runs)

@@ -252,6 +252,7 @@ def test_imported_scores_have_no_standard_errors_to_show():
     figure = figures.memorization_profile(PROFILE, imported, STRATA)
     assert len(figure.axes) == 2 and "imported" in words(figure) and "worst case" not in words(figure)
     assert "nan" not in words(figures.stratum_images(PROFILE, synthetic.images(), imported, STRATA, CLASSES))
+    assert "there is no pool" in words(figures.convergence(PROFILE, synthetic.convergence().iloc[:0]))
 
 
 def test_the_forest_leads_with_the_mean_over_scores_within_each_seed():

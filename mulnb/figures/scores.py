@@ -29,6 +29,7 @@ from mulnb.figures.plotting import (
     finish,
     headline,
     key,
+    placeholder,
     points,
     style,
 )
@@ -203,7 +204,7 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
         The figure.
     """
     if not len(convergence):
-        return _without_a_pool(profile)
+        return placeholder(profile, "The exact scores were imported:\nthere is no pool whose convergence could be seen.")
     figure = Picture(height=3.0)
     left, right = figure.subplots(1, 2)
 
@@ -231,16 +232,6 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
         f"mean and 95 % t interval over n = {repeats} random choices of M models" if repeats > 1 else "n = 1 choice: no interval"
     )
     return finish(figure, f"{captioned(profile)}. Memorization from parts of one pool, {spread}.")
-
-
-def _without_a_pool(profile: Profile) -> Picture:
-    """What stands where the convergence would: it cannot be known."""
-    figure = Picture(height=1.2)
-    axes = figure.subplots()
-    bare(axes)
-    text = "The exact scores were imported:\nthere is no pool whose convergence could be seen."
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, linespacing=1.5)
-    return finish(figure, f"{captioned(profile)}. Imported scores, n = 1 set.")
 
 
 def _against_models(axes: Axes, frame: pd.DataFrame, name: str, how: Look, filled: bool = True) -> None:

@@ -128,7 +128,7 @@ def of_orders(unlearning: pd.DataFrame | None, crossed: pd.DataFrame | None) -> 
     Yields:
         The evidence for `proxy-as-good`.
     """
-    if crossed is not None:
+    if crossed is not None and len(crossed):
         runs, name = crossed[crossed["order"].isin(vocabulary.FIGURE_2_SCORES)], "order"
         what, note = "its order − memorization's", ""
     elif unlearning is not None:

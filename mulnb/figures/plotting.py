@@ -277,7 +277,7 @@ def wrapped(caption: str, points: float, size: float = SMALL, weight: str = "nor
     return "\n".join(" ".join(line) for line in lines).replace(hard, " ")
 
 
-def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns: int = 8) -> None:
+def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns: int = 7) -> None:
     """Set the sentence above the panels, with the legend in the row below it.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from mulnb.config import Profile
 from mulnb.core import stats, vocabulary
@@ -154,6 +154,8 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
             row[0].set_ylabel(text)
         panels[0, 0].set_yscale("log")
         panels[0, 0].set_ylim(bottom=0.7)
+        for axes in panels[0]:
+            axes.yaxis.set_minor_locator(NullLocator())  # hundreds of small strokes that nobody reads
 
     n = captions.seeds([proxies["seed"].nunique()])
     return finish(
@@ -187,7 +189,7 @@ def _proxy_column(column: Sequence[Axes], name: str, seeds: np.ndarray, truth: n
     for axes in (top, bottom):
         if skewed:
             axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(2))
 

@@ -209,8 +209,8 @@ def sequential(drop: float = 0.04, seeds: int = 3, steps: int = 5) -> pd.DataFra
     plans = [
         ("neg_grad_plus", "vanilla", 0.9, drop),
         ("neg_grad_plus", "rum_f", 0.9, drop / 4),
-        ("nothing", "nothing", FLOOR, 0.01),
-        ("retrain", "retrain", CEILING, 0.0),
+        ("neg_grad_plus", "nothing", FLOOR, 0.01),
+        ("neg_grad_plus", "retrain", CEILING, 0.0),
     ]
     for algorithm, strategy, first, slope in plans:
         for seed in range(seeds):

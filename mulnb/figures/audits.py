@@ -273,7 +273,8 @@ def audit_agreement(profile: Profile, agreement: pd.DataFrame) -> Picture:
         values[i, j] = values[j, i] = row.tau
         text = "–" if np.isnan(row.tau) else f"{row.tau:.2f}".replace("-", "−")
         if not np.isnan(row.low):
-            text += f"\n[{row.low:.1f}, {row.high:.1f}]".replace("-", "−")
+            low, high = (round(bound, 1) + 0.0 for bound in (row.low, row.high))  # + 0.0: no "-0.0"
+            text += f"\n[{low:.1f}, {high:.1f}]".replace("-", "−")
         texts[i, j] = texts[j, i] = text
 
     figure = Picture(height=0.52 * len(names) + 1.5)

@@ -11,7 +11,7 @@ from mulnb.figures.plotting import Look, columns, key, look
 
 ENDS = {
     "retrain": Look("#222222", "", (0, (5, 2))),
-    "nothing": Look("#6F6F6F", "", (0, (1, 1.5))),
+    "nothing": Look("#6F6F6F", "", (0, (4, 1, 1, 1, 1, 1))),
 }
 END_LABELS = {"retrain": "ceiling", "nothing": "floor"}
 ENDS_NOTE = "Ceiling: a second oracle; floor: the original model, not unlearned"

@@ -94,7 +94,7 @@ def _value(cell: pd.DataFrame) -> str:
     text = f"{cell['spearman'].item():.2f}"
     if "disattenuated" in cell and not cell["disattenuated"].isna().item():
         text += f" ({cell['disattenuated'].item():.2f})"
-    return text
+    return text.replace("-", "−")
 
 
 def _costs(axes: Axes, table: pd.DataFrame) -> None:

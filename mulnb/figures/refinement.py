@@ -107,16 +107,22 @@ def rum_panel(axes: Axes, table: pd.DataFrame, ends: pd.DataFrame, metric: str, 
     """
     algorithms, step = vocabulary.ordered(table["algorithm"]), 0.84 / len(scores)
 
+    groups = []
     for a, algorithm in enumerate(algorithms):
         for s, score in enumerate(scores):
             centre = a + (s - (len(scores) - 1) / 2) * step
-            _strategies(axes, rows(table, algorithm=algorithm, score=score), metric, centre, step * 0.3, look(SCORE, score), size)
+            cells = rows(table, algorithm=algorithm, score=score)
+            _strategies(axes, cells, metric, centre, step * 0.3, look(SCORE, score), size)
+            groups.append((cells, centre))
         if a:
             axes.axvline(a - 0.5, color=FAINT, linewidth=0.8)
 
     end_bands(axes, ends, metric)
     shown = pd.concat([rows(table, score=tuple(scores)), ends])
     axes.set_ylim(_bottom(*columns(shown, metric)), 1.02)
+    for cells, centre in groups:
+        _mark(axes, cells, metric, centre)
+
     axes.set_xlim(-0.5, len(algorithms) - 0.5)
     axes.set_xticks(range(len(algorithms)), [vocabulary.label(name) for name in algorithms], fontsize=8)
     axes.tick_params(axis="x", length=0)
@@ -164,6 +170,12 @@ def _strategies(axes: Axes, cells: pd.DataFrame, metric: str, centre: float, rea
         marker, bar, filled = drawn[name]
         points(axes, [x], *columns(rows(cells, strategy=name), metric), marker, size=size, bar=bar, filled=filled)
 
-    if "unconverged" in cells and cells["unconverged"].any():
-        lowest = np.nanmin([*cells[metric], *cells[f"{metric}_low"]])
-        axes.annotate("†", (centre, lowest), (0, -9), textcoords="offset points", ha="center", fontsize=SMALL)
+
+def _mark(axes: Axes, cells: pd.DataFrame, metric: str, centre: float) -> None:
+    """A † below the strategies of a score if the original or the oracle of a run did not fit the retain set."""
+    if "unconverged" not in cells or not cells["unconverged"].any():
+        return
+    bottom, top = axes.get_ylim()
+    lowest = np.nanmin([*cells[metric], *cells[f"{metric}_low"]])
+    place = max(lowest, bottom + 0.09 * (top - bottom))  # where the intervals go on below the frame, within it
+    axes.annotate("†", (centre, place), (0, -9), textcoords="offset points", ha="center", fontsize=SMALL)

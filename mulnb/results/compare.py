@@ -17,7 +17,21 @@ from mulnb.core.stats import Interval
 from mulnb.core.vocabulary import METRICS
 
 RUN = ["algorithm", "strategy", "score"]  # what identifies a run, apart from its seed
-FLOOR, CEILING = "nothing", "retrain"  # names in the column `algorithm`
+FLOOR, CEILING = "nothing", "retrain"  # names in the column `algorithm`, or in `strategy` in frames of sequential unlearning
+
+
+def end_of(frame: pd.DataFrame) -> pd.Series:
+    """Which end of the scale each row is.
+
+    Args:
+        frame: the tidy frame of unlearning or of sequential unlearning.
+
+    Returns:
+        "nothing", "retrain", or NaN for the runs of algorithms, by the frame's index.
+    """
+    known = [FLOOR, CEILING]
+    by_algorithm = frame["algorithm"].where(frame["algorithm"].isin(known))
+    return by_algorithm.fillna(frame["strategy"].where(frame["strategy"].isin(known)))
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
@@ -29,7 +43,7 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The frame, without its `retrain` rows if their ToW is 1 by definition.
     """
-    oracle = frame["algorithm"] == CEILING
+    oracle = end_of(frame) == CEILING
     by_definition = oracle.any() and (frame.loc[oracle, list(METRICS)] == 1).all(axis=None)
     return frame[~oracle] if by_definition else frame
 
@@ -43,7 +57,7 @@ def unlearned(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Its rows of algorithms.
     """
-    return frame[~frame["algorithm"].isin([FLOOR, CEILING])]
+    return frame[end_of(frame).isna()]
 
 
 def ends(frame: pd.DataFrame, by: Sequence[str] = (), columns: Sequence[str] = METRICS) -> pd.DataFrame:
@@ -58,7 +72,7 @@ def ends(frame: pd.DataFrame, by: Sequence[str] = (), columns: Sequence[str] = M
         A row per end that was measured: `algorithm` (`nothing` or `retrain`), `by`, `n` and `x x_low x_high`.
     """
     rows = measured(frame)
-    rows = rows[rows["algorithm"].isin([FLOOR, CEILING])]
+    rows = rows.assign(algorithm=end_of(rows)).dropna(subset="algorithm")
     keys = ["algorithm", *by]
     per_seed = rows.groupby([*keys, "seed"], as_index=False, observed=True)[list(columns)].mean()
     return intervals(per_seed, keys, columns)

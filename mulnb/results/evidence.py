@@ -164,7 +164,7 @@ def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
     runs = compare.unlearned(last)
     yield Evidence("sequential-better", "RUM^F − vanilla", BETTER, _long(compare.paired(runs, "rum_f", "vanilla")))
 
-    floor = last[last["algorithm"] == compare.FLOOR]
+    floor = last[compare.end_of(last) == compare.FLOOR]
     ours = runs[runs["strategy"] == "rum_f"]
     if len(floor) and len(ours):
         parts = []

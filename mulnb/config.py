@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
 
-Strategy = Literal["vanilla", "shuffle", "rum_f"]  # strategies that run one algorithm; `rum` runs one for each stratum
-STRATEGIES: tuple[str, ...] = (*Strategy.__args__, "rum")
+Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
+STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -85,15 +85,31 @@ class Recipe(_Frozen):
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
 
+class Scores(_Frozen):
+    """Exact scores that somebody else has computed, instead of a pool (METHOD §2)."""
+
+    file: str  # .npz, .npy, .csv, .parquet or .json
+    key: str | None = None  # the array or column that holds them; None: the only one
+    index: str = "source"  # what the file is indexed by: the source's positions, `train` (this profile's), or a column's name
+    orientation: Literal["memorization", "consistency"] = "memorization"  # of C-scores, memorization is 1 − c
+
+
 class Pool(_Frozen):
     """M models on random shares of the training set; `group` of them train as one network where the architecture allows it."""
 
-    models: Annotated[int, Field(ge=4)]
+    models: Annotated[int, Field(ge=0)] = 0
+    scores: Scores | None = None  # memorization from a file: no pool is trained
     share: Share = 0.7
     group: Count = 25
     seed: Seed = 0
     training: Recipe | None = None  # None: the recipe of the original model
     model: Model | None = None  # None: the network of the original model
+
+    @model_validator(mode="after")
+    def _models_or_scores(self) -> Pool:
+        if self.scores is None and self.models < 4:
+            raise ValueError(f"pool.models = {self.models}: at least 4 are needed, or pool.scores with a file of exact scores")
+        return self
 
 
 class HoldoutRetraining(_Frozen):
@@ -169,12 +185,35 @@ class Sequential(_Frozen):
     strategies: tuple[Strategy, ...] = ("vanilla", "rum_f")
 
 
+class Audit(_Frozen):
+    """The audits beyond the paper (METHOD §7b)."""
+
+    membership: bool = True  # LiRA and RMIA; they need a pool in which every example was left out by 8 models at least
+    relearn: Recipe = Recipe(epochs=30, batch=64, lr=0.01)  # training on S alone; `epochs` is the limit
+
+
+class Axis(_Frozen):
+    """How the search extends one axis of its grid when a winner stands on the edge: by `factor` or by `step`, up to an end."""
+
+    factor: Annotated[float, Field(gt=1)] | None = None
+    step: Annotated[float, Field(gt=0)] | None = None
+    low: float | None = None  # the ends; None: the grid's own end on that side is final
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Axis:
+        if (self.factor is None) == (self.step is None):
+            raise ValueError("tune.extend: give each axis either a factor or a step, and the ends low, high or both")
+        return self
+
+
 class Tune(_Frozen):
     """The recorded search of METHOD §6: every strategy of an algorithm tries the same grid, on seeds that no result uses."""
 
-    seeds: tuple[Seed, ...] = (1000, 1001)
+    seeds: tuple[Seed, ...] = (1000, 1001, 1002, 1003)
     scores: tuple[Score, ...] = ("memorization",)
     grid: dict[str, dict[str, tuple[float | int, ...]]] = {}
+    extend: dict[str, Axis] = {}  # by setting, for all algorithms
 
 
 class Limit(_Frozen):
@@ -195,6 +234,7 @@ class Profile(_Frozen):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     unlearning: Unlearning
     sequential: Sequential = Sequential()
+    audit: Audit = Audit()
     tune: Tune = Tune()
     limit: Limit = Limit()
 
@@ -277,7 +317,8 @@ def _dry_run(profile: Profile, steps: int) -> Profile:
         forget=_with(profile.forget, size=1),
         unlearning=_dry_unlearning(profile.unlearning),
         sequential=_with(profile.sequential, steps=2),
-        tune=_with(profile.tune, grid=_dry_grid(profile.tune.grid)),
+        audit=_with(profile.audit, membership=False, relearn=_with(profile.audit.relearn, **short)),
+        tune=_with(profile.tune, grid=_dry_grid(profile.tune.grid), extend={}),
     )
 
 

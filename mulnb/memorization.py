@@ -17,15 +17,25 @@ class Pool:
 
     `member` bool [M, N]: model j was trained on example i. `correct` bool [M, N]: it classifies i right. `margin` float16 [M,
     N]: its log-odds of the true class. `seconds`: what training took, summed over workers.
+    `margin_test` float16 [M, |T|]: the margins of T, which no model saw.
     """
 
     member: np.ndarray
     correct: np.ndarray
     margin: np.ndarray
     seconds: float = 0.0
+    margin_test: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.member)
+
+
+def membership(models: range, n: int, share: float, seed: int) -> np.ndarray:
+    """Bool [len(models), n]: for model j, a random `share` of n examples drawn without replacement from `(seed, j)` alone."""
+    member = np.zeros((len(models), n), dtype=bool)
+    for row, model in enumerate(models):
+        member[row, np.random.default_rng((seed, model)).permutation(n)[: round(share * n)]] = True
+    return member
 
 
 def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
@@ -48,6 +58,11 @@ def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
         )
     scores, se = _scores(correct, member)
     return pd.DataFrame({"example": np.arange(member.shape[1]), "memorization": scores, "se": se, "n_in": n_in, "n_out": n_out})
+
+
+def scores(correct: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Scores of a pool that may be too small for some examples, float64 [N]; NaN for those that all or none of the models saw."""
+    return _scores(correct, member)[0]
 
 
 def _scores(correct: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -109,7 +109,6 @@ ARCHITECTURES |= {
     "resnet50": _resnet("resnet50"),
     "vgg16_bn": _vgg16_bn,
 }
-STACKABLE = frozenset({"small_cnn"})  # architectures that `stacked.Stack` can train many of as one
 
 
 def build(

@@ -7,11 +7,10 @@ One entry of `PROXIES` adds a proxy. torch is imported where it is used: who onl
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -209,13 +208,17 @@ class SignalRecorder:
     Args:
         n: number of training examples.
         where: the device of the training.
+        networks: k for the training of a stack of k; its signals are then [k, N].
     """
 
     STEPS = 64  # steps laid aside at most, so that memory does not grow with the data
 
-    def __init__(self, n: int, where: torch.device) -> None:
+    def __init__(self, n: int, where: torch.device, networks: int | None = None) -> None:
         import torch
 
+        self._examples = n
+        self._shape = (n,) if networks is None else (networks, n)
+        n *= networks or 1  # network j's example i has place j·n + i
         self._signals = {name: proxy for name, proxy in PROXIES.items() if proxy.signal is not None}
         self._histories = {name: proxy for name, proxy in PROXIES.items() if proxy.history is not None}
         self._sums = {name: torch.zeros(n, device=where) for name in self._signals}
@@ -226,14 +229,19 @@ class SignalRecorder:
         self._epoch = -1
 
     def record(self, batch: Batch, logits: Tensor) -> None:
-        """Add a batch: `logits` float32 [B, K], as they were before the step."""
+        """Add a batch: `logits` float32 [B, K] or [k, B, K], as they were before the step."""
         new_epoch = batch.epoch != self._epoch
         if new_epoch or len(self._aside) == self.STEPS:
             self._add_up()  # never two epochs at once: an example's values are summed in the order of the epochs
         if new_epoch:
             self._epoch = batch.epoch
             self._correct.append(self._seen.new_zeros(len(self._seen)).bool())
-        self._aside.append((batch.index, batch.labels, logits.detach()))
+        index = batch.index
+        if index.dim() == 2:
+            import torch
+
+            index = index + self._examples * torch.arange(len(index), device=index.device)[:, None]
+        self._aside.append((index.flatten(), batch.labels.flatten(), logits.detach().flatten(0, -2)))
 
     def _add_up(self) -> None:
         """Turn the logits laid aside into sums."""
@@ -267,7 +275,7 @@ class SignalRecorder:
         return dict(self._seconds)
 
     def raw(self) -> dict[str, np.ndarray]:
-        """The raw signals, float32 [N] each.
+        """The raw signals, float32 [N] each, or [k, N] of a stack.
 
         A mean over the epochs in which the example was seen; an example that was never seen has 0.
         """
@@ -277,47 +285,86 @@ class SignalRecorder:
         if self._correct:
             correct = np.stack([epoch.cpu().numpy() for epoch in self._correct])  # [epochs, N]
             found |= {name: proxy.history(correct) for name, proxy in self._histories.items()}
-        return found
+        return {name: raw.reshape(self._shape) for name, raw in found.items()}
 
 
 def holdout_retraining(
-    model: nn.Module, data: Examples, holdout: Examples, settings: HoldoutRetraining, seed: int, index: Tensor | None = None
+    model: nn.Module,
+    data: Examples,
+    holdout: Examples,
+    settings: HoldoutRetraining,
+    seed: int | Sequence[int],
+    index: Tensor | None = None,
 ) -> np.ndarray:
     """How much a model's outputs change when it is fine-tuned on images it has never seen.
 
     Fine-tuning stops early after `settings.patience` epochs without a lower training loss. `model` itself is not changed.
 
     Args:
-        model: a trained network.
+        model: a trained network, or a `Stack` of k.
         data, holdout: the examples to score, and those to fine-tune on.
         settings: learning rate, epochs, patience and batch of the fine-tuning.
-        seed: order of the fine-tuning.
+        seed: order of the fine-tuning; k seeds for a stack.
         index: int64 [n], the examples of `data` to score (default: all).
 
     Returns:
-        ½·[KL(p‖q) + KL(q‖p)] in nats, float32 [n], between the softmax of `model` and that of the fine-tuned copy.
+        ½·[KL(p‖q) + KL(q‖p)] in nats, float32 [n] or [k, n], between the softmax of `model` and that of the fine-tuned copy.
     """
     import torch.nn.functional as F
 
     from mulnb import training
     from mulnb.config import Recipe
 
-    tuned = copy.deepcopy(model)
-    best, waited = float("inf"), 0
-
-    def patience_is_over(epoch: int, loss: float) -> bool:
-        nonlocal best, waited
-        best, waited = (loss, 0) if loss < best else (best, waited + 1)
-        return waited >= settings.patience
-
+    tuned = training.clone(model)
+    patience = _Patience(tuned, settings.patience)
     recipe = Recipe(epochs=settings.epochs, batch=settings.batch, lr=settings.lr)
-    training.fit(tuned, holdout, recipe, seed, after_epoch=patience_is_over)
+    training.fit(tuned, holdout, recipe, seed, after_epoch=patience.after_epoch)
+    patience.restore()
 
-    log_p = F.log_softmax(training.predict(model, data, index), dim=1)
-    log_q = F.log_softmax(training.predict(tuned, data, index), dim=1)
+    log_p = F.log_softmax(training.predict(model, data, index), dim=-1)
+    log_q = F.log_softmax(training.predict(tuned, data, index), dim=-1)
     # ½·Σ(p − q)(log p − log q) is the same sum; the authors clamp probabilities at 1e-10, which bounds the logarithms
     log_p, log_q = log_p.clamp(min=np.log(1e-10)), log_q.clamp(min=np.log(1e-10))
-    return (0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1)).cpu().numpy()
+    return (0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)).cpu().numpy()
+
+
+class _Patience:
+    """Ends a training once no network has had a lower loss for `epochs` epochs.
+
+    A network of a stack whose patience ends goes on training with the others; its weights of that moment are put back at the
+    end.
+    """
+
+    def __init__(self, model: nn.Module, epochs: int) -> None:
+        self._model, self._epochs = model, epochs
+        self._best: np.ndarray | None = None  # lowest loss of each network, [k]
+        self._waited: np.ndarray | None = None  # epochs since then, [k]
+        self._ended: dict[int, list[Tensor]] = {}  # network → its weights when its patience ended
+
+    def after_epoch(self, epoch: int, loss: float | Tensor) -> bool:
+        """Whether every network's patience is over."""
+        losses = np.atleast_1d(np.asarray(loss if isinstance(loss, float) else loss.cpu()))
+        if self._best is None:
+            self._best, self._waited = np.full(len(losses), np.inf), np.zeros(len(losses), dtype=int)
+        lower = losses < self._best
+        self._best = np.where(lower, losses, self._best)
+        self._waited = np.where(lower, 0, self._waited + 1)
+
+        over = self._waited >= self._epochs
+        if len(over) > 1:
+            for j in np.flatnonzero(over):
+                if j not in self._ended:
+                    self._ended[int(j)] = [value.clone() for value in self._model.values(int(j))]
+        return bool(over.all()) if len(over) == 1 else len(self._ended) == len(over)
+
+    def restore(self) -> None:
+        """Put back what each network of a stack was when its patience ended."""
+        import torch
+
+        with torch.no_grad():
+            for j, weights in self._ended.items():
+                for value, kept in zip(self._model.values(j), weights, strict=True):
+                    value.copy_(kept)
 
 
 def loss_curvature(
@@ -329,39 +376,48 @@ def loss_curvature(
     own gradient.
 
     Args:
-        model: a trained network.
+        model: a trained network, or a `Stack` of k.
         data: the examples; x is the network's (normalised) input.
         h: length of the step z.
         index: int64 [n], the examples to score (default: all).
         batch: examples at a time.
 
     Returns:
-        ‖∇ₓℓ(x + z) − ∇ₓℓ(x)‖₂, float32 [n], with z = h·sign(g)/‖sign(g)‖₂ and g = ∇ₓℓ(x).
+        ‖∇ₓℓ(x + z) − ∇ₓℓ(x)‖₂, float32 [n] or [k, n], with z = h·sign(g)/‖sign(g)‖₂ and g = ∇ₓℓ(x).
     """
     import torch
 
     from mulnb import training
 
     index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
+    size = getattr(model, "size", None)  # of a stack
+    pieces = index.split(batch if size is None else 64)
+    found = []
     with training.frozen(model):
-        pieces = [_curvature(model, data.inputs(piece), data.labels[piece], h) for piece in index.split(batch)]
-    return torch.cat(pieces).cpu().numpy()
+        for piece in pieces:
+            x, labels = data.inputs(piece), data.labels[piece]
+            if size is not None:
+                x, labels = x.expand(size, *x.shape), labels.expand(size, -1)
+            found.append(_curvature(model, x, labels, h))
+    return torch.cat(found, -1).cpu().numpy()
 
 
 def _curvature(model: nn.Module, x: Tensor, labels: Tensor, h: float) -> Tensor:
-    """The curvature of each example of a batch x [B, C, H, W], [B]."""
+    """The curvature of each example of a batch x [B, C, H, W] or [k, B, C, H, W], [B] or [k, B]."""
     import torch
     import torch.nn.functional as F
 
     def gradient(at: Tensor) -> Tensor:
         at = at.detach().requires_grad_()
-        loss = F.cross_entropy(model(at).float(), labels, reduction="sum")
+        logits = model(at).float()
+        loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum")
         return torch.autograd.grad(loss, at)[0]
 
     g = gradient(x)
     sign = g.sign()
-    norm = sign.flatten(1).norm(dim=1).clamp(min=1).view(-1, 1, 1, 1)  # a zero gradient has no direction: z = 0
-    return (gradient(x + h * sign / norm) - g).flatten(1).norm(dim=1)
+    # a zero gradient has no direction: z = 0
+    norm = sign.flatten(-3).norm(dim=-1).clamp(min=1)[..., None, None, None]
+    return (gradient(x + h * sign / norm) - g).flatten(-3).norm(dim=-1)
 
 
 class CurvatureTrace:
@@ -373,7 +429,7 @@ class CurvatureTrace:
         self._epochs = 0
         self.seconds = 0.0
 
-    def after_epoch(self, epoch: int, loss: float) -> bool:
+    def after_epoch(self, epoch: int, loss: Any) -> bool:
         """Measure the network as it is now; never ends the training."""
         started = time.perf_counter()
         self._total = self._total + self._measure()
@@ -382,7 +438,7 @@ class CurvatureTrace:
         return False
 
     def mean(self) -> np.ndarray:
-        """Mean over the epochs so far, [N]."""
+        """Mean over the epochs so far, [N] or [k, N]."""
         return np.asarray(self._total) / self._epochs
 
 

@@ -87,6 +87,9 @@ ALGORITHMS: Registry[Any] = Registry(
     "unlearning algorithm",
     ["fine_tune", "influence", "l1_sparse", "neg_grad", "neg_grad_plus", "random_label", "retrain", "salun", "scrub"],
 )
+# Of the package's, these can be trained as a stack of k small networks (`fast.stacked`).
+STACKABLE_ARCHITECTURES = frozenset({"small_cnn"})
+STACKABLE_ALGORITHMS = frozenset(ALGORITHMS.builtin) - {"influence"}
 REGISTRIES = (PROXIES, DATASETS, ARCHITECTURES, ALGORITHMS)
 
 

@@ -41,62 +41,77 @@ def plain_steps() -> Iterator[None]:
 class Replayed:
     """Steps of one or more networks, taken together: `replayed([piece], [moves], epoch)` is `[step(piece, moves, epoch)]`.
 
-    The first steps of `size` examples are taken one by one, the next is recorded, and from then on it is replayed. Batches of
-    another size (the last of an epoch) are never recorded. If recording fails, every step is taken as it comes, with a warning.
+    The first steps are taken one by one. Then one step of each batch size is recorded (the batches of an epoch differ by one
+    example), and from then on it is replayed. If recording fails, every step is taken as it comes, with a warning.
+
+    Args:
+        steps: one `training.Step` for each network.
+        recorded: whether recording is possible at all; an objective that holds state cannot be replayed.
     """
 
-    def __init__(self, steps: Sequence[Step], size: int) -> None:
-        self._steps, self._size = steps, size
-        self._possible = os.environ.get("MULNB_GRAPHS") == "1" and not _plain.get()
+    def __init__(self, steps: Sequence[Step], recorded: bool = True) -> None:
+        self._steps = steps
+        self._possible = recorded and os.environ.get("MULNB_GRAPHS") == "1" and not _plain.get()
         self._taken = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._recordings: dict[int, _Recording] = {}  # by batch size
 
     def __call__(self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int) -> list[tuple[Any, Tensor, Tensor]]:
-        if not (self._possible and pieces[0].is_cuda and len(pieces[0]) == self._size):
+        if not (self._possible and pieces[0].is_cuda):
             return self._one_by_one(pieces, moves, epoch)
         if self._taken < WARM_UP:
             self._taken += 1
             with _aside():
                 return self._one_by_one(pieces, moves, epoch)
-        if self._graph is None:
-            # what a graph reads and writes stays where it was recorded: batches are copied in, outputs are copied out
-            self._pieces = [piece.clone() for piece in pieces]
-            self._moves = [None if one is None else one.clone() for one in moves]
+
+        size = len(pieces[0])
+        if size not in self._recordings:
             try:
-                self._record()
+                self._recordings[size] = _Recording(self._steps, pieces, moves)
             except RuntimeError as error:
                 warnings.warn(f"the step could not be recorded as a CUDA graph, each is launched alone: {error}", stacklevel=2)
                 self._possible = False
                 return self._one_by_one(pieces, moves, epoch)
-        for kept, new in zip([*self._pieces, *self._moves], [*pieces, *moves], strict=True):
-            if new is not None:
-                kept.copy_(new)
-        self._graph.replay()
-        return [
-            (batch._replace(index=piece, labels=batch.labels.clone(), epoch=epoch), loss.clone(), logits.clone())
-            for piece, (batch, loss, logits) in zip(pieces, self._outputs, strict=True)
-        ]
+        return self._recordings[size].replay(pieces, moves, epoch)
 
     def _one_by_one(
         self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int
     ) -> list[tuple[Any, Tensor, Tensor]]:
         return [step(piece, move, epoch) for step, piece, move in zip(self._steps, pieces, moves, strict=True)]
 
-    def _record(self) -> None:
-        """Record one step of every network, each in a stream of its own. Recording runs nothing: no weight moves."""
-        graph = torch.cuda.CUDAGraph()
+
+class _Recording:
+    """One step of every network as a CUDA graph, each in a stream of its own. Recording runs nothing: no weight moves."""
+
+    def __init__(self, steps: Sequence[Step], pieces: Sequence[Tensor], moves: Sequence[Tensor | None]) -> None:
+        # what a graph reads and writes stays where it was recorded: batches are copied in, outputs are copied out
+        self._pieces = [piece.clone() for piece in pieces]
+        self._moves = [None if move is None else move.clone() for move in moves]
+        self._graph = torch.cuda.CUDAGraph()
+        self._streams = [torch.cuda.Stream() for _ in steps]
+        self._outputs = []
+
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(self._graph):
             here = torch.cuda.current_stream()
-            streams = [torch.cuda.Stream() for _ in self._steps]
-            outputs = []
-            for stream, step, *one in zip(streams, self._steps, self._pieces, self._moves, strict=True):
+            for stream, step, piece, move in zip(self._streams, steps, self._pieces, self._moves, strict=True):
                 stream.wait_stream(here)
                 with torch.cuda.stream(stream):
-                    outputs.append(step(*one, 0))
-            for stream in streams:
+                    self._outputs.append(step(piece, move, 0))
+            for stream in self._streams:
                 here.wait_stream(stream)
-        self._graph, self._outputs, self._streams = graph, outputs, streams
+
+    def replay(self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int) -> list[tuple[Any, Tensor, Tensor]]:
+        """The same step on other batches."""
+        for kept, new in zip([*self._pieces, *self._moves], [*pieces, *moves], strict=True):
+            if new is not None:
+                kept.copy_(new)
+        self._graph.replay()
+
+        found = []
+        for piece, (batch, loss, logits) in zip(pieces, self._outputs, strict=True):
+            batch = batch._replace(index=piece, labels=batch.labels.clone(), epoch=epoch)
+            found.append((batch, loss.clone(), logits.clone()))
+        return found
 
 
 @contextmanager

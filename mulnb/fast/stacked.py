@@ -14,32 +14,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ALIGNED = 16  # float32 numbers in 64 bytes
+
 
 class Stack(nn.Module):
     """k networks as one. Input [k, B, C, H, W], network j reads row j; output logits [k, B, classes].
 
-    `networks` are `nn.Sequential`s of one shape, made of the layers in `LAYERS`; their values are copied in, and `copy_to` copies
-    them out. The networks never meet: the gradient of the sum of their losses is, for each, the gradient of its own.
+    The networks never meet: the gradient of the sum of their losses is, for each, the gradient of its own. What becomes of a
+    network does not depend, to the bit, on which others it is stacked with.
+
+    Args:
+        networks: k `nn.Sequential`s of one shape, made of the layers in `LAYERS`. Their values are copied in; `copy_to` copies
+            them out.
     """
 
     def __init__(self, networks: Sequence[nn.Sequential]) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(LAYERS[type(copies[0])](copies) for copies in zip(*networks, strict=True)))
+        self.size = len(networks)
+        layers = [LAYERS[type(copies[0])](copies) for copies in zip(*networks, strict=True)]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 4, 1).contiguous()  # [k, C, H, W, B]
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # float32 whatever the recipe says: so small a step gains nothing by bf16
+        # float32 whatever the recipe says: so small a step gains nothing by bf16
+        with torch.autocast(x.device.type, enabled=False):
             return self.layers(x).transpose(1, 2)
+
+    @torch.no_grad()
+    def values(self, j: int) -> list[Tensor]:
+        """Parameters and BatchNorm statistics of network j, as views."""
+        return [value[j] for value in (*self.parameters(), *self.buffers())]
 
     @torch.no_grad()
     def copy_to(self, networks: Sequence[nn.Sequential]) -> None:
         """Write the values of the stack back into k separate networks."""
-        stacked = [*self.parameters(), *self.buffers()]
         for j, network in enumerate(networks):
-            for value, own in zip(stacked, [*network.parameters(), *_statistics(network)], strict=True):
-                own.copy_(value[j].view_as(own))
+            for value, own in zip(self.values(j), [*network.parameters(), *_statistics(network)], strict=True):
+                own.copy_(value.view_as(own))
 
 
 class _Convolution(nn.Module):
@@ -156,7 +167,12 @@ class _Linear(nn.Module):
         self.weight, self.bias = (_stacked(getattr(linear, name) for linear in copies) for name in ("weight", "bias"))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias[..., None], self.weight, x.reshape(len(x), -1, x.shape[-1]))
+        batch = x.shape[-1]
+        x = x.reshape(len(x), -1, batch)
+        # Each network's numbers begin at a multiple of 64 bytes: a matrix product rounds by where its operands lie, and a network
+        # must not depend on its place in the stack. Zeros add nothing to any sum.
+        x = F.pad(x, (0, -batch % ALIGNED))
+        return torch.baddbmm(self.bias[..., None], self.weight, x)[..., :batch]
 
 
 LAYERS = {

@@ -16,7 +16,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.data import Splits
 from mulnb.forget import Strata
-from mulnb.study import chains, runs, scoring, tuning
+from mulnb.study import audits, chains, runs, scoring, tuning
 from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
@@ -26,9 +26,12 @@ __all__ = [
     "Job",
     "Run",
     "Study",
+    "audit_examples",
     "check",
     "convergence",
     "counts",
+    "crossed",
+    "fidelity",
     "memorization",
     "outcome",
     "proxies",
@@ -66,8 +69,13 @@ def proxies(profile: Profile) -> pd.DataFrame:
 
 
 def proxy_costs(profile: Profile) -> pd.DataFrame:
-    """Table 1: columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`."""
+    """Table 1: how well each proxy ranks as memorization does, and what it costs; see `scoring.proxy_costs`."""
     return scoring.proxy_costs(Study.of(profile))
+
+
+def fidelity(profile: Profile) -> pd.DataFrame:
+    """Cost against fidelity: columns `kind name count seed seconds spearman overlap reliability`."""
+    return scoring.fidelity(Study.of(profile))
 
 
 def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
@@ -83,6 +91,16 @@ def strata(profile: Profile, score: str, seed: int) -> Strata:
 def unlearning(profile: Profile) -> pd.DataFrame:
     """Every algorithm × strategy × score × seed against its oracle (METHOD §5–§7); columns as in DESIGN."""
     return runs.unlearning(Study.of(profile))
+
+
+def crossed(profile: Profile) -> pd.DataFrame:
+    """One forget set refined in the order of each score (METHOD §7c): columns of `unlearning` and `order`."""
+    return runs.crossed(Study.of(profile))
+
+
+def audit_examples(profile: Profile, score: str = "memorization") -> pd.DataFrame:
+    """Membership scores example by example (METHOD §7b); see `audits.examples`."""
+    return audits.examples(Study.of(profile), score)
 
 
 def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:
@@ -114,13 +132,13 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
     """Seconds of training and unlearning behind a stage, summed over workers, from what the artefacts recorded."""
     study = Study.of(profile)
     if stage == "memorization":
-        return study.pool.seconds
+        return 0.0 if study.pool is None else study.pool.seconds
     if stage == "proxies":
         return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + scoring.training_seconds(study)
     keys: Sequence[str] = ("score", "seed")
     table = frames[stage]
     if stage == "sequential":
-        keys, table = ("strategy", "seed", "step"), table[table.scope == "union"]
+        keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin(["retrain", "nothing"])]
     else:
-        table = table[table.algorithm != "retrain"]
+        table = table[~table.algorithm.isin(["retrain", "nothing"])]
     return float(table.seconds.sum() + table.drop_duplicates([*keys]).oracle_seconds.sum())

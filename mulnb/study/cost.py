@@ -13,6 +13,7 @@ from typing import Any
 
 from mulnb.config import Model, Profile, Recipe
 from mulnb.core import workers
+from mulnb.core.registry import STACKABLE_ARCHITECTURES
 from mulnb.study.runs import Run, ways
 
 FORWARD, CURVATURE = 1 / 3, 4 / 3  # of a training step
@@ -97,9 +98,7 @@ def _seen(run: Run, n: int, size: int) -> float:
 
 
 def _stacks(profile: Profile) -> bool:
-    from mulnb import models
-
-    return profile.pool_model.arch in models.STACKABLE
+    return profile.pool_model.arch in STACKABLE_ARCHITECTURES
 
 
 def _random(number: int, classes: int, channels: int, side: int) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,13 +22,15 @@ if TYPE_CHECKING:
 class Job:
     """One step of a study.
 
-    `parts` is its complete recipe, by which the result is stored; `compute(study, *args)` makes it, in any process.
+    `parts` is its complete recipe, by which the result is stored. `compute(study, tasks)` makes the artefacts of several jobs
+    that differ in their `task` only, in any process. Jobs of one `group` can be trained as one stack; "" stands alone.
     """
 
     kind: str
     parts: Mapping[str, Any]
-    compute: Callable[..., Artifact]
-    args: tuple = ()
+    compute: Callable[[Study, list[Any]], list[Artifact]]
+    task: Any = None
+    group: str = ""
 
     @property
     def key(self) -> str:
@@ -43,30 +48,64 @@ def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
     if missing:
         check(study.profile)  # reject a mistake before the first training, not after the last
         work = functools.partial(_work, study.profile, registry.additions())
-        workers.run_all(work, list(missing.values()), label)
+        workers.run_all(work, chunks(list(missing.values()), study.together), label)
     return [artifact or run_job(study, job) for job, artifact in zip(jobs, found, strict=True)]
+
+
+def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
+    """Jobs of one group side by side, at most `together` of them, and so many chunks that all workers have work.
+
+    What a job computes does not depend on its chunk (`fast.stacked`), so an interrupted study may be cut anew.
+    """
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for number, job in enumerate(jobs):
+        own = job.group or str(number)
+        groups.setdefault((job.kind, own), []).append(job)
+
+    found = []
+    for members in groups.values():
+        count = math.ceil(len(members) / together)
+        if together > 1 and len(members) > together:  # an even share for every worker
+            count = workers.count() * math.ceil(count / workers.count())
+        size = math.ceil(len(members) / count)
+        found += [members[start : start + size] for start in range(0, len(members), size)]
+    return found
 
 
 def run_job(study: Study, job: Job) -> Artifact:
     """The artefact of a job, computed here and now if it is missing: with one thread, as a worker would."""
-
-    def compute() -> Artifact:
-        with workers.single_thread():
-            return job.compute(study, *job.args)
-
-    return store.get_or_compute(job.kind, job.parts, compute)
+    if (found := store.get(job.kind, job.parts)) is not None:
+        return found
+    return _run_together(study, [job])[0]
 
 
-def _work(profile: Profile, added: list[dict[str, Any]], job: Job) -> None:
-    """What a worker process does: its own study of the profile stays loaded from job to job."""
+def _run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+    """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
+    started = time.perf_counter()
+    with workers.single_thread():
+        made = jobs[0].compute(study, [job.task for job in jobs])
+    share = (time.perf_counter() - started) / len(jobs)
+    for job, artifact in zip(jobs, made, strict=True):
+        artifact.meta["wall_s"] = share
+        store.put(job.kind, job.parts, artifact)
+    return made
+
+
+def _work(profile: Profile, added: list[dict[str, Any]], jobs: Sequence[Job]) -> None:
+    """What a worker process does: its own study of the profile stays loaded from task to task."""
     from mulnb.study.study import Study
 
     registry.adopt(added)
-    run_job(Study.of(profile), job)
+    _run_together(Study.of(profile), jobs)
+
+
+def same_settings(settings: Any) -> str:
+    """A text that is equal for equal settings, for `Job.group`."""
+    return json.dumps(settings, sort_keys=True, default=lambda value: value.model_dump(mode="json"))
 
 
 def check(profile: Profile) -> None:
-    """Raises `UserError` if an algorithm or one of its settings is unknown: before anything is trained."""
+    """Raises `UserError` if an algorithm or one of its settings is unknown, or the pool too small: before any training."""
     from mulnb import unlearning
 
     for algorithm, strategies in profile.unlearning.algorithms.items():

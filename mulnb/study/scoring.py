@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.core import store
+from mulnb.core.errors import UserError
 from mulnb.core.registry import PROXIES
 from mulnb.core.stats import Interval, t_interval
 from mulnb.core.store import Artifact
@@ -20,7 +22,7 @@ from mulnb.proxies import orient
 from mulnb.study.jobs import Job
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
-    from torch import nn
+    from torch import Tensor, nn
 
     from mulnb.study.study import Study
 
@@ -31,7 +33,7 @@ def pool_jobs(study: Study) -> list[Job]:
     """The pool in groups of `pool.group` models, which train as one network where the architecture allows it."""
     plan, profile = study.profile.pool, study.profile
     recipe = {
-        **study.key("pool", "fast.stacked"),
+        **study.key("pool", "audit.margins"),
         "model": profile.pool_model,
         "recipe": profile.pool_training,
         "share": plan.share,
@@ -40,39 +42,80 @@ def pool_jobs(study: Study) -> list[Job]:
     found = []
     for start in range(0, plan.models, plan.group):
         stop = min(start + plan.group, plan.models)
-        found.append(Job("pool", recipe | {"numbers": [start, stop]}, _train_pool, (start, stop)))
+        found.append(Job("pool", recipe | {"numbers": [start, stop]}, _train_pool, range(start, stop)))
     return found
 
 
-def _train_pool(study: Study, start: int, stop: int) -> Artifact:
+def _train_pool(study: Study, groups: list[range]) -> list[Artifact]:
     from mulnb.pool import train_group
 
-    trained = train_group(study.profile, study.train, range(start, stop), len(study.splits.train.classes))
-    bits = {"member": np.packbits(trained.member, axis=1), "correct": np.packbits(trained.correct, axis=1)}
-    return Artifact(bits | {"margin": trained.margin})
+    found = []
+    for numbers in groups:
+        trained = train_group(study.profile, study.train, study.test, numbers, len(study.splits.train.classes))
+        bits = {"member": np.packbits(trained.member, axis=1), "correct": np.packbits(trained.correct, axis=1)}
+        found.append(Artifact(bits | {"margin": trained.margin, "margin_test": trained.margin_test}))
+    return found
 
 
 def load_pool(study: Study) -> Pool:
-    """The profile's pool of models, trained where it is missing; `Pool.seconds` sums what training took over the workers."""
-    groups = study.gather(pool_jobs(study), f"pool of {study.profile.pool.models} models")
+    """The profile's pool of models, trained where it is missing.
+
+    Raises:
+        UserError: the pool is too small for the membership audits that the profile asks for; before any training.
+    """
+    plan = study.profile.pool
     n = len(study.splits.train)
+    if study.profile.audit.membership:
+        _check_shadows(study)
+    groups = study.gather(pool_jobs(study), f"pool of {plan.models} models")
 
     def bits(name: str) -> np.ndarray:
         return np.concatenate([np.unpackbits(group.arrays[name], axis=1, count=n).astype(bool) for group in groups])
 
-    margin = np.concatenate([group.arrays["margin"] for group in groups])
-    return Pool(bits("member"), bits("correct"), margin, sum(group.meta["wall_s"] for group in groups))
+    margin, margin_test = (np.concatenate([group.arrays[name] for group in groups]) for name in ("margin", "margin_test"))
+    seconds = sum(group.meta["wall_s"] for group in groups)
+    return Pool(bits("member"), bits("correct"), margin, seconds, margin_test)
+
+
+def _check_shadows(study: Study) -> None:
+    """Every example must be left out by enough models of the pool."""
+    from mulnb.audit import lira
+    from mulnb.memorization import membership
+
+    plan = study.profile.pool
+    try:
+        lira.check(membership(range(plan.models), len(study.splits.train), plan.share, plan.seed))
+    except UserError as error:
+        raise UserError(f"profile {study.profile.name}: {error}, or set audit.membership: false") from None
 
 
 def exact_scores(study: Study) -> pd.DataFrame:
-    """Columns `example label memorization se n_in n_out flipped` (METHOD §2); `flipped` marks label noise."""
-    frame = exact.estimate(study.pool.correct, study.pool.member)
-    frame.insert(1, "label", study.splits.train.labels)
+    """Columns `example label memorization se n_in n_out flipped` (METHOD §2); `flipped` marks label noise.
+
+    Scores from a file have no standard error and no models: NaN and 0.
+    """
+    data = study.splits.train
+    if study.pool is None:
+        columns = {"example": np.arange(len(data)), "memorization": imported_scores(study), "se": np.nan, "n_in": 0, "n_out": 0}
+        frame = pd.DataFrame(columns)
+    else:
+        frame = exact.estimate(study.pool.correct, study.pool.member)
+    frame.insert(1, "label", data.labels)
     return frame.assign(flipped=study.splits.flipped)
 
 
+def imported_scores(study: Study) -> np.ndarray:
+    """The scores of the profile's `pool.scores`, [N]."""
+    from mulnb.data.scores import load_scores
+
+    given = study.profile.pool.scores
+    return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=study.splits.train)
+
+
 def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
-    """How the scores settle as the pool grows; columns as `memorization.convergence`."""
+    """How the scores settle as the pool grows; columns as `memorization.convergence`. Empty where there is no pool."""
+    if study.pool is None:
+        return pd.DataFrame(columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
     pool = study.pool
     sizes = sorted({round(len(pool) * share) for share in (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0)})
     return exact.convergence(pool.correct, pool.member, tuple(sizes), repeats, seed=study.profile.pool.seed)
@@ -84,34 +127,62 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 def original_job(study: Study, seed: int) -> Job:
     """θ_o of one seed, and the proxies that are read off its training."""
     parts = {
-        **study.key("proxies"),
+        **study.key("proxies", "audit.margins"),
         "recipe": study.profile.training,
         "curvature": study.profile.proxies.loss_curvature,
         "seed": seed,
     }
-    return Job("original", parts, _train_original, (seed,))
+    return Job("original", parts, _train_originals, seed, group="original")
 
 
-def _train_original(study: Study, seed: int) -> Artifact:
-    """θ_o with what training tells about each example; times are seconds of each signal alone."""
+def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
+    """θ_o with what training tells about each example; times are seconds of each signal alone, and of one network."""
     from mulnb import proxies, training
-    from mulnb.study.study import weights
+    from mulnb.audit.margins import log_odds
 
-    settings = study.profile.proxies.loss_curvature
-    model = study.fresh(seed).to(study.train.device)
-    recorder = proxies.SignalRecorder(len(study.train), study.train.device)
+    settings, k = study.profile.proxies.loss_curvature, len(seeds)
+    stacked = study.together > 1
+    model = study.fresh(seeds if stacked else seeds[0]).to(study.train.device)
+    recorder = proxies.SignalRecorder(len(study.train), study.train.device, k if stacked else None)
     trace = proxies.CurvatureTrace(model, study.train, settings.h)
 
     started = time.perf_counter()
     hook = trace.after_epoch if settings.when == "epochs" else None
-    training.fit(model, study.train, study.profile.training, seed, recorder=recorder, after_epoch=hook)
+    order = seeds if stacked else seeds[0]
+    training.fit(model, study.train, study.profile.training, order, recorder=recorder, after_epoch=hook)
     if settings.when == "end":
         trace.after_epoch(0, 0.0)
-    seconds = recorder.seconds | {"loss_curvature": trace.seconds}
-    training_s = time.perf_counter() - started - sum(seconds.values())
+    seconds = {name: value / k for name, value in (recorder.seconds | {"loss_curvature": trace.seconds}).items()}
+    training_s = (time.perf_counter() - started) / k - sum(seconds.values())
 
+    logits, test_logits = study.outputs(model)
+    finite(logits, seeds, "original model")
+    correct = (logits.argmax(2) == study.train.labels).cpu().numpy()  # [k, N]
+    margins, test_margins = log_odds(logits, study.train.labels), log_odds(test_logits, study.test.labels)
     signals = recorder.raw() | {"loss_curvature": trace.mean()}
-    return Artifact(weights(model) | signals, {"seconds": seconds, "training_s": training_s})
+
+    found = []
+    for j, network in enumerate(study.unstack(model)):
+        own = {name: raw[j] if stacked else raw for name, raw in signals.items()}
+        arrays = _weights(network) | own | {"margin": margins[j], "margin_test": test_margins[j]}
+        arrays["correct"] = correct[j]
+        found.append(Artifact(arrays, {"seconds": seconds, "training_s": training_s, "acc_train": float(correct[j].mean())}))
+    return found
+
+
+def finite(logits: Tensor, seeds: Sequence[int], what: str) -> None:
+    """Raises `Diverged` if the logits [k, N, K] of one of the trained networks are not finite: nothing can be built on it."""
+    from mulnb.training import Diverged
+
+    for own, seed in zip(logits, seeds, strict=True):
+        if not own.isfinite().all():
+            raise Diverged(f"the {what} of seed {seed} diverged: use a smaller training.lr")
+
+
+def _weights(model: nn.Module) -> dict[str, np.ndarray]:
+    from mulnb.study.study import weights
+
+    return weights(model)
 
 
 def holdout_job(study: Study, seed: int) -> Job:
@@ -121,21 +192,23 @@ def holdout_job(study: Study, seed: int) -> Job:
         "settings": study.profile.proxies.holdout_retraining,
         "seed": seed,
     }
-    return Job("holdout_retraining", parts, _score_by_holdout, (seed,))
+    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout")
 
 
-def _score_by_holdout(study: Study, seed: int) -> Artifact:
-    model = study.restore(study.get(original_job(study, seed)))
-    return Artifact({"holdout_retraining": holdout_scores(study, model, seed)})
+def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:
+    model = study.restore([study.get(original_job(study, seed)) for seed in seeds])
+    return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds)]
 
 
-def holdout_scores(study: Study, model: nn.Module, seed: int) -> np.ndarray:
-    """Hold-out retraining scores [N] of any model of the study."""
+def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int]) -> np.ndarray:
+    """Hold-out retraining scores [k, N] of any networks of the study; see `Study.stack`."""
     from mulnb import proxies
 
     settings = study.profile.proxies.holdout_retraining
     unseen = study.holdout if settings.holdout == "holdout" else study.test
-    return proxies.holdout_retraining(model, study.train, unseen, settings, seed)
+    if study.together > 1:
+        return proxies.holdout_retraining(model, study.train, unseen, settings, list(seeds))
+    return proxies.holdout_retraining(model, study.train, unseen, settings, seeds[0])[None]
 
 
 @dataclass(frozen=True)
@@ -156,7 +229,7 @@ def score_seeds(study: Study, seeds: Iterable[int]) -> None:
 def load_scored(study: Study, seed: int) -> Scored:
     """The proxies of one seed, from the store or computed here and now."""
     original, tuned = study.get(original_job(study, seed)), study.get(holdout_job(study, seed))
-    raw = {name: value for name, value in original.arrays.items() if not name.startswith("weights/")}
+    raw = {name: value for name, value in original.arrays.items() if name in PROXIES}
     seconds = original.meta["seconds"] | {"holdout_retraining": tuned.meta["wall_s"]}
     return Scored(raw | tuned.arrays, seconds)
 
@@ -188,21 +261,96 @@ def proxies(study: Study) -> pd.DataFrame:
 
 
 def proxy_costs(study: Study) -> pd.DataFrame:
-    """Table 1. Columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
+    """Table 1: how well each proxy ranks as memorization does, and what it costs.
 
-    `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval; `seconds`: mean over
-    seeds of what the proxy costs on top of training; `share_of_exact`: relative to training the pool.
+    Returns:
+        Columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`, then `disattenuated` and `overlap` with their
+        `_low` and `_high`, and `paper`.
+        `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval.
+        `seconds`: mean over seeds of what the proxy costs on top of training; `share_of_exact`: relative to training the pool.
+        `disattenuated`: ρ over the root of the exact scores' reliability, what it would be without the pool's own noise.
+        `overlap`: share of the proxy's high stratum that is in memorization's.
     """
     truth = study.memorization.memorization.to_numpy()
-    score_seeds(study, study.profile.seeds)
-    scored = [study.scored(seed) for seed in study.profile.seeds]
+    seeds = study.profile.seeds
+    score_seeds(study, seeds)
+    pool_seconds = np.nan if study.pool is None else study.pool.seconds
+    ceiling = np.sqrt(reliability(study))
 
     rows = []
     for name in PROXIES.names:
-        rho = _interval([exact.agreement(orient(name, of_seed.raw[name]), truth) for of_seed in scored])
-        seconds = float(np.mean([of_seed.seconds[name] for of_seed in scored]))
-        rows.append((name, seconds, seconds / study.pool.seconds, rho.mean, rho.low, rho.high, rho.n))
-    return pd.DataFrame(rows, columns=["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high", "n_seeds"])
+        scored = [study.scored(seed) for seed in seeds]
+        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored])
+        overlap = _interval([_overlap(study, study.scores(name, seed), seed) for seed in seeds])
+        seconds = float(np.mean([own.seconds[name] for own in scored]))
+        row = {"proxy": name, "seconds": seconds, "share_of_exact": seconds / pool_seconds}
+        row |= {"spearman": rho.mean, "ci_low": rho.low, "ci_high": rho.high, "n_seeds": rho.n}
+        for end, value in (("", rho.mean), ("_low", rho.low), ("_high", rho.high)):
+            row[f"disattenuated{end}"] = value / ceiling
+        row |= {"overlap": overlap.mean, "overlap_low": overlap.low, "overlap_high": overlap.high}
+        rows.append(row | {"paper": PROXIES[name].paper})
+    return pd.DataFrame(rows)
+
+
+def reliability(study: Study) -> float:
+    """Reliability of the exact scores of the whole pool: the split-half ρ, carried to twice the models (Spearman–Brown).
+
+    NaN where there is no pool.
+    """
+    if study.pool is None:
+        return np.nan
+    halves = convergence(study).dropna(subset=["split_half"])
+    largest = halves[halves.models == halves.models.max()].split_half.mean()
+    return float(2 * largest / (1 + largest))
+
+
+def _overlap(study: Study, scores: np.ndarray, seed: int) -> float:
+    """Share of the high stratum of `scores` that is in memorization's."""
+    size = study.profile.forget.size
+    high = forget.strata(scores, size, "median", seed).high
+    return len(np.intersect1d(high, study.exact_strata(seed).high)) / size
+
+
+def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
+    """What a better score costs: proxies, means of several trainings' confidence, and pools of every size.
+
+    Returns:
+        Columns `kind name count seed seconds spearman overlap reliability`; `kind`: `proxy`, `mean` (of `count` trainings'
+        confidence; the seconds are those of the trainings that are made for it alone) or `pool` (of `count` models; `seed` is the
+        repeat). A pool is compared with the whole one, so the largest agrees with itself: `reliability` bounds them all.
+    """
+    truth = study.memorization.memorization.to_numpy()
+    seeds = list(study.profile.seeds)
+    score_seeds(study, seeds)
+    training_s = training_seconds(study) / len(seeds)
+
+    rows = []
+
+    def add(kind: str, name: str, count: int, seed: int, seconds: float, scores: np.ndarray) -> None:
+        row = {"kind": kind, "name": name, "count": count, "seed": seed, "seconds": seconds}
+        row["spearman"] = exact.agreement(scores, truth)
+        rows.append(row | {"overlap": _overlap(study, np.nan_to_num(scores), seed)})
+
+    for name in PROXIES.names:
+        for seed in seeds:
+            add("proxy", name, 1, seed, study.scored(seed).seconds[name], study.scores(name, seed))
+
+    # the mean of k trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often
+    for count in range(2, min(len(seeds), 5) + 1):
+        for place, seed in enumerate(seeds):
+            chosen = [seeds[(place + step) % len(seeds)] for step in range(count)]
+            mean = np.mean([study.scores("confidence", own) for own in chosen], axis=0)
+            cost = sum(study.scored(own).seconds["confidence"] for own in chosen)
+            add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
+
+    if study.pool is not None:
+        rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
+        for count in sorted({round(len(pool) * share) for share in (0.1, 0.2, 0.35, 0.5, 0.7)}):
+            for repeat in range(repeats):
+                some = rng.permutation(len(pool))[:count]
+                scores = exact.scores(pool.correct[some], pool.member[some])
+                add("pool", "memorization", count, repeat, pool.seconds * count / len(pool), scores)
+    return pd.DataFrame(rows).assign(reliability=reliability(study))
 
 
 def _interval(values: Sequence[float]) -> Interval:

@@ -17,7 +17,7 @@ import numpy as np
 from mulnb import forget
 from mulnb.config import Profile
 from mulnb.core import paths, store
-from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES
+from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES, STACKABLE_ARCHITECTURES
 from mulnb.core.store import Artifact
 from mulnb.data import Splits, load_data
 from mulnb.forget import ForgetSet, Strata
@@ -27,8 +27,9 @@ from mulnb.study.jobs import Job
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
+    from mulnb.audit.membership import Shadow
     from mulnb.memorization import Pool
     from mulnb.study.scoring import Scored
     from mulnb.training import Examples
@@ -81,8 +82,18 @@ class Study:
 
         return training.examples(getattr(self.splits, part), self.splits)
 
-    def fresh(self, seed: int) -> nn.Module:
-        """An untrained network of the profile, with the weights that `seed` draws."""
+    @cached_property
+    def together(self) -> int:
+        """How many networks are trained as one stack: `pool.group` where the architecture allows it, else 1."""
+        return self.profile.pool.group if self.profile.model.arch in STACKABLE_ARCHITECTURES else 1
+
+    def fresh(self, seed: int | Sequence[int]) -> nn.Module:
+        """An untrained network with the weights that `seed` draws, or a stack of one for each of several seeds."""
+        if not isinstance(seed, int):
+            return self.stack([self._build(own) for own in seed])
+        return self._build(seed)
+
+    def _build(self, seed: int) -> nn.Module:
         from mulnb import models
 
         train, model = self.splits.train, self.profile.model
@@ -95,15 +106,54 @@ class Study:
             seed=seed,
         )
 
-    def restore(self, artifact: Artifact) -> nn.Module:
+    def stack(self, networks: Sequence[nn.Module]) -> nn.Module:
+        """The networks as one, where the architecture allows it (also a single one: so the numbers are those of any stack).
+
+        Elsewhere there is one network only, which comes back as it is.
+        """
+        from mulnb.fast.stacked import Stack
+
+        if self.together == 1:
+            [network] = networks
+            return network
+        return Stack(networks).to(self.train.device)
+
+    def unstack(self, model: nn.Module) -> list[nn.Module]:
+        """The networks of a stack, each for itself."""
+        if self.together == 1:
+            return [model]
+        networks = [self._build(0).to(self.train.device) for _ in range(model.size)]
+        model.copy_to(networks)
+        return networks
+
+    def restore(self, artifacts: Sequence[Artifact]) -> nn.Module:
+        """The networks whose weights artefacts hold, on the device and as one; see `stack`."""
+        return self.stack([self.restore_one(artifact) for artifact in artifacts])
+
+    def restore_one(self, artifact: Artifact) -> nn.Module:
         """The network whose weights an artefact holds, on the device."""
         import torch
 
         prefix = "weights/"
         names = [name for name in artifact.arrays if name.startswith(prefix)]
-        model = self.fresh(0).to(self.train.device)
+        model = self._build(0).to(self.train.device)
         model.load_state_dict({name.removeprefix(prefix): torch.from_numpy(artifact.arrays[name]) for name in names})
         return model
+
+    def outputs(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Logits [k, N, K] of D and [k, |T|, K] of T, for one network or a stack; NaN for a network that diverged."""
+        import torch
+
+        from mulnb import training
+
+        both = []
+        for data in (self.train, self.test):
+            try:
+                logits = training.predict(model, data)
+            except training.Diverged:
+                logits = torch.full((len(data), len(self.splits.train.classes)), torch.nan, device=data.device)
+            both.append(logits if logits.dim() == 3 else logits[None])
+        return both[0], both[1]
 
     # ---- the store
 
@@ -112,7 +162,7 @@ class Study:
         key = {
             "data": [self.splits.fingerprint, self.splits.mean, self.splits.std],
             "model": self.profile.model,
-            "code": store.code_version("fast.graphs", "models", "training", *modules),
+            "code": store.code_version("fast.graphs", "fast.stacked", "models", "training", *modules),
         }
         if added := ARCHITECTURES.version(self.profile.model.arch):
             key["architecture"] = added
@@ -131,9 +181,18 @@ class Study:
     # ---- scores and strata
 
     @cached_property
-    def pool(self) -> Pool:
-        """The models on random subsets, as what they left behind (METHOD §2)."""
-        return scoring.load_pool(self)
+    def pool(self) -> Pool | None:
+        """The models on random subsets, as what they left behind (METHOD §2). None where scores come from a file."""
+        return None if self.profile.pool.scores else scoring.load_pool(self)
+
+    @cached_property
+    def shadow(self) -> Shadow | None:
+        """What the pool says of examples that it has not seen, for LiRA and RMIA. None where there is no pool, or no wish."""
+        from mulnb.audit.membership import Shadow
+
+        if self.pool is None or not self.profile.audit.membership:
+            return None
+        return Shadow.of(self.pool.margin, self.pool.member, self.pool.margin_test)
 
     @cached_property
     def memorization(self) -> pd.DataFrame:
@@ -157,6 +216,10 @@ class Study:
         if self.given is not None:
             return self.given.strata
         return forget.strata(self.scores(score, seed), self.profile.forget.size, centre(score), seed)
+
+    def exact_strata(self, seed: int) -> Strata:
+        """The strata of memorization, whatever the profile's forget sets are."""
+        return forget.strata(self.scores("memorization", seed), self.profile.forget.size, centre("memorization"), seed)
 
     @cached_property
     def given(self) -> ForgetSet | None:

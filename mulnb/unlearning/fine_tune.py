@@ -9,7 +9,7 @@ from mulnb.training import Examples, fit
 
 
 def fine_tune(
-    model: nn.Module, data: Examples, forget: Tensor, retain: Tensor, *, seed: int, fresh=None, lr=0.01, epochs=10, batch=256
+    model: nn.Module, data: Examples, forget: Tensor, retain: Tensor, *, seed, fresh=None, lr=0.01, epochs=10, batch=256
 ) -> nn.Module:
     """Cross-entropy on the retain set."""
     return fit(model, data, Recipe(lr=lr, epochs=epochs, batch=batch), seed, index=retain)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
-from mulnb.training import Batch, Examples, fit
+from mulnb.training import Batch, Examples, fit, mean_loss
 
 
 def l1_sparse(
@@ -17,7 +16,7 @@ def l1_sparse(
     forget: Tensor,
     retain: Tensor,
     *,
-    seed: int,
+    seed,
     fresh=None,
     gamma=5e-4,
     lr=0.01,
@@ -35,13 +34,17 @@ def l1_sparse(
 
     def objective(model: nn.Module, on: Batch) -> tuple[Tensor, Tensor]:
         logits = model(on.inputs).float()
-        loss = F.cross_entropy(logits, on.labels)
+        loss = mean_loss(logits, on.labels)
         weight = gamma * (1 - on.epoch / epochs)
-        return (loss + weight * _l1(parameters) if weight else loss), logits
+        if weight:
+            loss = loss + weight * _l1(parameters, stacked=loss.dim() == 1)
+        return loss, logits
 
     return fit(model, data, Recipe(lr=lr, epochs=epochs, batch=batch), seed, index=retain, objective=objective)
 
 
-def _l1(parameters: list[nn.Parameter]) -> Tensor:
-    """‖θ‖₁, the norms of all tensors in one call instead of two small operations each."""
-    return torch.stack(torch._foreach_norm(parameters, 1)).sum()
+def _l1(parameters: list[nn.Parameter], stacked: bool) -> Tensor:
+    """‖θ‖₁, []; of each network of a stack, [k]."""
+    if stacked:
+        return torch.stack([parameter.abs().flatten(1).sum(1) for parameter in parameters]).sum(0)
+    return torch.stack(torch._foreach_norm(parameters, 1)).sum()  # all tensors in one call instead of two small operations each

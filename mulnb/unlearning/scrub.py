@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
-from mulnb.training import Batch, Examples, fit, predict
+from mulnb.training import Batch, Examples, fit, mean_loss, predict
 
 
 def scrub(
@@ -17,7 +16,7 @@ def scrub(
     forget: Tensor,
     retain: Tensor,
     *,
-    seed: int,
+    seed,
     fresh=None,
     beta=0.001,
     gamma=0.99,
@@ -33,14 +32,19 @@ def scrub(
     authors give no β and γ; 0.001 and 0.99 are those published with SCRUB (α and γ there). The SGD of the max-passes has a
     momentum of its own, zero when a pass begins: SCRUB's single optimizer would carry the ascent on into the first ten steps on
     R, and with small sets that is the whole pass. `msteps` = 0, β = 0 and γ = 1 is fine-tuning, bit for bit.
-    Raises `UserError` for a temperature that is not positive, a negative weight, or `msteps` outside 0 … `epochs`.
+
+    Raises:
+        UserError: a temperature that is not positive, a negative weight, or `msteps` outside 0 … `epochs`.
     """
     _check(beta, gamma, temperature, msteps, epochs)
-    teacher = _outputs(model, data, torch.cat([forget, retain]))
+    teacher = predict(model, data)  # [N, K] or [k, N, K]: once is enough, a frozen teacher always says the same
 
     def divergence(student: Tensor, index: Tensor) -> Tensor:
-        p, q = (F.log_softmax(logits / temperature, dim=1) for logits in (teacher[index], student))
-        return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)  # torch's order: KL(p ‖ q)
+        """KL of each example, averaged over the batch: [] or [k]."""
+        taught = teacher[index] if index.dim() == 1 else _of_each(teacher, index)
+        log_p, log_q = F.log_softmax(taught / temperature, dim=-1), F.log_softmax(student / temperature, dim=-1)
+        kl = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)  # torch's order: KL(p ‖ q)
+        return temperature**2 * kl.mean(-1)
 
     def disobey(model: nn.Module, on: Batch) -> tuple[Tensor, Tensor]:
         logits = model(on.inputs).float()
@@ -48,12 +52,15 @@ def scrub(
 
     def obey(model: nn.Module, on: Batch) -> tuple[Tensor, Tensor]:
         logits = model(on.inputs).float()
-        loss = gamma * F.cross_entropy(logits, on.labels)
-        return (loss + beta * divergence(logits, on.index) if beta else loss), logits
+        loss = gamma * mean_loss(logits, on.labels)
+        if beta:
+            loss = loss + beta * divergence(logits, on.index)
+        return loss, logits
 
     def max_pass(epoch: int) -> None:
         if epoch < msteps:
-            fit(model, data, Recipe(lr=lr, epochs=1, batch=batch), seed + 1 + epoch, index=forget, objective=disobey)
+            shifted = seed + 1 + epoch if isinstance(seed, int) else [of_network + 1 + epoch for of_network in seed]
+            fit(model, data, Recipe(lr=lr, epochs=1, batch=batch), shifted, index=forget, objective=disobey)
 
     def after_min_pass(epoch: int, loss: float) -> bool:
         max_pass(epoch + 1)
@@ -64,10 +71,9 @@ def scrub(
     return fit(model, data, recipe, seed, index=retain, objective=obey, after_epoch=after_min_pass)
 
 
-def _outputs(model: nn.Module, data: Examples, index: Tensor) -> Tensor:
-    """Logits float32 [N, K] of the examples at `index`: once is enough, since a frozen teacher always says the same."""
-    logits = predict(model, data, index)
-    return logits.new_zeros(len(data), logits.shape[1]).index_copy_(0, index, logits)
+def _of_each(teacher: Tensor, index: Tensor) -> Tensor:
+    """Rows of every network's own table: `teacher` [k, N, K] at `index` [k, B], [k, B, K]."""
+    return teacher.gather(1, index[..., None].expand(-1, -1, teacher.shape[2]))
 
 
 def _check(beta: float, gamma: float, temperature: float, msteps: int, epochs: int) -> None:

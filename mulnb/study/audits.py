@@ -1,0 +1,115 @@
+"""The audits beyond the paper, read from stored margins: no model is trained here (METHOD §7b)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mulnb.audit import klom, membership
+from mulnb.core.store import Artifact
+from mulnb.forget import Strata
+
+if TYPE_CHECKING:
+    from mulnb.study.study import Study
+
+CELL = ["algorithm", "strategy", "score"]
+
+
+def columns(
+    study: Study, frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
+) -> pd.DataFrame:
+    """`frame` with the columns `lira_auc lira_tpr01 rmia_auc klom_p50 klom_p95 relearn_epochs`, and the oracle's own.
+
+    Args:
+        frame: a row per run, as `study.unlearning` makes it.
+        sets, unlearned, oracles: of each row: what was forgotten, and both models' artefacts.
+    """
+    found = pd.DataFrame([_of_run(study, *row) for row in zip(sets, unlearned, oracles, strict=True)], index=frame.index)
+    frame = pd.concat([frame, found], axis=1)
+    return _with_klom(frame, sets, unlearned, oracles)
+
+
+def _of_run(study: Study, chosen: Strata, unlearned: Artifact, oracle: Artifact) -> dict[str, float]:
+    """Membership and relearn time of one run and of its oracle."""
+    row: dict[str, float] = {}
+    for prefix, artifact in (("", unlearned), ("oracle_", oracle)):
+        summary = dict.fromkeys(("lira_auc", "lira_tpr01", "rmia_auc"), np.nan)
+        if study.shadow is not None and "margin" in artifact.arrays:
+            scores = study.shadow.scores(artifact.arrays["margin"], artifact.arrays["margin_test"], chosen.forget)
+            summary = scores.summary()
+        summary["relearn_epochs"] = artifact.meta.get("relearn_epochs", np.nan)
+        row |= {prefix + name: value for name, value in summary.items()}
+    return row
+
+
+def _with_klom(
+    frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
+) -> pd.DataFrame:
+    """KLoM on S of each algorithm × strategy × score, over its seeds: the same value in all their rows.
+
+    Of an example, those seeds count whose forget set holds it. The oracle's own value is that of the second oracles, the rows of
+    algorithm `retrain`.
+    """
+    values = pd.DataFrame(np.nan, index=frame.index, columns=["klom_p50", "klom_p95", "oracle_klom_p50", "oracle_klom_p95"])
+    for _, rows in frame.groupby(CELL, sort=False):
+        places = rows.index.to_numpy()
+        if any("margin" not in unlearned[place].arrays for place in places):
+            continue  # a run diverged
+        margins = np.stack([unlearned[place].arrays["margin"] for place in places])  # [k, N]
+        references = np.stack([oracles[place].arrays["margin"] for place in places])
+        present = np.zeros(margins.shape, dtype=bool)
+        for row, place in enumerate(places):
+            present[row, sets[place].forget] = True
+        members = np.flatnonzero(present.any(0))
+        each = klom.per_example(margins[:, members], references[:, members], present[:, members])
+        summary = klom.summary(each)
+        for name, value in summary.items():
+            values.loc[places, name] = value
+
+    frame = pd.concat([frame, values], axis=1)
+    ceiling = frame[frame["algorithm"] == "retrain"].drop_duplicates("score").set_index("score")
+    for name in ("klom_p50", "klom_p95"):
+        frame[f"oracle_{name}"] = frame["score"].map(ceiling[name])
+    return frame
+
+
+def examples(study: Study, score: str) -> pd.DataFrame:
+    """Membership scores example by example, for the runs on forget sets by `score`.
+
+    Returns:
+        Columns `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group` is
+        `forget` (S; `example` is its position in D) or `test` (T; its position in T). Empty where there is no pool.
+    """
+    from mulnb.study.runs import FLOOR, Run, oracle_job, unlearning_job, ways
+
+    if study.shadow is None or score not in study.refining_scores:
+        return pd.DataFrame()
+    frames = []
+    for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
+        for seed in study.profile.seeds:
+            run, chosen = Run(algorithm, strategy, score, seed, settings), study.strata(score, seed)
+            unlearned = study.get(unlearning_job(study, run, chosen))
+            oracle = study.get(oracle_job(study, chosen.forget, [chosen.forget], seed))
+            if "margin" in unlearned.arrays:
+                frames.append(_of_examples(study.shadow, run, chosen, unlearned, oracle))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _of_examples(shadow: membership.Shadow, run, chosen: Strata, unlearned: Artifact, oracle: Artifact) -> pd.DataFrame:
+    """One run's rows of `examples`."""
+    columns = {}
+    for prefix, artifact in (("", unlearned), ("oracle_", oracle)):
+        margin, margin_test = artifact.arrays["margin"], artifact.arrays["margin_test"]
+        scores = shadow.scores(margin, margin_test, chosen.forget)
+        columns[f"{prefix}margin"] = np.concatenate([margin[chosen.forget], margin_test])
+        columns[f"{prefix}lira"] = np.concatenate([scores.lira_forget, scores.lira_test])
+        columns[f"{prefix}rmia"] = np.concatenate([scores.rmia_forget, scores.rmia_test])
+    n, m = len(chosen.forget), len(unlearned.arrays["margin_test"])
+    head = {"algorithm": run.algorithm, "strategy": run.strategy, "score": run.score, "seed": run.seed}
+    head["example"] = np.concatenate([chosen.forget, np.arange(m)])
+    head["group"] = np.repeat(["forget", "test"], [n, m])
+    floats = {name: values.astype(np.float32) for name, values in columns.items()}
+    return pd.DataFrame(head | floats)

@@ -14,7 +14,7 @@ METHODS = [(algorithm, strategy) for algorithm in ("fine_tune", "salun", "scrub"
 
 
 def frame(noise: float = 0.0, seeds: int = 4, reverse: bool = False) -> pd.DataFrame:
-    """Method k lies k steps from the oracle in ToW and LiRA (in LiRA the other way round if `reverse`); with floor and ceiling."""
+    """Method k lies k steps from the oracle in ToW and LiRA (in LiRA in reverse order if `reverse`); with floor and ceiling."""
     rng, rows = np.random.default_rng(0), []
     for k, (algorithm, strategy) in enumerate([*METHODS, ("nothing", "nothing"), ("retrain", "vanilla")]):
         for score in ("memorization", "confidence"):

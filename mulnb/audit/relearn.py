@@ -1,6 +1,8 @@
 """Relearn time: how many epochs on the forget set alone until a model knows it again (METHOD §7b).
 
 A model that has hidden what it knew learns it again sooner than an oracle, which never knew it. Compare with the oracle's number.
+Seen on digits (half of S flipped, lr 0.01, batch 64): oracles need 20, 21 and 14 epochs, fine-tuned models 8, although
+their accuracies on S differ by no more than .07 at the start.
 """
 
 from __future__ import annotations

@@ -37,6 +37,6 @@ def test_method10_08_a_recipe_that_augments_does_so_in_training_alone(monkeypatc
     model = training.fit(models.build("small_cnn", num_classes=4, in_channels=1, seed=0), data, recipe, seed=0)
     assert len(moves) == 8  # every batch of the training
     statistics = {name: value.clone() for name, value in model.named_buffers()}
-    one, two = (audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0) for _ in range(2))
-    assert len(moves) == 8 and one == two
+    first, second = (audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0) for _ in range(2))
+    assert len(moves) == 8 and first == second
     assert statistics and all(torch.equal(statistics[name], value) for name, value in model.named_buffers())

@@ -2,12 +2,15 @@
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one line that says what, where, and what to do. The command line exits with 2."""
+    """A mistake in what the user gave.
+
+    The message is one line that says what is wrong, where, and what to do. The command line prints it and exits with 2.
+    """
 
     def _render_traceback_(self) -> list[str]:
-        """What Jupyter shows: the line, too, and not forty lines of ours above it."""
+        """Jupyter shows this one line instead of a traceback."""
         return [f"UserError: {self}"]
 
 
 class NotebookFailed(Exception):
-    """A notebook raised, hid an error in its outputs or did not write what it declares. The runner exits with 1."""
+    """A notebook raised, hid an error in its outputs, or did not write what it declares. The runner exits with 1."""

@@ -84,7 +84,7 @@ def test_the_code_version_sees_code_and_not_comments(tmp_path, monkeypatch):
         store.code_version.cache_clear()
         return store.code_version("room")
 
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "core" / "store.py"))
+    monkeypatch.setattr(store, "PACKAGE", tmp_path)
     plain = version("def f(x):\n    return x + 1\n")
     assert plain == version('"""A docstring."""\n\n# a comment\ndef f(x):\n    """Another."""\n    return (x + 1)\n')
     assert plain == version("import os\nfrom mulnb.core import paths\n\ndef f(x):\n    import sys\n    return x + 1\n")

@@ -1,4 +1,9 @@
-"""The exceptions that end a run with a message instead of a traceback."""
+"""What a user is told: exceptions that end a run with a message instead of a traceback, and notices that do not end it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
 
 
 class UserError(Exception):
@@ -14,3 +19,12 @@ class UserError(Exception):
 
 class NotebookFailed(Exception):
     """A notebook raised, hid an error in its outputs, or did not write what it declares. The runner exits with 1."""
+
+
+def notice(text: str) -> None:
+    """Show the user a line on stderr that stops nothing, as a Python warning.
+
+    Worker processes load the same data as the main process and stay silent, so that nobody reads the line twice.
+    """
+    if multiprocessing.parent_process() is None:
+        warnings.warn(text, stacklevel=2)

@@ -8,6 +8,7 @@ that a check can draw them again beside the committed ones.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -76,10 +77,44 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
         os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise _cannot_write(path, error) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+    return path
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+    """Write a folder whole or not at all. If another process was first, its folder is as good and stays.
+
+    Args:
+        path: where the folder goes; missing parents are made.
+        fill: fills the temporary folder whose path it is given. The folder lies beside `path` and is renamed afterwards.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    temporary: Path | None = None
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
+        fill(temporary)
+
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     return path
 
@@ -96,7 +131,7 @@ def write_text(path: Path, text: str) -> Path:
     return write_file(path, lambda temporary: temporary.write_text(text))
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
+def _cannot_write(path: Path, error: OSError) -> UserError:
     """The error to raise when `path` cannot be written, with the reason and what to do."""
     reason = error.strerror or error
     return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

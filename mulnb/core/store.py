@@ -12,9 +12,7 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -172,42 +170,15 @@ def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason.
     """
-    place = folder(kind, parts)
-    temporary: Path | None = None
 
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".partial-"))
-
+    def fill(place: Path) -> None:
         blob = save({name: np.ascontiguousarray(array) for name, array in artifact.arrays.items()})
+        (place / "arrays.safetensors").write_bytes(blob)
+
         manifest = {"kind": kind, "parts": parts, "meta": artifact.meta, "sha256": hashlib.sha256(blob).hexdigest()}
+        (place / "manifest.json").write_text(json.dumps(manifest, default=to_json, indent=1))
 
-        (temporary / "arrays.safetensors").write_bytes(blob)
-        (temporary / "manifest.json").write_text(json.dumps(manifest, default=to_json, indent=1))
-        rename_folder(temporary, place, complete="manifest.json")
-    except OSError as error:
-        raise paths.cannot_write(place, error) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def rename_folder(temporary: Path, place: Path, complete: str) -> None:
-    """Give a finished folder its name. If another process was first, its folder is as good and stays.
-
-    Args:
-        temporary: the finished folder, on the same disk as `place`.
-        place: its name.
-        complete: an entry that every finished folder has.
-
-    Raises:
-        OSError: `place` cannot be made, or is there without the entry `complete`.
-    """
-    try:
-        os.rename(temporary, place)
-    except OSError:
-        if not (place / complete).exists():
-            raise
+    paths.write_folder(folder(kind, parts), fill)
 
 
 def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Artifact]) -> Artifact:

@@ -1,4 +1,4 @@
-"""Images: where they come from, how they are decoded and split."""
+"""The data wing: where images come from, how files are decoded, and how a profile splits them."""
 
 from mulnb.data.images import ImageSet
 from mulnb.data.splits import Splits, load_data

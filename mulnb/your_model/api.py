@@ -27,7 +27,7 @@ from mulnb import forget as selector
 from mulnb import proxies, rum, training
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.core.errors import UserError
-from mulnb.data.decode import read_class_folders
+from mulnb.data.reader import read_class_folders
 from mulnb.fast.graphs import plain_steps
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
@@ -217,7 +217,7 @@ def check_outputs(model: nn.Module, data: Inputs) -> int:
 def read_folder(root: str | Path) -> tuple[Tensor, Tensor, list[str]]:
     """Images uint8 [N, C, H, W], labels [N] and class names of a folder with one sub-folder per class, sorted by name.
 
-    Files are read as those of a profile are (`image_files.read_class_folders`); images stay grey if all are. Raises `UserError`
+    Files are read as those of a profile are (`data.reader.read_class_folders`); images stay grey if all are. Raises `UserError`
     for a missing or empty folder, an unreadable image, or two sizes.
     """
     found = read_class_folders(Path(root).expanduser())

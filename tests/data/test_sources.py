@@ -20,7 +20,7 @@ from mulnb import load_data, load_profile
 from mulnb.config import Dataset
 from mulnb.core import store
 from mulnb.core.errors import UserError
-from mulnb.data import decode as image_files
+from mulnb.data import archives, decode, reader
 from mulnb.data.sources import SOURCES
 
 CLASSES = ("cat", "dog", "eel")
@@ -84,7 +84,7 @@ def test_images_are_decoded_once_wherever_they_lie(tmp_path, monkeypatch):
     first, _ = source("folder", tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "moved")  # keeps the times of the files
     with monkeypatch.context() as patch:
-        patch.setattr(image_files, "_decode", None)
+        patch.setattr(reader, "_decode", None)
         again, _ = source("folder", tmp_path / "moved")
     assert np.array_equal(first.images, again.images)
     changed = tmp_path / "a" / "train" / "cat" / "cat_00.png"
@@ -108,9 +108,9 @@ def test_a_damaged_cache_is_decoded_again(tmp_path, home):
 
 def test_chunks_are_put_together_in_order(tmp_path, monkeypatch):
     tree(tmp_path / "a")
-    monkeypatch.setattr(image_files, "CHUNK", 4)
+    monkeypatch.setattr(reader, "CHUNK", 4)
     in_chunks, _ = source("folder", tmp_path / "a")
-    monkeypatch.setattr(image_files, "CHUNK", 1000)
+    monkeypatch.setattr(reader, "CHUNK", 1000)
     shutil.rmtree(store.paths.artifacts())
     at_once, _ = source("folder", tmp_path / "a")
     assert np.array_equal(in_chunks.images, at_once.images)
@@ -177,7 +177,7 @@ def encoded(image, kind="PNG", **options):
 
 def test_every_mode_becomes_rgb():
     def rgb(image, kind="PNG", **options):
-        return image_files.pixels(encoded(image, kind, **options))[0]
+        return decode.pixels(encoded(image, kind, **options))[0]
 
     grey = picture(0, mode="L")
     assert np.array_equal(rgb(grey), np.stack([np.asarray(grey)] * 3))
@@ -197,17 +197,17 @@ def test_every_mode_becomes_rgb():
 def test_an_image_stands_upright_and_an_animation_stands_still():
     image, turned = picture(2, size=(8, 4)), Image.Exif()
     turned[0x0112] = 6  # the camera was held a quarter turn to the left
-    upright, size = image_files.pixels(encoded(image, exif=turned))
+    upright, size = decode.pixels(encoded(image, exif=turned))
     assert size == (4, 8)
     assert np.array_equal(upright, np.asarray(image.transpose(Image.Transpose.ROTATE_270)).transpose(2, 0, 1))
     frames = [picture(seed).quantize(8) for seed in (3, 4)]
     moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert np.array_equal(image_files.pixels(moving)[0], np.asarray(frames[0].convert("RGB")).transpose(2, 0, 1))
+    assert np.array_equal(decode.pixels(moving)[0], np.asarray(frames[0].convert("RGB")).transpose(2, 0, 1))
 
 
 def test_a_large_jpeg_is_resized_as_a_whole():
     ramp = np.linspace(0, 255, 400).astype(np.uint8)[None, :, None].repeat(300, 0).repeat(3, 2)
-    small, size = image_files.pixels(encoded(Image.fromarray(ramp), "JPEG"), 10)
+    small, size = decode.pixels(encoded(Image.fromarray(ramp), "JPEG"), 10)
     assert small.shape == (3, 10, 10) and size == (400, 300)
     assert np.allclose(small[0], np.linspace(0, 255, 21)[1::2], atol=6)
 
@@ -425,19 +425,35 @@ def test_the_official_layout(tmp_path):
 
 
 @pytest.mark.parametrize("top", ["tiny-imagenet-200/", ""])
-def test_the_zip_is_read_without_unpacking(tmp_path, top, monkeypatch):
+def test_a_zip_is_unpacked_once_into_the_artifacts_and_read_as_the_folder(tmp_path, top, home, monkeypatch):
     expected = tiny(tmp_path / "made")
     (tmp_path / "data").mkdir()
     place = zipped(tmp_path / "made", tmp_path / "data" / "tiny-imagenet-200.zip", top)
     with zipfile.ZipFile(place, "a") as archive:
         archive.writestr("__MACOSX/._train", b"litter")
+    (tmp_path / "data").chmod(0o555)  # read-only data are fine
+
     train, test = source("tiny-imagenet", tmp_path / "data")
     folder_train, folder_test = source("tiny-imagenet", tmp_path / "made")
     assert np.array_equal(train.images, expected) and train.classes == folder_train.classes
     assert np.array_equal(test.images, folder_test.images) and np.array_equal(test.labels, folder_test.labels)
-    monkeypatch.setattr(image_files, "_decode", None)
+
+    monkeypatch.setattr(reader, "_decode", None)
+    monkeypatch.setattr(archives, "_unpack", None)
     assert np.array_equal(source("tiny-imagenet", place)[0].images, expected)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["tiny-imagenet-200.zip"]
+    assert len(list((home / "artifacts" / "unpacked").iterdir())) == 1
+
+
+def test_a_zip_that_changed_is_unpacked_again(tmp_path):
+    first = tiny(tmp_path / "made")
+    place = zipped(tmp_path / "made", tmp_path / "tiny-imagenet-200.zip")
+    assert np.array_equal(source("tiny-imagenet", place)[0].images, first)
+
+    picture(777).save(tmp_path / "made" / "train" / "n01" / "images" / "n01_0.JPEG", quality=95)
+    zipped(tmp_path / "made", place)
+    second, _ = source("tiny-imagenet", place)
+    assert not np.array_equal(second.images[0], first[0]) and np.array_equal(second.images[1:], first[1:])
 
 
 def test_some_classes_of_tiny_imagenet(tmp_path):
@@ -448,7 +464,7 @@ def test_some_classes_of_tiny_imagenet(tmp_path):
         assert train.classes == ("goldfish", "crane") and test.labels.tolist() == [0, 0, 1, 1]
 
 
-def test_a_broken_zip(tmp_path):
+def test_a_broken_zip(tmp_path, home):
     tiny(tmp_path / "made")
     place = zipped(tmp_path / "made", tmp_path / "tiny-imagenet-200.zip")
     whole = place.read_bytes()
@@ -461,6 +477,7 @@ def test_a_broken_zip(tmp_path):
     damaged[start + 120] ^= 255
     place.write_bytes(damaged)
     assert f"{place}: train/n02/images/n02_1.JPEG (" in refused("tiny-imagenet", place)
+    assert not list((home / "artifacts" / "unpacked").iterdir())  # nothing half unpacked stays
 
 
 def test_annotations_that_do_not_fit(tmp_path):
@@ -534,7 +551,7 @@ def test_published_files_that_are_damaged(published):
     batch = place / "cifar-10-batches-py" / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-100])
     message = refused("cifar10", place)
-    assert message.startswith(f"{batch} is missing or damaged (its checksum differs): delete {batch.parent}")
+    assert message.startswith(f"{batch.parent}: a file is missing or damaged (its checksum differs): delete the folder")
     shutil.rmtree(batch.parent)
     archive = place / "cifar-10-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-100])

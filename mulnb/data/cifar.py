@@ -68,7 +68,8 @@ def read(official: Official, root: Path) -> tuple[ImageSet, ImageSet]:
     for part in ("train", "test"):
         images, labels = found.arrays[f"{part}_images"], found.arrays[f"{part}_labels"]
         source = f"{official.title} (torchvision, checksum verified)"
-        sets.append(ImageSet(images, labels, tuple(found.meta["classes"]), source))
+        index = np.arange(len(labels))
+        sets.append(ImageSet(images, labels, tuple(found.meta["classes"]), source, index, len(labels)))
     return sets[0], sets[1]
 
 

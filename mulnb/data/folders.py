@@ -12,7 +12,8 @@ systems leave behind, are left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,8 @@ class Listing:
         test: the same of the test set; None if there is none.
         stamps: all that was listed, with stamps: it changes when a file does.
         ignored: files that are not images by their suffix.
+        hidden: files and folders that are hidden, or that an operating system left behind.
+        complete: whether all classes of the folder are listed.
     """
 
     classes: tuple[str, ...]
@@ -43,13 +46,16 @@ class Listing:
     test: list[Member] | None
     stamps: list[File]
     ignored: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    complete: bool = True
 
 
 class Entries(NamedTuple):
-    """What lies in a folder, each list sorted by name."""
+    """What lies in a folder, each list sorted by name. Hidden files and folders are in no other list."""
 
     folders: list[str]
     files: list[File]
+    hidden: list[str]
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,14 @@ class Folder:
             UserError: the folder cannot be listed, or holds a link to nowhere.
         """
         place = self.place / name
-        folders, files = [], []
+        folders, files, hidden = [], [], []
 
         try:
             with os.scandir(place) as found:
                 for entry in found:
                     if is_litter(entry.name):
-                        continue
-                    if entry.is_dir():
+                        hidden.append(entry.name)
+                    elif entry.is_dir():
                         folders.append(entry.name)
                     else:
                         stat = entry.stat()
@@ -91,7 +97,7 @@ class Folder:
         except OSError as error:
             raise UserError(f"{error.filename or place}: cannot be read: {error.strerror}") from None
 
-        return Entries(sorted(folders), sorted(files))
+        return Entries(sorted(folders), sorted(files), sorted(hidden))
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -107,6 +113,11 @@ class Folder:
     def read_text(self, name: str) -> str:
         """The content of a text file; raises as `read`."""
         return self.read(name).decode(errors="replace")
+
+
+def normal(name: str) -> str:
+    """A name in the Unicode form NFC: "é" is one character, not "e" and an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_litter(name: str) -> bool:
@@ -133,17 +144,24 @@ def class_folders(folder: Folder, limit: int | None = None) -> Listing:
     test = None
 
     if folder.has("test"):
-        _check_same_classes(folder, "test", folder.entries("test").folders, classes)
-        test = scan.classes("test", classes)
+        # One name may be spelled in two Unicode forms, as on disks of macOS and of Linux: find the spelling of test.
+        spelling = {normal(name): name for name in folder.entries("test").folders}
+        _check_same_classes(folder, "test", spelling.values(), classes)
+        test = scan.classes("test", [spelling[normal(name)] for name in classes])
 
-    return Listing(tuple(classes), train, test, scan.stamps, scan.ignored)
+    complete = len(classes) == len(folder.entries("train").folders)
+    return Listing(tuple(classes), train, test, scan.stamps, scan.ignored, scan.hidden, complete)
 
 
-def class_folder(folder: Folder) -> Listing:
+def class_folder(folder: Folder, order: Sequence[str] | None = None) -> Listing:
     """List <class>/*. The listing's `train` has all images.
 
+    Args:
+        folder: the folder that holds the classes.
+        order: the names of all classes in the order of their labels; None: sorted by name as text ("10" before "2").
+
     Raises:
-        UserError: the folder does not exist, has another layout, or has an empty class.
+        UserError: the folder does not exist, has another layout, has an empty class, or has other classes than `order`.
     """
     expected = "expected a folder with one sub-folder per class"
     if not folder.has(""):
@@ -153,9 +171,16 @@ def class_folder(folder: Folder) -> Listing:
     if not classes:
         raise UserError(f"{folder.place}: no images: {expected}")
 
+    if order is not None:
+        if sorted(order) != classes:
+            raise UserError(
+                f"classes = {list(order)}: {folder.place} has the classes {', '.join(classes)}: name each of them once"
+            )
+        classes = list(order)
+
     scan = _Scan(folder)
     members = scan.classes("", classes)
-    return Listing(tuple(classes), members, None, scan.stamps, scan.ignored)
+    return Listing(tuple(classes), members, None, scan.stamps, scan.ignored, scan.hidden)
 
 
 def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
@@ -193,7 +218,8 @@ def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
 
     names = _class_names(folder, wnids)
     stamps = [*scan.stamps, ("val_annotations", repr(sorted(wnid_of.items()))), ("words", repr(names))]
-    return Listing(names, train, test, stamps, scan.ignored)
+    complete = len(wnids) == len(folder.entries("train").folders)
+    return Listing(names, train, test, stamps, scan.ignored, scan.hidden, complete)
 
 
 class _Scan:
@@ -203,11 +229,13 @@ class _Scan:
         self.folder = folder
         self.stamps: list[File] = []
         self.ignored: list[str] = []
+        self.hidden: list[str] = []
 
     def classes(self, part: str, classes: Iterable[str], below: str = "") -> list[Member]:
         """The images of all classes, from the folders <part>/<class>/<below>; their labels count the classes."""
-        for name, _ in self.folder.entries(part).files:
-            self.ignored.append(_join(part, name))
+        beside = self.folder.entries(part)
+        self.ignored += [_join(part, name) for name, _ in beside.files]
+        self.hidden += [_join(part, name) for name in beside.hidden]
 
         members = []
         for label, name in enumerate(classes):
@@ -222,7 +250,8 @@ class _Scan:
 
     def images(self, place: str) -> list[File]:
         """The images of one folder, named relative to the root. Sub-folders are refused."""
-        folders, files = self.folder.entries(place)
+        folders, files, hidden = self.folder.entries(place)
+        self.hidden += [_join(place, name) for name in hidden]
 
         if folders:
             hint = " (dataset.name: tiny-imagenet reads the layout train/<wnid>/images)" if folders == ["images"] else ""
@@ -261,9 +290,10 @@ def _training_classes(folder: Folder, limit: int | None, expected: str) -> list[
 
 def _check_same_classes(folder: Folder, part: str, found: Iterable[str], classes: list[str]) -> None:
     """Refuse a test set without one of the `classes`, or with a class that is not in train at all."""
-    found, known = set(found), set(folder.entries("train").folders)
+    found = {normal(name) for name in found}
+    known = {normal(name) for name in folder.entries("train").folders}
 
-    if missing := sorted(set(classes) - found):
+    if missing := sorted({normal(name) for name in classes} - found):
         raise UserError(f"{folder.where(part)} has no images of class {missing[0]}: every class of train must be in {part}")
     if surplus := sorted(found - known):
         raise UserError(

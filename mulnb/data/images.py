@@ -1,8 +1,9 @@
-"""`ImageSet`: images, their labels and class names, checked."""
+"""`ImageSet`: images, their labels and class names, checked. `FolderImages`: the same with the names of their files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -18,6 +19,10 @@ class ImageSet:
         labels: int64 [N], each in 0 … len(classes) − 1.
         classes: the names of the classes, in the order of the labels.
         source: where the images come from, for people ("CIFAR-10 (JPEG copy)"). Nothing is keyed by it.
+        index: int64 [N], the position of each example in its source's own order, which scores from outside refer to: 0 … 49 999
+            for CIFAR's training images as torchvision gives them; for image folders, the position in the sorted listing. None
+            where it is unknown. No result is keyed by it.
+        source_size: how many examples the source has in that order; None where it is unknown.
 
     Raises:
         UserError: another dtype or shape, more or fewer labels than images, or a label without a class.
@@ -27,6 +32,8 @@ class ImageSet:
     labels: np.ndarray
     classes: tuple[str, ...]
     source: str = ""
+    index: np.ndarray | None = None
+    source_size: int | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -37,10 +44,31 @@ class ImageSet:
             raise UserError(f"{len(images)} images but {len(labels)} labels: give one label per image")
         if len(labels) and (labels.min() < 0 or labels.max() >= len(self.classes)):
             raise UserError(f"labels run from {labels.min()} to {labels.max()}: expected 0 … {len(self.classes) - 1}")
+        if self.index is not None and len(self.index) != len(labels):
+            raise UserError(f"{len(labels)} images but {len(self.index)} source positions: give one index per image")
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: np.ndarray) -> ImageSet:
-        """The examples at positions `index` (int [n]), in that order."""
-        return replace(self, images=self.images[index], labels=self.labels[index])
+    def take(self, chosen: np.ndarray) -> Self:
+        """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions."""
+        index = None if self.index is None else self.index[chosen]
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index)
+
+
+@dataclass(frozen=True)
+class FolderImages(ImageSet):
+    """The images of a folder, with the way back from an example to its file.
+
+    Args:
+        files: [N], the file of each example, relative to the folder.
+        skipped: what was left out: (file or folder, reason).
+    """
+
+    files: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def take(self, chosen: np.ndarray) -> Self:
+        """The examples at the positions `chosen` (int [n]), in that order; they keep their files."""
+        part = super().take(chosen)
+        return replace(part, files=tuple(self.files[position] for position in chosen))

@@ -37,13 +37,18 @@ def digits(dataset: Dataset) -> tuple[ImageSet, None]:
 
     # The store spares the import of scikit-learn, which takes a second.
     arrays = store.get_or_compute("images", {"source": "sklearn digits", "version": 1}, decode).arrays
-    whole = ImageSet(arrays["images"], arrays["labels"], tuple("0123456789"), "Digits (scikit-learn)")
+    images, labels = arrays["images"], arrays["labels"]
+    classes, n = tuple("0123456789"), len(labels)
+    whole = ImageSet(images, labels, classes, "Digits (scikit-learn)", index=np.arange(n), source_size=n)
 
     return resized(whole, dataset.size), None
 
 
 def cifar_images(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
     """CIFAR-10 or CIFAR-100: a copy as image folders if there is one, else the published files, downloaded if necessary.
+
+    The source index of the published files is the published order, to which scores of other projects refer. That of a copy is its
+    listing, sorted by class and file name: such scores cannot be joined to a copy by position.
 
     Raises:
         UserError: the files are damaged or cannot be downloaded, or the folder has another layout.

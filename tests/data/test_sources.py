@@ -84,7 +84,7 @@ def test_images_are_decoded_once_wherever_they_lie(tmp_path, monkeypatch):
     first, _ = source("folder", tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "moved")  # keeps the times of the files
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "_decode", None)
+        patch.setattr(reader, "_decode_parts", None)
         again, _ = source("folder", tmp_path / "moved")
     assert np.array_equal(first.images, again.images)
     changed = tmp_path / "a" / "train" / "cat" / "cat_00.png"
@@ -438,7 +438,7 @@ def test_a_zip_is_unpacked_once_into_the_artifacts_and_read_as_the_folder(tmp_pa
     assert np.array_equal(train.images, expected) and train.classes == folder_train.classes
     assert np.array_equal(test.images, folder_test.images) and np.array_equal(test.labels, folder_test.labels)
 
-    monkeypatch.setattr(reader, "_decode", None)
+    monkeypatch.setattr(reader, "_decode_parts", None)
     monkeypatch.setattr(archives, "_unpack", None)
     assert np.array_equal(source("tiny-imagenet", place)[0].images, expected)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["tiny-imagenet-200.zip"]

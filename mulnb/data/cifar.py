@@ -17,7 +17,7 @@ import numpy as np
 
 from mulnb.core import store
 from mulnb.core.errors import UserError
-from mulnb.data.images import ImageSet
+from mulnb.data.images import AS_PUBLISHED, ImageSet
 
 TIMEOUT = 30  # seconds without an answer after which a download is given up; torchvision alone would wait for ever
 
@@ -69,7 +69,7 @@ def read(official: Official, root: Path) -> tuple[ImageSet, ImageSet]:
         images, labels = found.arrays[f"{part}_images"], found.arrays[f"{part}_labels"]
         source = f"{official.title} (torchvision, checksum verified)"
         index = np.arange(len(labels))
-        sets.append(ImageSet(images, labels, tuple(found.meta["classes"]), source, index, len(labels)))
+        sets.append(ImageSet(images, labels, tuple(found.meta["classes"]), source, index, len(labels), AS_PUBLISHED))
     return sets[0], sets[1]
 
 

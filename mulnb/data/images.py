@@ -9,6 +9,9 @@ import numpy as np
 
 from mulnb.core.errors import UserError
 
+AS_PUBLISHED = "as published"
+BY_FILE_NAME = "by file name"
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -23,6 +26,7 @@ class ImageSet:
             for CIFAR's training images as torchvision gives them; for image folders, the position in the sorted listing. None
             where it is unknown. No result is keyed by it.
         source_size: how many examples the source has in that order; None where it is unknown.
+        order: which order that is, `AS_PUBLISHED` or `BY_FILE_NAME`; "" where it is unknown.
 
     Raises:
         UserError: another dtype or shape, more or fewer labels than images, or a label without a class.
@@ -34,6 +38,7 @@ class ImageSet:
     source: str = ""
     index: np.ndarray | None = None
     source_size: int | None = None
+    order: str = ""
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels

@@ -18,7 +18,7 @@ from mulnb.core import store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.data.decode import Chunk, Size, Task, decode_files, times
 from mulnb.data.folders import SUFFIXES, Folder, Listing, Member, class_folder
-from mulnb.data.images import FolderImages, ImageSet
+from mulnb.data.images import BY_FILE_NAME, FolderImages, ImageSet
 
 CHUNK = 1000  # files that one task decodes
 
@@ -79,7 +79,7 @@ def read(folder: Folder, listing: Listing, dataset: Dataset, source: str) -> tup
         images, labels = found.arrays[f"{part}_images"], found.arrays[f"{part}_labels"]
         index = _positions(members, left_out)
         size = len(members) if listing.complete else None
-        sets.append(ImageSet(images, labels, listing.classes, source, index, size))
+        sets.append(ImageSet(images, labels, listing.classes, source, index, size, BY_FILE_NAME))
 
     train, test = sets
     return train, test
@@ -124,7 +124,8 @@ def read_folder(
     images, labels = found.arrays["train_images"], found.arrays["train_labels"]
     source = f"{folder.place.resolve().name} (image folder)" + _what_was_done(found.meta, rules)
     skipped = _skipped(listing, found.meta)
-    return FolderImages(images, labels, listing.classes, source, index, len(listing.train), files, skipped)
+    n = len(listing.train)
+    return FolderImages(images, labels, listing.classes, source, index, n, BY_FILE_NAME, files, skipped)
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from mulnb.data import cifar, folders, reader
 from mulnb.data.archives import unpacked
 from mulnb.data.decode import resized
 from mulnb.data.folders import Folder
-from mulnb.data.images import ImageSet
+from mulnb.data.images import AS_PUBLISHED, ImageSet
 
 Source = Callable[[Dataset], tuple[ImageSet, ImageSet | None]]
 
@@ -39,7 +39,7 @@ def digits(dataset: Dataset) -> tuple[ImageSet, None]:
     arrays = store.get_or_compute("images", {"source": "sklearn digits", "version": 1}, decode).arrays
     images, labels = arrays["images"], arrays["labels"]
     classes, n = tuple("0123456789"), len(labels)
-    whole = ImageSet(images, labels, classes, "Digits (scikit-learn)", index=np.arange(n), source_size=n)
+    whole = ImageSet(images, labels, classes, "Digits (scikit-learn)", np.arange(n), n, AS_PUBLISHED)
 
     return resized(whole, dataset.size), None
 

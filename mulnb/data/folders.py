@@ -172,11 +172,10 @@ def class_folder(folder: Folder, order: Sequence[str] | None = None) -> Listing:
         raise UserError(f"{folder.place}: no images: {expected}")
 
     if order is not None:
+        order = [str(name) for name in order]
         if sorted(order) != classes:
-            raise UserError(
-                f"classes = {list(order)}: {folder.place} has the classes {', '.join(classes)}: name each of them once"
-            )
-        classes = list(order)
+            raise UserError(f"classes = {order}: {folder.place} has the classes {', '.join(classes)}: name each of them once")
+        classes = order
 
     scan = _Scan(folder)
     members = scan.classes("", classes)

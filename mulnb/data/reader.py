@@ -106,8 +106,11 @@ def read_folder(
 
     Raises:
         UserError: the folder is missing or has another layout, a class has no readable image, an image is unreadable (unless
-            `skip_corrupt`), or there are images of two sizes (unless `size`).
+            `skip_corrupt`), there are images of two sizes (unless `size`), or `classes` or `size` do not fit.
     """
+    if size is not None and not (isinstance(size, int) and size > 0):
+        raise UserError(f"size = {size!r}: expected a whole number of pixels, at least 1, or None")
+
     folder = Folder(Path(root).expanduser())
     listing = class_folder(folder, classes)
     rules = Rules(size, skip_corrupt, "pass size, for example size=", "pass skip_corrupt=True")

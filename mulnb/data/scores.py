@@ -83,7 +83,7 @@ class _Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        readers = {".npz": _Npz, ".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}
+        readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}
 
         if not path.is_file():
             raise UserError(f"{path} does not exist: correct the path of the scores")
@@ -121,28 +121,35 @@ class _Table:
 class _Npz(Mapping[str, np.ndarray]):
     """An .npz file. Each array is read when it is asked for: influence matrices beside the scores may be huge."""
 
-    def __init__(self, path: Path) -> None:
-        self._arrays = np.load(path, allow_pickle=False)
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._path = path
+        self._names = names
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name]
+        with np.load(self._path, allow_pickle=False) as arrays:
+            return arrays[name]
 
-    def __contains__(self, name: object) -> bool:  # that of Mapping would read the array
-        return name in self._arrays.files
+    def __contains__(self, name: object) -> bool:  # the one of Mapping would read the array
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays.files)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._arrays.files)
+        return len(self._names)
 
 
-def _read_npy(path: Path) -> dict[str, np.ndarray]:
-    """A bare array, or the fields of a structured one."""
-    array = np.load(path, allow_pickle=False)
-    if array.dtype.names:
-        return {name: array[name] for name in array.dtype.names}
-    return {"": array}
+def _read_numpy(path: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of an .npz file, a bare array, or the fields of a structured one; told by the content, not by the suffix."""
+    loaded = np.load(path, allow_pickle=False)
+
+    if not isinstance(loaded, np.ndarray):
+        with loaded:
+            return _Npz(path, list(loaded.files))
+
+    if loaded.dtype.names:
+        return {name: loaded[name] for name in loaded.dtype.names}
+    return {"": loaded}
 
 
 def _read_csv(path: Path) -> dict[str, np.ndarray]:

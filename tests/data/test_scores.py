@@ -74,9 +74,10 @@ def test_every_kind_of_file_gives_the_same(tmp_path):
     (tmp_path / "lists.json").write_text(json.dumps({"memorization": SCORES.tolist(), "label": LABELS.tolist()}))
     (tmp_path / "numbers.json").write_text(json.dumps(SCORES.tolist()))
     np.save(tmp_path / "a.npy", SCORES)
+    np.save(tmp_path / "fields.npy", frame.to_records(index=False))
     saved(tmp_path / "a.npz", memorization=SCORES[:, None], label=LABELS)
 
-    for name in ("a.csv", "a.parquet", "a.npz", "a.npy", "records.json", "lists.json", "numbers.json"):
+    for name in ("a.csv", "a.parquet", "a.npz", "a.npy", "fields.npy", "records.json", "lists.json", "numbers.json"):
         found = load_scores(tmp_path / name, "memorization", data=part())
         assert np.allclose(found, SCORES[part().index], atol=1e-14), name
 

@@ -133,7 +133,7 @@ def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
         parts: the complete recipe.
 
     Returns:
-        The artefact, or None if there is none. A damaged one is removed with a warning, and None tells to compute it again.
+        The artefact, or None if there is none. A damaged one is removed with a warning and counts as none.
     """
     place = folder(kind, parts)
 

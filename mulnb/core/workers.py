@@ -98,7 +98,7 @@ def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool
     else:
         results = _one_by_one(fn, tasks)
 
-    return list(_with_progress(results, len(tasks), label))
+    return list(progress(results, len(tasks), label))
 
 
 # --- threads and the GPU -------------------------------------------------------------------------------------------------
@@ -216,23 +216,28 @@ def _on_ray(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterab
 # --- progress ------------------------------------------------------------------------------------------------------------
 
 
-def _with_progress(results: Iterable[Any], total: int, label: str) -> Iterable[Any]:
-    """Pass `results` through and show how many have come.
+def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Pass `items` through and show how many have come.
 
     On a terminal or in JupyterLab this is a progress bar. Under `run_all.sh` the notebook's own output must stay clean: there,
     the state goes to the file named by `MULNB_PROGRESS`, which the runner shows. An empty name shows nothing.
+
+    Args:
+        items: results of tasks, or pieces of work for a loop.
+        total: how many there will be.
+        label: the name of the bar.
     """
     target = os.environ.get("MULNB_PROGRESS")
 
     if target is None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
         from tqdm.auto import tqdm
 
-        yield from tqdm(results, total=total, desc=label, leave=False)
+        yield from tqdm(items, total=total, desc=label, leave=False)
         return
 
     started = time.time()
-    for done, result in enumerate(results, start=1):
-        yield result
+    for done, item in enumerate(items, start=1):
+        yield item
         if target:
             _write_progress(target, {"label": label, "done": done, "total": total, "started": started})
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
 
-from mulnb.core import paths, store
+from mulnb.core import paths, store, workers
 from mulnb.core.errors import UserError
 from mulnb.data.folders import is_litter
 
+CHUNK = 1000  # files between two steps of the progress bar
 AGAIN = "delete it and download it again, or let `wget -c` or `curl -C - -O` continue a broken download"
 
 
@@ -43,9 +45,17 @@ def _unpack(archive: Path, to: Path) -> None:
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{archive}: not a complete zip ({error}): {AGAIN}") from None
 
+    names = packed.namelist()
+
     with packed:
-        for name in packed.namelist():
-            try:
-                packed.extract(name, to)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it needs a password
-                raise UserError(f"{archive}: {name} ({error}): the zip is damaged: {AGAIN}") from None
+        for start in workers.progress(range(0, len(names), CHUNK), math.ceil(len(names) / CHUNK), "unpacking images"):
+            for name in names[start : start + CHUNK]:
+                _extract(packed, name, to)
+
+
+def _extract(packed: zipfile.ZipFile, name: str, to: Path) -> None:
+    """Unpack one file."""
+    try:
+        packed.extract(name, to)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it needs a password
+        raise UserError(f"{packed.filename}: {name} ({error}): the zip is damaged: {AGAIN}") from None

@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from image_trees import refused, source, tree
 
+from mulnb import load_data, load_profile
+from mulnb.config import Dataset
+from mulnb.data import ImageSet
+from mulnb.data.sources import SOURCES
+
 
 def test_nothing_there_says_what_to_put_where(home):
     assert f"{home / 'data' / 'folder'} does not exist: put train/<class>/*" in refused("folder", None)
@@ -42,3 +47,15 @@ def test_real_images(name, folder, shape, classes):
         counts = np.bincount(part.labels, minlength=len(part.classes))
         assert counts.min() == counts.max() > 0
     assert 80 < train.images.mean() < 150 and abs(train.images.mean() - test.images.mean()) < 3
+
+
+def test_one_entry_adds_a_data_set_from_outside(monkeypatch):
+    def stripes(dataset: Dataset) -> tuple[ImageSet, None]:
+        images = np.arange(100, dtype=np.uint8)[:, None, None, None].repeat(4, 2).repeat(4, 3)  # [100, 1, 4, 4]
+        return ImageSet(images, np.arange(100) % 2, ("even", "odd"), "Stripes"), None
+
+    monkeypatch.setitem(SOURCES, "stripes", stripes)
+    profile = load_profile("digits", {"dataset.name": "stripes", "forget.size": 2, "sequential.steps": 2})
+    splits = load_data(profile)
+    assert splits.source == "Stripes" and splits.train.index is None
+    assert np.array_equal(splits.test.images[:, 0, 0, 0] % 2, splits.test.labels)

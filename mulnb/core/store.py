@@ -48,7 +48,7 @@ def digest(parts: Any) -> str:
     Raises:
         TypeError: `parts` holds something else.
     """
-    text = json.dumps(parts, sort_keys=True, default=to_json)
+    text = json.dumps(parts, sort_keys=True, default=to_json)  # sorted: the order of a dict's entries must not count
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -89,7 +89,7 @@ def code_version(*modules: str) -> str:
     files: set[Path] = set()
 
     for name in modules:
-        place = PACKAGE.joinpath(*name.split("."))
+        place = PACKAGE.joinpath(*name.split("."))  # "fast.stacked" → mulnb/fast/stacked
         if place.is_dir():
             files.update(place.glob("*.py"))
         else:

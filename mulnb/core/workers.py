@@ -89,7 +89,7 @@ def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool
         Exception: whatever a task raised; the remaining tasks are dropped. What finished tasks stored stays stored.
     """
     together = min(count(on_gpu), len(tasks)) if tasks else 0
-    chosen = backend() if together > 1 else "serial"
+    chosen = backend() if together > 1 else "serial"  # one task at a time needs no other process
 
     if chosen == "processes":
         results = _in_processes(fn, tasks, together)

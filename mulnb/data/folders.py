@@ -203,18 +203,20 @@ def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
         )
 
     wnid_of = _annotations(folder)  # file name → wnid
-    found = {name.rpartition("/")[2] for name, _ in scan.images("val/images")}
+    found = {name.removeprefix("val/images/") for name, _ in scan.images("val/images")}
 
     if missing := sorted(wnid_of.keys() - found):
         raise UserError(f"{folder.where('val/images')}: {missing[0]} of val_annotations.txt is missing: unpack the archive again")
-    scan.ignored += [f"val/images/{name}" for name in sorted(found - wnid_of.keys())]
+    for name in sorted(found - wnid_of.keys()):
+        scan.ignored.append(f"val/images/{name}")  # an image without a class
     _check_same_classes(folder, "val", set(wnid_of.values()), wnids)
 
-    # sorted by class, then by name, as the training images are
+    # Sort by class, then by name, as the training images are.
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     labelled = sorted((label_of[wnid], f"val/images/{name}") for name, wnid in wnid_of.items() if wnid in label_of)
     test = [(name, label) for label, name in labelled]
 
+    # The annotations decide about labels, and words.txt about names: a change of either is a change of the data.
     names = _class_names(folder, wnids)
     stamps = [*scan.stamps, ("val_annotations", repr(sorted(wnid_of.items()))), ("words", repr(names))]
     complete = len(wnids) == len(folder.entries("train").folders)
@@ -253,6 +255,7 @@ class _Scan:
         self.hidden += [_join(place, name) for name in hidden]
 
         if folders:
+            # Unpacked by hand, Tiny-ImageNet is often read with the wrong dataset.name.
             hint = " (dataset.name: tiny-imagenet reads the layout train/<wnid>/images)" if folders == ["images"] else ""
             raise UserError(
                 f"{self.folder.where(place)} holds a folder, {folders[0]}: put the images into the folder of their class itself"
@@ -289,10 +292,10 @@ def _training_classes(folder: Folder, limit: int | None, expected: str) -> list[
 
 def _check_same_classes(folder: Folder, part: str, found: Iterable[str], classes: list[str]) -> None:
     """Refuse a test set without one of the `classes`, or with a class that is not in train at all."""
-    found = {normal(name) for name in found}
-    known = {normal(name) for name in folder.entries("train").folders}
+    found = set(map(normal, found))
+    known = set(map(normal, folder.entries("train").folders))  # also the classes beyond dataset.classes
 
-    if missing := sorted({normal(name) for name in classes} - found):
+    if missing := sorted(set(map(normal, classes)) - found):
         raise UserError(f"{folder.where(part)} has no images of class {missing[0]}: every class of train must be in {part}")
     if surplus := sorted(found - known):
         raise UserError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,8 @@ def read(folder: Folder, listing: Listing, dataset: Dataset, source: str) -> tup
             a class without a readable image.
     """
     rules = Rules(dataset.size, dataset.skip_corrupt)
+
+    # A file that changed has another stamp: then the key is another one, and the images are decoded again.
     stamps = "\n".join(f"{name}\t{stamp}" for name, stamp in listing.stamps)
     key = hashlib.sha256(stamps.encode(errors="surrogateescape")).hexdigest()
     parts = {"source": "image files", "listing": key, "size": rules.size, "version": 1}
@@ -68,7 +70,7 @@ def read(folder: Folder, listing: Listing, dataset: Dataset, source: str) -> tup
     _report(folder, listing, found.meta, rules)
 
     source += _what_was_done(found.meta, rules)
-    left_out = {name for name, _ in found.meta["corrupt"]}
+    left_out = dict(found.meta["corrupt"])
     sets: list[ImageSet | None] = []
 
     for part, members in (("train", listing.train), ("test", listing.test)):
@@ -120,9 +122,8 @@ def read_folder(
     if classes is None:
         _report_order(folder, listing.classes)
 
-    left_out = {name for name, _ in found.meta["corrupt"]}
-    index = _positions(listing.train, left_out)
-    files = tuple(name for name, _ in listing.train if name not in left_out)
+    index = _positions(listing.train, dict(found.meta["corrupt"]))
+    files = tuple(listing.train[position][0] for position in index)
 
     images, labels = found.arrays["train_images"], found.arrays["train_labels"]
     source = f"{folder.place.resolve().name} (image folder)" + _what_was_done(found.meta, rules)
@@ -144,7 +145,7 @@ def _decode_parts(folder: Folder, listing: Listing, rules: Rules) -> store.Artif
     for part in members.values():
         names += [name for name, _ in part]
 
-    corrupt: list[tuple[str, str]] = []
+    corrupt: list[tuple[str, str]] = []  # (file, reason)
     sizes: set[Size] = set()
     chunks = _decode_all(folder, names, rules)
 
@@ -154,8 +155,8 @@ def _decode_parts(folder: Folder, listing: Listing, rules: Rules) -> store.Artif
     if corrupt and not rules.skip_corrupt:
         raise UserError(_describe_corrupt(folder, corrupt) + f": replace or remove it, or {rules.set_skip}")
 
-    images = _concatenate(chunks)
-    left_out = {name for name, _ in corrupt}
+    images = _concatenate(chunks)  # train, then test
+    left_out = dict(corrupt)
     arrays = {}
     start = 0
 
@@ -211,9 +212,12 @@ def _concatenate(chunks: list[Chunk]) -> np.ndarray:
     return whole
 
 
-def _positions(members: Sequence[Member], left_out: set[str]) -> np.ndarray:
+def _positions(members: Sequence[Member], left_out: Mapping[str, str]) -> np.ndarray:
     """The positions in the listing of the images that were read, int64 [n]."""
-    kept = [position for position, (name, _) in enumerate(members) if name not in left_out]
+    kept = []
+    for position, (name, _) in enumerate(members):
+        if name not in left_out:
+            kept.append(position)
     return np.array(kept, dtype=np.int64)
 
 

@@ -152,3 +152,18 @@ def test_paths_do_not_depend_on_the_working_directory(home, monkeypatch, tmp_pat
     assert all(path.is_absolute() for path in before)
     monkeypatch.delenv("MULNB_HOME")
     assert paths.home() == paths.CHECKOUT
+
+
+def test_a_folder_is_written_whole_and_the_first_writer_wins(home):
+    place = home / "artifacts" / "unpacked"
+    paths.write_folder(place, lambda to: (to / "a.txt").write_text("first"))
+    paths.write_folder(place, lambda to: (to / "a.txt").write_text("second"))  # another process was faster
+    assert (place / "a.txt").read_text() == "first" and list(place.parent.iterdir()) == [place]
+
+    def fail(to):
+        (to / "b.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"cannot write .*/half: No space left on device"):
+        paths.write_folder(place.parent / "half", fail)
+    assert list(place.parent.iterdir()) == [place]

@@ -26,10 +26,10 @@ from benchmarks.timing import Figure, Growth, Pair, Spread, Way, alternate, diff
 from mulnb import audit, config, models, pool, proxies, training, unlearning
 from mulnb.config import Recipe
 from mulnb.core import paths
+from mulnb.core.machine import device_name, git_commit
 from mulnb.core.workers import single_thread
 from mulnb.data import ImageSet, Splits, load_data
 from mulnb.proxies import SignalRecorder
-from mulnb.results import publish
 from mulnb.training import Batch, Examples
 
 
@@ -132,12 +132,12 @@ def _faster_precision() -> str:
 
 def _machine() -> dict[str, Any]:
     return {
-        "device": publish.device(),
+        "device": device_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": 1,
         "versions": {name: version(name) for name in ("mulnb", "torch", "torchvision", "scikit-learn", "numpy")},
         "python": sys.version.split()[0],
-        "git_commit": publish.git_commit(),
+        "git_commit": git_commit(),
     }
 
 

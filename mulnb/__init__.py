@@ -14,6 +14,7 @@ _FUNCTIONS = {
     "load_profile": "config",
     "Profile": "config",
     "load_data": "data",
+    "load_scores": "data",
     "UserError": "core.errors",
     "score": "your_model.api",
     "strata": "your_model.api",

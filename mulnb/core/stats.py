@@ -1,8 +1,8 @@
-"""Intervals: over seeds by Student's t, of paired differences, and of a rank correlation.
+"""Confidence intervals: of a mean over seeds, of paired differences, and of a rank correlation.
 
-One value has no interval: with n = 1 the bounds are NaN, and every text, table and figure made from them shows the
-value alone (METHOD §10.9). Source of the correlation's standard error: D. G. Bonett and T. A. Wright, "Sample size
-requirements for estimating Pearson, Kendall and Spearman correlations", Psychometrika 65 (2000), 23-28.
+One value has no interval: with n = 1 the bounds are NaN, and every text, table and figure made from them shows the value alone
+(METHOD §10.9). The standard error of the correlation is that of D. G. Bonett and T. A. Wright, "Sample size requirements for
+estimating Pearson, Kendall and Spearman correlations", Psychometrika 65 (2000), 23-28.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Values = Sequence[float] | np.ndarray
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval `[low, high]` from `n` values; the bounds are NaN where n = 1.
+    """An estimate with its confidence interval `[low, high]` from `n` values; the bounds are NaN if n = 1.
 
-    `str()` gives "0.912 ± 0.013", "0.912 [0.899, 0.921]" where the two halves differ, and "0.912 (n = 1)" where there
-    is no interval. A format says the digits: `f"{interval:+.2f}"`.
+    `str()` gives "0.912 ± 0.013", or "0.912 [0.899, 0.921]" if the interval is not symmetric, or "0.912 (n = 1)" if there is no
+    interval. A format gives the digits: `f"{interval:+.2f}"`.
     """
 
     mean: float
@@ -31,21 +31,24 @@ class Interval:
 
     @property
     def known(self) -> bool:
-        """Whether there is an interval at all."""
+        """Whether there is an interval."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
     @property
     def half(self) -> float:
-        """Half the interval's width; NaN where there is none."""
+        """Half of the interval's width; NaN if there is no interval."""
         return (self.high - self.low) / 2
 
     def __format__(self, spec: str) -> str:
         spec = spec or ".3f"
-        mean, plain = format(self.mean, spec), spec.lstrip("+")
+        mean = format(self.mean, spec)
+
         if not self.known:
             return f"{mean} (n = {self.n})"
-        if math.isclose(self.high - self.mean, self.mean - self.low, rel_tol=1e-6, abs_tol=1e-9):
-            return f"{mean} ± {format(self.half, plain)}"
+
+        above, below = self.high - self.mean, self.mean - self.low
+        if math.isclose(above, below, rel_tol=1e-6, abs_tol=1e-9):
+            return f"{mean} ± {format(self.half, spec.lstrip('+'))}"
         return f"{mean} [{format(self.low, spec)}, {format(self.high, spec)}]"
 
     def __str__(self) -> str:
@@ -53,25 +56,44 @@ class Interval:
 
 
 def t_interval(values: Values, confidence: float = 0.95) -> Interval:
-    """Mean and two-sided Student t interval of `values` [n]. With n = 1 there is no interval: its bounds are NaN.
+    """The mean and its two-sided Student t interval.
 
-    Raises `ValueError` for no values at all, for values that are not finite, and for a confidence outside (0, 1).
+    Args:
+        values: independent values [n], for example one per seed.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval; with n = 1 its bounds are NaN.
+
+    Raises:
+        ValueError: no values, values that are not finite, or a confidence outside (0, 1).
     """
     x = _finite(values, "values")
     tail = _tail(confidence)
-    mean = float(x.mean())
-    if len(x) == 1:
-        return Interval(mean, math.nan, math.nan, 1)
-    from scipy.special import stdtrit
+    n, mean = len(x), float(x.mean())
 
-    half = float(stdtrit(len(x) - 1, 1 - tail) * x.std(ddof=1) / math.sqrt(len(x)))
-    return Interval(mean, mean - half, mean + half, len(x))
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+
+    from scipy.special import stdtrit  # the quantile of the t distribution; scipy.stats takes a second to import
+
+    half = float(stdtrit(n - 1, 1 - tail) * x.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
 
 
 def paired_difference(a: Values, b: Values, confidence: float = 0.95) -> Interval:
-    """Mean of `a − b` and its t interval, `a[k]` and `b[k]` from the same seed.
+    """The mean of `a − b` and its t interval.
 
-    Raises `ValueError` when the two differ in length, and whenever `t_interval` does.
+    Args:
+        a: values [n].
+        b: values [n]; `a[k]` and `b[k]` come from the same seed.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval; with n = 1 its bounds are NaN.
+
+    Raises:
+        ValueError: `a` and `b` differ in length, or as `t_interval`.
     """
     x, y = _finite(a, "a"), _finite(b, "b")
     _same_length(x, y)
@@ -79,52 +101,72 @@ def paired_difference(a: Values, b: Values, confidence: float = 0.95) -> Interva
 
 
 def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
-    """Spearman's ρ of two samples [n], with its interval; `.mean` is ρ. Tied values share the mean of their ranks.
+    """Spearman's rank correlation ρ with its interval; tied values share the mean of their ranks.
 
-    The interval is taken in Fisher's z with the standard error √((1 + ρ²/2) / (n − 3)) of Bonett and Wright, which does
-    not assume normal data. Raises `ValueError` for unequal lengths, fewer than 4 pairs, a constant sample, or values
-    that are not finite.
+    The interval is taken in Fisher's z with the standard error √((1 + ρ²/2) / (n − 3)) of Bonett and Wright (2000), which does
+    not assume normal data.
+
+    Args:
+        x: values [n].
+        y: values [n], paired with `x`.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval; `.mean` is ρ. If the order agrees perfectly, the interval is the point 1 or −1.
+
+    Raises:
+        ValueError: unequal lengths, fewer than 4 pairs, a constant sample, or values that are not finite.
     """
     x, y = _finite(x, "x"), _finite(y, "y")
     _same_length(x, y)
     n = len(x)
+
     if n < 4:
         raise ValueError(f"a correlation with an interval needs at least 4 pairs, got {n}")
     for name, values in (("x", x), ("y", y)):
         if values.min() == values.max():
             raise ValueError(f"{name} is constant: its rank correlation is not defined")
+
     rho = float(np.clip(np.corrcoef(ranks(x), ranks(y))[0, 1], -1, 1))
-    if math.isclose(abs(rho), 1):  # perfect order: Fisher's z is infinite, the interval is a point
+
+    if math.isclose(abs(rho), 1):  # perfect order: Fisher's z would be infinite
         rho = math.copysign(1.0, rho)
         return Interval(rho, rho, rho, n)
-    from scipy.special import ndtri
 
+    from scipy.special import ndtri  # the quantile of the normal distribution
+
+    z = math.atanh(rho)
     half = float(ndtri(1 - _tail(confidence))) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return Interval(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
+    return Interval(rho, math.tanh(z - half), math.tanh(z + half), n)
 
 
 def ranks(values: Values) -> np.ndarray:
-    """Ranks 1…n as float64 [n]; tied values share the mean of the ranks they cover (mid-ranks)."""
-    _, place, count = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return ((last - count + 1 + last) / 2)[place]
+    """Ranks 1 … n as float64 [n]; tied values share the mean of the ranks they cover (mid-ranks)."""
+    from scipy.stats import rankdata
+
+    return rankdata(values)
 
 
 def _finite(values: Values, name: str) -> np.ndarray:
+    """`values` as float64 [n]; refused if there is none or one is not finite."""
     array = np.asarray(values, dtype=np.float64).ravel()
+
     if not len(array):
         raise ValueError(f"{name}: at least one value is needed")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: {int((~np.isfinite(array)).sum())} of {len(array)} values are not finite")
+
     return array
 
 
 def _same_length(a: np.ndarray, b: np.ndarray) -> None:
+    """Refuse samples of different lengths."""
     if len(a) != len(b):
-        raise ValueError(f"the samples are paired and must be of equal length, got {len(a)} and {len(b)}")
+        raise ValueError(f"the samples are paired and must have the same length, got {len(a)} and {len(b)}")
 
 
 def _tail(confidence: float) -> float:
+    """The probability outside the interval on one side."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence}: should lie between 0 and 1, for example 0.95")
     return (1 - confidence) / 2

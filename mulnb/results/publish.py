@@ -6,9 +6,7 @@ The notebooks call `publish` and draw figures from the frames that it returns; `
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +17,7 @@ from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import paths, vocabulary
 from mulnb.core.errors import UserError
+from mulnb.core.machine import device_name, git_commit
 from mulnb.results import claims, tables
 
 Frames = dict[str, pd.DataFrame]
@@ -159,41 +158,7 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
         "seeds": list(profile.seeds),
         "git_commit": git_commit(),
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": device(),
+        "device": device_name(),
         "stages": {name: stages[name] for name in STAGES if name in stages},
     }
     paths.write_text(path, json.dumps(record, indent=1) + "\n")
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with "+" behind it if files were changed since; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=paths.CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "mulnb", "notebooks")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def device() -> str:
-    """The processor's or GPU's name, without loading torch for it where there is no GPU."""
-    try:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        gpus = subprocess.run(query, capture_output=True, text=True, check=True)
-        if gpus.stdout.strip():
-            return gpus.stdout.strip().splitlines()[0]
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []

@@ -27,7 +27,7 @@ from mulnb import forget as selector
 from mulnb import proxies, rum, training
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.core.errors import UserError
-from mulnb.data.decode import read_class_folders
+from mulnb.data import read_folder as read_class_folders
 from mulnb.fast.graphs import plain_steps
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
@@ -217,10 +217,10 @@ def check_outputs(model: nn.Module, data: Inputs) -> int:
 def read_folder(root: str | Path) -> tuple[Tensor, Tensor, list[str]]:
     """Images uint8 [N, C, H, W], labels [N] and class names of a folder with one sub-folder per class, sorted by name.
 
-    Files are read as those of a profile are (`image_files.read_class_folders`); images stay grey if all are. Raises `UserError`
+    Files are read as those of a profile are (`mulnb.data.read_folder`); images stay grey if all are. Raises `UserError`
     for a missing or empty folder, an unreadable image, or two sizes.
     """
-    found = read_class_folders(Path(root).expanduser())
+    found = read_class_folders(root)
     images = torch.from_numpy(found.images)
     grey = bool((images == images[:, :1]).all())
     return (images[:, :1] if grey else images).contiguous(), torch.from_numpy(found.labels), list(found.classes)

@@ -193,7 +193,7 @@ def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finis
     assert {name for name, _ in stored} >= {"fine_tune vanilla", "neg_grad_plus rum_f", "salun shuffle", "rum rum"}
     for seed in profile.seeds:
         expected = [study.strata(profile, score, seed) for score in profile.unlearning.scores]
-        expected = {json.dumps([store._plain(part) for part in one]) for one in expected}
+        expected = {json.dumps([store.to_json(part) for part in one]) for one in expected}
         assert len(expected) == len(profile.unlearning.scores)
         assert all(found == expected for (_, at), found in stored.items() if at == seed)
 

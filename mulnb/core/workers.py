@@ -170,11 +170,17 @@ def _progress(results: Iterable[Any], total: int, label: str) -> Iterable[Any]:
         yield from tqdm(results, total=total, desc=label, leave=False)
         return
     started = time.time()
+
+    def tell(done: int) -> None:
+        if not target:
+            return
+        state = {"label": label, "done": done, "total": total, "started": started}
+        with contextlib.suppress(OSError):  # the bar is a courtesy: it must never stop the work
+            partial = Path(f"{target}.partial")
+            partial.write_text(json.dumps(state))
+            partial.replace(target)
+
+    tell(0)  # the first task may take hours
     for done, result in enumerate(results, start=1):
         yield result
-        if target:
-            state = {"label": label, "done": done, "total": total, "started": started}
-            with contextlib.suppress(OSError):  # the bar is a courtesy: it must never stop the work
-                partial = Path(f"{target}.partial")
-                partial.write_text(json.dumps(state))
-                partial.replace(target)
+        tell(done)

@@ -86,6 +86,8 @@ def test_parameters_reach_the_kernel_of_this_python(folder, tmp_path, monkeypatc
         (["--set", "pool.modles=3"], "did you mean 'models'?"),
         (["--set", "seeds"], "expected key.sub=value"),
         (["--only", "00,09"], "there is no notebook 09; there are 00, 01"),
+        (["--only", ""], "--only '': name notebooks by their numbers"),
+        (["--only", "00,"], "--only '00,': name notebooks by their numbers"),
         (["--workers", "many"], "workers = 'many'"),
         (["--only"], "argument --only: expected one argument"),
         (["--fast"], "unrecognized arguments: --fast"),

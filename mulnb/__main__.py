@@ -120,6 +120,7 @@ def _run(options: argparse.Namespace) -> None:
 
     profile = _load(options)
     study.check(profile)
+    study.splits(profile)  # reads the data: a profile that does not fit them is rejected before the first stage
     commands.use_workers(options.workers, options.backend)
     stages = list(publish.STAGES) if options.stage == "all" else [options.stage]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from mulnb.core import paths
 
 PACKAGE = paths.CHECKOUT / "mulnb"
 
-# Each row may import its own rooms and every row above it; the rooms of one row do not import each other.
+# A room may import the rooms of its own row and of every row above it. Within a row there is no circle.
 FLOORS = [
     {"core"},
     {"config"},
@@ -36,6 +37,8 @@ BESIDE = {
     "fast": {"core"},
     "notebooks": {"core", "config"},
 }
+# Whoever uses mulnb on a model of their own does not load the machinery of the paper's study.
+NEVER = {("your_model", "study"), ("your_model", "explorer"), ("explorer", "your_model")}
 
 
 def _type_checking_only(node: ast.AST) -> bool:
@@ -82,7 +85,7 @@ def _allowed(room: str, target: str) -> bool:
         return target in BESIDE[room]
     if target == "fast":
         return room != "core"  # it knows nothing of mulnb, so everybody may use it
-    return target in RANK and RANK[target] < RANK[room]
+    return target in RANK and RANK[target] <= RANK[room] and (room, target) not in NEVER
 
 
 def arrows() -> list[tuple[str, str, str]]:
@@ -117,6 +120,14 @@ def test_imports_run_one_way():
         if target != "benchmarks" and not _allowed(room, target)
     ]
     assert upward == []
+
+
+def test_no_circle():
+    needs = {}
+    for _, room, target in arrows():
+        if room != target and room in RANK:
+            needs.setdefault(room, set()).add(target)
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError, which names the circle
 
 
 def test_only_the_bench_command_imports_the_benchmarks():

@@ -172,10 +172,9 @@ def _bench(options: argparse.Namespace) -> None:
     if not (paths.CHECKOUT / "benchmarks" / "measures.py").is_file():
         raise UserError("mulnb bench measures a checkout: clone the repository and run it there")
     sys.path.insert(0, str(paths.CHECKOUT))
-    from benchmarks import measures, report
+    from benchmarks import measures, plan, report
 
-    plan = measures.QUICK if options.quick else measures.FULL
-    measured = measures.run(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    measured = measures.run(plan.QUICK if options.quick else plan.FULL, lambda line: print(line, file=sys.stderr, flush=True))
     print(report.markdown(measured))
     print(f"written to {report.write(measured)}")
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+import mulnb
 from mulnb import config, load_data, load_profile, unlearning
 from mulnb.__main__ import main
 from mulnb.core.errors import UserError
@@ -109,11 +110,24 @@ def test_profiles_are_listed(capsys):
 
 
 def test_help_and_a_wrong_option(capsys):
-    for argv, code in ((["--help"], 0), (["run", "--stage", "dance"], 2), ([], 2)):
-        with pytest.raises(SystemExit) as stop:
-            main(argv)
-        assert stop.value.code == code
-    assert "memorization" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+
+    for argv, message in (
+        (["run", "--stage", "dance"], "invalid choice: 'dance'"),
+        ([], "COMMAND"),
+        (["run", "--stag=all"], "--stag"),
+    ):
+        assert main(argv) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("mulnb: ") and message in line
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"mulnb {mulnb.__version__}\n"
 
 
 def test_workers_must_be_a_number(capsys):
@@ -127,3 +141,11 @@ def test_reading_a_profile_does_not_load_torch():
     code = "import sys, mulnb.study, mulnb.figures, mulnb.results.publish; "
     code += "mulnb.load_profile('digits'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_claims_without_results_say_which_command_makes_them(home, capsys):
+    assert main(["claims", "--profile", "smoke", "--set", "seeds=[1, 2]"]) == 2
+    assert capsys.readouterr().err == (
+        "mulnb: profile smoke has no results yet: compute them with mulnb run --profile smoke --set 'seeds=[1, 2]'\n"
+    )
+    assert not home.exists()

@@ -236,10 +236,15 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
         return
 
     started = time.time()
-    for done, item in enumerate(items, start=1):
-        yield item
+
+    def tell(done: int) -> None:
         if target:
             _write_progress(target, {"label": label, "done": done, "total": total, "started": started})
+
+    tell(0)  # the first task may take hours
+    for done, item in enumerate(items, start=1):
+        yield item
+        tell(done)
 
 
 def _write_progress(target: str, state: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The figures: one function each, tidy frame in, matplotlib figure out; `save` writes it as PNG and SVG.
 
-Every figure carries a caption line with the profile, n and what its intervals are, and shows no interval where n = 1.
+Every figure has a caption with the profile, n and what its intervals are, and shows no interval where n = 1.
 Figures 1, 2, 3 and 7 are numbered as in K. Zhao and P. Triantafillou, "Scalability of memorization-based machine unlearning",
 arXiv 2410.16516.
 
@@ -17,9 +17,11 @@ arXiv 2410.16516.
 
 from mulnb.figures.across import rum_across, sequential_across
 from mulnb.figures.diagram import overview
+from mulnb.figures.forest import strategy_differences
 from mulnb.figures.plotting import save, style
-from mulnb.figures.refinement import rum, strategy_differences
-from mulnb.figures.scores import convergence, memorization_profile, proxy_profiles, proxy_table, stratum_images
+from mulnb.figures.proxies import proxy_profiles, proxy_table
+from mulnb.figures.refinement import rum
+from mulnb.figures.scores import convergence, memorization_profile, stratum_images
 from mulnb.figures.steps import before_after, sequential
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""What all figures share: one style, colours and markers, caption, legend, intervals, and the way to disk.
+"""What all figures share: one style, colours and markers, caption, legend, intervals, and saving.
 
-Colours follow Okabe and Ito (safe for colour-blind readers) with lightness spread so that they differ in greyscale, too; every
+Colours follow Okabe and Ito (safe for colour-blind readers), with lightness spread so that they differ in greyscale too; every
 colour goes with a marker or a line style of its own. Sizes are those of print at two-column width (7 in): no text below 7 pt.
 """
 
@@ -77,7 +77,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one strategy, score or stratum is always drawn."""
+    """How one strategy, score or stratum is drawn in every figure."""
 
     color: str
     marker: str
@@ -107,37 +107,63 @@ STRATUM = {
 
 
 def style() -> mpl.rc_context:
-    """The house style, as a context or as a decorator."""
+    """The style of all figures.
+
+    Returns:
+        A context manager, which is also a decorator.
+    """
     return mpl.rc_context(STYLE)
 
 
+# ---- a figure, and how it is saved
+
+
 class Picture(Figure):
-    """A figure that a notebook shows when it is a cell's value, and only then: pyplot does not know it, so never twice."""
+    """A figure that shows itself as PNG in a notebook when it is a cell's value.
+
+    Pyplot does not know it: otherwise the inline backend would show it a second time.
+    """
+
+    saved: bytes | None = None  # what `save` wrote: drawing it again for the notebook would take as long again
 
     def __init__(self, width: float = WIDTH, height: float = 3.0, **options):
         super().__init__(figsize=(width, height), **{"layout": "constrained", **options})
 
-    saved: bytes | None = None  # what `save` wrote: drawing it again for the notebook would take as long again
-
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        content = png(self) if self.stale or self.saved is None else self.saved  # stale: changed since it was saved
+        # stale: changed since it was saved
+        content = png(self) if self.stale or self.saved is None else self.saved
         return content, {"width": int(110 * self.get_figwidth()), "height": int(110 * self.get_figheight())}
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, the same bytes every time; a palette of 256 colours gives a third of the size and no visible loss."""
+    """The figure as PNG.
+
+    Args:
+        figure: any matplotlib figure.
+
+    Returns:
+        The file's content, the same bytes every time. A palette of 256 colours gives a third of the size without a visible loss.
+    """
     from PIL import Image
 
     drawn, packed = io.BytesIO(), io.BytesIO()
     with style():
         figure.savefig(drawn, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None})
+
     image = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(packed, "png", optimize=True, dpi=(STYLE["savefig.dpi"],) * 2)
     return packed.getvalue()
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG, the same bytes every time; dense point clouds are drawn as pixels in it."""
+    """The figure as SVG.
+
+    Args:
+        figure: any matplotlib figure.
+
+    Returns:
+        The file's content, the same bytes every time; dense point clouds are pixels in it.
+    """
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="svg", dpi=STYLE["savefig.dpi"], metadata={"Date": None, "Creator": "mulnb"})
@@ -145,9 +171,18 @@ def svg(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
-    """Write `<name>.png` and `<name>.svg` under the profile's results and return the figure, so that a notebook shows it.
+    """Write a figure under the profile's results.
 
-    Raises `UserError` when the folder cannot be written.
+    Args:
+        figure: any matplotlib figure.
+        profile: a profile, or the name of a folder of results.
+        name: the files' name without its ending.
+
+    Returns:
+        The figure, so that a notebook shows it.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = paths.results(profile if isinstance(profile, str) else profile.name)
     for ending, draw in (("png", png), ("svg", svg)):
@@ -155,12 +190,24 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
         paths.write_file(folder / f"{name}.{ending}", lambda path, content=content: path.write_bytes(content))
         if ending == "png":
             figure.saved = content
-    figure.stale = False  # nothing was changed, although savefig says so
+
+    figure.stale = False  # savefig marks it as changed although nothing was
     return figure
 
 
+# ---- caption and headline
+
+
 def finish(figure: Picture, caption: str) -> Picture:
-    """Set the caption line below everything and fix the layout, so that every later drawing gives the same picture."""
+    """Set the caption below everything and fix the layout, so that every later drawing gives the same picture.
+
+    Args:
+        figure: a figure whose panels are drawn.
+        caption: the caption; it is wrapped to the figure's width.
+
+    Returns:
+        The figure.
+    """
     text = wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
     figure.supxlabel(text, x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
     figure.draw_without_rendering()
@@ -168,28 +215,53 @@ def finish(figure: Picture, caption: str) -> Picture:
     return figure
 
 
+def captioned(profile: Profile) -> str:
+    """How a caption begins: the profile's title and name."""
+    return f"{profile.title} (profile {profile.name})"
+
+
 def wrapped(caption: str, points: float, size: float = SMALL, weight: str = "normal") -> str:
-    """The caption in lines no longer than `points`, measured, since letters differ in width."""
+    """Break a text into lines by measuring its words.
+
+    Args:
+        caption: the text.
+        points: the longest line.
+        size: the font's size in points.
+        weight: the font's weight.
+
+    Returns:
+        The text with line ends; "n = 3", "95 %" and "3 000" stay on one line.
+    """
     font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
 
     def width(text: str) -> float:
         return text_to_path.get_text_width_height_descent(text, font, "$" in text)[0]
 
-    for held in (" = ", " %"):  # "n = 3" and "95 %" stay on one line
-        caption = caption.replace(held, held.replace(" ", "\N{NO-BREAK SPACE}"))
-    caption = re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", caption)  # and so does "3 000"
+    hard = "\N{NO-BREAK SPACE}"
+    for held in (" = ", " %"):
+        caption = caption.replace(held, held.replace(" ", hard))
+    caption = re.sub(r"(?<=\d) (?=\d{3}\b)", hard, caption)
+
     lines, used, space = [[]], 0.0, width("a b") - width("ab")
     for word in caption.split(" "):
-        size = width(word)
-        if used + size > points:
-            lines, used = [*lines, []], 0.0
+        length = width(word)
+        if used + length > points:
+            lines.append([])
+            used = 0.0
         lines[-1].append(word)
-        used += size + space
-    return "\n".join(" ".join(line) for line in lines).replace("\N{NO-BREAK SPACE}", " ")
+        used += length + space
+    return "\n".join(" ".join(line) for line in lines).replace(hard, " ")
 
 
 def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns: int = 8) -> None:
-    """The sentence above the panels, with the legend in the row below it."""
+    """Set the sentence above the panels, with the legend in the row below it.
+
+    Args:
+        figure: the figure.
+        text: the sentence.
+        handles: the entries of the legend.
+        columns: how many entries a row has at most.
+    """
     bold = {"weight": "bold", "size": 9}
     options = {"loc": "outside upper left", "alignment": "left", "borderpad": 0.1, "borderaxespad": 0.3}
     legend = figure.legend(
@@ -198,8 +270,22 @@ def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns
     legend.set_in_layout(True)
 
 
+# ---- marks
+
+
 def key(look: Look, text: str, filled: bool = True, line: bool = False, color: str | None = None) -> Line2D:
-    """An entry of a legend."""
+    """An entry of a legend.
+
+    Args:
+        look: colour, marker and line style.
+        text: what it stands for.
+        filled: whether the marker is filled or hollow.
+        line: whether a line goes through the marker.
+        color: a colour instead of the look's.
+
+    Returns:
+        The handle.
+    """
     tint = color or look.color
     return Line2D(
         [], [], color=tint, marker=look.marker, linestyle=look.line if line else "none", label=text,
@@ -211,14 +297,31 @@ def points(
     axes: Axes, x: Iterable[float], mean: Iterable[float], low: Iterable[float], high: Iterable[float], look: Look,
     filled: bool = True, line: bool = False, across: bool = False, size: float = 4.5, bar: float = 1.0, color: str | None = None,
 ) -> None:  # fmt: skip
-    """Markers with their intervals; an interval that does not exist (NaN: one seed) is not drawn. `across`: bars along x."""
+    """Draw markers with their intervals.
+
+    Args:
+        axes: the panel.
+        x: where each marker stands.
+        mean: the estimates.
+        low: lower bounds; NaN (one seed) draws no interval.
+        high: upper bounds.
+        look: colour, marker and line style.
+        filled: whether the markers are filled or hollow.
+        line: whether the markers are joined.
+        across: whether the intervals lie along x; then `x` is the place on the vertical axis.
+        size: of the markers, in points.
+        bar: width of the interval's line, in points.
+        color: a colour instead of the look's.
+    """
     x, mean, low, high = (np.asarray(list(values), dtype=float) for values in (x, mean, low, high))
     tint = color or look.color
+
     known = ~(np.isnan(low) | np.isnan(high))
     if known.any():
         ends = np.stack([mean - low, high - mean])[:, known]
         first, second, which = (mean, x, "xerr") if across else (x, mean, "yerr")
         axes.errorbar(first[known], second[known], **{which: ends}, fmt="none", ecolor=tint, elinewidth=bar, capsize=0, zorder=2)
+
     first, second = (mean, x) if across else (x, mean)
     axes.plot(
         first, second, color=tint, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
@@ -226,34 +329,48 @@ def points(
     )  # fmt: skip
 
 
-def columns(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`x`, `x_low`, `x_high` of a table as arrays."""
-    return tuple(table[f"{name}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+def cloud(n: int, size: float, alpha: float) -> dict[str, float]:
+    """Size and opacity of the points of a scatter plot: many points would be one blob, so they are smaller and paler.
+
+    Args:
+        n: the number of points.
+        size: marker size of a few, in points.
+        alpha: opacity of a few.
+
+    Returns:
+        `markersize` and `alpha` for `Axes.plot`.
+    """
+    crowd = max(1.0, n / 2000)
+    return {"markersize": max(size * crowd**-0.25, 1.0), "alpha": max(alpha * crowd**-0.5, 0.06)}
 
 
 def look(table: dict[str, Look], name: str) -> Look:
-    """The look of `name`; a name without one (yours) gets a plain one."""
+    """The look of `name`; a name without one (a user's own) gets a plain one."""
     return table.get(name, Look(SOFT, "h", "--"))
 
 
 def bare(axes: Axes) -> None:
-    """No frame, no ticks, no grid."""
+    """Remove frame, ticks and grid."""
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
 
 
-def texts(figure: Figure) -> list:
-    """Every visible text of a figure (tests look at sizes and words)."""
-    return [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text().strip()]
+# ---- reading a table
 
 
-def captioned(profile: Profile) -> str:
-    return f"{profile.title} (profile {profile.name})"
+def columns(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`x`, `x_low`, `x_high` of a table as arrays."""
+    return tuple(table[f"{name}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
 
 
 def rows(table: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows of `table` in which every named column has the given value (or one of a tuple of values)."""
+    """The rows of `table` in which every named column has the given value, or one of a tuple of values."""
     for column, value in values.items():
         table = table[table[column].isin(value if isinstance(value, tuple) else (value,))]
     return table
+
+
+def texts(figure: Figure) -> list:
+    """Every visible text of a figure: tests look at sizes and words."""
+    return [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text().strip()]

@@ -1,4 +1,4 @@
-"""Sequential unlearning: Figure 3, what is lost from step to step, and Figure 7, the proxy before and after each step."""
+"""Sequential unlearning: Figure 3 (what is lost from step to step) and Figure 7 (the proxy before and after each step)."""
 
 from __future__ import annotations
 
@@ -26,47 +26,68 @@ from mulnb.figures.plotting import (
     rows,
     style,
 )
-from mulnb.results import tables
+from mulnb.results import captions, tables
 
 RIDGES = {"forget": (1.0, ALERT), "retain": (0.0, STRATEGY["rum_f"].color)}  # Figure 7: group → (baseline, colour)
+BEFORE_FACE, BEFORE_EDGE = "#D9D9D9", "#8A8A8A"
 
 
 @style()
 def sequential(profile: Profile, sequential: pd.DataFrame) -> Picture:
-    """Figure 3: change of ToW and ToW-MIA since step 1; above on the union of all forget sets so far, below on each step's."""
+    """Figure 3: change of ToW and ToW-MIA since step 1; above on the union of all forget sets so far, below on each step's.
+
+    Args:
+        profile: the study.
+        sequential: the tidy frame of sequential unlearning.
+
+    Returns:
+        The figure.
+    """
     table = tables.sequential_table(sequential)
     scopes = [name for name in ("union", "step") if name in set(table["scope"])]
+
     figure = Picture(height=0.9 + 1.75 * len(scopes))
     panels = figure.subplots(len(scopes), 2, sharex=True, sharey=True, squeeze=False)
     for row, scope in zip(panels, scopes, strict=True):
         for axes, metric in zip(row, METRICS, strict=True):
             change_panel(axes, rows(table, scope=scope), metric)
             axes.set_title(f"{vocabulary.label(metric)}, {vocabulary.label(scope)}")
+
     for axes in panels[-1]:
         axes.set_xlabel("unlearning step")
     for axes in panels[:, 0]:
         axes.set_ylabel("change since step 1")
+
     sequential_headline(figure, table)
     plan = profile.sequential
     return finish(
         figure,
         f"{captioned(profile)}. {vocabulary.label(plan.algorithm)} on {table['step'].max()} forget sets, one after the other, "
-        f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {tables.interval_note(table['n'])}.",
+        f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {captions.interval_note(table['n'])}.",
     )
 
 
 def sequential_headline(figure: Picture, table: pd.DataFrame) -> None:
+    """The sentence above Figure 3, with an entry for each strategy of the table."""
     found = vocabulary.ordered(table["strategy"])
     handles = [key(look(STRATEGY, name), vocabulary.mathtext(name), filled=name == "rum_f", line=True) for name in found]
     headline(figure, "Does unlearning stay good, request after request?", handles)
 
 
 def change_panel(axes: Axes, table: pd.DataFrame, metric: str) -> None:
+    """One metric's change since step 1, a line per strategy.
+
+    Args:
+        axes: the panel.
+        table: rows of one scope of `tables.sequential_table`.
+        metric: `tow` or `tow_mia`.
+    """
     strategies = vocabulary.ordered(table["strategy"])
     for place, name in enumerate(strategies):
         cells = rows(table, strategy=name).sort_values("step")
-        step = cells["step"] + 0.06 * (place - (len(strategies) - 1) / 2)  # side by side: no interval hides another
+        step = cells["step"] + 0.06 * (place - (len(strategies) - 1) / 2)  # side by side, so that no interval hides another
         points(axes, step, *columns(cells, f"{metric}_change"), look(STRATEGY, name), filled=name == "rum_f", line=True)
+
     axes.axhline(0, color=SOFT, linewidth=0.8, zorder=1)
     axes.xaxis.set_major_locator(FixedLocator(sorted(table["step"].unique())))
 
@@ -78,10 +99,16 @@ def change_panel(axes: Axes, table: pd.DataFrame, metric: str) -> None:
 def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     """Figure 7: the proxy's distribution before and after each step, for that step's forget set and the retained examples.
 
-    `values`: `strategy seed step moment group example value`, moment ∈ before/after, group ∈ forget/retain.
+    Args:
+        profile: the study.
+        values: `strategy seed step moment group example value`; `moment` is before or after, `group` forget or retain.
+
+    Returns:
+        The figure.
     """
     strategies, steps = vocabulary.ordered(values["strategy"]), sorted(values["step"].unique())
     span = _decades(values["value"].to_numpy(float))
+
     figure = Picture(height=0.95 + 1.35 * len(strategies))
     panels = figure.subplots(len(strategies), len(steps), sharex=True, sharey=True, squeeze=False)
     for row, strategy in zip(panels, strategies, strict=True):
@@ -90,11 +117,12 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
         row[0].set_ylabel(vocabulary.mathtext(strategy), fontsize=9, fontweight="bold")
     for axes, step in zip(panels[0], steps, strict=True):
         axes.set_title(f"step {step}")
-    handles = [Patch(facecolor="#D9D9D9", edgecolor="#8A8A8A", label="before the step")]
+
+    handles = [Patch(facecolor=BEFORE_FACE, edgecolor=BEFORE_EDGE, label="before the step")]
     for group, (_, color) in RIDGES.items():
         handles.append(Patch(facecolor=(color, 0.25), edgecolor=color, linewidth=1.2, label=f"after, {vocabulary.label(group)}"))
     headline(figure, "What a step does to the proxy: forget set above, retained examples below", handles)
-    n = tables.seeds([values["seed"].nunique()])
+    n = captions.seeds([values["seed"].nunique()])
     return finish(
         figure,
         f"{captioned(profile)}. Scores by {vocabulary.label(profile.sequential.score)} on the current model (log scale, higher = "
@@ -109,11 +137,13 @@ def _decades(values: np.ndarray) -> tuple[float, float]:
 
 
 def _ridges(axes: Axes, values: pd.DataFrame, low: float, high: float) -> None:
+    """One step of one strategy: forget set above, retained examples below; before in grey, after in colour."""
     for group, (base, color) in RIDGES.items():
         for moment in ("before", "after"):
             x, density = _log_density(rows(values, group=group, moment=moment)["value"].to_numpy(float), low, high)
-            face, edge, width = ("#D9D9D9", "#8A8A8A", 0.6) if moment == "before" else ((color, 0.18), color, 1.1)
+            face, edge, width = (BEFORE_FACE, BEFORE_EDGE, 0.6) if moment == "before" else ((color, 0.18), color, 1.1)
             axes.fill_between(x, base, base + 0.88 * density, facecolor=face, edgecolor=edge, linewidth=width)
+
     axes.set(xscale="log", yticks=[0.3, 1.3], yticklabels=["retain", "forget"], ylim=(-0.03, 2.0), xlim=(10**low, 10**high))
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -126,9 +156,13 @@ def _log_density(values: np.ndarray, low: float, high: float, bins: int = 72) ->
     centres = 10 ** ((edges[1:] + edges[:-1]) / 2)
     if not len(values):
         return centres, np.zeros(bins)
+
     logs = np.log10(np.clip(values, 10.0**low, 10.0**high))
-    width = max(1.06 * logs.std() * len(logs) ** -0.2, (high - low) / 60) / (edges[1] - edges[0])  # Silverman's rule, in bins
+    counts = np.histogram(logs, edges)[0].astype(float)  # [bins]
+
+    # a Gaussian kernel; its width by Silverman's rule, in bins
+    width = max(1.06 * logs.std() * len(logs) ** -0.2, (high - low) / 60) / (edges[1] - edges[0])
     reach = np.arange(-int(3 * width) - 1, int(3 * width) + 2)
-    padded = np.pad(np.histogram(logs, edges)[0].astype(float), len(reach) // 2)
+    padded = np.pad(counts, len(reach) // 2)
     smooth = np.convolve(padded, np.exp(-0.5 * (reach / width) ** 2), mode="valid")
     return centres, smooth / smooth.max()

@@ -1,19 +1,18 @@
-"""The picture of a report: every model's accuracies and MIA efficacy, with what it is to be compared with."""
+"""The picture of a report on a user's own model: accuracies and MIA efficacy, with what they are to be compared with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mulnb.figures.plotting import INK, SOFT, STRATEGY, Look, Picture, finish, headline, style
 
-if TYPE_CHECKING:
-    from mulnb.your_model.report import Report
+Rows = Mapping[str, Mapping[str, float]]
 
 MODEL = {"original": STRATEGY["vanilla"], "unlearned": STRATEGY["rum_f"], "oracle": Look(INK, "P")}
-ROWS = {
+LABELS = {
     "acc_low": "forget set: low",
     "acc_medium": "medium",
     "acc_high": "high",
@@ -24,56 +23,66 @@ ROWS = {
 
 
 @style()
-def draw(report: Report) -> Picture:
-    """Left: accuracies. Right: MIA efficacy on the forget set between that of retained and of unseen images."""
+def draw(rows: Rows, sizes: Mapping[str, int]) -> Picture:
+    """Accuracies on the left, MIA efficacy on the forget set beside that of retained and of unseen images on the right.
+
+    Args:
+        rows: by model (`original`, `unlearned`, `oracle`; those that are there) its accuracies `acc_low … acc_test` and its MIA
+            efficacies `mia mia_retain mia_unseen`; with an oracle, `tow` and `tow_mia` of the unlearned model.
+        sizes: the number of examples of each stratum.
+
+    Returns:
+        The figure.
+    """
     figure = Picture(height=2.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    for name, row in report.rows.items():
-        how, filled = MODEL[name], name != "original"
-        places = range(len(ROWS))
-        left.plot([row[key] for key in ROWS], places, how.marker, color=how.color, markersize=6, **_face(how, filled))
-    left.set(yticks=range(len(ROWS)), yticklabels=ROWS.values(), xlim=(-0.03, 1.03), xlabel="accuracy", title="Accuracy")
-    left.invert_yaxis()
-    _attack(right, report)
-    shapes = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker=MODEL[name].marker,
-            color=MODEL[name].color,
-            label=name,
-            **_face(MODEL[name], name != "original"),
-        )
-        for name in report.rows
-    ]
-    headline(figure, "How well was it forgotten?", shapes)
-    tow = (
-        f" ToW {report.rows['unlearned']['tow']:.2f}, ToW-MIA {report.rows['unlearned']['tow_mia']:.2f}."
-        if "oracle" in report.rows
-        else ""
-    )
+    _accuracies(left, rows)
+    _attack(right, rows)
+    headline(figure, "How well was it forgotten?", [_key(name) for name in rows])
+
+    tow = ""
+    if "oracle" in rows:
+        tow = f" ToW {rows['unlearned']['tow']:.2f}, ToW-MIA {rows['unlearned']['tow_mia']:.2f}."
     return finish(
         figure,
-        f"Forget set of {sum(report.sizes.values())} examples, one run. MIA efficacy: share taken for unseen by an attack on the "
+        f"Forget set of {sum(sizes.values())} examples, one run. MIA efficacy: share taken for unseen by an attack on the "
         f"model's confidence; the line runs from retained to unseen images, the reference.{tow}",
     )
 
 
-def _attack(axes: Axes, report: Report) -> None:
-    for place, (name, row) in enumerate(report.rows.items()):
-        how = MODEL[name]
+def _accuracies(axes: Axes, rows: Rows) -> None:
+    """A row per set of examples, a marker per model."""
+    places = range(len(LABELS))
+    for name, row in rows.items():
+        axes.plot([row[key] for key in LABELS], places, MODEL[name].marker, markersize=6, **_face(name))
+    axes.set(yticks=places, yticklabels=LABELS.values(), xlim=(-0.03, 1.03), xlabel="accuracy", title="Accuracy")
+    axes.invert_yaxis()
+
+
+def _attack(axes: Axes, rows: Rows) -> None:
+    """A row per model: a line from retained to unseen images, and the forget set as a marker."""
+    for place, (name, row) in enumerate(rows.items()):
         axes.plot([row["mia_retain"], row["mia_unseen"]], [place, place], color=SOFT, linewidth=2, zorder=1)
         axes.plot(row["mia_retain"], place, "|", color=SOFT, markersize=11)
         axes.plot(row["mia_unseen"], place, "|", color=INK, markersize=15, markeredgewidth=2)
-        axes.plot(row["mia"], place, how.marker, color=how.color, markersize=7, **_face(how, name != "original"))
-    first = next(iter(report.rows.values()))
+        axes.plot(row["mia"], place, MODEL[name].marker, markersize=7, **_face(name))
+
+    first = next(iter(rows.values()))
     left, right = sorted([(first["mia_retain"], "retained "), (first["mia_unseen"], " unseen")])
     for (at, words), side in ((left, "right"), (right, "left")):
         axes.annotate(words, (at, 0), (0, 9), textcoords="offset points", ha=side, fontsize=7)
-    axes.set(yticks=range(len(report.rows)), yticklabels=list(report.rows), xlim=(-0.13, 1.03), xlabel="MIA efficacy")
-    axes.set(title="Membership inference", ylim=(len(report.rows) - 0.5, -0.7))
+
+    axes.set(yticks=range(len(rows)), yticklabels=list(rows), xlim=(-0.13, 1.03), xlabel="MIA efficacy")
+    axes.set(title="Membership inference", ylim=(len(rows) - 0.5, -0.7))
 
 
-def _face(how: Look, filled: bool) -> dict[str, object]:
-    return {"markerfacecolor": how.color if filled else "white", "markeredgecolor": how.color, "markeredgewidth": 1.2}
+def _key(name: str) -> Line2D:
+    """A model's entry of the legend."""
+    return Line2D([], [], linestyle="", marker=MODEL[name].marker, label=name, **_face(name))
+
+
+def _face(name: str) -> dict[str, object]:
+    """A model's colours: the original is hollow, the others are filled."""
+    color = MODEL[name].color
+    face = "white" if name == "original" else color
+    return {"color": color, "markerfacecolor": face, "markeredgecolor": color, "markeredgewidth": 1.2}

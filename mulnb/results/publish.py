@@ -18,10 +18,101 @@ from mulnb.config import Profile
 from mulnb.core import paths, vocabulary
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name, git_commit
-from mulnb.results import claims, tables
+from mulnb.results import claims, evidence, search, tables
+from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
 PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
+
+
+def publish(profile: Profile, stage: str) -> Frames:
+    """Compute a stage, or read it from the store, and write its frames and tables.
+
+    Args:
+        profile: the study.
+        stage: one of `STAGES`, or `tune`.
+
+    Returns:
+        The stage's frames by name; none for `tune`, which leaves a table only.
+
+    Raises:
+        UserError: the stage is unknown, or the results folder cannot be written.
+    """
+    if stage == "tune":
+        return _tune(profile)
+    if stage not in STAGES:
+        raise UserError(f"unknown stage '{stage}': known are {', '.join(STAGES)}, tune")
+
+    frames = STAGES[stage](profile)
+    for name, frame in frames.items():
+        path = paths.results(profile.name) / "data" / f"{name}.parquet"
+        paths.write_file(path, lambda to, frame=frame: _write_parquet(frame, to))
+    _record(profile, stage, frames)
+    return frames
+
+
+def load(profile_name: str, frame: str) -> pd.DataFrame | None:
+    """Read a published frame.
+
+    Args:
+        profile_name: the profile's name.
+        frame: the frame's name, for example `unlearning`.
+
+    Returns:
+        The frame, or None if its stage was not run.
+    """
+    path = paths.results(profile_name) / "data" / f"{frame}.parquet"
+    return pd.read_parquet(path) if path.is_file() else None
+
+
+def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:
+    """One frame of several profiles, for the figures that compare the paper's pairs.
+
+    Args:
+        profile: the profile at hand; it is shown first while a pair has no results, so that there is something to see.
+        frame: the frame's name.
+        pairs: keys of `PAIRS`, in the order in which they are shown.
+
+    Returns:
+        The frame by profile name (None where there are no results), and the names of the profiles that stand for the pairs.
+    """
+    shown = []
+    for pair in pairs:
+        published = [name for name in PAIRS[pair] if load(name, frame) is not None]
+        shown.append(published[0] if published else pair)
+
+    found = {name: load(name, frame) for name in shown}
+    incomplete = any(results is None for results in found.values())
+    if incomplete and profile.name not in found:
+        found = {profile.name: load(profile.name, frame)} | found
+    return found, shown
+
+
+def publish_claims(profile: Profile) -> pd.DataFrame:
+    """Compare the paper's claims with what this profile shows; writes `claims.csv` and `claims.md`.
+
+    Args:
+        profile: a profile whose stages were published.
+
+    Returns:
+        The frame of verdicts (`claims.verdicts`).
+
+    Raises:
+        UserError: the results folder cannot be written.
+    """
+    names = {"costs": "proxy_costs", "unlearning": "unlearning", "crossed": "crossed", "sequential": "sequential"}
+    frames = {argument: load(profile.name, frame) for argument, frame in names.items()}
+
+    proxies, memorization = load(profile.name, "proxies"), load(profile.name, "memorization")
+    if proxies is not None and memorization is not None:
+        frames["correlations"] = evidence.correlations(proxies, memorization)
+
+    verdicts = claims.verdicts(profile, **frames)
+    claims.write(verdicts, profile)
+    return verdicts
+
+
+# ---- the stages
 
 
 def _memorization(profile: Profile) -> Frames:
@@ -37,14 +128,17 @@ def _proxies(profile: Profile) -> Frames:
 
 def _unlearning(profile: Profile) -> Frames:
     frame = study.unlearning(profile)
-    mix = vocabulary.mix(profile.unlearning.rum)
-    mixed = f" {mix}." if mix else ""
+    full_rum = vocabulary.mix(profile.unlearning.rum)
+    note = f" {full_rum}." if full_rum else ""
+
     caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle (1 is best), by the score that chose the forget set."
-    tables.write(tables.tow_table(frame), profile, "table2_tow", caption + mixed)
+    tables.write(tables.tow_table(frame), profile, "table2_tow", caption + note)
+
     caption = "Tables 2-7, what is behind ToW: accuracies, MIA efficacy and runtime, with the oracle's beside them."
-    tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption + mixed)
-    if mix:
-        caption = f"The full {mix} against every other run on the same forget sets, each for itself: above 0, RUM is better."
+    tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption + note)
+
+    if full_rum:
+        caption = f"The full {full_rum} against every other run on the same forget sets, each for itself: above 0, RUM is better."
         tables.write(tables.rum_table(frame), profile, "table_rum", caption)
     return {"unlearning": frame}
 
@@ -57,19 +151,17 @@ def _sequential(profile: Profile) -> Frames:
 
 
 def _tune(profile: Profile) -> Frames:
-    """The search of the algorithms in `tune.grid`; of the others, the table keeps what an earlier search found."""
+    """The hyper-parameter search. Rows of algorithms outside `tune.grid` are kept from the previous table."""
     found = study.tune(profile)
     try:
         before = pd.read_csv(paths.results(profile.name) / "tune.csv", dtype={"seeds": str})
-        frame = pd.concat([before[~before["algorithm"].isin(found["algorithm"])], found], ignore_index=True)
+        kept = before[~before["algorithm"].isin(found["algorithm"])]
+        frame = pd.concat([kept, found], ignore_index=True)
     except FileNotFoundError:
         frame = found
-    caption = (
-        "Grid search on seeds that no result uses: mean ToW + ToW-MIA of every candidate. The chosen settings are those pinned "
-        "in the profile."
-    )
-    text = f"**{profile.title}** (profile `{profile.name}`). {caption}\n\n{frame.round(4).to_markdown(index=False)}\n"
-    tables.write(frame, profile, "tune", caption, text=text)
+
+    caption = "The hyper-parameter search, on seeds that no result uses. The chosen settings are those pinned in the profile."
+    tables.write(frame, profile, "tune", caption, text=search.page(frame, profile, caption))
     return {}
 
 
@@ -81,75 +173,29 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
 }
 
 
-def publish(profile: Profile, stage: str) -> Frames:
-    """Compute a stage (or read it from the store), write its frames and tables, and return the frames by name.
-
-    `stage` is one of `STAGES`, or `tune`. Raises `UserError` for another one, or if the results folder cannot be written.
-    """
-    if stage == "tune":
-        return _tune(profile)
-    if stage not in STAGES:
-        raise UserError(f"unknown stage '{stage}': known are {', '.join(STAGES)}, tune")
-    frames = STAGES[stage](profile)
-    for name, frame in frames.items():
-        path = paths.results(profile.name) / "data" / f"{name}.parquet"
-        paths.write_file(path, lambda to, frame=frame: _write_parquet(frame, to))
-    _record(profile, stage, frames)
-    return frames
+# ---- the files
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Exactly the frame, in two thirds of the size: it is committed. Numbers are stored by byte (floats) or as differences."""
+    """Exactly the frame, in two thirds of the size: it is committed. Floats are stored byte by byte, integers as differences."""
     encodings = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED"}
-    numeric = {name: encodings[kind.kind] for name, kind in frame.dtypes.items() if kind.kind in encodings}
+    numeric = {name: encodings[dtype.kind] for name, dtype in frame.dtypes.items() if dtype.kind in encodings}
     words = [name for name in frame.columns if name not in numeric]
     frame.to_parquet(path, index=False, compression="zstd", compression_level=15, use_dictionary=words, column_encoding=numeric)
 
 
-def load(profile_name: str, frame: str) -> pd.DataFrame | None:
-    """A published frame of a profile, or None if that stage was not run."""
-    path = paths.results(profile_name) / "data" / f"{frame}.parquet"
-    return pd.read_parquet(path) if path.is_file() else None
-
-
-# the paper's dataset/architecture pairs; a reduced profile stands in for a pair until the full one has results
-PAIRS = {
-    "cifar10": ("cifar10", "cifar10-mini"),
-    "cifar100": ("cifar100",),
-    "tiny-imagenet": ("tiny-imagenet", "tiny-imagenet-mini"),
-}
-
-
-def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:
-    """`frame` by profile name, None where there are no results; and the profiles that stand for the paper's pairs, in its order.
-
-    While a pair is missing, this profile stands before them, so that there is something to see.
-    """
-    shown = [next((name for name in PAIRS[pair] if load(name, frame) is not None), pair) for pair in pairs]
-    found = {name: load(name, frame) for name in shown}
-    if profile.name not in found and any(one is None for one in found.values()):
-        found = {profile.name: load(profile.name, frame)} | found
-    return found, shown
-
-
-def publish_claims(profile: Profile) -> pd.DataFrame:
-    """The paper's claims against what this profile shows: writes `claims.csv` and `claims.md`, returns the frame."""
-    frames = {"costs": "proxy_costs", "unlearning": "unlearning", "sequential": "sequential"}
-    verdicts = claims.verdicts(profile, **{name: load(profile.name, frame) for name, frame in frames.items()})
-    claims.write(verdicts, profile)
-    return verdicts
-
-
 def _record(profile: Profile, stage: str, frames: Frames) -> None:
-    """Add the stage to `run.json`: what ran, where, with which versions, and the compute it took."""
+    """Add the stage to `run.json`: what ran, where, with which versions, and how much compute it took."""
     path = paths.results(profile.name) / "run.json"
-    # where the images lie is a matter of one machine: what they are stands in `source`
+    # the folder of the images belongs to one machine; `source` says what the images are
     numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
+
     try:
         known = json.loads(path.read_text())
         stages = known["stages"] if known.get("profile") == numbers else {}
     except (OSError, ValueError, KeyError):
         stages = {}
+
     rows = {name: len(frame) for name, frame in frames.items()}
     stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1)}
     record = {

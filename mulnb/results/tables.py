@@ -1,186 +1,229 @@
-"""The paper's tables, from tidy frames: Table 1 (proxies), Tables 2-7 (ToW and what is behind it), sequential steps.
+"""The tables from tidy frames: Table 1 (proxies), Tables 2-7 (ToW and what is behind it), audits, crossed runs, steps.
 
-Each function returns a tidy frame with raw names and one column per number; `write` turns it into a CSV (for programs,
-six significant digits, the same bytes every time) and a Markdown page (for readers). Interval columns are `x`, `x_low`,
-`x_high` or `x`, `x_half`; without an interval (one seed) they are empty.
+Each function returns a tidy frame with raw names and one column per number; `write` makes a CSV of it (for programs: six
+significant digits, the same bytes every time) and a Markdown page (for readers).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
-from mulnb.core import paths, stats, vocabulary
-from mulnb.core.stats import Interval
+from mulnb.core import paths
 from mulnb.core.vocabulary import METRICS
+from mulnb.results import compare, markdown
+from mulnb.results.compare import RUN, changes, differences, intervals
 
-RUN = ["algorithm", "strategy", "score"]  # what a run is, apart from its seed
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
-BETTER, WORSE = "▲", "▼"
-MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference{{}}, paired by seed, lies above / below 0."
+AUDITS = ("lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs")
+PASSES = ("passes_retain", "passes_forget")
 GAINS = [f"{metric}_gain" for metric in METRICS]
 
 
 def proxy_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: per proxy ρ with memorization and its interval over seeds, seconds, share of exact scores; strongest first.
+    """Table 1: how well each proxy ranks examples as memorization does, and what it costs.
 
-    `costs` has the columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
+    Args:
+        costs: the frame `proxy_costs`, with `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`, and perhaps
+            `disattenuated` (ρ corrected for the noise of the exact scores), `overlap` (share of the proxy's high stratum that is
+            in memorization's), both with their bounds, and `paper` (whether the proxy is the paper's).
+
+    Returns:
+        The same columns. The paper's proxies come first; among each kind, the strongest correlation.
     """
-    columns = ["proxy", "spearman", "ci_low", "ci_high", "n_seeds", "seconds", "share_of_exact"]
-    return costs[columns].sort_values(["spearman", "proxy"], ascending=[False, True], ignore_index=True)
+    columns = ["proxy", "spearman", "ci_low", "ci_high"]
+    for name in ("disattenuated", "overlap"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    columns += ["n_seeds", "seconds", "share_of_exact", "paper"]
+    table = costs[[name for name in columns if name in costs]]
+
+    by = ["paper", "spearman", "proxy"] if "paper" in costs else ["spearman", "proxy"]
+    return table.sort_values(by, ascending=[name == "proxy" for name in by], ignore_index=True)
 
 
 def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
-    """Tables 2-7: `tow` and `tow_mia` per algorithm, strategy and score, with intervals over `n` seeds.
+    """Tables 2-7: `tow` and `tow_mia` per algorithm, strategy and score, with the floor and the ceiling of the scale.
 
-    `tow_gain` and `tow_mia_gain` are the differences to `vanilla` of the same algorithm on the same forget set, paired by
-    seed. They are empty for vanilla itself, and for the full RUM, which has no vanilla: `rum_table` compares it.
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        `algorithm strategy score n`, each metric with its interval over the seeds, and `x_gain x_gain_low x_gain_high`: the
+        difference to `vanilla` of the same algorithm on the same forget set, paired by seed. The gains are NaN for vanilla
+        itself, for the full RUM, which has no vanilla (`rum_table` compares it), and for the two ends.
     """
-    table = intervals(unlearning, RUN, METRICS)
-    others = [name for name in table["strategy"].unique() if name not in {"vanilla", "rum"}]
-    gains = [differences(unlearning, name, "vanilla").drop(columns=["against", "n"]) for name in others]
-    if not gains:
-        return table
-    renamed = {f"{metric}{end}": f"{metric}_gain{end}" for metric in METRICS for end in ("", "_low", "_high")}
-    return table.merge(pd.concat(gains, ignore_index=True).rename(columns=renamed), how="left", on=RUN)
+    frame = compare.measured(unlearning)
+    runs = compare.unlearned(frame)
+    table = intervals(frame, RUN, METRICS)
+
+    gains = []
+    for name in runs["strategy"].unique():
+        if name not in {"vanilla", "rum"}:
+            gains.append(differences(runs, name, "vanilla"))
+    return table.merge(_gains(gains), how="left", on=RUN) if gains else table
+
+
+def crossed_table(crossed: pd.DataFrame) -> pd.DataFrame:
+    """The crossed design: RUM^F on one and the same forget set, refined in the order of each score.
+
+    Args:
+        crossed: the frame `crossed`, with the column `order`.
+
+    Returns:
+        `algorithm order n`, each metric with its interval over the seeds, and `x_gain x_gain_low x_gain_high`: the difference to
+        memorization's order, paired by seed.
+    """
+    by = ["algorithm", "order"]
+    table = intervals(crossed, by, METRICS)
+    exact = crossed[crossed["order"] == "memorization"]
+
+    gains = []
+    for name, group in crossed.groupby("order", sort=False, observed=True):
+        if name != "memorization":
+            difference = compare.subtract(group, exact, ["algorithm", "seed"]).assign(order=name)
+            gains.append(intervals(difference, by, METRICS))
+    return table.merge(_gains(gains), how="left", on=by) if gains else table
 
 
 def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
-    """The full RUM minus every other run on the same forget set, paired by seed: `tow_gain`, `tow_mia_gain`, above 0 = RUM is
-    better.
+    """The full RUM minus every other run on the same forget set, paired by seed; above 0, RUM is better.
 
-    A row per algorithm, strategy and score. It is compared with each of them, never with the best one: a winner picked on the
-    reported seeds would be ahead by luck, too.
+    It is compared with each of the others, never with the best one: a winner picked on the reported seeds would be ahead by luck.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        `algorithm strategy score n` of the other run, and `tow_gain tow_mia_gain` with their intervals.
     """
     keys = ["score", "seed"]
     full = unlearning.loc[unlearning["strategy"] == "rum", [*keys, *METRICS]]
-    others = unlearning[~unlearning["algorithm"].isin(["retrain", "rum"])]
+    others = compare.unlearned(unlearning)
+    others = others[others["algorithm"] != "rum"]
     pairs = others.merge(full, on=keys, suffixes=("_other", ""), validate="many_to_one")
-    delta = {gain: pairs[metric] - pairs[f"{metric}_other"] for metric, gain in zip(METRICS, GAINS, strict=True)}
-    return intervals(pairs[[*RUN, "seed"]].assign(**delta), RUN, GAINS)
+
+    gained = pairs[[*RUN, "seed"]].copy()
+    for metric, gain in zip(METRICS, GAINS, strict=True):
+        gained[gain] = pairs[metric] - pairs[f"{metric}_other"]
+    return intervals(gained, RUN, GAINS)
 
 
 def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
-    """Tables 2-7, what is behind ToW: accuracies on S, R and test, MIA efficacy, the oracle's beside them, runtime.
+    """Tables 2-7, what is behind ToW: accuracies, MIA efficacy and what it costs, with the oracle's beside them.
 
-    Every `x` has its `x_half` (half the interval over `n` seeds); `runtime_ratio` is seconds over the oracle's seconds,
-    seed by seed. Where a run diverged its accuracies are empty: those of the other seeds alone would look better than it is.
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        `algorithm strategy score n` and `x x_half` (half the interval) for the accuracies on S, R and the test set, the MIA
+        efficacy, the oracle's, the seconds, and `runtime_ratio`: seconds over the oracle's seconds, seed by seed. NaN where a
+        run diverged. `passes_retain passes_forget`, if the frame has them, are the passes over R and S of the whole strategy.
     """
-    frame = unlearning.assign(runtime_ratio=unlearning["seconds"] / unlearning["oracle_seconds"])
-    columns = [name for pair in ((a, f"oracle_{a}") for a in ACCURACIES) for name in pair]
-    return _halves(intervals(frame, RUN, [*columns, "seconds", "oracle_seconds", "runtime_ratio"]))
+    frame = compare.measured(unlearning)
+    frame = frame.assign(runtime_ratio=frame["seconds"] / frame["oracle_seconds"])
+    columns = [*_beside_the_oracle(ACCURACIES), "seconds", "oracle_seconds", "runtime_ratio"]
+    return _with_passes(_halves(intervals(frame, RUN, columns)), frame, RUN)
+
+
+def has_audits(unlearning: pd.DataFrame) -> bool:
+    """Whether a frame has audits beyond the paper's.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        False for older frames, and for profiles without a pool, whose audits are NaN.
+    """
+    return set(AUDITS) <= set(unlearning) and unlearning[list(AUDITS)].notna().any(axis=None)
+
+
+def audit_table(unlearning: pd.DataFrame) -> pd.DataFrame:
+    """The audits beyond the paper, with the first oracle's own values beside them (METHOD §7b).
+
+    Args:
+        unlearning: a frame with audits (`has_audits`).
+
+    Returns:
+        `algorithm strategy score n` and `x x_half` for LiRA's AUC and its TPR at 1 % FPR, RMIA's AUC, KLoM's median and 95th
+        percentile, and the epochs to relearn S, each followed by the oracle's. KLoM is one number over all seeds: it has no
+        interval.
+    """
+    columns = [name for name in _beside_the_oracle(AUDITS) if name in unlearning]
+    table = _halves(intervals(compare.measured(unlearning), RUN, columns))
+    over_all_seeds = [name for name in table.columns if "klom" in name and name.endswith("_half")]
+    table[over_all_seeds] = math.nan
+    return table
 
 
 def sequential_table(sequential: pd.DataFrame) -> pd.DataFrame:
-    """Figure 3 as numbers: per strategy, scope and step `tow`, `tow_mia` and `…_change` since step 1, paired by seed."""
-    columns = [*METRICS, *(f"{metric}_change" for metric in METRICS)]
-    table = intervals(changes(sequential), ["strategy", "scope", "step"], columns)
-    zero_by_definition = [f"{metric}_change{end}" for metric in METRICS for end in ("_low", "_high")]
-    table.loc[table["step"] == 1, zero_by_definition] = math.nan
-    return table
+    """Figure 3 as numbers.
 
+    Args:
+        sequential: the tidy frame of sequential unlearning.
 
-def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) -> pd.DataFrame:
-    """Per group of `by`: the count `n`, and for each column x its mean with the 95 % t interval: `x x_low x_high`."""
-    rows = []
-    for key, group in frame.groupby(list(by), sort=False, observed=True):
-        row = {**dict(zip(by, key, strict=True)), "n": len(group)}
-        for name in columns:
-            row |= _flat(name, _interval(group[name].to_numpy()))
-        rows.append(row)
-    header = [*by, "n", *(f"{name}{end}" for name in columns for end in ("", "_low", "_high"))]
-    return _sorted(pd.DataFrame(rows, columns=header), by)
-
-
-def differences(
-    frame: pd.DataFrame,
-    strategy: str,
-    against: str,
-    by: Sequence[str] = ("algorithm", "score"),
-    columns: Sequence[str] = METRICS,
-) -> pd.DataFrame:
-    """`strategy` minus `against`, paired by seed: `by`, `strategy against n`, and x, x_low, x_high for each column.
-
-    Only seeds that both have are used. Raises `ValueError` (pandas' MergeError) when a run appears twice.
+    Returns:
+        Per strategy (with the floor and the ceiling, where they were measured), scope and step: `tow tow_mia` and their
+        `…_change` since step 1, paired by seed, with intervals; and the passes over R and S, if the frame has them.
     """
-    keys = [*by, "seed"]
-    one, other = (frame.loc[frame["strategy"] == name, [*keys, *columns]] for name in (strategy, against))
-    pairs = one.merge(other, on=keys, suffixes=("", "_other"), validate="one_to_one")
-    delta = pairs[keys].assign(**{name: pairs[name] - pairs[f"{name}_other"] for name in columns})
-    table = intervals(delta, by, columns)
-    table.insert(len(by), "strategy", strategy)
-    table.insert(len(by) + 1, "against", against)
-    return table
+    by = ["strategy", "scope", "step"]
+    columns = [*METRICS, *(f"{metric}_change" for metric in METRICS)]
+    table = intervals(changes(sequential), by, columns)
 
-
-def changes(sequential: pd.DataFrame, columns: Sequence[str] = METRICS) -> pd.DataFrame:
-    """The frame with `x_change`: x minus x at step 1 of the same strategy, scope and seed (Figure 3's vertical axis)."""
-    keys = ["strategy", "scope", "seed"]
-    first = sequential.loc[sequential["step"] == 1, [*keys, *columns]]
-    pairs = sequential.merge(first, on=keys, suffixes=("", "_first"), validate="many_to_one")
-    change = {f"{name}_change": pairs[name] - pairs[f"{name}_first"] for name in columns}
-    return pairs.assign(**change).drop(columns=[f"{name}_first" for name in columns])
+    # at step 1 the change is 0 by definition: that is no measurement, so it has no interval
+    bounds = [f"{metric}_change{end}" for metric in METRICS for end in ("_low", "_high")]
+    table.loc[table["step"] == 1, bounds] = math.nan
+    return _with_passes(table, sequential, by)
 
 
 def write(frame: pd.DataFrame, profile: Profile, name: str, caption: str, text: str | None = None) -> list[Path]:
-    """Write `<name>.csv` and `<name>.md` under the profile's results; `text` replaces the page made from the frame.
+    """Write a table under the profile's results.
 
-    Raises `UserError` when the folder cannot be written.
+    Args:
+        frame: the table.
+        profile: whose results these are.
+        name: the files' name without its ending.
+        caption: what the table shows.
+        text: a page to write instead of the one made from the frame.
+
+    Returns:
+        The paths of `<name>.csv` and `<name>.md`.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = paths.results(profile.name)
     csv = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    page = markdown(frame, profile, caption) if text is None else text
+    page = markdown.page(frame, profile, caption) if text is None else text
     return [paths.write_text(folder / f"{name}.csv", csv), paths.write_text(folder / f"{name}.md", page)]
 
 
-def markdown(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
-    """The page a reader sees: profile, caption, n and what the intervals are; then cells such as "0.912 ± 0.013"."""
-    head = f"**{profile.title}** (profile `{profile.name}`). {caption} {_note(frame)}".strip()
-    parts = [head]
-    for title, section in _sections(frame):
-        parts += [f"### {title}"] if title else []
-        parts += [grid(section)]
-    return "\n\n".join(parts) + "\n"
+def _gains(differences: list[pd.DataFrame]) -> pd.DataFrame:
+    """Differences under the names of gains: `tow` → `tow_gain`."""
+    renamed = {}
+    for metric in METRICS:
+        for end in ("", "_low", "_high"):
+            renamed[f"{metric}{end}"] = f"{metric}_gain{end}"
+    table = pd.concat(differences, ignore_index=True).rename(columns=renamed)
+    return table.drop(columns=["against", "n", "unconverged"], errors="ignore")
 
 
-def grid(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table."""
-    return frame.to_markdown(index=False, disable_numparse=True)
+def _beside_the_oracle(names: tuple[str, ...]) -> list[str]:
+    """Each name, followed by the oracle's."""
+    columns = []
+    for name in names:
+        columns += [name, f"oracle_{name}"]
+    return columns
 
 
-def seeds(counts: Iterable[float]) -> str:
-    """ "n = 3 seeds", "n = 1 seed", "n = 2 to 3 seeds"."""
-    found = sorted({int(n) for n in counts})
+def _with_passes(table: pd.DataFrame, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The table with the mean passes over R and S, where the frame has them; they hardly differ between seeds."""
+    found = [name for name in PASSES if name in frame]
     if not found:
-        return "n = 0 seeds"
-    span = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
-    return f"n = {span} seed{'' if found[-1] == 1 else 's'}"
-
-
-def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval") -> str:
-    """What the error bars or the ± are: "mean and 95 % t interval over n = 3 seeds", or that one seed has none."""
-    counts = list(counts)
-    if not counts or max(counts) < 2:
-        return f"single runs, {seeds(counts)}: no interval"
-    note = f"{what} over {seeds(counts)}"
-    return note if min(counts) > 1 else f"{note} (none where n = 1)"
-
-
-# ---- from tidy columns to a reader's cells
-
-
-def _interval(values: np.ndarray) -> Interval:
-    """The t interval over runs; unknown where one of them diverged (NaN)."""
-    return Interval(math.nan, math.nan, math.nan, len(values)) if np.isnan(values).any() else stats.t_interval(values)
-
-
-def _flat(name: str, value: Interval) -> dict[str, float]:
-    return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+        return table
+    return table.merge(frame.groupby(by, as_index=False, observed=True)[found].mean(), how="left", on=by)
 
 
 def _halves(table: pd.DataFrame) -> pd.DataFrame:
@@ -193,97 +236,3 @@ def _halves(table: pd.DataFrame) -> pd.DataFrame:
         elif not name.endswith("_high"):
             out[name] = table[name]
     return out
-
-
-def _sorted(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    def place(column: pd.Series) -> pd.Series:
-        rank = {name: k for k, name in enumerate(vocabulary.ordered(column))} if column.dtype.kind not in "if" else {}
-        return column.map(rank) if rank else column
-
-    return table.sort_values(list(by), key=place, ignore_index=True, kind="stable")
-
-
-def _note(frame: pd.DataFrame) -> str:
-    if "n" in frame:
-        note = interval_note(frame["n"])
-        against = " to vanilla" if "tow" in frame else ""
-        marks = "" if "tow_gain_low" not in frame or frame["tow_gain_low"].isna().all() else MARKS.format(against)
-        return f"{note[0].upper()}{note[1:]}.{marks}"
-    if "n_seeds" in frame:
-        note = interval_note(frame["n_seeds"])
-        return f"ρ: {note}."
-    return ""
-
-
-def _sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The Markdown tables of a page: ToW as algorithm × strategy by score, everything else row by row."""
-    if "tow_gain" in frame and "tow" not in frame:
-        return [(f"{vocabulary.label(metric)}, RUM − the other", _wide(frame, metric, f"{metric}_gain")) for metric in METRICS]
-    if {*RUN, *METRICS} <= set(frame) and "acc_forget" not in frame:
-        return [(vocabulary.label(metric), _wide(frame, metric, metric)) for metric in METRICS]
-    if "acc_forget" in frame:
-        groups = frame.groupby("algorithm", sort=False, observed=True)
-        return [(vocabulary.label(key), readable(group.drop(columns="algorithm"))) for key, group in groups]
-    return [("", readable(frame))]
-
-
-def _wide(table: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
-    """Rows algorithm × strategy, a column per score; a mark where the interval of the paired difference excludes 0."""
-    spec = ".3f" if column == metric else "+.3f"
-    cells = table.assign(cell=[_cell(row, column, spec) + _mark(row, metric) for row in table.to_dict("records")])
-    wide = cells.pivot(index=RUN[:2], columns="score", values="cell")
-    wide = _sorted(wide[vocabulary.ordered(wide.columns)].reset_index(), RUN[:2])
-    wide[RUN[:2]] = wide[RUN[:2]].map(vocabulary.label)
-    return wide.fillna("").rename(columns=vocabulary.label)
-
-
-def _mark(row: dict, metric: str) -> str:
-    low, high = row.get(f"{metric}_gain_low", math.nan), row.get(f"{metric}_gain_high", math.nan)
-    return f" {BETTER}" if low > 0 else f" {WORSE}" if high < 0 else ""
-
-
-def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """One text column per quantity: interval columns are folded into "0.912 ± 0.013", names are written out."""
-    out = {}
-    for name in frame.columns:
-        if name.endswith(("_low", "_high", "_half")):
-            continue
-        out[_heading(name)] = [_text(row, name) for row in frame.to_dict("records")]
-    return pd.DataFrame(out)
-
-
-def _text(row: dict, name: str) -> str:
-    value = row[name]
-    if isinstance(value, str):
-        return vocabulary.label(value)
-    if name in {"n", "n_seeds", "step"} or isinstance(value, (bool, np.bool_)):
-        return str(value)
-    if name == "share_of_exact":
-        return f"{100 * value:.3g} %"
-    if name in {"seconds", "oracle_seconds"}:
-        return _cell(row, name, ".3g")
-    return _cell(row, name)
-
-
-def _cell(row: dict, name: str, spec: str = ".3f") -> str:
-    """The interval beside `name`, wherever its bounds are; no bounds, no ±."""
-    low, high = ("ci_low", "ci_high") if name == "spearman" else (f"{name}_low", f"{name}_high")
-    value, half = row[name], row.get(f"{name}_half", math.nan)
-    if math.isnan(value):
-        return ""
-    if not math.isnan(row.get(low, math.nan)):
-        return format(Interval(value, row[low], row[high], 0), spec)
-    return format(value, spec) + ("" if math.isnan(half) else f" ± {format(half, spec)}")
-
-
-def _heading(name: str) -> str:
-    return {
-        "spearman": "ρ with memorization",
-        "share_of_exact": "share of exact scores",
-        "n_seeds": "seeds",
-        "step": "step",
-        "runtime_ratio": "time / retraining",
-        "oracle_seconds": "oracle seconds",
-        "tow_change": "ToW − step 1",
-        "tow_mia_change": "ToW-MIA − step 1",
-    }.get(name) or (f"oracle {vocabulary.label(name[7:])}" if name.startswith("oracle_") else vocabulary.label(name))

@@ -105,9 +105,9 @@ class Report:
 
     def plot(self) -> Any:
         """Accuracies and MIA efficacy of every model, and where unseen and retained images lie. Returns a matplotlib figure."""
-        from mulnb.figures import your_model as report_figure
+        from mulnb.figures import your_model
 
-        return report_figure.draw(self)
+        return your_model.draw(self.rows, self.sizes)
 
     def train_oracle(self, fresh: Callable[[], nn.Module], **recipe: Any) -> Report:
         """Train an oracle without the forget set, and report again with ToW and ToW-MIA.

@@ -1,0 +1,167 @@
+"""The differences behind Figure 2, paired by seed, as a forest plot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from mulnb.config import Profile
+from mulnb.core import vocabulary
+from mulnb.core.vocabulary import METRICS
+from mulnb.figures.plotting import (
+    INK,
+    PALE,
+    STRATEGY,
+    Look,
+    Picture,
+    captioned,
+    columns,
+    finish,
+    headline,
+    key,
+    points,
+    rows,
+    style,
+)
+from mulnb.figures.refinement import without_oracle
+from mulnb.results import captions, compare, tables
+
+MIX = "rum/"  # before the name of the algorithm that the full RUM is compared with
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """Strategy `a` minus strategy `b`: how it is drawn, and its table."""
+
+    a: str
+    b: str
+    how: Look
+    filled: bool
+    table: pd.DataFrame
+
+    @property
+    def text(self) -> str:
+        return f"{vocabulary.mathtext(self.a)} − {vocabulary.mathtext(self.b)}"
+
+
+@style()
+def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
+    """Differences between strategies, paired by seed, per algorithm and score; right of 0 is a gain.
+
+    Args:
+        profile: the study.
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        The figure.
+    """
+    runs = without_oracle(unlearning)
+    parts = _parts(profile, runs)
+    contrasts, lines = _contrasts(runs, parts), _lines(runs, parts)
+
+    inches = 0.21 if len(lines) <= 40 else 0.17  # many algorithms still fit on a page
+    figure = Picture(height=inches * len(lines) + 1.35)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, metric in zip(panels, METRICS, strict=True):
+        _forest(axes, contrasts, metric, lines)
+
+    names = [vocabulary.label(score) if score else _heading(algorithm) for algorithm, score in lines]
+    panels[0].set_yticks(range(len(lines)), names)
+    for tick, (_, score) in zip(panels[0].get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("normal" if score else "bold")
+
+    handles = [key(contrast.how, contrast.text, contrast.filled) for contrast in contrasts]
+    headline(figure, "Differences between strategies on the same forget sets", handles)
+    counts = pd.concat([contrast.table["n"] for contrast in contrasts])
+    return finish(
+        figure,
+        f"{captioned(profile)}. Differences paired by seed; {captions.interval_note(counts)}. An interval that crosses 0 shows "
+        "no difference; one that reaches the frame goes on.",
+    )
+
+
+def _parts(profile: Profile, runs: pd.DataFrame) -> list[str]:
+    """The algorithms of the full RUM that also ran on their own: it is compared with them."""
+    if profile.unlearning.rum is None or "rum" not in set(runs["strategy"]):
+        return []
+    alone = set(runs.loc[runs["strategy"] == "vanilla", "algorithm"])
+    used = vocabulary.ordered(stage.algorithm for stage in profile.unlearning.rum.stages)
+    return [name for name in used if name in alone]
+
+
+def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
+    """The differences that these runs allow."""
+    wanted = (
+        ("rum_f", "vanilla", STRATEGY["rum_f"], True),
+        ("rum_f", "shuffle", Look("#3E7FA6", "D"), False),
+        ("shuffle", "vanilla", STRATEGY["shuffle"], False),
+    )
+    found = set(runs["strategy"])
+    shown = []
+    for a, b, how, filled in wanted:
+        if {a, b} <= found:
+            shown.append(_Contrast(a, b, how, filled, compare.differences(runs, a, b)))
+
+    if parts:
+        table = rows(tables.rum_table(runs), strategy="vanilla", algorithm=tuple(parts))
+        table = table.assign(algorithm=MIX + table["algorithm"]).rename(columns=lambda name: name.replace("_gain", ""))
+        shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, table))
+    return shown
+
+
+def _lines(runs: pd.DataFrame, parts: list[str]) -> list[tuple[str, str]]:
+    """The rows from the top: (algorithm, "") is a heading, then (algorithm, score); the full RUM last."""
+    lines = []
+    for algorithm in vocabulary.ordered(runs.loc[runs["strategy"] != "rum", "algorithm"]):
+        lines.append((algorithm, ""))
+        for score in vocabulary.ordered(rows(runs, algorithm=algorithm)["score"]):
+            lines.append((algorithm, score))
+
+    scores = vocabulary.ordered(rows(runs, strategy="rum")["score"])
+    for name in parts:
+        lines.append((MIX + name, ""))
+        lines += [(MIX + name, score) for score in scores]
+    return lines
+
+
+def _heading(algorithm: str) -> str:
+    """The heading of a group of rows."""
+    name = algorithm.removeprefix(MIX)
+    return vocabulary.label(name) if name == algorithm else f"RUM, against {vocabulary.label(name)}"
+
+
+def _forest(axes: Axes, contrasts: list[_Contrast], metric: str, lines: list[tuple[str, str]]) -> None:
+    """One metric: a row per algorithm and score, the contrasts one below the other within it."""
+    beside = [contrast for contrast in contrasts if contrast.a != "rum"]  # the full RUM has rows of its own
+    offsets = np.linspace(-0.26, 0.26, len(beside)) if len(beside) > 1 else [0] * len(beside)
+
+    for contrast, offset in zip(contrasts, [*offsets, 0], strict=False):
+        place = [lines.index((row.algorithm, row.score)) + offset for row in contrast.table.itertuples()]
+        how = {"filled": contrast.filled, "size": 3.6, "bar": 1.3 if contrast.filled else 0.7}
+        points(axes, place, *columns(contrast.table, metric), contrast.how, across=True, **how)
+    for row, (_, score) in enumerate(lines):
+        if not score:
+            axes.axhspan(row - 0.5, row + 0.5, color=PALE, zorder=0, linewidth=0)
+
+    axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+    axes.set(title=f"Difference in {vocabulary.label(metric)}", ylim=(len(lines) - 0.4, -0.6))
+    axes.set_xlim(_span([columns(contrast.table, metric) for contrast in contrasts]))
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    below = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate("← worse    better →", (0, 0), (0, -24), ha="center", fontsize=7.5, **below)
+
+
+def _span(drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """The range that holds 0, every mean and the intervals, unless one of them would press all others together."""
+    mean, low, high = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    left, right = min(mean.min(), 0), max(mean.max(), 0)
+    reach = max(right - left, 0.02)
+
+    left, right = max(left - reach, np.nanmin([*low, left])), min(right + reach, np.nanmax([*high, right]))
+    return left - 0.04 * (right - left), right + 0.04 * (right - left)

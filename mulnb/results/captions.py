@@ -1,0 +1,78 @@
+"""Phrases for captions and tables that are computed from the data they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+HARDLY = 0.25  # memorization below which an example counts as hardly memorized
+
+#: What differs between the seeds of a study, and what does not.
+SEEDS_VARY = "A seed varies initialisation, batch order, proxies and ties; split, hold-out and exact scores are the same for all"
+
+
+def seeds(counts: Iterable[float]) -> str:
+    """Say how many seeds stand behind some numbers.
+
+    Args:
+        counts: the number of seeds behind each of them.
+
+    Returns:
+        "n = 3 seeds", "n = 1 seed", or "n = 2 to 3 seeds" where the counts differ.
+    """
+    found = sorted({int(n) for n in counts})
+    if not found:
+        return "n = 0 seeds"
+
+    fewest, most = found[0], found[-1]
+    span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"n = {span} seed{'' if most == 1 else 's'}"
+
+
+def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval") -> str:
+    """Say what the error bars or the ± are, or that a single run has none.
+
+    Args:
+        counts: the number of seeds behind each number.
+        what: the estimate and its interval.
+
+    Returns:
+        For example "mean and 95 % t interval over n = 3 seeds".
+    """
+    counts = list(counts)
+    if not counts or max(counts) < 2:
+        return f"single runs, {seeds(counts)}: no interval"
+
+    note = f"{what} over {seeds(counts)}"
+    return note if min(counts) > 1 else f"{note} (none where n = 1)"
+
+
+def memorized(scores: pd.Series) -> str:
+    """What the distribution of memorization scores is like.
+
+    Args:
+        scores: one per example.
+
+    Returns:
+        For example "71 % of the examples have memorization below 0.25, 9 % above 0.75".
+    """
+    values = np.asarray(scores, dtype=float)
+    low, high = (100 * float(share.mean()) for share in (values < HARDLY, values > 1 - HARDLY))
+    return f"{low:.0f} % of the examples have memorization below {HARDLY}, {high:.0f} % above {1 - HARDLY}"
+
+
+def unfit(frame: pd.DataFrame) -> str:
+    """Count the runs whose original or oracle did not fit the retain set.
+
+    Args:
+        frame: the tidy frame that is shown.
+
+    Returns:
+        A sentence that begins with a space, or "" if all fitted or the frame does not say.
+    """
+    if "converged" not in frame or frame["converged"].all():
+        return ""
+    count = int((~frame["converged"].astype(bool)).sum())
+    return f" † {count} of {len(frame)} runs have an original or oracle that did not fit the retain set."

@@ -1,0 +1,234 @@
+"""Means with intervals over seeds, differences paired by seed, and the two ends of the scale: tidy frame in, tidy frame out.
+
+The scale has a floor (`nothing`: the original model as it is) and a ceiling (`retrain`: a second oracle, measured against the
+first). Frames of before there was a second oracle have the first one's row, which is 1 by definition: it is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mulnb.core import stats, vocabulary
+from mulnb.core.stats import Interval
+from mulnb.core.vocabulary import METRICS
+
+RUN = ["algorithm", "strategy", "score"]  # what identifies a run, apart from its seed
+FLOOR, CEILING = "nothing", "retrain"  # names in the column `algorithm`
+
+
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that were measured: without an oracle that was only compared with itself.
+
+    Args:
+        frame: the tidy frame of unlearning or of sequential unlearning.
+
+    Returns:
+        The frame, without its `retrain` rows if their ToW is 1 by definition.
+    """
+    oracle = frame["algorithm"] == CEILING
+    by_definition = oracle.any() and (frame.loc[oracle, list(METRICS)] == 1).all(axis=None)
+    return frame[~oracle] if by_definition else frame
+
+
+def unlearned(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of unlearning algorithms: without the floor and the ceiling.
+
+    Args:
+        frame: the tidy frame of unlearning or of sequential unlearning.
+
+    Returns:
+        Its rows of algorithms.
+    """
+    return frame[~frame["algorithm"].isin([FLOOR, CEILING])]
+
+
+def ends(frame: pd.DataFrame, by: Sequence[str] = (), columns: Sequence[str] = METRICS) -> pd.DataFrame:
+    """The floor and the ceiling of the scale, averaged over the scores within a seed.
+
+    Args:
+        frame: the tidy frame of unlearning or of sequential unlearning.
+        by: columns to keep apart, for example the step.
+        columns: the columns to average.
+
+    Returns:
+        A row per end that was measured: `algorithm` (`nothing` or `retrain`), `by`, `n` and `x x_low x_high`.
+    """
+    rows = measured(frame)
+    rows = rows[rows["algorithm"].isin([FLOOR, CEILING])]
+    keys = ["algorithm", *by]
+    per_seed = rows.groupby([*keys, "seed"], as_index=False, observed=True)[list(columns)].mean()
+    return intervals(per_seed, keys, columns)
+
+
+def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Mean and 95 % t interval of columns, per group.
+
+    Args:
+        frame: one row per run.
+        by: the columns that identify a group; the rows of a group differ in their seed only.
+        columns: the columns to average.
+
+    Returns:
+        One row per group in the order of `vocabulary`: `by`, the count `n`, and `x x_low x_high` for each column x. The bounds
+        are NaN where n = 1; all three are NaN where a run diverged. If the frame says which runs converged, `unconverged` counts
+        those of the group that did not.
+    """
+    columns = list(columns)
+    counted = ["unconverged"] if "converged" in frame else []
+    rows = []
+
+    for key, group in frame.groupby(list(by), sort=False, observed=True):
+        row = {**dict(zip(by, key, strict=True)), "n": len(group)}
+        if counted:
+            row["unconverged"] = int((~group["converged"].astype(bool)).sum())
+        for name in columns:
+            interval = interval_over_runs(group[name].to_numpy())
+            row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        rows.append(row)
+
+    header = [*by, "n", *counted]
+    for name in columns:
+        header += [name, f"{name}_low", f"{name}_high"]
+    return in_order(pd.DataFrame(rows, columns=header), by)
+
+
+def interval_over_runs(values: np.ndarray) -> Interval:
+    """The t interval over runs.
+
+    Args:
+        values: one value per run [n]; NaN where a run diverged.
+
+    Returns:
+        The interval; NaN throughout if a run diverged, because the other runs alone would look better than the method is. An
+        infinite value (a limit that was met) leaves an infinite mean without bounds.
+    """
+    values = np.asarray(values, dtype=float)
+    if not np.isfinite(values).all():
+        return Interval(float(values.mean()), math.nan, math.nan, len(values))
+    return stats.t_interval(values)
+
+
+def differences(
+    frame: pd.DataFrame,
+    strategy: str,
+    against: str,
+    by: Sequence[str] = ("algorithm", "score"),
+    columns: Sequence[str] = METRICS,
+) -> pd.DataFrame:
+    """One strategy minus another, paired by seed.
+
+    Args:
+        frame: one row per run.
+        strategy: the strategy in question.
+        against: the strategy that is subtracted from it.
+        by: the columns that both runs of a pair share, besides the seed.
+        columns: the columns to subtract.
+
+    Returns:
+        One row per group of `by`: `by`, `strategy against n`, and `x x_low x_high` for each column. Only seeds that both
+        strategies have are used.
+
+    Raises:
+        ValueError: a run appears twice (pandas' MergeError).
+    """
+    table = intervals(paired(frame, strategy, against, by, columns), by, columns)
+    table.insert(len(by), "strategy", strategy)
+    table.insert(len(by) + 1, "against", against)
+    return table
+
+
+def paired(
+    frame: pd.DataFrame,
+    strategy: str,
+    against: str,
+    by: Sequence[str] = ("algorithm", "score"),
+    columns: Sequence[str] = METRICS,
+) -> pd.DataFrame:
+    """One strategy minus another, seed by seed.
+
+    Args:
+        frame: one row per run.
+        strategy: the strategy in question.
+        against: the strategy that is subtracted from it.
+        by: the columns that both runs of a pair share, besides the seed.
+        columns: the columns to subtract.
+
+    Returns:
+        One row per pair: `by`, `seed`, the difference of each column, and `converged` (of both) if the frame has it.
+
+    Raises:
+        ValueError: a run appears twice (pandas' MergeError).
+    """
+    ours, theirs = (frame[frame["strategy"] == name] for name in (strategy, against))
+    return subtract(ours, theirs, [*by, "seed"], columns)
+
+
+def subtract(ours: pd.DataFrame, theirs: pd.DataFrame, keys: Sequence[str], columns: Sequence[str] = METRICS) -> pd.DataFrame:
+    """The rows of one frame minus those of another that have the same keys.
+
+    Args:
+        ours: one row per run.
+        theirs: one row per key.
+        keys: the columns that a pair shares.
+        columns: the columns to subtract.
+
+    Returns:
+        One row per pair: `keys`, the difference of each column, and `converged` (of both) if the frames have it.
+
+    Raises:
+        ValueError: a key appears twice (pandas' MergeError).
+    """
+    keys = list(keys)
+    marked = [name for name in ("converged",) if name in ours and name in theirs]
+    ours, theirs = ours[[*keys, *columns, *marked]], theirs[[*keys, *columns, *marked]]
+    pairs = ours.merge(theirs, on=keys, suffixes=("", "_other"), validate="one_to_one")
+
+    difference = pairs[keys].copy()
+    for name in columns:
+        difference[name] = pairs[name] - pairs[f"{name}_other"]
+    for name in marked:
+        difference[name] = pairs[name].astype(bool) & pairs[f"{name}_other"].astype(bool)
+    return difference
+
+
+def changes(sequential: pd.DataFrame, columns: Sequence[str] = METRICS) -> pd.DataFrame:
+    """What changed since the first unlearning step (Figure 3's vertical axis).
+
+    Args:
+        sequential: the tidy frame of sequential unlearning.
+        columns: the columns to compare with their value at step 1 of the same strategy, scope and seed.
+
+    Returns:
+        The frame with a column `x_change` for each column x.
+    """
+    keys = ["strategy", "scope", "seed"]
+    first = sequential.loc[sequential["step"] == 1, [*keys, *columns]]
+    pairs = measured(sequential).merge(first, on=keys, suffixes=("", "_first"), validate="many_to_one")
+
+    for name in columns:
+        pairs[f"{name}_change"] = pairs[name] - pairs[f"{name}_first"]
+    return pairs.drop(columns=[f"{name}_first" for name in columns])
+
+
+def in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Sort a table for display.
+
+    Args:
+        table: any table.
+        by: the columns to sort by; names in the order of `vocabulary`, numbers by size.
+
+    Returns:
+        The sorted table with a new index.
+    """
+
+    def place(column: pd.Series) -> pd.Series:
+        if column.dtype.kind in "if" or column.empty:
+            return column
+        rank = {name: k for k, name in enumerate(vocabulary.ordered(column))}
+        return column.map(rank)
+
+    return table.sort_values(list(by), key=place, ignore_index=True, kind="stable")

@@ -1,0 +1,74 @@
+"""The page of the recorded hyper-parameter search: winners and runners-up first, then the whole surface."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from mulnb.config import Profile
+from mulnb.core.vocabulary import label
+from mulnb.results import markdown
+
+
+def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
+    """What the search found, how sure that is, and every candidate.
+
+    Args:
+        frame: the table of `tune.csv`: `algorithm strategy settings tow tow_mia objective chosen`, and perhaps `se` (standard
+            error of the objective over seeds and scores), `edge` (axes on whose end the winner stands) and `round` (0 for the
+            declared grid, 1, 2 … for extensions).
+        profile: whose search this is.
+        caption: what the table shows.
+
+    Returns:
+        Markdown.
+    """
+    parts = [f"**{profile.title}** (profile `{profile.name}`). {caption} {_about(frame)}"]
+    parts += ["### Winners", markdown.grid(_winners(frame))]
+    parts += ["### Every candidate", frame.round(4).to_markdown(index=False)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(frame: pd.DataFrame) -> str:
+    """What the columns are, as far as they are there."""
+    text = "The objective is the mean of ToW + ToW-MIA."
+    if "se" in frame:
+        text += " ±: its standard error over seeds and scores; a runner-up within two of them might as well have won."
+    if "round" in frame and (frame["round"] > 0).any():
+        text += " An axis on whose end a winner stood was extended and searched again (round 1 and later)."
+    return text
+
+
+def _winners(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per algorithm and strategy: winner, runner-up, and how far apart they are."""
+    rows = []
+    for (algorithm, strategy), group in frame.groupby(["algorithm", "strategy"], sort=False):
+        ranked = group.sort_values("objective", ascending=False, kind="stable")
+        winner, others = ranked.iloc[0], ranked.iloc[1:]
+        row = {
+            "algorithm": label(algorithm),
+            "strategy": label(strategy),
+            "candidates": str(len(group)),
+            "winner": _settings(winner["settings"]),
+            "objective": _objective(winner),
+            "runner-up": _settings(others.iloc[0]["settings"]) if len(others) else "–",
+            "behind by": f"{winner['objective'] - others.iloc[0]['objective']:.3f}" if len(others) else "–",
+        }
+        if "edge" in frame:
+            row["on an edge"] = str(winner["edge"]) if isinstance(winner["edge"], str) and winner["edge"] else "no"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _objective(row: pd.Series) -> str:
+    error = f" ± {row['se']:.3f}" if "se" in row and pd.notna(row["se"]) else ""
+    return f"{row['objective']:.3f}{error}"
+
+
+def _settings(text: str) -> str:
+    """'{"lr": 0.1, "epochs": 5}' → "lr 0.1, epochs 5"."""
+    settings = json.loads(text)
+    if isinstance(settings, dict):
+        return ", ".join(f"{name} {value}" for name, value in settings.items())
+    return " / ".join(_settings(json.dumps(stage)) for stage in settings)

@@ -1,0 +1,78 @@
+"""A verdict follows from the interval, from Holm's procedure, from equivalence, and from both halves of the seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mulnb.core import stats
+from mulnb.results.verdicts import BETTER, NO_WORSE, Case, Rule, primary, secondary
+
+
+def case(mean: float, spread: float, n: int = 10) -> Case:
+    """`n` values with exactly this mean and standard deviation."""
+    x = np.random.default_rng(0).normal(size=n)
+    return Case(mean + spread * (x - x.mean()) / x.std(ddof=1), np.arange(n))
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "verdict"),
+    [
+        (0.10, 0.05, "shown"),
+        (-0.10, 0.05, "contradicted"),
+        (0.00, 0.02, "equivalent"),
+        (0.02, 0.08, "undecided"),
+    ],
+)
+def test_each_verdict(mean, spread, verdict):
+    assert primary(case(mean, spread), BETTER).verdict == verdict
+
+
+def test_a_difference_that_is_there_and_too_small_to_matter_is_shown_and_said_to_be_small():
+    decision = primary(case(0.01, 0.005), BETTER)
+    assert decision.verdict == "shown" and decision.within
+
+
+def test_no_worse_is_judged_against_the_margin():
+    assert primary(case(-0.01, 0.01), NO_WORSE).verdict == "shown"
+    assert primary(case(-0.06, 0.01), NO_WORSE).verdict == "contradicted"
+    assert primary(case(-0.03, 0.05), NO_WORSE).verdict == "undecided"
+
+
+def test_method10_09_one_seed_decides_nothing():
+    decision = primary(Case(np.array([0.5]), np.array([0])), BETTER)
+    assert (decision.verdict, decision.halves, decision.needed) == ("undecided", "open", None)
+    assert not decision.interval.known
+
+
+def test_undecided_says_how_many_seeds_would_decide():
+    open_case = case(0.02, 0.08)
+    decision = primary(open_case, BETTER)
+    assert decision.needed == stats.seeds_to_decide(open_case.values, margin=0.03) > 10
+
+
+def test_holms_procedure_over_the_cases_by_hand():
+    # at n = 10 these means over a spread of 1 have p = .005, .01, .03, .04: .005 < .05/4, .01 < .05/3, .03 > .05/2 stops
+    from scipy.special import stdtrit
+
+    means = [stdtrit(9, 1 - p / 2) / np.sqrt(10) for p in (0.04, 0.005, 0.03, 0.01)]
+    decisions = secondary([case(mean, 1.0) for mean in means], Rule())
+    assert [decision.verdict for decision in decisions] == ["undecided", "shown", "undecided", "shown"]
+    assert [primary(case(mean, 1.0), Rule()).verdict for mean in means] == ["shown"] * 4
+    for mean, decision in zip(means, decisions, strict=True):  # the interval that is printed says the same
+        assert (decision.interval.low > 0) == (decision.verdict == "shown")
+        assert decision.interval.mean == pytest.approx(mean)
+    assert decisions[1].interval.half == pytest.approx(stats.t_interval(case(0, 1.0).values, 1 - 0.05 / 4).half)
+
+
+def test_a_verdict_of_odd_seeds_that_even_seeds_contradict_is_undecided():
+    seeds = np.arange(12)
+    values = np.where(seeds % 2, 0.30, -0.10) + 0.001 * seeds
+    decision = primary(Case(values, seeds), BETTER)
+    assert (decision.halves, decision.verdict) == ("disagree", "undecided")
+
+
+def test_halves_agree_or_leave_it_open():
+    assert primary(case(0.3, 0.05), BETTER).halves == "agree"
+    assert primary(case(0.03, 0.05), BETTER).halves == "open"
+    assert primary(Case(np.array([0.1, 0.1, 0.1]), np.array([0, 2, 4])), BETTER).halves == "open"  # no odd seed

@@ -55,15 +55,15 @@ def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifac
         sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), seed + step, candidates))
         runs.append(Run(plan.algorithm, strategy, plan.score, seed + step, settings))
 
-    place = f"sequential unlearning, {strategy}, step {step} of {plan.steps}"
     try:
         model, facts = apply(study, model, runs, sets, present)
         logits, test_logits = study.outputs(model)
     except Diverged as error:  # a model without finite outputs has no scores to choose the next set by
-        raise Diverged(f"{place}, seed {seeds[0]}: {error}") from None
+        raise Diverged(f"sequential unlearning, {strategy}, seed {seeds[0]}, step {step} of {plan.steps}: {error}") from None
     for own, seed in zip(logits, seeds, strict=True):
         if not own.isfinite().all():
-            raise Diverged(f"{place}, seed {seed}: the model diverged; use a smaller lr")
+            place = f"{strategy}, seed {seed}, step {step} of {plan.steps}"
+            raise Diverged(f"sequential unlearning, {place}: the model diverged; use a smaller lr")
     after = holdout_scores(study, model, seeds)
 
     found = []

@@ -10,7 +10,6 @@ from mulnb import audit, config, data, models, pool, training
 from mulnb.audit import membership, roc
 from mulnb.audit.margins import log_odds
 from mulnb.core.errors import UserError
-from mulnb.fast.stacked import Stack
 
 CLEAN, FLIPPED = slice(0, 120), slice(120, 160)  # of each forget set
 
@@ -29,9 +28,8 @@ def trained():
 
     def margins(subsets, seeds):
         networks = [models.build("small_cnn", num_classes=10, in_channels=1, width=8, seed=seed) for seed in seeds]
-        stack = Stack(networks)
-        pool.train_stack(stack, train, subsets, profile.training, seeds)
-        return [log_odds(pool._predict_all(stack, part, len(seeds)), part.labels) for part in (train, test)]
+        stack = pool.train_stacked(networks, train, subsets, profile.training, seeds)
+        return [log_odds(pool.predict_each(stack, part), part.labels) for part in (train, test)]
 
     member = pool.membership(range(40), len(train), 0.5, seed=0)
     pool_margin, pool_margin_test = margins([torch.from_numpy(np.flatnonzero(row)) for row in member], range(40))

@@ -51,3 +51,17 @@ def test_a_step_is_cut_where_the_first_value_would_turn_negative():
     assert at.reach(svc._Point(full, full, full, full, -100.0)) == 1.0
     moved = at.moved(step, 0.25)
     assert moved.s.tolist() == [0.875, 0.0] and moved.b == -24.0
+
+
+def test_many_equal_examples_end_at_the_optimum():
+    """Probabilities of a model that is certain of everything are a handful of points: the last Newton system is singular."""
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(5):
+        classes = torch.randint(0, 10, (718,), generator=generator.manual_seed(seed))
+        x = torch.nn.functional.one_hot(classes, 10).double()
+        x[0, :2] = torch.tensor([1e-284, 1.0])
+        y = torch.cat([torch.ones(359), -torch.ones(359)]).double()
+        found = svc.fit(x, y, 3.0, 0.1)
+        reference = SVC(C=3.0, gamma=0.1).fit(x.numpy(), y.numpy())
+        ours, theirs = found.decision(x).numpy(), reference.decision_function(x.numpy())
+        assert np.mean((ours > 0) == (theirs > 0)) > 0.9 and np.isfinite(ours).all()

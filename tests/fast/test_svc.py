@@ -55,13 +55,14 @@ def test_a_step_is_cut_where_the_first_value_would_turn_negative():
 
 def test_many_equal_examples_end_at_the_optimum():
     """Probabilities of a model that is certain of everything are a handful of points: the last Newton system is singular."""
-    generator = torch.Generator().manual_seed(0)
+    from sklearn.svm import SVC
+
     for seed in range(5):
-        classes = torch.randint(0, 10, (718,), generator=generator.manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        classes = torch.randint(0, 10, (718,), generator=generator)
         x = torch.nn.functional.one_hot(classes, 10).double()
-        x[0, :2] = torch.tensor([1e-284, 1.0])
         y = torch.cat([torch.ones(359), -torch.ones(359)]).double()
-        found = svc.fit(x, y, 3.0, 0.1)
-        reference = SVC(C=3.0, gamma=0.1).fit(x.numpy(), y.numpy())
-        ours, theirs = found.decision(x).numpy(), reference.decision_function(x.numpy())
-        assert np.mean((ours > 0) == (theirs > 0)) > 0.9 and np.isfinite(ours).all()
+        ours = svc.fit(x, y, 3.0, 0.1).decision(x).numpy()
+        theirs = SVC(C=3.0, gamma=0.1, tol=1e-7).fit(x.numpy(), y.numpy()).decision_function(x.numpy())
+        clear = np.abs(theirs) > 1e-3
+        assert np.isfinite(ours).all() and ((ours > 0) == (theirs > 0))[clear].all()

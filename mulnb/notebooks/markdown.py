@@ -25,7 +25,8 @@ def to_html(source: str) -> str:
     Args:
         source: Markdown with tables, as notebooks and the pages of results have it.
     """
-    return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(source)
+    text = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(source)
+    return re.sub(r'(?<=[^\s>])<svg class="math"', '&#8288;<svg class="math"', text)  # no line break between RUM and its F
 
 
 def notebook_body(path: Path) -> str:

@@ -52,6 +52,9 @@ def test_unknown_profile_names_the_known_and_the_nearest(capsys):
     assert main(["show", "digit"]) == 2
     error = capsys.readouterr().err
     assert "unknown profile 'digit'" in error and "did you mean 'digits'" in error and "smoke" in error
+    assert main(["show", "banana"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean" not in error and "Known: cifar10" in error  # a near name is offered only if it is near
     assert main(["show", "nowhere.yaml"]) == 2
     assert "nowhere.yaml does not exist" in capsys.readouterr().err
 

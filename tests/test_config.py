@@ -152,3 +152,13 @@ def test_claims_without_results_say_which_command_makes_them(home, capsys):
         "mulnb: profile smoke has no results yet: compute them with mulnb run --profile smoke --set 'seeds=[1, 2]'\n"
     )
     assert not home.exists()
+
+
+def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes_days(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["show", "cifar10"]) == 0
+    *_, gpu, reduced = capsys.readouterr().out.splitlines()
+    assert "no GPU" in gpu and reduced.endswith("mulnb run --profile cifar10-mini")
+
+    assert main(["show", "smoke"]) == 0
+    assert "reduced profile" not in capsys.readouterr().out

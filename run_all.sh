@@ -103,7 +103,8 @@ export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment'
 
 case $mode in
     notebooks) exec "$python" -P -m mulnb.notebooks "${options[@]}" ;;
-    lab | site) exec "$python" -P -m "mulnb.notebooks.$mode" ${rest[@]+"${rest[@]}"} ;;
+    lab) exec "$python" -P -m mulnb.notebooks.lab ${rest[@]+"${rest[@]}"} ;;
+    site) exec "$python" -P -m mulnb.site ${rest[@]+"${rest[@]}"} ;;
     test)
         cd "$root"
         "$python" -m ruff check

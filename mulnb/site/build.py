@@ -1,7 +1,8 @@
-"""Build one static folder that shows published results: `python -m mulnb.notebooks.site`, behind `./run_all.sh --site`.
+"""Build one static folder that shows published results: `python -m mulnb.site`, behind `./run_all.sh --site`.
 
-The site holds the notebooks with their outputs and, for every profile with results, its page, its tables and its figures. Links
-are relative and nothing is loaded from the network: open `index.html` from disk, or put the folder on any web server.
+The site holds the notebooks with their outputs; for every profile with results, its page, its tables and its figures; and the
+choosing half of the explorer. Links are relative and nothing is loaded from the network: open `index.html` from disk, or put
+the folder on any web server.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import html
 import json
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ from pygments.formatters import HtmlFormatter
 
 from mulnb.core import commands, paths
 from mulnb.core.errors import UserError
-from mulnb.notebooks import markdown
+from mulnb.site import choose, markdown
 
-LEAD = "digits"  # the profile that the notebooks in git show
+LEAD = "digits"  # the profile that the notebooks in git show, and that a set is chosen from
 MISSING = "missing:"  # the address of a link whose target is not in the site, until the link is removed
 LINK = re.compile(r'((?:href|src)=")([^"#:]+)(#[^"]*)?(")')  # relative links; addresses have a colon
+OWN = {"index.html", "style.css", "choose.html", "choose.js", "choose_data.js"}  # files of the site that have no source
 NUMBERED = "[0-9][0-9]_*.ipynb"
 INTRODUCTION = """
 # Memorization-aware machine unlearning
@@ -34,6 +35,9 @@ A trained network can be asked to forget some of its training images. How well t
 memorized each of them. These pages show an experiment that measures both, step by step. Start with the first notebook: it says
 in five minutes what was done and what was found. Reading needs no installation; the [README](README.html) says how to run
 everything yourself.
+"""
+CHOOSE = """
+**[Choose a forget set yourself](choose.html)**: move the thresholds, and see which images a score calls memorized.
 """
 
 
@@ -130,7 +134,10 @@ def _results() -> list[Source]:
 def _write(folder: Path, sources: Sequence[Source]) -> None:
     """Write every page, and copy the files that pages link to."""
     pages = {source.place: source.page for source in sources}
+    data = choose.data_script(LEAD)
     links = [("Notebooks", "index.html#notebooks"), ("Results", "index.html#results"), ("README", "README.html")]
+    if data is not None:
+        links.insert(1, ("Choose", "choose.html"))
 
     def write(place: PurePosixPath, title: str, body: str) -> None:
         here = place.parent
@@ -150,7 +157,12 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
             body = markdown.to_html(text)
         write(source.page, markdown.title_of(text, source.place.stem), body)
 
-    write(PurePosixPath("index.html"), "mulnb", _index(sources))
+    write(PurePosixPath("index.html"), "mulnb", _index(sources, with_choice=data is not None))
+    if data is not None:
+        (folder / "choose_data.js").write_text(data)
+        shutil.copyfile(markdown.TEMPLATES / "choose.js", folder / "choose.js")
+        write(PurePosixPath("choose.html"), "Choose a forget set", (markdown.TEMPLATES / "choose.html").read_text())
+
     styles = (markdown.TEMPLATES / "style.css").read_text()
     (folder / "style.css").write_text(styles + _code_colours())
 
@@ -169,8 +181,8 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
         return MISSING
     if place in pages:
         return _relative(pages[place], here)
-    if place in pages.values() or place.name in {"index.html", "style.css"}:
-        return link  # a page of the site itself
+    if place in pages.values() or place.as_posix() in OWN:
+        return link
 
     if place.parts[0] != "figures":
         return MISSING  # source code and the like: the site shows results
@@ -208,9 +220,10 @@ def _relative(place: PurePosixPath, here: PurePosixPath) -> str:
 # --- the first page ------------------------------------------------------------------------------------------------------
 
 
-def _index(sources: Sequence[Source]) -> str:
+def _index(sources: Sequence[Source], with_choice: bool) -> str:
     """The introduction, the notebooks, and a gallery of every profile's figures."""
-    parts = [markdown.to_html(INTRODUCTION), '<h2 id="notebooks">Notebooks</h2><ol class="notebooks" start="0">']
+    introduction = INTRODUCTION + (CHOOSE if with_choice else "")
+    parts = [markdown.to_html(introduction), '<h2 id="notebooks">Notebooks</h2><ol class="notebooks" start="0">']
     for source in sources:
         if source.path.suffix == ".ipynb":
             parts.append(_entry(source))
@@ -277,7 +290,3 @@ def _code_colours() -> str:
     return f"\n{light}\n.highlight {{ background: none; }}\n@media (prefers-color-scheme: dark) {{\n{dark}\n" + (
         ".highlight { background: none; }\n}\n"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

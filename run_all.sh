@@ -6,6 +6,7 @@ usage() {
     cat <<'TEXT'
 Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every figure and table
        ./run_all.sh --lab [options]     open the threshold explorer (a copy of notebook 06) in JupyterLab
+       ./run_all.sh --site [--out DIR]  build a static web site from the published results
        ./run_all.sh --test              run the linter, the tests and the committed notebooks
 
   --profile NAME        a profile's name (default: digits), or the path of a YAML file
@@ -15,6 +16,7 @@ Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every 
   --save-notebooks      after a run with the default options, store the outputs in notebooks/
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
                         jupyter lab, such as --no-browser
+  --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
   --test                check the project instead of running it
   --help                this text
 
@@ -39,13 +41,13 @@ while [ $# -gt 0 ]; do
             ;;
         --profile=* | --only=* | --set=* | --workers=* | --save-notebooks) options+=("$1") ;;
         --test) mode=test ;;
-        --lab) mode=lab && shift && jupyter=("$@") && break ;;
+        --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;
         -h | --help) usage && exit 0 ;;
         *) fail 2 "unknown option '$1'; --help lists them" ;;
     esac
     shift
 done
-[ $mode != lab ] || [ ${#options[@]} -eq 0 ] || fail 2 "--lab comes first: its options follow it"
+case $mode in lab | site) [ ${#options[@]} -eq 0 ] || fail 2 "--$mode comes first: its options follow it" ;; esac
 [ $mode = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
@@ -101,7 +103,8 @@ export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment'
 
 case $mode in
     notebooks) exec "$python" -P -m mulnb.notebooks "${options[@]}" ;;
-    lab) exec "$python" -P -m mulnb.notebooks.lab ${jupyter[@]+"${jupyter[@]}"} ;;
+    lab) exec "$python" -P -m mulnb.notebooks.lab ${rest[@]+"${rest[@]}"} ;;
+    site) exec "$python" -P -m mulnb.site ${rest[@]+"${rest[@]}"} ;;
     test)
         cd "$root"
         "$python" -m ruff check

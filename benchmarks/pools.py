@@ -47,14 +47,18 @@ def _of_the_median_model(here: Tensor, the_usual: Tensor) -> float:
     Not in the worst one: a model or two of 25 turn rounding into a hundredth, also when the usual way is run twice from weights
     that are 1e-7 apart, while the others agree to 1e-6.
     """
-    return float(np.median([difference_of(a, b) for a, b in zip(here, the_usual, strict=True)]))
+    by_model = list(map(difference_of, here, the_usual))
+    return float(np.median(by_model))
 
 
 def _setting(images: ImageSet, count: int, epochs: int, start: int = 0) -> tuple[list[nn.Module], list[Tensor], Recipe, range]:
     """Networks, subsets, recipe and seeds of the models `start` to `start + count` of a pool."""
     seeds = range(start, start + count)
-    networks = [models.build("small_cnn", num_classes=10, in_channels=1, width=8, seed=seed) for seed in seeds]
-    subsets = [torch.from_numpy(np.flatnonzero(row)) for row in pool.membership(seeds, len(images), SHARE, 0)]
+    networks, subsets = [], []
+    for seed, row in zip(seeds, pool.membership(seeds, len(images), SHARE, 0), strict=True):
+        networks.append(models.build("small_cnn", num_classes=10, in_channels=1, width=8, seed=seed))
+        subsets.append(torch.from_numpy(np.flatnonzero(row)))
+
     return networks, subsets, Recipe(epochs=epochs, batch=64, lr=0.02), seeds
 
 
@@ -89,13 +93,16 @@ def _train(images: ImageSet, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def memory(plan: Plan, precision: str) -> Iterator[Measure]:
     """(g) the most memory that training a pool takes"""
     few, many = plan.peak_models
-    peaks = [(_peak(few), _peak(many)) for _ in range(min(plan.repeats // 2, 3))]
+    smaller, larger = [], []
+    for _ in range(min(plan.repeats // 2, 3)):  # in turns, as everything here is measured
+        smaller.append(_peak(few))
+        larger.append(_peak(many))
 
-    for count, values in zip(plan.peak_models, zip(*peaks, strict=True), strict=True):
-        yield Measure("g", f"peak memory of a process that trains {count} models", "MB", Spread.of(values))
+    for count, peaks in ((few, smaller), (many, larger)):
+        yield Measure("g", f"peak memory of a process that trains {count} models", "MB", Spread.of(peaks))
 
     outputs = (many - few) * len(digits()) * (2 + 1 / 8) / 1e6  # margins as float16, correctness as bits
-    more = Spread.of([larger - smaller - outputs for smaller, larger in peaks])
+    more = Spread.of(np.subtract(larger, smaller) - outputs)
     yield Measure("g", "more of it for the larger pool, outputs aside", "MB", more, 16.0)
 
 

@@ -66,15 +66,15 @@ def _plain(value: Any) -> Any:
 def markdown(found: Measurements) -> str:
     """The measurements as a page: what was compared, what was measured alone, how costs grow, on which machine."""
     machine = found.machine
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    versions = ", ".join(map(" ".join, machine["versions"].items()))
     parts = [
         "# Speed, beside the usual way",
         f"{machine['device']} ({machine['instructions']}), one core, one thread; networks in {machine['precision']}; {versions}. "
         "Medians with quartiles of n alternating repetitions, after a warm-up in which both ways gave the same numbers to "
         "rounding. Ratios are taken repetition by repetition; `mulnb bench` makes this page anew.",
-        tables.grid(pd.DataFrame([_pair_row(pair) for pair in found.pairs])),
-        tables.grid(pd.DataFrame([_measure_row(measure) for measure in found.measures])),
-        tables.grid(pd.DataFrame([_growth_row(growth) for growth in found.growth])),
+        tables.grid(pd.DataFrame(map(_pair_row, found.pairs))),
+        tables.grid(pd.DataFrame(map(_measure_row, found.measures))),
+        tables.grid(pd.DataFrame(map(_growth_row, found.growth))),
     ]
     return "\n\n".join(parts) + "\n"
 

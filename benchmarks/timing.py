@@ -32,7 +32,7 @@ class Spread:
     n: int
 
     @staticmethod
-    def of(values: Sequence[float]) -> Spread:
+    def of(values: Sequence[float] | np.ndarray) -> Spread:
         low, median, high = np.quantile(np.asarray(values, dtype=float), (0.25, 0.5, 0.75))
         return Spread(float(median), float(low), float(high), len(values))
 
@@ -89,7 +89,7 @@ def alternate(ways: Mapping[str, Way], repeats: int) -> tuple[dict[str, list[flo
     Returns:
         Seconds by name, `repeats` of each; and what each way returned in the warm-up.
     """
-    results = {name: way() for name, way in ways.items()}
+    results = {name: way() for name, way in ways.items()}  # the warm-up
     seconds: dict[str, list[float]] = {name: [] for name in ways}
 
     for _ in range(repeats):
@@ -105,7 +105,7 @@ def alternate(ways: Mapping[str, Way], repeats: int) -> tuple[dict[str, list[flo
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> Spread:
     """The spread of `above / below`, repetition by repetition."""
-    return Spread.of([a / b for a, b in zip(above, below, strict=True)])
+    return Spread.of(np.divide(above, below))
 
 
 def pair(
@@ -180,7 +180,10 @@ def growth(item: str, name: str, size: str, works: Mapping[int, Way], repeats: i
         repeats: how often each size is timed.
         limit: the most that the slope should be.
     """
-    seconds, _ = alternate({str(n): work for n, work in works.items()}, repeats)
-    medians = [float(np.median(seconds[str(n)])) for n in works]
+    ways = dict(zip(map(str, works), works.values(), strict=True))
+    seconds, _ = alternate(ways, repeats)
+    medians = [float(np.median(times)) for times in seconds.values()]
+
+    # a power law is a straight line on logarithmic axes, and its exponent the slope
     slope = float(np.polyfit(np.log(list(works)), np.log(medians), 1)[0])
     return Growth(item, name, size, tuple(works), tuple(medians), slope, limit)

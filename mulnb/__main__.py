@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(options: argparse.Namespace) -> config.Profile:
-    return config.load_profile(options.profile, dict(config.parse_override(text) for text in options.set))
+    return config.load_profile(options.profile, dict(map(config.parse_override, options.set)))
 
 
 def _profiles(options: argparse.Namespace) -> None:

@@ -52,6 +52,9 @@ def test_unknown_profile_names_the_known_and_the_nearest(capsys):
     assert main(["show", "digit"]) == 2
     error = capsys.readouterr().err
     assert "unknown profile 'digit'" in error and "did you mean 'digits'" in error and "smoke" in error
+    assert main(["show", "banana"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean" not in error and "Known: cifar10" in error  # a near name is offered only if it is near
     assert main(["show", "nowhere.yaml"]) == 2
     assert "nowhere.yaml does not exist" in capsys.readouterr().err
 
@@ -149,3 +152,13 @@ def test_claims_without_results_say_which_command_makes_them(home, capsys):
         "mulnb: profile smoke has no results yet: compute them with mulnb run --profile smoke --set 'seeds=[1, 2]'\n"
     )
     assert not home.exists()
+
+
+def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes_days(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["show", "cifar10"]) == 0
+    *_, gpu, reduced = capsys.readouterr().out.splitlines()
+    assert "no GPU" in gpu and reduced.endswith("mulnb run --profile cifar10-mini")
+
+    assert main(["show", "smoke"]) == 0
+    assert "reduced profile" not in capsys.readouterr().out

@@ -223,6 +223,7 @@ def test_set_up_is_done_once_and_again_when_the_lock_changes(fresh):
     assert fresh("--only", "02") == (0, "python3 -P -m mulnb.notebooks --only=02\n")
     words = ["--profile", "my own.yaml", "--no-browser"]
     assert fresh("--lab", *words) == (0, f"python3 -P -m mulnb.notebooks.lab {' '.join(words)}\n")
+    assert fresh("--site", "--out", "my site") == (0, "python3 -P -m mulnb.site --out my site\n")
 
     with (fresh.root / "requirements.lock").open("a") as lock:
         lock.write("# another version\n")

@@ -29,6 +29,7 @@ FLOORS = [
     {"results"},
     {"figures"},
     {"your_model", "explorer"},
+    {"site"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,1 +1,1 @@
-"""The numbered notebooks: run without a browser, opened in JupyterLab, made into a site."""
+"""The numbered notebooks: run without a browser, or opened in JupyterLab."""

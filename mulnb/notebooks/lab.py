@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mulnb import config
 from mulnb.core import commands, paths
 from mulnb.core.errors import UserError
 from mulnb.notebooks import run
@@ -57,10 +56,7 @@ def open_copy(options: argparse.Namespace) -> Path:
     Raises:
         UserError: the profile or an override is not valid, or the copy cannot be written.
     """
-    overrides = dict(config.parse_override(text) for text in options.set)
-    profile = config.load_profile(options.profile, overrides)
-    parameters = {"profile": run.portable(options.profile), "overrides": overrides}
-
+    profile, parameters = run.profile_and_parameters(options)
     source = paths.CHECKOUT / "notebooks" / f"{EXPLORER}.ipynb"
     if not source.is_file():
         raise UserError(f"{source} is missing: run from a checkout of the project")

@@ -69,13 +69,14 @@ def run(options: argparse.Namespace) -> None:
         UserError: an option is not valid, or a notebook raised one.
         NotebookFailed: a notebook failed in another way, or did not write what it declares.
     """
-    overrides = dict(config.parse_override(text) for text in options.set)
-    profile = config.load_profile(options.profile, overrides)
-    parameters = {"profile": portable(options.profile), "overrides": overrides}
+    profile, parameters = profile_and_parameters(options)
 
-    notebooks = [read(path) for path in select(options.notebooks, options.only)]
-    for notebook in notebooks:
+    # Everything is read and checked before the first notebook starts: the last one may run hours later.
+    notebooks = []
+    for path in select(options.notebooks, options.only):
+        notebook = read(path)
         check(notebook, parameters, as_written=options.save_notebooks)
+        notebooks.append(notebook)
     commands.use_workers(options.workers)
 
     with _environment() as state:
@@ -84,9 +85,22 @@ def run(options: argparse.Namespace) -> None:
         _save(notebooks, executed)
 
 
-def portable(profile: str) -> str:
-    """A profile file is named from where the user stands, but the kernel runs in the notebooks' folder: make it absolute."""
-    return profile if profile in config.known_profiles() else str(Path(profile).resolve())
+def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile, dict[str, Any]]:
+    """What `--profile` and `--set` ask for.
+
+    Returns:
+        The profile, and the parameters that make a notebook load it.
+
+    Raises:
+        UserError: the profile or an override is not valid.
+    """
+    overrides = dict(map(config.parse_override, options.set))
+    profile = config.load_profile(options.profile, overrides)
+
+    # A profile's file is named from where the user stands, but the kernel runs in the notebook's folder: make it absolute.
+    packaged = options.profile in config.known_profiles()
+    name = options.profile if packaged else str(Path(options.profile).resolve())
+    return profile, {"profile": name, "overrides": overrides}
 
 
 def select(folder: Path, only: str | None) -> list[Path]:
@@ -99,17 +113,20 @@ def select(folder: Path, only: str | None) -> list[Path]:
     Raises:
         UserError: there are no notebooks, or not one of such a number.
     """
-    found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+        found[path.name[:2]] = path
     if not found:
         raise UserError(f"no numbered notebooks in {folder}: run from a checkout of the project")
     if only is None:
         return [path for number, path in found.items() if int(number) <= LAST]
 
-    asked = [part.strip() for part in only.split(",")]
-    if "" in asked:
-        raise UserError(f"--only '{only}': name notebooks by their numbers, for example --only 02,03")
+    numbers = set()
+    for part in only.split(","):
+        if not part.strip():
+            raise UserError(f"--only '{only}': name notebooks by their numbers, for example --only 02,03")
+        numbers.add(part.strip().zfill(2))  # "2" means 02
 
-    numbers = {part.zfill(2) for part in asked}
     if unknown := sorted(numbers - set(found)):
         raise UserError(f"--only {only}: there is no notebook {', '.join(unknown)}; there are {', '.join(found)}")
     return [path for number, path in found.items() if number in numbers]
@@ -144,6 +161,7 @@ def _literals(name: str, source: str) -> dict[str, Any]:
     """The values that a cell assigns, by name."""
     values = {}
     try:
+        # comments and docstrings are allowed; whatever else a cell does would be lost in another run
         for node in ast.parse(source).body:
             if isinstance(node, ast.Assign):
                 for target in node.targets:

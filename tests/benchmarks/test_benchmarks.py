@@ -17,6 +17,7 @@ from mulnb import models
 from mulnb.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_quick_bench_writes_its_report_figure_and_page(home, capsys):
     """Every item of the plan is measured; both ways of every pair gave the same numbers, or there would be no report."""
     assert main(["bench", "--quick"]) == 0

@@ -231,11 +231,14 @@ def old(frame: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(tow=kept["tow"].mask(oracle, 1.0), tow_mia=kept["tow_mia"].mask(oracle, 1.0)).reset_index(drop=True)
 
 
-def audit_examples(seeds: int = 3, forget: int = 60, held_out: int = 60) -> pd.DataFrame:
+def audit_examples(
+    seeds: int = 3, forget: int = 60, held_out: int = 60, algorithms: tuple[str, ...] = ALGORITHMS
+) -> pd.DataFrame:
     """Margins and membership scores per example: unlearned models still recognise the examples that are hard for an oracle."""
     draw, parts = np.random.default_rng(7), []
     plans = [("nothing", "nothing", 4.0)]
-    for a, algorithm in enumerate(ALGORITHMS):
+    for a, algorithm in enumerate(algorithms):
+        a *= 3 / len(algorithms)
         plans += [(algorithm, "vanilla", 2.0 - 0.5 * a), (algorithm, "rum_f", 0.9 - 0.4 * a)]
 
     for algorithm, strategy, left in plans:
@@ -251,6 +254,17 @@ def audit_examples(seeds: int = 3, forget: int = 60, held_out: int = 60) -> pd.D
                     rmia=1 / (1 + np.exp(-lira + 0.5 * draw.standard_normal(n))), oracle_margin=oracle,
                 )))  # fmt: skip
     return pd.concat(parts, ignore_index=True)
+
+
+def agreement(seeds: int = 3) -> pd.DataFrame:
+    """Kendall's τ between audits: close to 1 for those of a kind, near 0 or below for others."""
+    names, rows = ("tow", "tow_mia", "mia", *AUDITS), []
+    for i, audit in enumerate(names):
+        for j, other in enumerate(names[i:], i):
+            tau = 0.9 - 0.2 * (j - i) if j > i else 0.8
+            half = 0.15 if seeds > 1 else np.nan
+            rows.append((audit, other, tau, tau - half, min(tau + half, 1.0), 12, seeds))
+    return pd.DataFrame(rows, columns=["audit", "other", "tau", "low", "high", "n_methods", "n_seeds"])
 
 
 def values(seeds: int = 2, steps: int = 5) -> pd.DataFrame:

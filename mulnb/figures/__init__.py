@@ -10,14 +10,20 @@ arXiv 2410.16516.
 | memorization profile, examples per stratum | `memorization_profile`, `stratum_images` |
 | convergence with the size of the pool | `convergence` |
 | Table 1 as a picture, proxy profiles | `proxy_table`, `proxy_profiles` |
-| 2: RUM^F against vanilla and shuffle, and the paired differences behind it | `rum`, `strategy_differences`, `rum_across` |
+| seconds against fidelity, for proxies and pools | `fidelity` |
+| 2: RUM^F against vanilla and the controls, and the paired differences behind it | `rum`, `strategy_differences`, `rum_across` |
+| the same forget set in the order of each score | `crossed` |
 | 3: sequential unlearning | `sequential`, `sequential_across` |
 | 7: proxy values before and after each step | `before_after` |
+| audits: ROC curves, examples, agreement | `audit_roc`, `audit_examples`, `audit_agreement` |
 """
 
 from mulnb.figures.across import rum_across, sequential_across
+from mulnb.figures.audits import audit_agreement, audit_examples, audit_roc
+from mulnb.figures.costs import fidelity
 from mulnb.figures.diagram import overview
 from mulnb.figures.forest import strategy_differences
+from mulnb.figures.orders import crossed
 from mulnb.figures.plotting import save, style
 from mulnb.figures.proxies import proxy_profiles, proxy_table
 from mulnb.figures.refinement import rum
@@ -25,8 +31,13 @@ from mulnb.figures.scores import convergence, memorization_profile, stratum_imag
 from mulnb.figures.steps import before_after, sequential
 
 __all__ = [
+    "audit_agreement",
+    "audit_examples",
+    "audit_roc",
     "before_after",
     "convergence",
+    "crossed",
+    "fidelity",
     "memorization_profile",
     "overview",
     "proxy_profiles",

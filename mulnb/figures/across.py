@@ -11,10 +11,26 @@ from matplotlib.axes import Axes
 from mulnb.config import known_profiles
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
-from mulnb.figures.plotting import PALE, SMALL, SOFT, STYLE, WIDTH, Picture, bare, finish, headline, rows, style, wrapped
-from mulnb.figures.refinement import figure_2_scores, make_room, rum_legend, rum_panel, without_oracle
-from mulnb.figures.steps import change_panel, sequential_headline
-from mulnb.results import captions, tables
+from mulnb.figures.plotting import (
+    ENDS,
+    ENDS_NOTE,
+    PALE,
+    SMALL,
+    SOFT,
+    STYLE,
+    WIDTH,
+    Picture,
+    bare,
+    end_keys,
+    finish,
+    headline,
+    rows,
+    style,
+    wrapped,
+)
+from mulnb.figures.refinement import ends_note, figure_2_scores, make_room, rum_legend, rum_panel
+from mulnb.figures.steps import sequential_headline, step_panel
+from mulnb.results import captions, compare, tables
 
 Frames = Mapping[str, pd.DataFrame | None]
 
@@ -30,24 +46,31 @@ def rum_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     Returns:
         The figure.
     """
-    figure, panels = _across(frames, pairs, 4.2)
+    figure, panels = _across(frames, pairs, 4.4)
 
-    runs = {}
+    runs, ends = {}, {}
     for name, frame in frames.items():
         if frame is not None:
-            runs[name] = rows(without_oracle(frame), strategy=("vanilla", "rum_f", "rum"))
+            runs[name] = rows(compare.unlearned(frame), strategy=("vanilla", "rum_f", "rum"))
+            ends[name] = compare.ends(frame)
     for place, (name, column) in enumerate(zip(frames, panels.T, strict=True)):
         if name in runs:
-            _rum_column(column, runs[name], WIDTH / len(frames), first=place == 0)
+            _rum_column(column, runs[name], ends[name], WIDTH / len(frames), first=place == 0)
 
-    everything = pd.concat(runs.values(), ignore_index=True) if runs else pd.DataFrame(columns=["score", "strategy"])
-    handles = rum_legend(everything, figure_2_scores(everything)) if runs else []
-    headline(figure, "Refinement against vanilla, across data sets and architectures", handles)
+    title = "Refinement against vanilla, across data sets and architectures"
+    if not runs:
+        headline(figure, title)
+        return finish(figure, _profiles(frames))
 
+    every_run, every_end = (pd.concat(parts.values(), ignore_index=True) for parts in (runs, ends))
+    headline(figure, title, rum_legend(every_run, figure_2_scores(every_run)) + end_keys(every_end))
     counts = [n for found in runs.values() for n in tables.tow_table(found)["n"]]
-    full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(everything["strategy"]) else ""
-    note = f" Lines join vanilla and RUM$^F$ on the same forget sets;{full} {captions.interval_note(counts)}." if runs else ""
-    return finish(figure, _profiles(frames) + note)
+    full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(every_run["strategy"]) else ""
+    return finish(
+        figure,
+        f"{_profiles(frames)} Lines join vanilla and RUM$^F$ on the same forget sets;{full} {captions.interval_note(counts)}."
+        f"{ends_note(every_end)}{captions.unfit(every_run)}",
+    )
 
 
 @style()
@@ -69,7 +92,7 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
             found[name] = rows(tables.sequential_table(frame), scope="union")
     for place, (name, column) in enumerate(zip(frames, panels.T, strict=True)):
         for axes, metric in zip(column, METRICS, strict=True) if name in found else ():
-            change_panel(axes, found[name], metric)
+            step_panel(axes, found[name], f"{metric}_change")
             axes.set_ylabel("" if place else f"change of {vocabulary.label(metric)}")
         column[1].set_xlabel("unlearning step" if name in found else "")
 
@@ -77,15 +100,20 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     if not found:
         return finish(figure, _profiles(frames))
     note = captions.interval_note([n for table in found.values() for n in table["n"]])
-    return finish(figure, f"{_profiles(frames)} Union of all forget sets so far, change since step 1 paired by seed; {note}.")
+    measured = set(pd.concat(found.values())["strategy"]) & set(ENDS)
+    return finish(
+        figure,
+        f"{_profiles(frames)} Union of all forget sets so far, change since step 1 paired by seed; {note}."
+        + (f" {ENDS_NOTE}." if measured else ""),
+    )
 
 
-def _rum_column(column: Sequence[Axes], runs: pd.DataFrame, inches: float, first: bool) -> None:
+def _rum_column(column: Sequence[Axes], runs: pd.DataFrame, ends: pd.DataFrame, inches: float, first: bool) -> None:
     """ToW above ToW-MIA, with markers as large as the number of runs allows."""
     table, scores = tables.tow_table(runs), figure_2_scores(runs)
     slot = 72 * 0.8 * inches / (table["algorithm"].nunique() * len(scores))  # points
     for axes, metric in zip(column, METRICS, strict=True):
-        rum_panel(axes, table, metric, scores, size=min(3.6, max(2.0, 0.55 * slot)))
+        rum_panel(axes, table, ends, metric, scores, size=min(3.6, max(2.0, 0.55 * slot)))
         axes.tick_params(axis="x", labelsize=SMALL)
         axes.set_ylabel(vocabulary.label(metric) if first else "")
     column[0].tick_params(labelbottom=False)

@@ -27,15 +27,16 @@ from mulnb.figures.plotting import (
     rows,
     style,
 )
-from mulnb.figures.refinement import without_oracle
-from mulnb.results import captions, compare, tables
+from mulnb.results import captions, compare
+from mulnb.results.verdicts import MARGIN
 
+BAND = "#DCE8F2"  # the margin of equivalence
 MIX = "rum/"  # before the name of the algorithm that the full RUM is compared with
 
 
 @dataclass(frozen=True)
 class _Contrast:
-    """Strategy `a` minus strategy `b`: how it is drawn, and its table."""
+    """Strategy `a` minus strategy `b`: how it is drawn, and its table; rows without a score are means over the scores."""
 
     a: str
     b: str
@@ -52,6 +53,8 @@ class _Contrast:
 def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     """Differences between strategies, paired by seed, per algorithm and score; right of 0 is a gain.
 
+    The row of an algorithm itself is its primary estimate: the mean over the scores within each seed.
+
     Args:
         profile: the study.
         unlearning: the tidy frame of unlearning runs.
@@ -59,7 +62,7 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     Returns:
         The figure.
     """
-    runs = without_oracle(unlearning)
+    runs = compare.unlearned(unlearning)
     parts = _parts(profile, runs)
     contrasts, lines = _contrasts(runs, parts), _lines(runs, parts)
 
@@ -79,8 +82,10 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     counts = pd.concat([contrast.table["n"] for contrast in contrasts])
     return finish(
         figure,
-        f"{captioned(profile)}. Differences paired by seed; {captions.interval_note(counts)}. An interval that crosses 0 shows "
-        "no difference; one that reaches the frame goes on.",
+        f"{captioned(profile)}. Differences paired by seed; {captions.interval_note(counts)}, without a correction for their "
+        f"number. Bold rows: the mean over the scores within each seed. Blue band: ± {MARGIN}, within which a difference does "
+        f"not matter. An interval that crosses 0 shows no difference; one that reaches the frame goes on. {captions.SEEDS_VARY}."
+        f"{captions.unfit(runs)}",
     )
 
 
@@ -95,22 +100,54 @@ def _parts(profile: Profile, runs: pd.DataFrame) -> list[str]:
 
 def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
     """The differences that these runs allow."""
-    wanted = (
-        ("rum_f", "vanilla", STRATEGY["rum_f"], True),
-        ("rum_f", "shuffle", Look("#3E7FA6", "D"), False),
-        ("shuffle", "vanilla", STRATEGY["shuffle"], False),
-    )
     found = set(runs["strategy"])
+    refined, hollow = STRATEGY["rum_f"], Look("#3E7FA6", "D")
+    if "repeat" in found:
+        wanted = (
+            ("rum_f", "vanilla", refined, True),
+            ("rum_f", "repeat", hollow, False),
+            ("rum_f", "shuffle", STRATEGY["shuffle"], False),
+        )
+    else:
+        wanted = (
+            ("rum_f", "vanilla", refined, True),
+            ("rum_f", "shuffle", hollow, False),
+            ("shuffle", "vanilla", STRATEGY["shuffle"], False),
+        )
+
     shown = []
     for a, b, how, filled in wanted:
         if {a, b} <= found:
-            shown.append(_Contrast(a, b, how, filled, compare.differences(runs, a, b)))
+            shown.append(_Contrast(a, b, how, filled, with_means(compare.paired(runs, a, b))))
 
     if parts:
-        table = rows(tables.rum_table(runs), strategy="vanilla", algorithm=tuple(parts))
-        table = table.assign(algorithm=MIX + table["algorithm"]).rename(columns=lambda name: name.replace("_gain", ""))
-        shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, table))
+        difference = _from_vanilla(runs, parts)
+        shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, with_means(difference)))
     return shown
+
+
+def _from_vanilla(runs: pd.DataFrame, parts: list[str]) -> pd.DataFrame:
+    """The full RUM minus vanilla of each of its algorithms, seed by seed."""
+    full = rows(runs, strategy="rum")
+    differences = []
+    for name in parts:
+        alone = rows(runs, algorithm=name, strategy="vanilla")
+        differences.append(compare.subtract(full, alone, ["score", "seed"]).assign(algorithm=MIX + name))
+    return pd.concat(differences, ignore_index=True)
+
+
+def with_means(difference: pd.DataFrame) -> pd.DataFrame:
+    """Intervals of differences: a row per algorithm and score, and one per algorithm for its primary estimate.
+
+    Args:
+        difference: `algorithm score seed` and the difference of each metric.
+
+    Returns:
+        `algorithm score n` and each metric with its interval; score "" is the mean over the scores within each seed.
+    """
+    keys = ["algorithm", "score"]
+    means = difference.groupby(["algorithm", "seed"], as_index=False, observed=True)[list(METRICS)].mean().assign(score="")
+    return pd.concat([compare.intervals(part, keys, METRICS) for part in (difference, means)], ignore_index=True)
 
 
 def _lines(runs: pd.DataFrame, parts: list[str]) -> list[tuple[str, str]]:
@@ -141,15 +178,28 @@ def _forest(axes: Axes, contrasts: list[_Contrast], metric: str, lines: list[tup
 
     for contrast, offset in zip(contrasts, [*offsets, 0], strict=False):
         place = [lines.index((row.algorithm, row.score)) + offset for row in contrast.table.itertuples()]
-        how = {"filled": contrast.filled, "size": 3.6, "bar": 1.3 if contrast.filled else 0.7}
-        points(axes, place, *columns(contrast.table, metric), contrast.how, across=True, **how)
+        how = {"filled": contrast.filled, "bar": 1.3 if contrast.filled else 0.7}
+        points(axes, place, *columns(contrast.table, metric), contrast.how, across=True, size=3.6, **how)
+    forest_frame(axes, metric, lines, [columns(contrast.table, metric) for contrast in contrasts])
+
+
+def forest_frame(axes: Axes, metric: str, lines: list[tuple[str, str]], drawn: list[tuple[np.ndarray, ...]]) -> None:
+    """What stands behind the differences of one metric: headings, the margin of equivalence, 0, and the axis.
+
+    Args:
+        axes: the panel; its rows run downwards.
+        metric: `tow` or `tow_mia`.
+        lines: the rows, (algorithm, score); those without a score are headings.
+        drawn: mean, low and high of everything that is drawn.
+    """
     for row, (_, score) in enumerate(lines):
         if not score:
             axes.axhspan(row - 0.5, row + 0.5, color=PALE, zorder=0, linewidth=0)
-
+    axes.axvspan(-MARGIN, MARGIN, color=BAND, zorder=0.5, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+
     axes.set(title=f"Difference in {vocabulary.label(metric)}", ylim=(len(lines) - 0.4, -0.6))
-    axes.set_xlim(_span([columns(contrast.table, metric) for contrast in contrasts]))
+    axes.set_xlim(_span(drawn))
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -163,5 +213,6 @@ def _span(drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float
     left, right = min(mean.min(), 0), max(mean.max(), 0)
     reach = max(right - left, 0.02)
 
+    left, right = min(left, -MARGIN), max(right, MARGIN)  # the margin is seen as a whole
     left, right = max(left - reach, np.nanmin([*low, left])), min(right + reach, np.nanmax([*high, right]))
     return left - 0.04 * (right - left), right + 0.04 * (right - left)

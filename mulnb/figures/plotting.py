@@ -7,6 +7,7 @@ colour goes with a marker or a line style of its own. Sizes are those of print a
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Look:
 
 STRATEGY = {
     "vanilla": Look("#C75B12", "o", (0, (4, 1.5))),
+    "repeat": Look("#DDAACC", "v", (0, (3, 1.2, 1, 1.2))),
     "shuffle": Look("#9E9E9E", "^", (0, (1, 1.2))),
     "rum_f": Look("#0B4F8A", "s", "-"),
     "rum": Look("#000000", "D", "-."),
@@ -98,7 +100,18 @@ SCORE = {
     "max_confidence": Look("#8E5BA6", "P"),
     "entropy": Look("#D9A21B", "v"),
     "loss_curvature": Look("#7A4A1E", "X"),
+    "cumulative_loss": Look("#5B8DB8", "<"),
+    "el2n": Look("#A34E6F", ">"),
+    "aum": Look("#6B8E23", "p"),
+    "forgetting": Look("#8C8C8C", "*"),
+    "learning_time": Look("#4B4B8F", "d"),
 }
+ENDS = {
+    "retrain": Look("#222222", "", (0, (5, 2))),
+    "nothing": Look("#6F6F6F", "", (0, (1, 1.5))),
+}
+END_LABELS = {"retrain": "ceiling", "nothing": "floor"}
+ENDS_NOTE = "Ceiling: a second oracle; floor: the original model, not unlearned"
 STRATUM = {
     "low": Look("#AFD5E8", "o"),
     "medium": Look("#E0952A", "s"),
@@ -238,7 +251,7 @@ def wrapped(caption: str, points: float, size: float = SMALL, weight: str = "nor
         return text_to_path.get_text_width_height_descent(text, font, "$" in text)[0]
 
     hard = "\N{NO-BREAK SPACE}"
-    for held in (" = ", " %"):
+    for held in (" = ", " %", "± "):
         caption = caption.replace(held, held.replace(" ", hard))
     caption = re.sub(r"(?<=\d) (?=\d{3}\b)", hard, caption)
 
@@ -260,12 +273,13 @@ def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns
         figure: the figure.
         text: the sentence.
         handles: the entries of the legend.
-        columns: how many entries a row has at most.
+        columns: how many entries a row has at most; more entries are spread evenly over several rows.
     """
+    lines = math.ceil(len(handles) / columns) or 1
     bold = {"weight": "bold", "size": 9}
     options = {"loc": "outside upper left", "alignment": "left", "borderpad": 0.1, "borderaxespad": 0.3}
     legend = figure.legend(
-        handles=list(handles), title=text, title_fontproperties=bold, ncols=min(columns, max(len(handles), 1)), **options
+        handles=list(handles), title=text, title_fontproperties=bold, ncols=math.ceil(len(handles) / lines) or 1, **options
     )
     legend.set_in_layout(True)
 
@@ -327,6 +341,35 @@ def points(
         first, second, color=tint, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
         markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=0.9,
     )  # fmt: skip
+
+
+def end_bands(axes: Axes, ends: pd.DataFrame, column: str) -> None:
+    """Draw the floor and the ceiling of the scale, each as a line with its interval as a band.
+
+    Args:
+        axes: the panel.
+        ends: a table of `compare.ends`; if it has a column `step`, the lines run along the steps, else through the whole panel.
+        column: the metric.
+    """
+    for name, group in ends.groupby("algorithm", sort=False, observed=True):
+        how = look(ENDS, name)
+        mean, low, high = columns(group, column)
+        stroke = {"color": how.color, "linestyle": how.line, "linewidth": 1.0, "zorder": 1}
+        shade = {"facecolor": how.color, "alpha": 0.13, "linewidth": 0, "zorder": 0}
+
+        if "step" in group:
+            axes.plot(group["step"], mean, **stroke)
+            axes.fill_between(group["step"].to_numpy(float), low, high, **shade)
+            continue
+        axes.axhline(mean[0], **stroke)
+        if not np.isnan(low[0]):
+            axes.axhspan(low[0], high[0], **shade)
+
+
+def end_keys(ends: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for the ends of the scale that were measured."""
+    found = set(ends["algorithm"])
+    return [key(how, END_LABELS[name], line=True) for name, how in ENDS.items() if name in found]
 
 
 def cloud(n: int, size: float, alpha: float) -> dict[str, float]:

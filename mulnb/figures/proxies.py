@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,9 @@ from mulnb.config import Profile
 from mulnb.core import stats, vocabulary
 from mulnb.figures.plotting import (
     FAINT,
+    INK,
     SCORE,
+    Look,
     Picture,
     captioned,
     cloud,
@@ -25,6 +28,8 @@ from mulnb.figures.plotting import (
 )
 from mulnb.results import captions, tables
 from mulnb.results.paper import PUBLISHED_RHO
+
+PER_ROW = 7  # proxies beside each other
 
 
 @style()
@@ -38,7 +43,7 @@ def proxy_table(profile: Profile, costs: pd.DataFrame) -> Picture:
     Returns:
         The figure.
     """
-    table = tables.proxy_table(costs).iloc[::-1].reset_index(drop=True)  # the strongest on top
+    table = tables.proxy_table(costs).iloc[::-1].reset_index(drop=True)  # the paper's on top, the strongest first
     figure = Picture(height=0.33 * len(table) + 1.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
 
@@ -46,17 +51,26 @@ def proxy_table(profile: Profile, costs: pd.DataFrame) -> Picture:
     _costs(right, table)
     left.set_yticks(range(len(table)), [vocabulary.label(name) for name in table["proxy"]], fontsize=8)
 
+    added = int((~table["paper"].astype(bool)).sum()) if "paper" in table else 0
+    if added:
+        for axes in (left, right):
+            axes.axhline(added - 0.5, color=INK, linewidth=0.8)
+
     spread = captions.interval_note(table["n_seeds"])
+    below = " Below the line: not the paper's." if added else ""
+    corrected = " Stroke, and in brackets: ρ with the noise of the exact scores taken out." if "disattenuated" in table else ""
+    known = table["share_of_exact"].notna().any()
+    share = f", and their share of training the {profile.pool.models} models behind exact scores" if known else ""
     return finish(
         figure,
         f"{captioned(profile)}. ρ of the proxy, turned so that higher = more memorized: {spread}; "
-        "grey: range published for the paper's data. Cost: seconds on top of training, and their share of training the "
-        f"{profile.pool.models} models behind exact scores.",
+        f"grey: range published for the paper's data.{corrected}{below} Cost: seconds on top of training{share}. "
+        f"{captions.SEEDS_VARY}.",
     )
 
 
 def _correlations(axes: Axes, table: pd.DataFrame) -> None:
-    """A point per proxy with its interval; the published range, where there is one, as a grey bar."""
+    """A point per proxy with its interval; a stroke: without the scores' noise; the published range as a grey bar."""
     beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False, "va": "center"}
     for row, name in enumerate(table["proxy"]):
         if name in PUBLISHED_RHO:
@@ -64,12 +78,23 @@ def _correlations(axes: Axes, table: pd.DataFrame) -> None:
             axes.barh(row, high - low, left=low, height=0.62, color="#D3D3D3", zorder=1)
 
         cell = table.iloc[[row]]
+        if "disattenuated" in table and not cell["disattenuated"].isna().item():
+            stroke = Look(look(SCORE, name).color, "|")
+            points(axes, [row], cell["disattenuated"], [np.nan], [np.nan], stroke, across=True, size=8)
         points(axes, [row], cell["spearman"], cell["ci_low"], cell["ci_high"], look(SCORE, name), across=True, size=6, bar=1.8)
-        axes.annotate(f"{cell['spearman'].item():.2f}", (1, row), (4, 0), fontsize=7.5, **beside)
+        axes.annotate(_value(cell), (1, row), (4, 0), fontsize=7.5, **beside)
 
     axes.set(title="Rank correlation with memorization", xlabel="Spearman ρ", ylim=(-0.6, len(table) - 0.4))
     axes.set_xlim(min(0, table[["spearman", "ci_low"]].min().min() - 0.05), 1)
     axes.grid(False, axis="y")
+
+
+def _value(cell: pd.DataFrame) -> str:
+    """ρ, and in brackets ρ without the scores' noise."""
+    text = f"{cell['spearman'].item():.2f}"
+    if "disattenuated" in cell and not cell["disattenuated"].isna().item():
+        text += f" ({cell['disattenuated'].item():.2f})"
+    return text
 
 
 def _costs(axes: Axes, table: pd.DataFrame) -> None:
@@ -79,7 +104,7 @@ def _costs(axes: Axes, table: pd.DataFrame) -> None:
 
     for row, (name, seconds, share) in enumerate(table[["proxy", "seconds", "share_of_exact"]].itertuples(index=False)):
         points(axes, [row], [seconds], [np.nan], [np.nan], look(SCORE, name), across=True, size=6)
-        text = f"{_duration(seconds)} · {100 * share:.2g} %"
+        text = _duration(seconds) + ("" if np.isnan(share) else f" · {100 * share:.2g} %")
         axes.annotate(text, (max(seconds, floor), row), (7, 0), textcoords="offset points", va="center", fontsize=7.5)
 
     axes.set(xscale="log", title="Cost", xlabel="seconds (log scale)")
@@ -111,24 +136,32 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
     """
     truth = memorization.set_index("example")["memorization"]
     found = vocabulary.ordered(proxies["proxy"])
-    figure = Picture(height=4.4)
-    panels = figure.subplots(3, len(found), squeeze=False, sharey="row")
+    blocks = math.ceil(len(found) / PER_ROW)
+    across = math.ceil(len(found) / blocks)
+    figure = Picture(height=0.5 + 3.9 * blocks)
 
-    for column, name in zip(panels.T, found, strict=True):
-        seeds = rows(proxies, proxy=name).pivot(index="example", columns="seed", values="value")
-        _proxy_column(column, name, seeds.to_numpy(float), truth.loc[seeds.index].to_numpy(float))
+    for block, part in enumerate(figure.subfigures(blocks, 1, squeeze=False)[:, 0]):
+        names = found[block * across : (block + 1) * across]
+        panels = part.subplots(3, across, squeeze=False, sharey="row")
+        for column, name in zip(panels.T, names, strict=False):
+            seeds = rows(proxies, proxy=name).pivot(index="example", columns="seed", values="value")
+            _proxy_column(column, name, seeds.to_numpy(float), truth.loc[seeds.index].to_numpy(float))
 
-    for row, text in zip(panels, ("examples (log)", "memorization\n(mean)", "memorization"), strict=True):
-        row[0].set_ylabel(text)
-    panels[0, 0].set_yscale("log")
-    panels[0, 0].set_ylim(bottom=0.7)
+        for column in panels.T[len(names) :]:
+            for axes in column:
+                axes.set_axis_off()
+        for row, text in zip(panels, ("examples (log)", "memorization\n(mean)", "memorization"), strict=True):
+            row[0].set_ylabel(text)
+        panels[0, 0].set_yscale("log")
+        panels[0, 0].set_ylim(bottom=0.7)
 
     n = captions.seeds([proxies["seed"].nunique()])
     return finish(
         figure,
         f"{captioned(profile)}. Proxies, turned so that higher = more memorized, mean over {n}. Top: distribution. "
         "Middle: memorization per tenth of the examples, ordered by proxy; bars: 95 % t interval over the examples. "
-        "Bottom: every example; ρ: mean of the seeds' Spearman correlations, as in Table 1.",
+        "Bottom: every example; ρ: mean of the seeds' Spearman correlations, as in Table 1. "
+        f"{captions.sentence(captions.memorized(truth))}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Figure 2 for one profile: ToW and ToW-MIA of RUM^F beside vanilla and shuffle."""
+"""Figure 2 for one profile: ToW and ToW-MIA of RUM^F beside vanilla and the controls."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.plotting import (
+    ENDS_NOTE,
     FAINT,
     SCORE,
+    SMALL,
     SOFT,
     WIDTH,
     Look,
     Picture,
     captioned,
     columns,
+    end_bands,
+    end_keys,
     finish,
     headline,
     key,
@@ -27,12 +31,14 @@ from mulnb.figures.plotting import (
     rows,
     style,
 )
-from mulnb.results import captions, tables
+from mulnb.results import captions, compare, tables
+
+JOINED = ("vanilla", "repeat", "shuffle", "rum_f")  # strategies of one algorithm, from left to right
 
 
 @style()
 def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
-    """Figure 2 for one profile: ToW and ToW-MIA of RUM^F, vanilla and shuffle, per algorithm and score.
+    """Figure 2 for one profile: ToW and ToW-MIA of RUM^F, vanilla, repeat and shuffle, per algorithm and score.
 
     Args:
         profile: the study.
@@ -41,31 +47,39 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     Returns:
         The figure.
     """
-    runs = without_oracle(unlearning)
+    runs, ends = compare.unlearned(unlearning), compare.ends(unlearning)
     table, scores = tables.tow_table(runs), figure_2_scores(runs)
     strategies = set(table["strategy"])
 
-    figure = Picture(height=4.4)
+    figure = Picture(height=4.6)
     panels = figure.subplots(2, 1, sharex=True)
     for axes, metric in zip(panels, METRICS, strict=True):
-        rum_panel(axes, table, metric, scores)
-        axes.set_title(f"{vocabulary.label(metric)}: 1 = retraining from scratch")
+        rum_panel(axes, table, ends, metric, scores)
+        axes.set_title(vocabulary.label(metric))
     panels[0].tick_params(labelbottom=False)
     make_room(panels[1], WIDTH)
 
-    headline(figure, "Does refinement help? Where the filled marker lies above the hollow one.", rum_legend(table, scores))
-    joined = "vanilla (left), shuffle and RUM$^F$ (right)" if "shuffle" in strategies else "vanilla (left) and RUM$^F$ (right)"
-    mixed = f"{vocabulary.mix(profile.unlearning.rum)} stands alone; " if "rum" in strategies else ""
+    question = "Does refinement help? Where the filled marker lies above the hollow one."
+    headline(figure, question, rum_legend(table, scores) + end_keys(ends))
+    mixed = f" {vocabulary.mix(profile.unlearning.rum)} stands alone." if "rum" in strategies else ""
     return finish(
         figure,
-        f"{captioned(profile)}. Each line joins {joined} on the same forget sets; {mixed}{captions.interval_note(table['n'])}; "
-        "a bar that reaches the frame goes on. Differences paired by seed, which decide, have a figure of their own.",
+        f"{captioned(profile)}. Lines join the strategies on the same forget sets, from left to right {_in_words(strategies)}."
+        f"{mixed} {captions.sentence(captions.interval_note(table['n']))}; a bar that reaches the frame goes on."
+        f"{ends_note(ends)} {captions.SEEDS_VARY}. Differences paired by seed, which decide, have a figure of their own."
+        f"{captions.unfit(runs)}",
     )
 
 
-def without_oracle(unlearning: pd.DataFrame) -> pd.DataFrame:
-    """The runs without those of retraining, whose ToW is 1 by definition."""
-    return unlearning[unlearning["algorithm"] != "retrain"]
+def ends_note(ends: pd.DataFrame) -> str:
+    """What the bands are, as a sentence that begins with a space; "" where the ends were not measured."""
+    return f" {ENDS_NOTE}; both with their interval, mean over the scores." if len(ends) else ""
+
+
+def _in_words(strategies: set[str]) -> str:
+    """ "vanilla, repeat, shuffle and RUM^F", as far as they are there."""
+    found = [vocabulary.mathtext(name) for name in JOINED if name in strategies]
+    return f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
 
 
 def figure_2_scores(runs: pd.DataFrame) -> list[str]:
@@ -79,6 +93,7 @@ def rum_legend(table: pd.DataFrame, scores: list[str]) -> list[Line2D]:
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in scores]
     strategies = {
         "vanilla": key(Look(SOFT, "o"), "vanilla", filled=False),
+        "repeat": key(Look(SOFT, "x"), "repeat"),
         "shuffle": key(Look(SOFT, "_"), "shuffle"),
         "rum_f": key(Look(SOFT, "o"), vocabulary.mathtext("rum_f")),
     }
@@ -86,12 +101,13 @@ def rum_legend(table: pd.DataFrame, scores: list[str]) -> list[Line2D]:
     return handles + [handle for name, handle in strategies.items() if name in found]
 
 
-def rum_panel(axes: Axes, table: pd.DataFrame, metric: str, scores: list[str], size: float = 5.0) -> None:
-    """One metric: a group per algorithm, and in it a trio of strategies per score.
+def rum_panel(axes: Axes, table: pd.DataFrame, ends: pd.DataFrame, metric: str, scores: list[str], size: float = 5.0) -> None:
+    """One metric: a group per algorithm, and in it the strategies of each score.
 
     Args:
         axes: the panel.
-        table: a table of `tables.tow_table`.
+        table: a table of `tables.tow_table`, without the ends of the scale.
+        ends: floor and ceiling, a table of `compare.ends`.
         metric: `tow` or `tow_mia`.
         scores: the scores to draw, from left to right.
         size: of the markers, in points.
@@ -101,12 +117,13 @@ def rum_panel(axes: Axes, table: pd.DataFrame, metric: str, scores: list[str], s
     for a, algorithm in enumerate(algorithms):
         for s, score in enumerate(scores):
             centre = a + (s - (len(scores) - 1) / 2) * step
-            _trio(axes, rows(table, algorithm=algorithm, score=score), metric, centre, step * 0.27, look(SCORE, score), size)
+            _strategies(axes, rows(table, algorithm=algorithm, score=score), metric, centre, step * 0.3, look(SCORE, score), size)
         if a:
             axes.axvline(a - 0.5, color=FAINT, linewidth=0.8)
 
-    axes.axhline(1, color=SOFT, linewidth=0.8)
-    axes.set_ylim(_bottom(*columns(rows(table, score=tuple(scores)), metric)), 1.02)
+    end_bands(axes, ends, metric)
+    shown = pd.concat([rows(table, score=tuple(scores)), ends])
+    axes.set_ylim(_bottom(*columns(shown, metric)), 1.02)
     axes.set_xlim(-0.5, len(algorithms) - 0.5)
     axes.set_xticks(range(len(algorithms)), [vocabulary.label(name) for name in algorithms], fontsize=8)
     axes.tick_params(axis="x", length=0)
@@ -132,18 +149,28 @@ def _bottom(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     return max(0.0, wide - 0.03, np.nanmin([*low, mean.min()]) - 0.03)
 
 
-def _trio(axes: Axes, cells: pd.DataFrame, metric: str, centre: float, reach: float, how: Look, size: float) -> None:
-    """Vanilla, shuffle and RUM^F side by side, joined: a rising line is a gain. The full RUM has none of them beside it."""
-    place = {"vanilla": centre - reach, "shuffle": centre, "rum_f": centre + reach, "rum": centre}
+def _strategies(axes: Axes, cells: pd.DataFrame, metric: str, centre: float, reach: float, how: Look, size: float) -> None:
+    """The strategies of one score side by side, joined: a rising line is a gain. The full RUM stands alone."""
+    found = [name for name in JOINED if name in set(cells["strategy"])]
+    place = dict(zip(found, centre + reach * np.linspace(-1, 1, len(found)), strict=True)) if len(found) > 1 else {}
+    place |= {name: centre for name in cells["strategy"] if name not in place}
 
     # strategy → look, width of the interval's line, filled
     refined = (how, 1.5, True)
-    drawn = {"vanilla": (how, 0.6, False), "shuffle": (Look(how.color, "_"), 0.6, True), "rum_f": refined, "rum": refined}
+    drawn = {
+        "vanilla": (how, 0.6, False),
+        "repeat": (Look(how.color, "x"), 0.6, True),
+        "shuffle": (Look(how.color, "_"), 0.6, True),
+        "rum_f": refined,
+        "rum": refined,
+    }
 
-    found = [name for name in place if name in set(cells["strategy"])]
-    means = [rows(cells, strategy=name)[metric].item() for name in found]
-    axes.plot([place[name] for name in found], means, color=how.color, linewidth=0.8, alpha=0.55, zorder=1)
-
-    for name in found:
+    means = [rows(cells, strategy=name)[metric].item() for name in place]
+    axes.plot(list(place.values()), means, color=how.color, linewidth=0.8, alpha=0.55, zorder=1)
+    for name, x in place.items():
         marker, bar, filled = drawn[name]
-        points(axes, [place[name]], *columns(rows(cells, strategy=name), metric), marker, size=size, bar=bar, filled=filled)
+        points(axes, [x], *columns(rows(cells, strategy=name), metric), marker, size=size, bar=bar, filled=filled)
+
+    if "unconverged" in cells and cells["unconverged"].any():
+        lowest = np.nanmin([*cells[metric], *cells[f"{metric}_low"]])
+        axes.annotate("†", (centre, lowest), (0, -9), textcoords="offset points", ha="center", fontsize=SMALL)

@@ -32,7 +32,7 @@ from mulnb.figures.plotting import (
     points,
     style,
 )
-from mulnb.results import compare
+from mulnb.results import captions, compare
 
 CLEAN, CLEAN_FILL = "#4F7393", "#BCCBD9"
 DASHED = (0, (4, 2))
@@ -68,8 +68,8 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     return finish(
         figure,
         f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples from one pool of M = {models} "
-        "models, n = 1 set of scores. Shaded: the range of each stratum. Dashed: the worst case for an example that "
-        f"{100 * profile.pool.share:.0f} % of the models saw.",
+        f"models, n = 1 set of scores; {captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum. "
+        f"Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw.",
     )
 
 

@@ -13,11 +13,15 @@ from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.plotting import (
     ALERT,
+    END_LABELS,
+    ENDS,
+    ENDS_NOTE,
     SOFT,
     STRATEGY,
     Picture,
     captioned,
     columns,
+    end_bands,
     finish,
     headline,
     key,
@@ -34,61 +38,67 @@ BEFORE_FACE, BEFORE_EDGE = "#D9D9D9", "#8A8A8A"
 
 @style()
 def sequential(profile: Profile, sequential: pd.DataFrame) -> Picture:
-    """Figure 3: change of ToW and ToW-MIA since step 1; above on the union of all forget sets so far, below on each step's.
+    """Figure 3: ToW and ToW-MIA at each step on the union of all forget sets, and their change since step 1.
 
     Args:
         profile: the study.
         sequential: the tidy frame of sequential unlearning.
 
     Returns:
-        The figure.
+        The figure: above the levels, which decide, below the change on the union (the paper's axis) and on each step's own set.
     """
     table = tables.sequential_table(sequential)
     scopes = [name for name in ("union", "step") if name in set(table["scope"])]
+    parts = [(scopes[0], "", "level")] + [(scope, "_change", "change since step 1") for scope in scopes]
 
-    figure = Picture(height=0.9 + 1.75 * len(scopes))
-    panels = figure.subplots(len(scopes), 2, sharex=True, sharey=True, squeeze=False)
-    for row, scope in zip(panels, scopes, strict=True):
+    figure = Picture(height=1.1 + 1.6 * len(parts))
+    panels = figure.subplots(len(parts), 2, sharex=True, sharey="row", squeeze=False)
+    for row, (scope, ending, text) in zip(panels, parts, strict=True):
         for axes, metric in zip(row, METRICS, strict=True):
-            change_panel(axes, rows(table, scope=scope), metric)
+            step_panel(axes, rows(table, scope=scope), f"{metric}{ending}")
             axes.set_title(f"{vocabulary.label(metric)}, {vocabulary.label(scope)}")
-
+        row[0].set_ylabel(text)
     for axes in panels[-1]:
         axes.set_xlabel("unlearning step")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("change since step 1")
 
     sequential_headline(figure, table)
     plan = profile.sequential
     return finish(
         figure,
         f"{captioned(profile)}. {vocabulary.label(plan.algorithm)} on {table['step'].max()} forget sets, one after the other, "
-        f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {captions.interval_note(table['n'])}.",
+        f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {captions.interval_note(table['n'])}. "
+        f"{f'{ENDS_NOTE}. ' if set(table['strategy']) & set(ENDS) else ''}{captions.SEEDS_VARY}.{captions.unfit(sequential)}",
     )
 
 
 def sequential_headline(figure: Picture, table: pd.DataFrame) -> None:
-    """The sentence above Figure 3, with an entry for each strategy of the table."""
+    """The sentence above Figure 3, with an entry for each strategy and each end of the scale in the table."""
     found = vocabulary.ordered(table["strategy"])
-    handles = [key(look(STRATEGY, name), vocabulary.mathtext(name), filled=name == "rum_f", line=True) for name in found]
+    runs = [name for name in found if name not in ENDS]
+    handles = [key(look(STRATEGY, name), vocabulary.mathtext(name), filled=name == "rum_f", line=True) for name in runs]
+    handles += [key(how, END_LABELS[name], line=True) for name, how in ENDS.items() if name in found]
     headline(figure, "Does unlearning stay good, request after request?", handles)
 
 
-def change_panel(axes: Axes, table: pd.DataFrame, metric: str) -> None:
-    """One metric's change since step 1, a line per strategy.
+def step_panel(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    """One quantity along the steps, a line per strategy, the ends of the scale as bands.
 
     Args:
         axes: the panel.
         table: rows of one scope of `tables.sequential_table`.
-        metric: `tow` or `tow_mia`.
+        column: `tow`, `tow_mia`, or one of them with `_change`.
     """
-    strategies = vocabulary.ordered(table["strategy"])
+    at_the_end = table["strategy"].isin(list(ENDS))
+    end_bands(axes, table[at_the_end].rename(columns={"strategy": "algorithm"}), column)
+
+    strategies = vocabulary.ordered(table.loc[~at_the_end, "strategy"])
     for place, name in enumerate(strategies):
         cells = rows(table, strategy=name).sort_values("step")
         step = cells["step"] + 0.06 * (place - (len(strategies) - 1) / 2)  # side by side, so that no interval hides another
-        points(axes, step, *columns(cells, f"{metric}_change"), look(STRATEGY, name), filled=name == "rum_f", line=True)
+        points(axes, step, *columns(cells, column), look(STRATEGY, name), filled=name == "rum_f", line=True)
 
-    axes.axhline(0, color=SOFT, linewidth=0.8, zorder=1)
+    if column.endswith("_change"):
+        axes.axhline(0, color=SOFT, linewidth=0.8, zorder=1)
     axes.xaxis.set_major_locator(FixedLocator(sorted(table["step"].unique())))
 
 

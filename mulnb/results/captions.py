@@ -72,7 +72,15 @@ def unfit(frame: pd.DataFrame) -> str:
     Returns:
         A sentence that begins with a space, or "" if all fitted or the frame does not say.
     """
-    if "converged" not in frame or frame["converged"].all():
+    if "converged" not in frame:
         return ""
-    count = int((~frame["converged"].astype(bool)).sum())
+    marked = frame["converged"].dropna().astype(bool)  # frames of several profiles: older ones do not say
+    if marked.all():
+        return ""
+    count = int((~marked).sum())
     return f" † {count} of {len(frame)} runs have an original or oracle that did not fit the retain set."
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
@@ -43,6 +44,11 @@ def every_run(seeds: int) -> pd.DataFrame:
     return synthetic.unlearning(seeds=seeds, scores=vocabulary.FIGURE_2_SCORES, algorithms=synthetic.EVERY, rum=0.2)
 
 
+def marked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a seed whose oracle did not fit."""
+    return frame.assign(converged=frame["seed"] != 0)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _titles():
     with pytest.MonkeyPatch.context() as patch:
@@ -65,20 +71,40 @@ MAKE: dict[str, Callable[[int], plotting.Picture]] = {
     "strategy_differences": lambda seeds: figures.strategy_differences(PROFILE, synthetic.unlearning(seeds=seeds)),
     "sequential": lambda seeds: figures.sequential(PROFILE, synthetic.sequential(seeds=seeds)),
     "before_after": lambda seeds: figures.before_after(PROFILE, synthetic.values(seeds=seeds)),
+    "fidelity": lambda seeds: figures.fidelity(PROFILE, synthetic.fidelity(seeds)),
+    "crossed": lambda seeds: figures.crossed(PROFILE, synthetic.crossed(seeds=seeds)),
+    "audit_roc": lambda seeds: figures.audit_roc(PROFILE, synthetic.audit_examples(seeds)),
+    "audit_examples": lambda seeds: figures.audit_examples(PROFILE, synthetic.audit_examples(seeds)),
+    "audit_agreement": lambda seeds: figures.audit_agreement(PROFILE, synthetic.agreement(seeds)),
+    "audit_roc_of_all": lambda seeds: figures.audit_roc(BIG, synthetic.audit_examples(seeds, algorithms=synthetic.EVERY)),
+    "audit_examples_of_all": lambda seeds: figures.audit_examples(
+        BIG, synthetic.audit_examples(seeds, algorithms=synthetic.EVERY)
+    ),
+    "rum_marked": lambda seeds: figures.rum(PROFILE, marked(synthetic.unlearning(seeds=seeds))),
+    "rum_before": lambda seeds: figures.rum(PROFILE, synthetic.old(synthetic.unlearning(seeds=seeds))),
+    "strategy_differences_before": lambda seeds: figures.strategy_differences(
+        PROFILE, synthetic.old(synthetic.unlearning(seeds=seeds))
+    ),
+    "sequential_before": lambda seeds: figures.sequential(PROFILE, synthetic.old(synthetic.sequential(seeds=seeds))),
+    "proxy_table_before": lambda seeds: figures.proxy_table(
+        PROFILE, synthetic.costs(beyond=False) if seeds > 1 else without_interval(synthetic.costs(beyond=False))
+    ),
     "rum_of_all": lambda seeds: figures.rum(BIG, every_run(seeds)),
     "strategy_differences_of_all": lambda seeds: figures.strategy_differences(BIG, every_run(seeds)),
     "rum_across": lambda seeds: figures.rum_across(
         {"mine": synthetic.unlearning(seeds=seeds), "smoke": None, "cifar100": None}, ["smoke", "cifar100"]
     ),
-    "rum_across_all": lambda seeds: figures.rum_across(dict.fromkeys(TITLES, every_run(seeds)), list(TITLES)),
+    "rum_across_all": lambda seeds: figures.rum_across(
+        {"mine": every_run(seeds), "reduced": synthetic.old(every_run(seeds)), "tiny": every_run(seeds)}, list(TITLES)
+    ),
     "sequential_across": lambda seeds: figures.sequential_across(
         {"mine": synthetic.sequential(seeds=seeds), "smoke": None}, ["smoke"]
     ),
     "sequential_across_all": lambda seeds: figures.sequential_across(
-        dict.fromkeys(list(TITLES)[:2], synthetic.sequential(seeds=seeds)), list(TITLES)[:2]
+        {"mine": synthetic.sequential(seeds=seeds), "reduced": synthetic.old(synthetic.sequential(seeds=seeds))}, list(TITLES)[:2]
     ),
 }
-OVER_SEEDS = [name for name in MAKE if name.startswith(("proxy_table", "rum", "strategy_differences", "sequential"))]
+OVER_SEEDS = [name for name in MAKE if name.startswith(("proxy_table", "rum", "strategy_differences", "sequential", "crossed"))]
 
 
 def words(figure: plotting.Picture) -> str:
@@ -86,7 +112,26 @@ def words(figure: plotting.Picture) -> str:
 
 
 def bars(figure: plotting.Picture) -> int:
-    return sum(isinstance(container, ErrorbarContainer) for axes in figure.axes for container in axes.containers)
+    """How many intervals are drawn: error bars and bands of the ends of the scale."""
+    errors = sum(isinstance(container, ErrorbarContainer) for axes in figure.axes for container in axes.containers)
+    return errors + len(bands(figure))
+
+
+def bands(figure: plotting.Picture) -> list:
+    """The bands of floor and ceiling."""
+    shades = [patch for axes in figure.axes for patch in (*axes.patches, *axes.collections)]
+    colors = [to_rgb(look.color) for look in plotting.ENDS.values()]
+    return [patch for patch in shades if patch.get_alpha() == 0.13 and to_rgb(_face(patch)) in colors and _area(patch) > 0]
+
+
+def _face(patch) -> tuple:
+    return np.ravel(patch.get_facecolor())[:3]
+
+
+def _area(patch) -> float:
+    """Of a band without an interval, 0 or NaN."""
+    path = patch.get_path() if hasattr(patch, "get_path") else patch.get_paths()[0] if patch.get_paths() else None
+    return 0.0 if path is None or not len(path.vertices) else float(np.ptp(path.vertices[:, 1]))
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +205,85 @@ def test_method10_09_one_seed_is_never_drawn_with_an_interval(name, drawn):
     assert "n = 1 seed: no interval" in words(alone)
 
 
-def test_retraining_is_in_no_figure():
-    assert "oracle" not in words(figures.strategy_differences(PROFILE, synthetic.unlearning(oracle=True)))
-    assert "oracle" not in words(figures.rum(PROFILE, synthetic.unlearning(oracle=True)))
+def test_floor_and_ceiling_are_drawn_in_every_panel_of_tow_where_they_were_measured():
+    runs = synthetic.unlearning()
+    figure = figures.rum(PROFILE, runs)
+    assert len(bands(figure)) == 2 * 2  # ends × metrics
+    ceiling = runs[runs["algorithm"] == "retrain"].groupby("seed")["tow"].mean().mean()
+    levels = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
+    assert min(abs(level - ceiling) for level in levels) < 1e-9
+    assert "Ceiling: a second oracle; floor: the original model" in words(figure)
+    assert len(bands(figures.sequential(PROFILE, synthetic.sequential()))) == 2 * 2 * 3  # and rows
+    assert len(bands(figures.rum_across({"mine": runs, "smoke": None}))) == 2 * 2
+
+
+def test_method10_10_one_is_never_drawn_as_the_ceiling():
+    for name in ("rum", "rum_before", "rum_across"):
+        for axes in MAKE[name](3).axes:
+            assert not [line for line in axes.lines if set(np.ravel(line.get_ydata())) == {1}]
+    before = figures.rum(PROFILE, synthetic.old(synthetic.unlearning()))
+    assert not bands(before) and "ceiling" not in words(before).lower() and "oracle" not in words(before)
+
+
+def test_runs_whose_oracle_did_not_fit_are_marked_and_counted():
+    text = words(figures.rum(PROFILE, marked(synthetic.unlearning())))
+    assert text.count("†") == 2 * 3 * 4 + 1  # metrics × algorithms × scores, and the caption
+    assert "† 60 of 180 runs have an original or oracle that did not fit" in text
+    for name in ("strategy_differences", "sequential", "crossed"):
+        frame = {"crossed": synthetic.crossed, "sequential": synthetic.sequential}.get(name, synthetic.unlearning)()
+        assert "did not fit the retain set" in words(getattr(figures, name)(PROFILE, marked(frame)))
+    assert "†" not in words(figures.rum(PROFILE, synthetic.unlearning()))
+
+
+def test_captions_say_what_the_data_of_the_profile_show():
+    share = 100 * (TRUTH["memorization"] < 0.25).mean()
+    assert f"{share:.0f} % of the examples have memorization below 0.25" in words(
+        figures.memorization_profile(PROFILE, TRUTH, STRATA)
+    )
+    hard = TRUTH.assign(memorization=0.9)
+    assert "0 % of the examples have memorization below 0.25, 100 % above 0.75" in words(
+        figures.memorization_profile(PROFILE, hard, STRATA)
+    )
+    assert "split, hold-out and exact scores are the same for all" in words(figures.rum(PROFILE, synthetic.unlearning()))
+
+
+def test_the_forest_leads_with_the_mean_over_scores_within_each_seed():
+    runs = synthetic.unlearning()
+    figure = figures.strategy_differences(PROFILE, runs)
+    ours = runs[runs["algorithm"] == "fine_tune"].groupby(["strategy", "seed"])["tow"].mean().unstack("seed")
+    expected = (ours.loc["rum_f"] - ours.loc["repeat"]).mean()
+    assert any(np.isclose(np.ravel(line.get_xdata()), expected).any() for line in figure.axes[0].lines)
+    assert "RUM$^F$ − repeat" in words(figure) and "± 0.03" in words(figure)
+
+
+def test_the_cost_fidelity_figure_draws_the_ceiling_that_the_scores_allow():
+    figure = figures.fidelity(PROFILE, synthetic.fidelity())
+    levels = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
+    assert any(np.isclose(level, synthetic.RELIABILITY**0.5) for level in levels)
+    text = words(figure)
+    assert "√0.90 = 0.95" in text and "M = 5" in text and "M = 50" in text and "k = 2" in text and "EL2N" in text
+    imported = synthetic.fidelity().query("kind == 'proxy'").assign(reliability=np.nan, seconds=0.0)
+    assert "√" not in words(figures.fidelity(PROFILE, imported))  # scores from outside: no pool, no reliability
+
+
+def test_the_roc_curve_is_the_one_of_scikit_learn():
+    from sklearn.metrics import roc_curve
+
+    from mulnb.figures import audits
+
+    run = synthetic.audit_examples(1).query("algorithm == 'salun' and strategy == 'vanilla'")
+    grid = np.array([1 / 60, 0.05, 0.1, 0.5, 1.0])
+    fpr, tpr, _ = roc_curve(run["group"] == "forget", run["lira"], drop_intermediate=False)
+    expected = [tpr[fpr <= rate + 1e-9].max() for rate in grid]
+    assert audits._mean_curve(run, "lira", grid) == pytest.approx(expected)
+
+
+def test_who_is_recognised_is_decided_by_the_unseen_examples_of_the_same_run():
+    examples = synthetic.audit_examples(1)
+    nobody = examples.assign(lira=examples["lira"].where(examples["group"] != "forget", -100.0))
+    assert "not unlearned: 0 %" in words(figures.audit_examples(PROFILE, nobody))
+    everybody = examples.assign(lira=examples["lira"].where(examples["group"] != "forget", 100.0))
+    assert "not unlearned: 100 %" in words(figures.audit_examples(PROFILE, everybody))
 
 
 def test_missing_profiles_say_how_to_get_them(monkeypatch):
@@ -199,7 +320,7 @@ def test_the_pairs_keep_their_order_and_this_profile_fills_in_until_they_are_the
         results(name)
     found, pairs = publish.across(profile, "unlearning")
     assert list(found) == ["digits", "cifar10-mini", "cifar100", "tiny-imagenet-mini"] and pairs == list(found)[1:]
-    assert [name for name, one in found.items() if one is None] == ["cifar100"]
+    assert [name for name, frame in found.items() if frame is None] == ["cifar100"]
     results("cifar100")
     results("cifar10")  # the full profile takes its reduced one's place
     found, pairs = publish.across(profile, "unlearning")
@@ -212,6 +333,7 @@ def test_the_full_rum_is_a_group_of_its_own_and_named_in_full():
     assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["Fine-tune", "NegGrad+", "SalUn", "RUM"]
     assert "RUM (low: nothing, medium: Fine-tune, high: SalUn)" in words(figure)
     lines = [line.get_xdata() for line in figure.axes[0].lines if 2.5 < line.get_xdata()[0] < 3.5]
+    lines = [line for line in lines if len(line) == 1 or line[0] != line[1]]  # without the rule between the groups
     assert {len(line) for line in lines} == {1}  # nothing is joined: there is no vanilla and no shuffle beside it
     assert len({line[0] for line in lines}) == len(vocabulary.FIGURE_2_SCORES)
     forest = words(figures.strategy_differences(profile, runs))
@@ -269,9 +391,9 @@ FIGURE_2 = {name: plotting.SCORE[name] for name in vocabulary.FIGURE_2_SCORES}
 
 @pytest.mark.parametrize("table", [plotting.STRATEGY, plotting.STRATUM, FIGURE_2], ids=["strategies", "strata", "scores"])
 def test_colours_differ_in_greyscale_and_markers_differ(table):
-    lightness = sorted(_lightness(one.color) for one in table.values())
+    lightness = sorted(_lightness(how.color) for how in table.values())
     assert min(np.diff(lightness)) >= 8
-    assert len({one.marker for one in table.values()}) == len(table)
+    assert len({how.marker for how in table.values()}) == len(table)
 
 
 def _lightness(color: str) -> float:

@@ -1,0 +1,124 @@
+"""What a better ranking of the examples costs: seconds against fidelity, for proxies, several trainings, and pools."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mulnb.config import Profile
+from mulnb.core import vocabulary
+from mulnb.figures.plotting import (
+    INK,
+    SCORE,
+    SMALL,
+    SOFT,
+    Look,
+    Picture,
+    captioned,
+    columns,
+    finish,
+    headline,
+    key,
+    look,
+    points,
+    rows,
+    style,
+)
+from mulnb.results import captions, compare
+
+POOL = Look(INK, "o", "-")
+MEAN = Look(SCORE["confidence"].color, "s", (0, (4, 1.5)))
+LEAST = 1e-4  # seconds: what is free lies at the axis' end
+
+
+@style()
+def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
+    """The cost-fidelity figure: seconds (log) against ρ with memorization, and against the overlap of the high stratum.
+
+    Args:
+        profile: the study.
+        fidelity: `kind name count seed seconds spearman overlap reliability`; `kind` is `proxy` (one training), `mean` (a proxy
+            averaged over `count` trainings) or `pool` (exact scores from `count` models, repeats in `seed`).
+
+    Returns:
+        The figure. The dashed line is the ceiling √reliability: not even a perfect ranking correlates better with noisy scores.
+    """
+    figure = Picture(height=3.9)
+    panels = figure.subplots(1, 2, sharex=True)
+    found = vocabulary.ordered(rows(fidelity, kind="proxy")["name"])
+    for axes, column in zip(panels, ("spearman", "overlap"), strict=True):
+        _panel(axes, fidelity, found, column)
+    panels[0].set(title="Rank correlation with memorization", ylabel="Spearman ρ")
+    panels[1].set(title="The same examples in the high stratum", ylabel="overlap")
+
+    reliability = float(fidelity["reliability"].iloc[0])
+    known = not math.isnan(reliability)
+    if known:
+        _ceiling(panels[0], math.sqrt(reliability))
+
+    handles = [key(look(SCORE, name), vocabulary.label(name)) for name in found]
+    handles += _line_keys(set(fidelity["kind"]))
+    headline(figure, "What a better ranking of the examples costs", handles, columns=6)
+
+    counts = rows(fidelity, kind="proxy").groupby("name")["seed"].nunique()
+    ceiling = (
+        f" Dashed: √{reliability:.2f} = {math.sqrt(reliability):.2f}, the most that any ranking can have with scores of this "
+        "reliability (split-half, Spearman-Brown)."
+        if known
+        else ""
+    )
+    return finish(
+        figure,
+        f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "
+        "averaged over k trainings, with the seconds of the further ones. Pool: exact scores from M models against those of the "
+        f"whole pool; intervals over repeated choices of M models.{ceiling}",
+    )
+
+
+def _panel(axes: Axes, fidelity: pd.DataFrame, proxies: list[str], column: str) -> None:
+    """One measure of fidelity against seconds."""
+    frame = fidelity.assign(seconds=fidelity["seconds"].clip(lower=LEAST))
+    table = compare.intervals(frame, ["kind", "name", "count"], [column])
+    seconds = frame.groupby(["kind", "name", "count"], as_index=False, observed=True)["seconds"].mean()
+    table = table.merge(seconds, on=["kind", "name", "count"])
+
+    for kind, how, filled, letter in (("pool", POOL, False, "M"), ("mean", MEAN, False, "k")):
+        cells = rows(table, kind=kind).sort_values("count")
+        if len(cells):
+            points(axes, cells["seconds"], *columns(cells, column), how, filled=filled, line=True, size=4)
+            _name_the_ends(axes, cells, column, letter)
+    for name in proxies:
+        cells = rows(table, kind="proxy", name=name)
+        points(axes, cells["seconds"], *columns(cells, column), look(SCORE, name), size=5.5)
+
+    axes.set(xscale="log", xlabel="seconds (log scale)")
+    axes.margins(x=0.16)
+    lowest = np.nanmin([*table[column], *table[f"{column}_low"]])
+    axes.set_ylim(min(0.0, lowest - 0.03), 1.02)
+
+
+def _name_the_ends(axes: Axes, cells: pd.DataFrame, column: str, letter: str) -> None:
+    """Write the count beside the first and the last point of a line."""
+    ends = cells.iloc[[0]] if len(cells) == 1 else cells.iloc[[0, -1]]
+    for place, (seconds, count, value) in enumerate(zip(ends["seconds"], ends["count"], ends[column], strict=True)):
+        side, offset = ("left", (4, -4)) if place else ("center", (0, -6))
+        below = {"textcoords": "offset points", "ha": side, "va": "top", "fontsize": SMALL, "color": INK}
+        axes.annotate(f"{letter} = {count}", (seconds, value), offset, **below)
+
+
+def _ceiling(axes: Axes, value: float) -> None:
+    """The ceiling as a dashed line through the panel."""
+    axes.axhline(value, color=SOFT, linewidth=0.9, linestyle=(0, (5, 2)), zorder=1)
+
+
+def _line_keys(kinds: set[str]) -> list:
+    """Legend entries of the two lines, as far as they are there."""
+    entries = []
+    if "mean" in kinds:
+        entries.append(key(MEAN, "mean of k trainings", filled=False, line=True))
+    if "pool" in kinds:
+        entries.append(key(POOL, "pool of M models", filled=False, line=True))
+    return entries

@@ -1,0 +1,78 @@
+"""The crossed design: the same forget set refined in the order of each score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mulnb.config import Profile
+from mulnb.core import vocabulary
+from mulnb.core.vocabulary import METRICS
+from mulnb.figures.forest import forest_frame, with_means
+from mulnb.figures.plotting import INK, SCORE, Look, Picture, captioned, columns, finish, headline, key, look, points, rows, style
+from mulnb.results import captions, compare
+from mulnb.results.verdicts import MARGIN
+
+MEAN = Look(INK, "D")
+
+
+@style()
+def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
+    """What RUM^F loses when a proxy's order replaces memorization's, on the same forget set.
+
+    Args:
+        profile: the study.
+        crossed: the frame of the crossed design, with the column `order`.
+
+    Returns:
+        The figure: differences paired by seed, per algorithm and order; right of 0, the proxy's order is the better one.
+    """
+    table = with_means(_from_memorization(crossed))
+    orders = [name for name in vocabulary.ordered(crossed["order"]) if name != "memorization"]
+    lines = []
+    for algorithm in vocabulary.ordered(crossed["algorithm"]):
+        lines.append((algorithm, ""))
+        lines += [(algorithm, order) for order in orders]
+
+    figure = Picture(height=0.23 * len(lines) + 1.6)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, metric in zip(panels, METRICS, strict=True):
+        _differences(axes, table, metric, lines)
+        forest_frame(axes, metric, lines, [columns(table, metric)])
+
+    names = [vocabulary.label(order or algorithm) for algorithm, order in lines]
+    panels[0].set_yticks(range(len(lines)), names)
+    for tick, (_, order) in zip(panels[0].get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("normal" if order else "bold")
+
+    handles = [key(look(SCORE, name), vocabulary.label(name)) for name in orders]
+    handles.append(key(MEAN, "mean over the orders"))
+    headline(figure, "Is a proxy's order as good as memorization's? The same forget set in both", handles)
+    return finish(
+        figure,
+        f"{captioned(profile)}. RUM$^F$ on the forget set that memorization chose, refined in a proxy's order, minus refined in "
+        f"memorization's; paired by seed, {captions.interval_note(table['n'])}, without a correction for their number. Blue "
+        f"band: ± {MARGIN}; an interval wholly right of its left edge shows that the order is no worse. {captions.SEEDS_VARY}."
+        f"{captions.unfit(crossed)}",
+    )
+
+
+def _from_memorization(crossed: pd.DataFrame) -> pd.DataFrame:
+    """Each order minus memorization's, seed by seed; the order stands in the column `score`."""
+    exact = rows(crossed, order="memorization")
+    parts = []
+    for name in vocabulary.ordered(crossed["order"]):
+        if name != "memorization":
+            difference = compare.subtract(rows(crossed, order=name), exact, ["algorithm", "seed"])
+            parts.append(difference.assign(score=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _differences(axes: Axes, table: pd.DataFrame, metric: str, lines: list[tuple[str, str]]) -> None:
+    """A marker per row, in the order's colour; the mean over the orders in the row of the algorithm itself."""
+    for place, (algorithm, order) in enumerate(lines):
+        cells = rows(table, algorithm=algorithm, score=order)
+        how = look(SCORE, order) if order else MEAN
+        bar = 1.0 if order else 1.8
+        points(axes, np.full(len(cells), place), *columns(cells, metric), how, across=True, size=4.5, bar=bar)

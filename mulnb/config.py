@@ -90,7 +90,9 @@ class Scores(_Frozen):
 
     file: str  # .npz, .npy, .csv, .parquet or .json
     key: str | None = None  # the array or column that holds them; None: the only one
-    index: str | None = None  # what the file is indexed by: `source` positions, `train` (this profile's order), or a column's name
+    index: str | None = (
+        None  # what the file is indexed by: `source` positions, `train` (this profile's order), or a column's name
+    )
     orientation: Literal["memorization", "consistency"] = "memorization"  # of C-scores, memorization is 1 − c
 
 

@@ -15,7 +15,7 @@ from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
 from mulnb.study.jobs import Job
-from mulnb.study.runs import Asked, Run, apply, compare, measure, oracle_job
+from mulnb.study.runs import FAR_BELOW, Asked, Run, apply, compare, measure, oracle_job
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
 from mulnb.study.study import Study, algorithm_version, weights, without
 
@@ -158,20 +158,28 @@ def sequential(study: Study) -> pd.DataFrame:
     oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
     floored = study.gather(floors, "the original models on every step's sets")
 
+    trustworthy = _converged(study, [(seed, oracle) for (_, seed, *_), oracle in zip(steps, oracles, strict=True)])
     rows = []
     reference = {}
-    for (strategy, seed, step, meta, sets), oracle in zip(steps, oracles, strict=True):
-        reference.setdefault((seed, step), (oracle, sets))
+    for (strategy, seed, step, meta, sets), oracle, converged in zip(steps, oracles, trustworthy, strict=True):
+        reference.setdefault((seed, step), (oracle, converged))
         unlearned = {"outcomes": [meta["step"], meta["union"]]} | meta
-        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle)
+        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, converged)
     for strategy, artifacts in (("nothing", floored), ("retrain", ceilings)):
         for (seed, step, sets), artifact in zip(ends, artifacts, strict=True):
-            rows += _rows(study, strategy, seed, step, sets, artifact.meta, reference[seed, step][0])
+            rows += _rows(study, strategy, seed, step, sets, artifact.meta, *reference[seed, step])
     return pd.DataFrame(rows)
 
 
 def _rows(
-    study: Study, strategy: str, seed: int, step: int, sets: tuple[np.ndarray, ...], unlearned: dict[str, Any], oracle: Artifact
+    study: Study,
+    strategy: str,
+    seed: int,
+    step: int,
+    sets: tuple[np.ndarray, ...],
+    unlearned: dict[str, Any],
+    oracle: Artifact,
+    converged: bool,
 ) -> list[dict[str, Any]]:
     """The two rows, `step` and `union`, of one step of one chain."""
     plan = study.profile.sequential
@@ -190,8 +198,21 @@ def _rows(
         own = unlearned["outcomes"][number] | {
             name: unlearned.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")
         }
-        rows.append(head | compare(own, oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}))
+        reference = oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}
+        rows.append(head | compare(own, reference) | {"converged": converged})
     return rows
+
+
+def _converged(study: Study, oracles: list[tuple[int, Artifact]]) -> list[bool]:
+    """For each (seed, oracle), whether it and the seed's original model fitted R as well as their like (METHOD §6)."""
+    seeds = sorted({seed for seed, _ in oracles})
+    originals = {seed: study.get(original_job(study, seed)).meta["acc_train"] for seed in seeds}
+    fitted = [oracle.meta["outcomes"][0]["acc_retain"] for _, oracle in oracles]
+    low_original, low_oracle = np.median([*originals.values()]) - FAR_BELOW, np.median(fitted) - FAR_BELOW
+    found = []
+    for (seed, _), accuracy in zip(oracles, fitted, strict=True):
+        found.append(bool(accuracy >= low_oracle and originals[seed] >= low_original))
+    return found
 
 
 def sequential_scores(study: Study) -> pd.DataFrame:

@@ -42,11 +42,33 @@ def tune(study: Study) -> pd.DataFrame:
     if not plan.grid:
         raise UserError(f"profile {profile.name}: tune.grid is empty: list the values to try, by algorithm and setting")
 
+    _check(profile)
     frames = []
     for algorithm, grid in plan.grid.items():
         frames.append(_search(study, algorithm, dict(grid)))
     found = pd.concat(frames, ignore_index=True)
     return found.assign(seeds=" ".join(map(str, plan.seeds)), scores=" ".join(plan.scores))
+
+
+def _check(profile: Profile) -> None:
+    """Raises `UserError` for a grid that cannot be searched or extended, before any training."""
+    plan = profile.tune
+    axes = {key for grid in plan.grid.values() for key in grid}
+    for key, axis in plan.extend.items():
+        if key not in axes:
+            raise UserError(f"tune.extend.{key}: no grid has this axis; there are {', '.join(sorted(axes))}")
+        for algorithm, grid in plan.grid.items():
+            values, where = grid.get(key, ()), f"tune.grid.{algorithm}.{key}"
+            if not all(isinstance(value, (int, float)) for value in values):
+                raise UserError(f"{where} = {list(values)}: only numbers can be extended")
+            if axis.factor is not None and any(value <= 0 for value in values):
+                raise UserError(
+                    f"tune.grid.{algorithm}.{key} = {list(values)}: a factor extends positive values only, use a step"
+                )
+    for algorithm, grid in plan.grid.items():
+        if _strategies(profile, algorithm) != ["vanilla"]:
+            for epochs in grid.get("epochs", ()):
+                of_stage({"epochs": epochs}, "rum_f")
 
 
 def _search(study: Study, algorithm: str, grid: Grid) -> pd.DataFrame:

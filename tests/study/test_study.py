@@ -482,3 +482,39 @@ def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
     frame = runs.unlearning(here)
     steps = frame[frame.algorithm == "fine_tune"].set_index("strategy").passes_retain
     assert steps["repeat"] == steps["rum_f"] == steps["shuffle"] == 3 * steps["vanilla"] == 3
+
+
+def test_a_grid_that_cannot_be_extended_is_refused_before_any_training(home):
+    for key, value, message in (
+        ("tune.extend", {"momentum": {"factor": 2, "high": 1}}, "tune.extend.momentum: no grid has this axis"),
+        ("tune.extend", {"lr": {"factor": 2, "step": 0.1}}, "either a factor or a step"),
+        ("tune.grid", {"fine_tune": {"lr": [0.1], "epochs": [4], "batch": [64]}}, "multiples of 3"),
+        ("tune.grid", {"fine_tune": {"lr": [0.0, 0.1], "epochs": [3], "batch": [64]}}, "positive values only"),
+    ):
+        changes = {key: value}
+        if key == "tune.grid":
+            changes["tune.extend"] = {"lr": {"factor": 2, "high": 1}}
+        with pytest.raises(UserError, match=message):
+            study.tune(load_profile("smoke", changes))
+    assert not (home / "artifacts" / "original").exists()
+
+
+def test_scores_from_a_file_replace_the_pool(home, tmp_path):
+    """Nobody's pool is trained, audits that need one are left out, and everything else runs."""
+    n = len(study.splits(load_profile("smoke")).train)
+    values = np.random.default_rng(0).random(n)
+    np.savez(tmp_path / "scores.npz", memorization=values)
+    given = {"file": str(tmp_path / "scores.npz"), "key": "memorization", "index": "train"}
+    profile = load_profile("smoke", SMALL | {"pool": {"scores": given}})
+    assert np.allclose(study.memorization(profile).memorization, values)
+    frame = study.unlearning(profile)
+    assert frame.lira_auc.isna().all() and frame.tow.between(0, 1).all() and frame.relearn_epochs.notna().all()
+    assert study.proxy_costs(profile).share_of_exact.isna().all()
+    assert not (home / "artifacts" / "pool").exists()
+
+
+def test_a_pool_too_small_for_the_membership_audits_is_refused_before_it_is_trained(home):
+    with pytest.raises(UserError, match=r"LiRA needs at least 8 pool models without each example.*audit.membership: false"):
+        study.memorization(load_profile("smoke", {"pool.models": 12}))
+    assert not (home / "artifacts" / "pool").exists()
+    assert len(study.memorization(load_profile("smoke", {"pool.models": 12, "audit.membership": False})))

@@ -115,9 +115,7 @@ class Own:
     schedule: Callable[[float], float] | None = None  # share of the training that is done, 0 … 1 → factor of the lr
     transform: Callable[[Tensor], Tensor] | None = None  # network inputs [B, C, H, W] of a training batch → augmented ones
     precision: str | None = None  # "fp32" or "bf16"
-    after_step: Callable[[], None] | None = (
-        None  # called after every step, e.g. to show progress; its exception ends the training
-    )
+    after_step: Callable[[], None] | None = None  # called after every step (progress); its exception ends the training
 
 
 _own: ContextVar[Own] = ContextVar("mulnb_own_training", default=Own())  # noqa: B039 (it is frozen)

@@ -73,8 +73,8 @@ def test_shipped_profiles_are_whole(name, tmp_path):
     assert profile.name == name
     for algorithm, strategies in profile.unlearning.algorithms.items():
         for settings in strategies.values():
-            for one in settings if isinstance(settings, tuple) else [settings]:
-                unlearning.check(algorithm, one)
+            for stage in settings if isinstance(settings, tuple) else [settings]:
+                unlearning.check(algorithm, stage)
     path = tmp_path / "copy.yaml"
     path.write_text(yaml.safe_dump(profile.model_dump(mode="json")))
     assert load_profile(path) == profile
@@ -91,19 +91,22 @@ def test_overrides_change_what_they_name_and_nothing_else():
 
 def test_digits_is_what_the_issue_asks_for():
     profile = load_profile("digits")
-    assert (profile.pool.models, profile.forget.size, len(profile.seeds)) == (100, 40, 3)
+    # 10 seeds: METHOD asks for at least as many on `digits`
+    assert (profile.pool.models, profile.forget.size, len(profile.seeds)) == (100, 40, 10)
     splits = load_data(profile)
     assert len(splits.train) + len(splits.holdout) + len(splits.test) == 1797
     assert splits.flipped.mean() == pytest.approx(0.1, abs=0.001)
     for algorithm in profile.unlearning.algorithms.values():
-        assert set(algorithm) == {"vanilla", "shuffle", "rum_f"}
+        assert set(algorithm) == {"vanilla", "repeat", "shuffle", "rum_f"}
 
 
 def test_show_says_what_will_be_done(capsys):
     assert main(["show", "smoke", "--set", "pool.models=24"]) == 0
     printed = capsys.readouterr().out
+    # 4 scores × 2 seeds and, of each of 5 steps, the union of 2 strategies' chains; 2 oracles of each forget set,
+    # of the chains only the first strategy has the second one: 2·8 + 3·10
     assert yaml.safe_load(printed)["pool"]["models"] == 24
-    assert "24 pool models" in printed and "28 oracles" in printed and "about" in printed
+    assert "24 pool models" in printed and "46 oracles" in printed and "about" in printed
 
 
 def test_profiles_are_listed(capsys):

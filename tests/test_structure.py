@@ -19,11 +19,11 @@ PACKAGE = paths.CHECKOUT / "mulnb"
 # A room may import the rooms of its own row and of every row above it. Within a row there is no circle.
 FLOORS = [
     {"core"},
-    {"config"},
+    {"config", "dry_run"},
     {"models", "memorization", "forget"},
     {"data"},
-    {"training"},
-    {"pool", "proxies", "unlearning", "audit"},
+    {"training", "examples"},
+    {"pool", "proxies", "recording", "unlearning", "audit"},
     {"rum"},
     {"study"},
     {"results"},

@@ -24,7 +24,7 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
     """Step `step` = 1, 2, … of a chain. Computing it computes what is missing of the steps before."""
     profile, plan = study.profile, study.profile.sequential
     parts = {
-        **study.key("rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "forget"),
+        **study.key("rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "recording", "forget"),
         "algorithm": algorithm_version(plan.algorithm),
         "original": original_job(study, seed).parts,
         "holdout": profile.proxies.holdout_retraining,

@@ -127,7 +127,7 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 def original_job(study: Study, seed: int) -> Job:
     """θ_o of one seed, and the proxies that are read off its training."""
     parts = {
-        **study.key("proxies", "audit.margins"),
+        **study.key("proxies", "recording", "audit.margins"),
         "recipe": study.profile.training,
         "curvature": study.profile.proxies.loss_curvature,
         "seed": seed,

@@ -162,7 +162,7 @@ class Study:
         key = {
             "data": [self.splits.fingerprint, self.splits.mean, self.splits.std],
             "model": self.profile.model,
-            "code": store.code_version("fast.graphs", "fast.stacked", "models", "training", *modules),
+            "code": store.code_version("examples", "fast.graphs", "fast.stacked", "models", "training", *modules),
         }
         if added := ARCHITECTURES.version(self.profile.model.arch):
             key["architecture"] = added

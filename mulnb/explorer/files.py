@@ -1,20 +1,26 @@
-"""Where an exported forget set may go, and the command that unlearns it with every algorithm of its profile."""
+"""Export and import of a forget set: where the file may go, the row of widgets, and the command that unlearns the set."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import ipywidgets as widgets
 
 from mulnb import config
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.explorer import stock
+from mulnb.explorer.voice import Voice
+from mulnb.forget import ForgetSet
 
 
 class Exists(UserError):
@@ -66,3 +72,68 @@ def command(profile: Profile, path: Path) -> str:
         words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
     home = f"MULNB_HOME={shlex.quote(str(paths.home()))} " if "MULNB_HOME" in os.environ else ""
     return home + shlex.join(words)
+
+
+class FileRow:
+    """A field for the file and the buttons Export and Import; Overwrite appears when the file holds another set.
+
+    Args:
+        profile: whose command is shown after an export; None for data without a profile.
+        export: writes the chosen set to the file, or raises `Exists`; its second argument allows to overwrite.
+        load: chooses the set in the file.
+        voice: where messages go.
+    """
+
+    def __init__(
+        self,
+        profile: Profile | None,
+        export: Callable[[str, bool], ForgetSet],
+        load: Callable[[str], ForgetSet],
+        voice: Voice,
+    ) -> None:
+        self.profile, self.export, self.load, self.voice = profile, export, load, voice
+        self._taken = ""  # the file that Overwrite would replace
+
+        self.field = widgets.Text(default(profile), description="file", layout={"width": "380px"})
+        self.save_button = widgets.Button(description="Export", icon="download", layout={"width": "90px"})
+        self.load_button = widgets.Button(description="Import", icon="upload", layout={"width": "90px"})
+        self.overwrite_button = widgets.Button(description="Overwrite", layout={"width": "90px", "display": "none"})
+        self.save_button.on_click(voice.guard(lambda _: self._on_save()))
+        self.load_button.on_click(voice.guard(lambda _: self._on_load()))
+        self.overwrite_button.on_click(voice.guard(lambda _: self._on_overwrite()))
+        self.children = (self.field, self.save_button, self.overwrite_button, self.load_button)
+
+    @property
+    def file(self) -> str:
+        """The file in the field, or the default one."""
+        return self.field.value.strip() or default(self.profile)
+
+    def _on_save(self, overwrite: bool = False) -> None:
+        try:
+            saved = self.export(self.file, overwrite)
+        except Exists as error:
+            self._ask(error)
+            return
+        self.overwrite_button.layout.display = "none"
+
+        path = resolve(self.file, self.profile)
+        words = f"{len(saved.strata.forget)} indices written to {html.escape(path.name)}, hash {saved.hash[:12]}."
+        if self.profile is not None:
+            words += f" To unlearn it with every algorithm: <code>{html.escape(command(self.profile, path))}</code>"
+        self.voice.say(words)
+
+    def _ask(self, error: Exists) -> None:
+        """Put the free name into the field, and offer to overwrite the old one after all."""
+        self._taken = self.file
+        self.field.value = str(Path(self.file).with_name(error.free.name))
+        self.overwrite_button.layout.display = None
+        taken, free = html.escape(Path(self._taken).name), html.escape(error.free.name)
+        self.voice.say(f"{taken} exists and holds another set. Export again to write {free}, or Overwrite {taken}.", bad=True)
+
+    def _on_overwrite(self) -> None:
+        self.field.value = self._taken
+        self._on_save(overwrite=True)
+
+    def _on_load(self) -> None:
+        found = self.load(self.file)
+        self.voice.say(f"{len(found.strata.forget)} indices read, hash {found.hash[:12]}.")

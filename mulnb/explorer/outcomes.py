@@ -18,7 +18,7 @@ from mulnb.explorer import svg
 Row = Mapping[str, Any]  # a row of `study.unlearning`, with number, set and sizes
 SHAPES = {"vanilla": "ring", "shuffle": "triangle", "repeat": "cross", "rum_f": "diamond", "rum": "star"}
 INK = "var(--ink)"
-FACTORS = {"acc_forget": "accuracy on the forget set", "acc_retain": "accuracy on the retain set", "acc_test": "test accuracy"}
+FACTORS = {"acc_forget": "accuracy, forget set", "acc_retain": "accuracy, retain set", "acc_test": "accuracy, test set"}
 
 
 def same_set(row: Row, other: Row) -> bool:
@@ -38,7 +38,7 @@ def vanilla_of(row: Row, rows: Sequence[Row]) -> Row | None:
 
 def tow_chart(rows: Sequence[Row], shown: int | None = None) -> str:
     """ToW against ToW-MIA of every run, numbered as in the table; dashes lead from vanilla to other runs on its set."""
-    width, left, right, top, bottom = 400, 52, 384, 40, 206
+    width, left, right, top, bottom = 400, 52, 384, 40, 166
     values = [row[key] for row in rows for key in ("tow", "tow_mia")] or [0.6]
     floor = max(0.0, math.floor((min(values) - 0.04) * 10) / 10)
     x, y = svg.Axis(floor, 1.0, left, right), svg.Axis(floor, 1.0, bottom, top)
@@ -47,12 +47,12 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None) -> str:
     for tick in x.ticks(5):
         parts.append(svg.line(x(tick), top, x(tick), bottom, "grid"))
         parts.append(svg.line(left, y(tick), right, y(tick), "grid"))
-        parts.append(svg.text(x(tick), bottom + 15, svg.number(tick), "middle", "soft"))
+        parts.append(svg.text(x(tick), bottom + 14, svg.number(tick), "middle", "soft"))
         parts.append(svg.text(left - 6, y(tick) + 4, svg.number(tick), "end", "soft"))
     parts.append(svg.line(left, bottom, right, bottom))
     parts.append(svg.line(left, top, left, bottom))
     parts.append(svg.mark(float(x(1)), float(y(1)), "plus", INK))
-    parts.append(svg.text((left + right) / 2, bottom + 31, "ToW → better", "middle"))
+    parts.append(svg.text((left + right) / 2, bottom + 28, "ToW → better", "middle"))
     parts.append(svg.text(14, (top + bottom) / 2, "ToW-MIA → better", "middle", turn=True))
 
     for row in rows:
@@ -71,7 +71,7 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None) -> str:
 
     if not rows:
         parts.append(svg.text((left + right) / 2, (top + bottom) / 2, "press “Unlearn this”", "middle", "soft"))
-    return svg.drawing(width, bottom + 38, "ToW against ToW-MIA of the live runs", *parts)
+    return svg.drawing(width, bottom + 34, "ToW against ToW-MIA of the live runs", *parts)
 
 
 def shape(row: Row) -> str:
@@ -112,7 +112,7 @@ def _key(rows: Sequence[Row]) -> list[str]:
     for name in names:
         parts.append(svg.mark(at, 27, SHAPES.get(name, "square"), INK, r=4.5))
         parts.append(svg.text(at + 10, 31, label(name)))
-        at += 26 + 7 * len(label(name))
+        at += 30 + 7.5 * len(label(name))
     return [*parts, svg.mark(at, 27, "plus", INK, r=4.5), svg.text(at + 10, 31, "oracle")]
 
 
@@ -126,13 +126,13 @@ def why(row: Row | None, rows: Sequence[Row]) -> str:
             '<p><b>Why this ToW?</b></p><p class="note empty">ToW multiplies three factors: one minus the difference to the '
             "oracle in accuracy on the forget set, on the retain set and on the test set. They appear here after a run.</p>"
         )
-    width, left, right, top, height = 560, 168, 392, 58, 33
+    width, left, right, top, height = 560, 152, 404, 54, 29
     reference = vanilla_of(row, rows)
     x = svg.Axis(0.0, 1.0, left, right)
     floor = top + 4 * height - 10
 
     parts = [svg.text(8, 13, f"Why this ToW? Run {row['number']}: {describe(row)}", kind="title")]
-    parts.append(svg.text(left, 31, "the closer to the oracle (+), the better", kind="soft"))
+    parts.append(svg.text(8, 31, "the closer to the oracle (+), the better", kind="soft"))
     parts.append(svg.text(478, 31, "|difference|", "end", "soft"))
     parts.append(svg.text(550, 31, "factor", "end", "soft"))
     for tick in x.ticks(5):
@@ -145,9 +145,9 @@ def why(row: Row | None, rows: Sequence[Row]) -> str:
 
     tow = " × ".join(f"{_factor(row, key):.3f}" for key in FACTORS)
     tow_mia = " × ".join(f"{_factor(row, key):.3f}" for key in ("mia", "acc_retain", "acc_test"))
-    parts.append(svg.text(8, floor + 36, f"ToW = {tow} = {row['tow']:.3f}", kind="title"))
-    parts.append(svg.text(552, floor + 36, f"ToW-MIA = {tow_mia} = {row['tow_mia']:.3f}", "end", "title"))
-    return svg.drawing(width, floor + 42, "Accuracies and MIA efficacy beside the oracle's", *parts)
+    parts.append(svg.text(8, floor + 36, f"ToW {row['tow']:.3f} = {tow}", kind="title"))
+    parts.append(svg.text(8, floor + 54, f"ToW-MIA {row['tow_mia']:.3f} = {tow_mia}, with the MIA's factor in the first place"))
+    return svg.drawing(width, floor + 60, "Accuracies and MIA efficacy beside the oracle's", *parts)
 
 
 def _dumbbell(x: svg.Axis, level: float, words: str, key: str, row: Row, reference: Row | None) -> list[str]:

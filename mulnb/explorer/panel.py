@@ -6,7 +6,6 @@ Only widgets and their wiring are here: `selection` computes what a choice means
 from __future__ import annotations
 
 import functools
-import html
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,6 @@ from mulnb.explorer.workbench import Choice, Workbench, dropdown, offered, row
 from mulnb.forget import Strata
 
 CHOOSE = "<h3>1 · Choose a forget set</h3>"
-UNLEARN = "<h3>2 · Unlearn it and compare with an oracle that never saw the set</h3>"
 NO_PROFILE = "<p class='note'>Unlearning needs a profile, which says how models are trained: here you choose and export only.</p>"
 EXPORT = "<h3>3 · Export the set</h3>"
 
@@ -68,12 +66,10 @@ class Explorer:
 
         self.profile, self.stock = profile, data
         self.voice = Voice()
-        self.file_voice = Voice(self.voice.errors)
         self._given: Strata | None = None  # a set that was imported or edited by hand, which no setting of the controls gives
         self._linking = False
-        self._filter: Filter | None = None
+        self._clicked: tuple[str, list[str]] | None = None  # the part of a picture whose examples are shown
         self._enlarged: int | None = None
-        self._asked = ""  # the file that the Overwrite button would replace
         self._tab = "growth" if data.memorization is not None else "classes"
 
         self._make_controls()
@@ -171,7 +167,7 @@ class Explorer:
         Raises:
             UserError: the folder does not exist, or the file holds another set.
         """
-        target = self._path(path)
+        target = files.resolve(path or self.file.file, self.profile)
         files.check_target(target, self.profile)
         name = self.profile.name if self.profile is not None else "your data"
         settings = {"profile": name, "score": self.score.value, "seed": self.seed.value}
@@ -186,7 +182,7 @@ class Explorer:
 
     def load(self, path: str | Path | None = None) -> forget.ForgetSet:
         """Choose the set that a file holds. Raises `UserError` if the file does not fit these data."""
-        found = forget.load(self._path(path), self.stock.fingerprint, len(self.stock))
+        found = forget.load(files.resolve(path or self.file.file, self.profile), self.stock.fingerprint, len(self.stock))
         score, seed = found.settings.get("score"), found.settings.get("seed")
         sizes = [len(part) for part in found.strata]
         self.choose(
@@ -213,14 +209,14 @@ class Explorer:
             means = selection.mean_memorization(chosen, data.memorization, data.se)
         self.summary.value = svg.page(self._summary(chosen, means))
         self.distribution.html = svg.page(pictures.histogram(ranking, chosen, handles=self._given is None))
-        self.sheets.html = svg.page(pictures.contact_sheets(data, ranking, chosen, means, self._filter))
+        self.sheets.html = svg.page(pictures.contact_sheets(data, ranking, chosen, means, self.filter))
         self.aside.html = svg.page(self._aside(chosen, means))
 
     def _aside(self, chosen: Strata, means: np.ndarray | None) -> str:
         """The tabs beside the histogram."""
         data, titles = self.stock, {"classes": "Classes", "example": "Example"}
         if means is not None:
-            titles = {"growth": "Size matters", "agreement": "Truly memorized?", **titles}
+            titles = {"growth": "Size", "agreement": "Memorized?", **titles}
 
         if self._tab == "growth":
             body = pictures.growth(*self._curves, chosen, means)
@@ -241,19 +237,9 @@ class Explorer:
         if means is not None:
             path = " → ".join(f"{mean:.2f}" for mean in means[:, 0])
             words += f"; mean memorization of low → medium → high: <b>{path}</b>"
-        notes = [self._ties(name, len(part)) for name, part in zip(STRATA, chosen, strict=True) if name != "medium"]
         if self._given is not None:
             words += '. <span class="bad">A set of your own: changing a score, seed or size leaves it.</span>'
-        elif any(notes):
-            words += f'. <span class="note">At the threshold, by seed: {", ".join(filter(None, notes))}.</span>'
         return f"<p>{words}</p>"
-
-    def _ties(self, side: str, size: int) -> str:
-        """How many of the examples exactly at a threshold the stratum takes, where it cannot take all."""
-        if self._given is not None:
-            return ""
-        taken, tied = self._ranking.ties(side, size)
-        return f"{taken} of {tied} ties are {side}" if taken < tied else ""
 
     # --- widgets ---------------------------------------------------------------------------------------------------------
 
@@ -273,10 +259,7 @@ class Explorer:
         self.aside = Canvas(self.voice.guard(self._on_act), "34%")
         self.sheets = Canvas(self.voice.guard(self._on_act))
 
-        self.file = widgets.Text(files.default(self.profile), description="file", layout={"width": "380px"})
-        self.save_button = widgets.Button(description="Export", icon="download", layout={"width": "90px"})
-        self.load_button = widgets.Button(description="Import", icon="upload", layout={"width": "90px"})
-        self.overwrite_button = widgets.Button(description="Overwrite", layout={"width": "90px", "display": "none"})
+        self.file = files.FileRow(self.profile, self.export, self.load, Voice(self.voice.errors))
 
     def _arranged(self) -> widgets.VBox:
         bench = widgets.HTML(svg.page(NO_PROFILE)) if self.workbench is None else self.workbench.view
@@ -287,26 +270,21 @@ class Explorer:
                 row(self.distribution, self.aside, align_items="flex-start"),
                 self.sheets,
                 self.voice.message,
-                widgets.HTML(svg.page(UNLEARN)),
                 bench,
-                widgets.HTML(svg.page(EXPORT)),
-                row(self.file, self.save_button, self.overwrite_button, self.load_button),
-                self.file_voice.message,
+                row(widgets.HTML(svg.page(EXPORT)), *self.file.children),
+                self.file.voice.message,
                 self.voice.errors,
             ]
         )
         return view.add_class("mulnb-explorer")
 
     def _wire(self) -> None:
-        guard, file_guard = self.voice.guard, self.file_voice.guard
+        guard = self.voice.guard
         for control in (self.score, self.seed):
             control.observe(guard(self._on_ranking), "value")
         for name in STRATA:
             self.sizes[name].observe(guard(functools.partial(self._on_size, name)), "value")
         self.equal.observe(guard(self._on_equal), "value")
-        self.save_button.on_click(file_guard(lambda _: self._on_save()))
-        self.overwrite_button.on_click(file_guard(lambda _: self._on_overwrite()))
-        self.load_button.on_click(file_guard(lambda _: self._on_load()))
 
     def _bench(self) -> Workbench:
         if self.workbench is None:
@@ -359,7 +337,7 @@ class Explorer:
             self._linking = before
 
     def _on_ranking(self, _: Any) -> None:
-        self._given, self._filter = None, None
+        self._given, self._clicked = None, None
         self._rank()
         self.draw()
 
@@ -399,9 +377,9 @@ class Explorer:
         elif name == "move":
             self.move(int(arguments[0]), arguments[1] or None)
         elif name == "all":
-            self._filter = None
+            self._clicked = None
         else:
-            self._filter = self._clicked(name, arguments)
+            self._clicked = name, arguments
         self.draw()
 
     def move(self, example: int, stratum: str | None) -> Strata:
@@ -413,8 +391,12 @@ class Explorer:
         self.draw()
         return parts
 
-    def _clicked(self, name: str, arguments: list[str]) -> Filter:
-        """The examples behind a bar of the histogram, a cell of the matrix or a bar of a class."""
+    @property
+    def filter(self) -> Filter | None:
+        """The examples behind the bar of the histogram, the cell of the matrix or the bar of a class that was clicked."""
+        if self._clicked is None:
+            return None
+        name, arguments = self._clicked
         if name == "bin":
             low, high = map(float, arguments)
             values = self._ranking.values
@@ -430,44 +412,6 @@ class Explorer:
         place = selection.true_stratum(truth, len(self.stock))
         target = "in no stratum" if column == len(STRATA) else STRATA[column]
         return Filter(f"those chosen as {STRATA[row]} and {target} by exact memorization", place == column, STRATA[row])
-
-    # --- files -----------------------------------------------------------------------------------------------------------
-
-    def _path(self, path: str | Path | None) -> Path:
-        return files.resolve(path or self.file.value.strip() or files.default(self.profile), self.profile)
-
-    def _on_save(self, overwrite: bool = False) -> None:
-        try:
-            saved = self.export(overwrite=overwrite)
-        except files.Exists as error:
-            self._ask(error)
-            return
-        self._asked = ""
-        self.overwrite_button.layout.display = "none"
-        words = f"{len(saved.strata.forget)} indices written to {self._path(None).name}, hash {saved.hash[:12]}."
-        if self.profile is not None:
-            words += (
-                f" To unlearn it with every algorithm: <code>{html.escape(files.command(self.profile, self._path(None)))}</code>"
-            )
-        self.file_voice.say(words)
-
-    def _ask(self, error: files.Exists) -> None:
-        """Propose another name in the field, and offer to overwrite the file after all."""
-        self._asked = self.file.value
-        self.file.value = str(Path(self.file.value).with_name(error.free.name))
-        self.overwrite_button.layout.display = None
-        self.overwrite_button.description = "Overwrite"
-        self.file_voice.say(
-            f"{error}. The field has the new name: press Export, or Overwrite for {Path(self._asked).name}.", bad=True
-        )
-
-    def _on_overwrite(self) -> None:
-        self.file.value = self._asked
-        self._on_save(overwrite=True)
-
-    def _on_load(self) -> None:
-        found = self.load()
-        self.file_voice.say(f"{len(found.strata.forget)} indices read, hash {found.hash[:12]}.")
 
 
 def explore(

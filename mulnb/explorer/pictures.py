@@ -41,7 +41,7 @@ def score_axis(ranking: Ranking) -> svg.Axis:
 
 def histogram(ranking: Ranking, chosen: Strata, handles: bool = True) -> str:
     """The distribution of a score, the strata below it, and handles to drag their thresholds."""
-    top, bottom, row = 24, 134, 14
+    top, bottom, row = 24, 122, 13
     x, edges, counts = score_axis(ranking), *_bins(ranking)
     y = svg.Axis(0.7, max(counts.max(), 2) * 1.2, bottom, top, log=True)
     floor = bottom + 4 + 3 * row
@@ -50,7 +50,7 @@ def histogram(ranking: Ranking, chosen: Strata, handles: bool = True) -> str:
     for tick in y.ticks():
         parts.append(svg.line(LEFT, y(tick), RIGHT, y(tick), "grid"))
         parts.append(svg.text(LEFT - 6, y(tick) + 4, f"{tick:g}", "end", "soft"))
-    parts.append(svg.text(14, 84, "examples (log)", "middle", turn=True))
+    parts.append(svg.text(14, 74, "examples (log)", "middle", turn=True))
 
     for place, (stratum, part) in enumerate(zip(STRATA, chosen, strict=True)):
         color = f"var(--{stratum})"
@@ -117,7 +117,7 @@ def _bins(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
 
 def growth(sizes: np.ndarray, curves: np.ndarray, chosen: Strata, means: np.ndarray) -> str:
     """Mean memorization of each stratum against its size, with the choice on it: the wider the strata, the more alike."""
-    width, left, right, top, bottom = 400, 52, 334, 12, 168
+    width, left, right, top, bottom = 400, 52, 334, 10, 146
     x = svg.Axis(sizes[0], sizes[-1], left, right, log=True)
     y = svg.Axis(min(0.0, curves.min()), 1.0, bottom, top)
 
@@ -163,10 +163,10 @@ def _spread(places: Sequence[float], apart: float) -> list[float]:
 
 def agreement(counts: np.ndarray, means: np.ndarray) -> str:
     """Where the chosen strata lie by exact memorization (a matrix), and the mean memorization of each with its error."""
-    width, left, cell, top, height = 400, 60, 42, 56, 34
+    width, left, cell, top, height = 400, 60, 42, 44, 34
     axis = svg.Axis(min(0.0, (means[:, 0] - 2 * means[:, 1]).min()), 1.0, left + 4 * cell + 18, 318)
 
-    parts = [svg.text(left, top - 36, "how many belong, by exact memorization, to")]
+    parts = [svg.text(left, top - 28, "how many belong, by exact memorization, to")]
     for column, name in enumerate((*STRATA, "none")):
         parts.append(svg.text(left + (column + 0.5) * cell, top - 8, "med." if name == "medium" else name, "middle"))
     parts.append(svg.text(axis.start, top - 8, "mean memorization", kind="soft"))
@@ -203,7 +203,7 @@ def class_balance(counts: np.ndarray, everywhere: np.ndarray, classes: Sequence[
         everywhere: examples of each class in the whole training set [classes].
         classes: their names.
     """
-    width, left, right, top, height = 400, 58, 392, 4, 52
+    width, left, right, top, height = 400, 58, 392, 2, 46
     slot = (right - left) / len(classes)
 
     parts = []
@@ -264,7 +264,7 @@ def contact_sheets(stock: Stock, ranking: Ranking, chosen: Strata, means: np.nda
         elif means is not None:
             about += f": memorization <b>{means[place, 0]:.2f}</b>"
         if stock.flipped.any() and len(shown):
-            about += f", {stock.flipped[shown].mean():.0%} flipped"
+            about += f', <span class="bad">✗</span> {stock.flipped[shown].mean():.0%}'
         sheets.append(_sheet(stock, ranking, about, tiles, f"var(--{stratum})"))
 
     if only is not None and only.stratum is None:
@@ -275,12 +275,23 @@ def contact_sheets(stock: Stock, ranking: Ranking, chosen: Strata, means: np.nda
         sheets.append(_sheet(stock, ranking, f"<b>retained</b>: {len(rest)}", tiles, "var(--bar)"))
 
     if only is None:
-        note = "From the most typical example to the one at the threshold; below each: label and score. Click one to enlarge it."
+        note = "From the most typical to the threshold, with label and score; click to enlarge."
+        note += _ties(ranking, chosen)
     else:
         note = f'Only {html.escape(only.words)}. <button data-act="all">Show all ✕</button>'
     if stock.flipped.any():
-        note += ' <span class="bad">✗ dashed</span>: label flipped by the profile.'
+        note += ' <span class="bad">✗</span>: label flipped.'
     return f'<div class="sheets">{"".join(sheets)}</div><p class="note">{note}</p>'
+
+
+def _ties(ranking: Ranking, chosen: Strata) -> str:
+    """How many of the examples exactly at a threshold a stratum takes, where it cannot take all."""
+    words = ""
+    for side in ("low", "high"):
+        taken, tied = ranking.ties(side, len(getattr(chosen, side)))
+        if taken < tied:
+            words += f" {taken} of {tied} ties are {side}, by seed."
+    return words
 
 
 def _sheet(stock: Stock, ranking: Ranking, about: str, examples: np.ndarray, color: str) -> str:

@@ -63,7 +63,7 @@ class Axis:
 
 def drawing(width: int, height: int, about: str, *parts: str) -> str:
     """The whole picture; `about` is what a screen reader says."""
-    size = f'viewBox="0 0 {width} {height}" style="max-width:{round(1.3 * width)}px"'
+    size = f'viewBox="0 0 {width} {height}" style="max-width:{round(1.2 * width)}px"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="group" aria-label="{html.escape(about)}">{"".join(parts)}</svg>'
 
 

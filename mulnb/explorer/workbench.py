@@ -81,8 +81,11 @@ class Workbench:
         self.cancel.on_click(voice.guard(lambda _: self.stop()))
 
         self.chart, self.why, self.table = Canvas(self._on_act, "36%"), Canvas(self._on_act, "50%"), Canvas(self._on_act)
-        controls = row(self.algorithm, self.strategy, self.run, self.cancel, self.bar, self.state)
-        self.view = widgets.VBox([controls, row(self.chart, self.why, align_items="flex-start"), self.table])
+        heading = widgets.HTML(svg.page("<h3>2 · Unlearn it</h3>"))
+        controls = row(heading, self.algorithm, self.strategy, self.run, self.cancel, self.bar)
+        pictures = row(self.chart, self.why, align_items="flex-start")
+        self.view = widgets.VBox([controls, self.state, pictures, self.table])
+        self._say("the table and the chart show the runs of this kernel")
         self._draw()
 
     @property

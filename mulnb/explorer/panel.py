@@ -47,22 +47,23 @@ class Explorer:
     Args:
         profile: a profile, its name or its YAML file; None with a `stock` of your own, which cannot be unlearned.
         data: other data than the profile's stored results.
-        fresh: begin anew instead of with the choice and the runs of this kernel.
+        shared: False for an explorer of its own, which shares neither choice nor runs with others of the profile.
 
     Raises:
         UserError: the profile is unknown, or has no results; the message has the command that makes them.
     """
 
-    def __init__(self, profile: Profile | str | Path | None, data: Stock | None = None, fresh: bool = False) -> None:
+    def __init__(self, profile: Profile | str | Path | None, data: Stock | None = None, shared: bool = True) -> None:
         if isinstance(profile, (str, Path)):
             profile = config.load_profile(profile)
         if data is None:
             key = store.digest([str(paths.figures()), str(paths.artifacts()), profile])
-            if key in _kept and not fresh:
+            if shared and key in _kept:
                 self.__dict__ = _kept[key]
                 return
             data = stock.of_profile(profile)
-            _kept[key] = self.__dict__
+            if shared:
+                _kept[key] = self.__dict__
 
         self.profile, self.stock = profile, data
         self.voice = Voice()

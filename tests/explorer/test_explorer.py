@@ -219,7 +219,7 @@ def test_the_kernel_keeps_the_choice(smoke):
     first.choose("confidence", sizes=7)
     again = Explorer(smoke)
     assert again.view is first.view and again.score.value == "confidence" and sizes(again) == [7] * 3
-    assert Explorer(smoke, fresh=True).view is not first.view
+    assert Explorer(smoke, shared=False).view is not first.view
     assert Explorer(mulnb.load_profile("smoke", {"forget.size": 9})).view is not first.view
 
 

@@ -29,7 +29,7 @@ def test_a_set_travels(smoke, tmp_path):
     assert {**tree["settings"], "thresholds": None} == {
         **{"profile": "smoke", "score": "confidence", "seed": 1, "sizes": [10, 12, 14], "thresholds": None}
     }
-    other = Explorer(smoke, fresh=True)
+    other = Explorer(smoke, shared=False)
     other.file.load_button.click()
     assert (other.score.value, other.seed.value, [control.value for control in other.sizes.values()], other.equal.value) == (
         "confidence",

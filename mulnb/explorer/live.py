@@ -11,12 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import workers
+from mulnb.core.store import Artifact
+from mulnb.core.vocabulary import label
 from mulnb.forget import Strata
+from mulnb.study.runs import oracle_job, unlearning_job
+from mulnb.study.scoring import original_job
 
 REPORT_EVERY = 0.1  # seconds between two reports of progress: each is a message to the browser
 
@@ -45,6 +51,7 @@ class Background:
         self._reported = 0.0
         self.started = time.monotonic()
         self.steps = 0
+        self.phase, self._end = "", math.inf
         self.thread = threading.Thread(target=self._run, name="mulnb-unlearn", daemon=True)
 
     def start(self) -> Background:
@@ -55,6 +62,15 @@ class Background:
     def cancel(self) -> None:
         """Ask the work to stop after the step under way."""
         self._stop.set()
+
+    def enter(self, phase: str, end: int) -> None:
+        """Begin a part of the work, which is expected to last until step `end`."""
+        self.phase, self._end = phase, end
+        self.reached(self.steps)
+
+    def step(self) -> None:
+        """Count a step; those beyond the expected end of a part, such as an audit's, do not count."""
+        self.reached(min(self.steps + 1, int(min(self._end, 1e9))))
 
     def reached(self, steps: int) -> None:
         """Report that `steps` steps are done, taken here or stored before. Raises `Cancelled` if the user cancelled."""
@@ -67,7 +83,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            with _undisturbed(), each_step(lambda: self.reached(self.steps + 1)):
+            with _undisturbed(), each_step(self.step):
                 result = self._work(self)
         except BaseException as error:
             self._finished(None, error)
@@ -110,28 +126,49 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
+class Result(NamedTuple):
+    """A live run: its row as in `study.unlearning`, and what the models say of every example.
+
+    `probability`: of the true class, by the original model, the unlearned one and the oracle, [N] each; empty if it diverged.
+    """
+
+    row: dict[str, Any]
+    probability: dict[str, np.ndarray]
+
+
 def unlearn(
     profile: Profile, chosen: Strata, score: str, seed: int, runs: Sequence[tuple[str, str]], job: Background
-) -> list[dict[str, Any]]:
-    """Unlearn the strata `chosen` by each (algorithm, strategy); what is stored is not computed again.
-
-    Returns:
-        The row of `study.unlearning` for each run.
-    """
+) -> list[Result]:
+    """Unlearn the strata `chosen` by each (algorithm, strategy); what is stored is not computed again."""
     study.check(profile)
+    here = study.Study.of(profile)
     planned = plan(profile, score, seed, runs)
-    oracle_steps, *steps = expected_steps(profile, chosen, planned)
+    end, *counts = expected_steps(profile, chosen, planned)
 
-    study.run_job(study.runs.oracle_job(profile, chosen.forget, [chosen.forget], seed))
-    done = oracle_steps
-    job.reached(done)
+    job.enter("training the oracle, a model that never sees the set", end)
+    oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
+    original = here.get(original_job(here, seed))
+    job.reached(end)
 
-    rows = []
-    for run, count in zip(planned, steps, strict=True):
-        rows.append(study.outcome(profile, run, chosen))
-        done += count
-        job.reached(done)
-    return rows
+    found = []
+    for run, count in zip(planned, counts, strict=True):
+        end += count
+        job.enter(f"{label(run.algorithm)}, {label(run.strategy)}", end)
+        row = study.outcome(profile, run, chosen)
+        unlearned = here.get(unlearning_job(here, run, chosen))
+        found.append(Result(row, _probability(original=original, unlearned=unlearned, oracle=oracle)))
+        job.reached(end)
+    return found
+
+
+def _probability(**artifacts: Artifact) -> dict[str, np.ndarray]:
+    """The probability of the true class by each model: the logistic function of its stored margins, which are log odds."""
+    found = {}
+    for name, artifact in artifacts.items():
+        if "margin" in artifact.arrays:
+            margin = np.clip(artifact.arrays["margin"].astype(np.float64).reshape(-1), -50, 50)
+            found[name] = 1 / (1 + np.exp(-margin))
+    return found if len(found) == len(artifacts) else {}
 
 
 def plan(profile: Profile, score: str, seed: int, runs: Sequence[tuple[str, str]]) -> list[study.Run]:

@@ -74,7 +74,7 @@ class Explorer:
         self._tab = "growth" if data.memorization is not None else "classes"
 
         self._make_controls()
-        self.workbench = Workbench(profile, self._choice, self.voice) if profile is not None else None
+        self.workbench = Workbench(profile, self._choice, self.draw, self.voice) if profile is not None else None
         self._rank(self._first_size())
         self._wire()
         self.view = self._arranged()
@@ -229,7 +229,8 @@ class Explorer:
             everywhere = np.bincount(data.labels, minlength=len(data.classes))
             body = pictures.class_balance(counts, everywhere, data.classes)
         else:
-            body = pictures.enlarged(data, self.seed.value, chosen, self._enlarged)
+            probability = {} if self.workbench is None else self.workbench.probability
+            body = pictures.enlarged(data, self.seed.value, chosen, self._enlarged, probability)
         return pictures.tabs(titles, self._tab, body)
 
     def _summary(self, chosen: Strata, means: np.ndarray | None) -> str:

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mulnb.core.vocabulary import STRATA, UNITS, label
+from mulnb.core.vocabulary import STRATA, label
 from mulnb.explorer import svg
 from mulnb.explorer.selection import Filter, Ranking, sample
 from mulnb.explorer.stock import Stock
 from mulnb.forget import Strata
+from mulnb.proxies import unit
 
 TILES = 12  # images per stratum
 LEFT, RIGHT, WIDTH = 62, 542, 560  # of the histogram
@@ -76,8 +77,8 @@ def histogram(ranking: Ranking, chosen: Strata, handles: bool = True) -> str:
     for tick in x.ticks(6):
         parts.append(svg.line(x(tick), floor, x(tick), floor + 4))
         parts.append(svg.text(x(tick), floor + 16, svg.number(tick), "middle", "soft"))
-    unit = f"{label(ranking.score)} ({UNITS.get(ranking.score, 'score')}) → more memorized"
-    parts.append(svg.text((LEFT + RIGHT) / 2, floor + 32, unit, "middle"))
+    title = f"{label(ranking.score)} ({unit(ranking.score)}) → more memorized"
+    parts.append(svg.text((LEFT + RIGHT) / 2, floor + 32, title, "middle"))
     return svg.drawing(WIDTH, floor + 38, f"Distribution of {label(ranking.score)} with the three strata", *parts)
 
 
@@ -309,8 +310,15 @@ def _tile(stock: Stock, ranking: Ranking, example: int) -> str:
     return f'<figure{kind} data-act="image:{example}" role="button" tabindex="0" title="{about}: enlarge">{image}{words}</figure>'
 
 
-def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None) -> str:
-    """One example: the image, its label, its place in every score, and buttons that add it to the set or drop it."""
+def enlarged(
+    stock: Stock, seed: int, chosen: Strata, example: int | None, probability: Mapping[str, np.ndarray] | None = None
+) -> str:
+    """One example: the image, its label, its place in every score, and buttons that add it to the set or drop it.
+
+    Args:
+        seed: of the scores.
+        probability: of every example's label, by each model [N]: what the models of the last run say.
+    """
     if example is None:
         return '<p class="note empty">Click an image to enlarge it here, and to add it to the set or drop it.</p>'
 
@@ -322,6 +330,10 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None) -> st
         if name == "memorization" and stock.se is not None and stock.se[example]:
             written += f" ± {stock.se[example]:.2f}"
         rows.append(f"<tr><td class=word>{html.escape(label(name))}</td><td>{written}</td><td>above {above:.0%}</td></tr>")
+
+    if probability:
+        said = ", ".join(f"{model} <b>{values[example]:.2f}</b>" for model, values in probability.items())
+        rows.append(f"<tr><td colspan=3 class=word>probability of the label: {said}</td></tr>")
 
     place = next((name for name, part in zip(STRATA, chosen, strict=True) if example in part), None)
     buttons = [f'<button data-act="move:{example}:{name}">add to {name}</button>' for name in STRATA if name != place]

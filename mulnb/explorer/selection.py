@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from mulnb import forget
-from mulnb.core.vocabulary import STRATA, centre
+from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
+from mulnb.proxies import centre
 
 Side = Literal["low", "high"]
 

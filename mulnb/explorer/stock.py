@@ -18,7 +18,7 @@ from mulnb import config, study
 from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import PROXIES
+from mulnb.proxies import PROXIES
 from mulnb.results import publish
 
 SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
@@ -83,7 +83,7 @@ def of_profile(profile: Profile) -> Stock:
         classes=data.classes,
         flipped=memorization["flipped"].to_numpy(),
         memorization=memorization["memorization"].to_numpy(),
-        se=memorization["se"].to_numpy(),
+        se=np.nan_to_num(memorization["se"].to_numpy()),  # imported scores have none
         proxies={key: rows.value.to_numpy() for key, rows in proxies.groupby(["proxy", "seed"], sort=False)},
         fingerprint=splits.fingerprint,
     )

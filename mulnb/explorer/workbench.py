@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
@@ -57,16 +58,17 @@ class Workbench:
     Args:
         profile: its algorithms, strategies and settings are offered.
         choice: returns the set to unlearn.
+        on_shown: called when another run is explained.
         voice: where errors are reported.
     """
 
-    def __init__(self, profile: Profile, choice: Callable[[], Choice], voice: Voice) -> None:
-        self.profile, self.choice, self.voice = profile, choice, voice
+    def __init__(self, profile: Profile, choice: Callable[[], Choice], on_shown: Callable[[], None], voice: Voice) -> None:
+        self.profile, self.choice, self.on_shown, self.voice = profile, choice, on_shown, voice
         self.rows: list[dict[str, Any]] = []
         self.shown: int | None = None  # the number of the run that is explained
         self.job: live.Background | None = None
         self.error: BaseException | None = None
-        self._phases: list[tuple[int, str]] = []  # the step at which each part of the work ends, and its name
+        self._probability: dict[int, dict[str, np.ndarray]] = {}  # by number of the run: what the models say, [N] each
 
         mixed = ["rum"] if profile.unlearning.rum else []
         self.algorithm = dropdown([*profile.unlearning.algorithms, *mixed], "algorithm", "190px")
@@ -116,7 +118,8 @@ class Workbench:
             self._say(f"already in the table: {label(algorithm)}, {label(strategy)} on this set")
             return
 
-        self._plan(chosen, runs)
+        planned = live.plan(self.profile, chosen.score, chosen.seed, runs)
+        self.bar.max = sum(live.expected_steps(self.profile, chosen.strata, planned))
         self.bar.value, self.bar.bar_style = 0, "info"
         self.run.disabled, self.cancel.disabled = True, False
         self._say("starting …")
@@ -169,25 +172,13 @@ class Workbench:
 
     # --- progress --------------------------------------------------------------------------------------------------------
 
-    def _plan(self, chosen: Choice, runs: list[tuple[str, str]]) -> None:
-        """How many steps each part of the work will take, for the bar and its words."""
-        planned = live.plan(self.profile, chosen.score, chosen.seed, runs)
-        names = ["training the oracle, a model that never sees the set"]
-        names += [f"{label(algorithm)}, {label(strategy)}" for algorithm, strategy in runs]
-        self._phases, end = [], 0
-        for steps, name in zip(live.expected_steps(self.profile, chosen.strata, planned), names, strict=True):
-            end += steps
-            self._phases.append((end, name))
-        self.bar.max = end
-
     def _on_progress(self, steps: int) -> None:
         self.bar.value = min(steps, self.bar.max)
-        phase = next((name for end, name in self._phases if steps <= end), self._phases[-1][1])
         seconds = time.monotonic() - self.job.started
         left = seconds / max(steps, 1) * max(self.bar.max - steps, 0)
-        self._say(f"{phase}: step {steps} of about {self.bar.max}, {_clock(left)} left")
+        self._say(f"{self.job.phase}: step {steps} of about {self.bar.max}, {_clock(left)} left")
 
-    def _on_finished(self, facts: dict[str, Any], rows: list[dict] | None, error: BaseException | None) -> None:
+    def _on_finished(self, facts: dict[str, Any], results: list[live.Result] | None, error: BaseException | None) -> None:
         self.run.disabled, self.cancel.disabled = False, True
         self.error = error
         if isinstance(error, live.Cancelled):
@@ -198,8 +189,10 @@ class Workbench:
             self._say("failed: see the message")
             self.voice.failed(error)
         else:
-            first = len(self.rows) + 1
-            self.rows += [found | facts | {"number": first + place} for place, found in enumerate(rows)]
+            for found in results:
+                number = len(self.rows) + 1
+                self.rows.append(found.row | facts | {"number": number})
+                self._probability[number] = found.probability
             self.bar.value, self.bar.bar_style = self.bar.max, "success"
             self._say(self._verdict(self.rows[-1]))
             self._explain(self.rows[-1]["number"])
@@ -208,6 +201,11 @@ class Workbench:
         """The newest run in a line."""
         what = mix(self.profile.unlearning.rum) if last["strategy"] == "rum" else outcomes.describe(last)
         return f"{what}: <b>ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}</b>"
+
+    @property
+    def probability(self) -> dict[str, np.ndarray]:
+        """Of the run that is explained: the probability of the true class by original, unlearned model and oracle, [N] each."""
+        return self._probability.get(self.shown, {})
 
     # --- drawing ---------------------------------------------------------------------------------------------------------
 
@@ -219,6 +217,7 @@ class Workbench:
         """Explain the ToW of a run of the table."""
         self.shown = number
         self._draw()
+        self.on_shown()
 
     def _draw(self) -> None:
         row = next((found for found in self.rows if found["number"] == self.shown), None)

@@ -363,7 +363,6 @@ def test_run_all_lab_opens_the_explorer(tmp_path):
         pytest.skip("the environment was not set up by run_all.sh, which would make it anew")
     with jupyter_lab(tmp_path, command=[str(root / "run_all.sh"), "--lab"]) as (address, _):
         with urllib.request.urlopen(address) as page:
-            assert page.url.endswith("06_explore.ipynb")
-            opened = page.url.split("/lab/tree/")[1]
-        with urllib.request.urlopen(f"{address}api/contents/{opened}?content=0") as found:
+            assert page.url.endswith("/lab/tree/artifacts/lab/digits/06_explore.ipynb")
+        with urllib.request.urlopen(f"{address}api/contents/artifacts/lab/digits/06_explore.ipynb?content=0") as found:
             assert json.load(found)["type"] == "notebook"

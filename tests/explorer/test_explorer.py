@@ -12,10 +12,11 @@ from lab import invented_stock
 from synthetic import profile as invented
 
 import mulnb
-from mulnb import study
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import STRATA, UNITS
+from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import Explorer, explore, outcomes, pictures, stock
+from mulnb.proxies import unit
+from mulnb.study import jobs
 
 TABS = ("growth", "agreement", "classes", "example")
 
@@ -39,7 +40,7 @@ def test_every_control_has_a_label_and_thresholds_their_unit(explorer):
         explorer.choose(name)
         handles = re.findall(r'role="slider"[^>]* aria-label="([^"]+)" aria-valuetext="([^"]+)"', explorer.distribution.html)
         assert [label for label, _ in handles] == ["low: score at most", "high: score at least"]
-        assert UNITS[name] in explorer.distribution.html
+        assert unit(name) in explorer.distribution.html
 
 
 def test_a_threshold_moves_the_sizes_and_a_size_the_thresholds(explorer):
@@ -215,7 +216,7 @@ def test_a_profiles_name_is_enough(smoke):
 
 def test_the_kernel_keeps_the_choice(smoke):
     """The cell runs again after a reload of the page: same widgets, same choice."""
-    first = Explorer("smoke")
+    first = Explorer(smoke)
     first.choose("confidence", sizes=7)
     again = Explorer(smoke)
     assert again.view is first.view and again.score.value == "confidence" and sizes(again) == [7] * 3
@@ -254,7 +255,7 @@ def test_without_results_it_says_which_command_makes_them():
 
 
 def test_results_are_read_from_the_published_frames_and_from_the_store(smoke, monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "run_job", None)  # nothing may be computed
+    monkeypatch.setattr(jobs, "run_job", None)  # nothing may be computed
     published = stock.of_profile(smoke)
     shutil.rmtree(tmp_path / "smoke" / "artifacts" / "pool")
     assert np.array_equal(stock.of_profile(smoke).memorization, published.memorization)

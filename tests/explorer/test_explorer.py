@@ -208,6 +208,7 @@ def test_a_users_mistake_is_one_line(explorer):
 # --- where it comes from -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # the first to compute the results of smoke
 def test_a_profiles_name_is_enough(smoke):
     assert len(Explorer("smoke").stock) == len(mulnb.load_data(smoke).train)
     with pytest.raises(UserError, match="digitz"):

@@ -49,7 +49,7 @@ def smoke_home() -> Path:
     """A `MULNB_HOME` with the results of profile `smoke` that the explorer starts from. Copy it before you change it."""
     home = Path(tempfile.mkdtemp(prefix="mulnb-smoke-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
-    script = "import mulnb; from mulnb import publish; p = mulnb.load_profile('smoke', {'audit.membership': False}); "
+    script = "import mulnb; from mulnb import publish; p = mulnb.load_profile('smoke'); "
     script += "publish.publish(p, 'memorization'); publish.publish(p, 'proxies')"
     env = os.environ | {"MULNB_HOME": str(home)}
     made = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300)

@@ -21,4 +21,4 @@ def explorer() -> Explorer:
 def smoke(tmp_path, monkeypatch):
     home = shutil.copytree(smoke_home(), tmp_path / "smoke")
     monkeypatch.setenv("MULNB_HOME", str(home))
-    return mulnb.load_profile("smoke", {"audit.membership": False})  # its pool is too small for shadow models
+    return mulnb.load_profile("smoke")

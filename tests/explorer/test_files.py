@@ -40,7 +40,7 @@ def test_a_set_travels(smoke, tmp_path):
         False,
     )
     assert all(np.array_equal(a, b) for a, b in zip(other.strata, chosen, strict=True))
-    profile = mulnb.load_profile("smoke", {"audit.membership": False, "forget.file": "figures/smoke/forget_set.json"})
+    profile = mulnb.load_profile("smoke", {"forget.file": "figures/smoke/forget_set.json"})
     frame = study.unlearning(profile)
     assert set(frame.score) == {"confidence"} and set(frame.n_forget) == {36} and set(frame.seed) == {0, 1}
 
@@ -164,7 +164,7 @@ def test_the_command_shown_runs_as_it_stands(smoke, tmp_path):
     """In a shell of another folder, where no environment is active; with every character that a shell or YAML could misread."""
     folder = tmp_path / "a folder"
     folder.mkdir()
-    explorer = Explorer(mulnb.load_profile("smoke", {"audit.membership": False, "unlearning.scores": ["memorization"]}))
+    explorer = Explorer(mulnb.load_profile("smoke", {"unlearning.scores": ["memorization"]}))
     explorer.file.field.value = str(folder / 'my "own" set\'s: #1.json')
     explorer.file.save_button.click()
 

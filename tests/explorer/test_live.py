@@ -30,7 +30,7 @@ def test_a_live_run_is_the_studys_run(smoke):
 def test_the_full_rum_is_offered_where_the_profile_runs_it(smoke):
     short = {"lr": 0.03, "epochs": 1, "batch": 128}
     stages = {"medium": {"algorithm": "fine_tune", "settings": short}, "high": {"algorithm": "salun", "settings": short}}
-    profile = mulnb.load_profile("smoke", {"audit.membership": False, "unlearning.rum": stages})
+    profile = mulnb.load_profile("smoke", {"unlearning.rum": stages})
     offered = [name for _, name in Explorer(smoke).workbench.algorithm.options]
     explorer = Explorer(profile)
     bench = explorer.workbench

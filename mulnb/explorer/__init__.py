@@ -1,5 +1,5 @@
 """The threshold explorer of notebook 06."""
 
-from mulnb.explorer.panel import Explorer
+from mulnb.explorer.panel import Explorer, explore
 
-__all__ = ["Explorer"]
+__all__ = ["Explorer", "explore"]

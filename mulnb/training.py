@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -109,10 +111,39 @@ def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     return F.cross_entropy(logits, batch.labels), logits
 
 
+@dataclass(frozen=True)
+class Own:
+    """A user's own way to train, which replaces that of `Step` wherever it is set; see `using`."""
+
+    optimizer: Callable[[nn.Module, float], torch.optim.Optimizer] | None = None  # (network, lr) -> optimizer
+    schedule: Callable[[float], float] | None = None  # share of the training that is done, 0 ... 1 -> factor of the lr
+    transform: Callable[[Tensor], Tensor] | None = None  # network inputs of a training batch [B, C, H, W] -> the same, augmented
+    precision: str | None = None  # "fp32" or "bf16"
+    after_step: Callable[[], None] | None = None  # called after every step: progress; an exception in it ends the training
+
+
+_own: ContextVar[Own] = ContextVar("mulnb_own_training", default=Own())  # noqa: B039 - it is frozen
+
+
+@contextmanager
+def using(**changes) -> Iterator[None]:
+    """Train in the user's own way within: every algorithm takes it, without an argument of its own.
+
+    Args:
+        **changes: fields of `Own`; those not named stay as they are.
+    """
+    token = _own.set(replace(_own.get(), **changes))
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
 def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager:
     """The precision that a step's forward pass runs in; objectives make the logits float32 before they use them."""
+    precision = _own.get().precision or recipe.precision
     # no cache of cast weights: a forward pass reads each once, and a recorded step must not depend on an earlier one
-    return torch.autocast(where.type, torch.bfloat16, cache_enabled=False) if recipe.precision == "bf16" else nullcontext()
+    return torch.autocast(where.type, torch.bfloat16, cache_enabled=False) if precision == "bf16" else nullcontext()
 
 
 class Step:
@@ -124,6 +155,11 @@ class Step:
     def __init__(self, model: nn.Module, data: Examples, recipe: Recipe, objective: Objective = cross_entropy) -> None:
         self.model, self.data, self.objective = gpu.compiled(model, data.device), data, objective
         self.precision = autocast(recipe, data.device)
+        self.own, self.lr = _own.get(), recipe.lr
+        if self.own.optimizer is not None:
+            self.optimizer = self.own.optimizer(model, recipe.lr)
+            self.rates = [group["lr"] for group in self.optimizer.param_groups]
+            return
         # a recorded step reads its learning rate from the device
         lr = torch.tensor(recipe.lr, device=data.device) if data.device.type == "cuda" else recipe.lr
         self.optimizer = torch.optim.SGD(
@@ -131,6 +167,10 @@ class Step:
         )
 
     def set_rate(self, rate: float) -> None:
+        if self.own.optimizer is not None:  # each of its groups keeps its own share of the rate
+            for group, own in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = own * rate / self.lr
+            return
         group = self.optimizer.param_groups[0]
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -139,17 +179,24 @@ class Step:
 
     def __call__(self, index: Tensor, moves: Tensor | None, epoch: int) -> tuple[Batch, Tensor, Tensor]:
         """The batch, its loss and its logits before the step; `moves`: see `moved`."""
-        batch = Batch(index, self.data.inputs(index, moves), self.data.labels[index], epoch)
+        inputs = self.data.inputs(index, moves)
+        if self.own.transform is not None:
+            inputs = self.own.transform(inputs)
+        batch = Batch(index, inputs, self.data.labels[index], epoch)
         with self.precision:
             loss, logits = self.objective(self.model, batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        if self.own.after_step is not None:
+            self.own.after_step()
         return batch, loss.detach(), logits.detach()
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
     """The rate at a (fractional) epoch."""
+    if (schedule := _own.get().schedule) is not None:
+        return recipe.lr * schedule(epoch / recipe.epochs)
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     if recipe.schedule == "step":
@@ -199,6 +246,7 @@ def fit(
         for epoch in range(recipe.epochs):
             order = index[torch.randperm(len(index), generator=generator).to(index.device)]
             pieces = list(batches(order, recipe.batch))
+            announce(data, pieces)
             moves = draw_moves(len(order), generator).to(index.device).split([len(p) for p in pieces]) if recipe.augment else None
             total = torch.zeros((), device=data.device)  # summed on the device: one synchronisation an epoch
             for number, piece in enumerate(pieces):
@@ -217,6 +265,12 @@ def fit(
     return model
 
 
+def announce(data: Examples, pieces: Sequence[Tensor]) -> None:
+    """Tell data that are read from files which batches come next, so that workers can decode them ahead."""
+    if (ahead := getattr(data, "announce", None)) is not None:
+        ahead(pieces)
+
+
 @torch.no_grad()
 def predict(model: nn.Module, data: Examples, index: Tensor | None = None, batch: int = 1024) -> Tensor:
     """Logits float32 [n, K] of `data[index]` in eval mode, without augmentation.
@@ -224,8 +278,10 @@ def predict(model: nn.Module, data: Examples, index: Tensor | None = None, batch
     BatchNorm statistics, the model's mode and every random state are left as they were. Raises `Diverged` on NaN or infinity.
     """
     index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
+    pieces = index.split(min(batch, getattr(data, "largest_batch", batch)))
+    announce(data, pieces)
     with mode(model, training=False):
-        logits = torch.cat([model(data.inputs(piece)).float() for piece in index.split(batch)])
+        logits = torch.cat([model(data.inputs(piece)).float() for piece in pieces])
     if not torch.isfinite(logits).all():
         raise Diverged("the model's logits are not finite: it diverged; use a smaller lr")
     return logits

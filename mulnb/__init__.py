@@ -19,6 +19,9 @@ _FUNCTIONS = {
     "strata": "your_model.api",
     "unlearn": "your_model.api",
     "evaluate": "your_model.report",
+    "Training": "your_model.recipe",
+    "Recorder": "your_model.recorder",
+    "load_scores": "your_model.scores_file",
 }
 _MODULES = {
     # the method

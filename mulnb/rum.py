@@ -15,7 +15,7 @@ from mulnb.config import STRATEGIES
 from mulnb.core import workers
 from mulnb.core.errors import UserError
 from mulnb.forget import Strata
-from mulnb.training import Examples, clone
+from mulnb.training import Diverged, Examples, clone
 from mulnb.unlearning import ALGORITHMS, check
 
 Settings = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -79,7 +79,11 @@ def unlearn(
         if name is None:  # what was hardly memorized is forgotten with the rest (METHOD §5, the authors' choice for `low`)
             continue
         forget, retain = (torch.from_numpy(index).to(data.device) for index in (part, np.flatnonzero(kept)))
-        model = ALGORITHMS[name](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
+        try:
+            model = ALGORITHMS[name](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
+        except Diverged as error:
+            where = f"{name}, stage {number + 1} of {len(parts)} ({len(part)} examples)"
+            raise Diverged(f"{where}: {error}") from None
     workers.synchronise()
     return Unlearned(model, time.perf_counter() - started)
 

@@ -268,36 +268,35 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
         inputs: a few network inputs [B, C, H, W].
 
     Raises:
-        UserError: the network cannot read them, or returns no logits. Outputs that look like probabilities of single classes
-            (all in [0, 1]) are only warned about.
+        UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
     """
     inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
-    trial = clone(model)
-    with protected(inputs.device, 0), torch.no_grad():
+    trial = clone(model).requires_grad_(False)
+    inputs = inputs.detach().requires_grad_()  # the graph behind the output shows whether a sigmoid made it
+    with protected(inputs.device, 0):
         found = []
-        for training in (False, True):
+        for training in (True, False):
             with mode(trial, training=training):
                 found.append(trial(inputs))
         with mode(trial, training=False):
-            raw = _main(trial.module(inputs))
-    first, second = found
+            _probabilities(_main(trial.module(inputs)))
+    second, first = found
     if first.shape != second.shape:
         raise UserError(
             f"the model returns {described(first)} in eval mode and {described(second)} in train mode: {WANTED} in both"
         )
-    _probabilities(raw)
     return first.shape[1]
 
 
 def _probabilities(output: Tensor) -> None:
     """Refuse softmax outputs; warn where they look like those of a sigmoid."""
-    values = output.float()
-    if not ((values >= 0).all() and (values <= 1).all()):
-        return
-    if values.ndim == 2 and values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
+    values = output.detach().float()
+    inside = bool((values >= 0).all()) and bool((values <= 1).all())
+    if inside and values.ndim == 2 and values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
         raise UserError("the model returns probabilities: return the logits, before the softmax")
-    if values.numel() >= 8 and float(values.std()) > 0:
-        message = "all outputs of the model lie in [0, 1], like probabilities after a sigmoid: mulnb needs the logits before it"
+    made_by = type(output.grad_fn).__name__.lower() if output.grad_fn is not None else ""
+    if "sigmoid" in made_by and "log" not in made_by:
+        message = "the model's outputs are those of a sigmoid, all in [0, 1]: mulnb needs the logits, before the sigmoid"
         warnings.warn(message, stacklevel=2)
 
 

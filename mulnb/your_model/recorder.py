@@ -102,8 +102,8 @@ class Recorder:
         odd = np.flatnonzero(self.counts != usual)
         if len(odd):
             raise UserError(
-                f"Recorder: example {odd[0]} was recorded {self.counts[odd[0]]} times, most were {usual} times ({len(odd)} differ): "
-                "record every batch of every epoch (drop_last=False)"
+                f"Recorder: example {odd[0]} was recorded {self.counts[odd[0]]} times, most were {usual} times "
+                f"({len(odd)} differ): record every batch of every epoch (drop_last=False)"
             )
 
     def save(self, path: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import ENOUGH, RELEARN, Outcome, Setting, outcome, relearn
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.request import Request, whole_classes
-from mulnb.your_model.verdict import Facts, Reference, Verdict, decide, interval
+from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
 
 ACCURACIES = ("acc_low", "acc_medium", "acc_high", "acc_forget", "acc_retain", "acc_test")
 COLUMNS = {
@@ -121,7 +122,10 @@ def evaluate(
         "data": checks.survey(setting.data).data,
         "classes": list(setting.gone),
     }
-    return Report(rows, sizes, decide(rows, facts), about, models, given)
+    verdict = decide(rows, facts)
+    if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
+        warnings.warn(f"{verdict.words}: {verdict.reasons[0]}", stacklevel=2)
+    return Report(rows, sizes, verdict, about, models, given)
 
 
 @dataclass(frozen=True)

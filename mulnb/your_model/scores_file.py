@@ -21,8 +21,8 @@ def load_scores(
     """Scores [N] of a file, higher = more memorized.
 
     Args:
-        path: .npz, .npy, or .csv with a column of scores. Known are Feldman & Zhang's `tr_mem`, the RUM authors' `memorization` and
-            C-scores (`scores` or `cscore`, of which 1 − c is returned).
+        path: .npz, .npy, or .csv with a column of scores. Known are Feldman & Zhang's `tr_mem`, the RUM authors'
+            `memorization` and C-scores (`scores` or `cscore`, of which 1 − c is returned).
         labels: of your data, [N]: they must agree with those in the file, or its order is another one.
         key: the array or column to read, if it is none of the known ones.
         memorized: "high" or "low", which end of the file's scores is memorized, if it is none of the known ones.

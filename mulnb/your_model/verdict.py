@@ -72,8 +72,9 @@ class Facts:
     """What a verdict needs beside the rows of a report.
 
     `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `overlap`: a sentence
-    about a hold-out that is not unseen, or "". `moved`: mean |change| of the label's probability on the forget set since the original;
-    `changed`: share of its predictions that changed; both NaN without an original. `gone`: classes forgotten as a whole.
+    about a hold-out that is not unseen, or "". `moved`: mean |change| of the label's probability on the forget set since the
+    original. `changed`: share of its predictions that changed. Both are NaN without an original. `gone`: the classes that are
+    forgotten as a whole.
     """
 
     n_forget: int
@@ -118,18 +119,21 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
         return Verdict(
             NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
         )
+    check = "check labels, their order, normalize=(mean, std) and the hold-out"
     if wrong:
-        return Verdict(
-            WRONG, (*wrong, *under, *over, *damage), "check labels, their order, normalize=(mean, std) and the hold-out"
-        )
-    if damage and over:
-        return Verdict(OVER, (*over, *damage, "so the model is damaged"), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+        return Verdict(WRONG, (*wrong, *under, *over, *damage), check)
+    fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
+    if damage and (over or (fell and not under)):
+        whole = "what was to be kept is forgotten, too: the model is damaged"
+        return Verdict(OVER, (*over, *damage, whole), "fewer epochs, a smaller lr, or an alpha nearer to 1")
     if damage:
         return Verdict(DAMAGED, (*damage, *under), "a smaller lr, fewer epochs, or an algorithm that trains on the retain set")
     if under:
         return Verdict(NOT_FORGOTTEN, tuple(under), "more epochs, a larger lr, or mulnb.tune")
     if over:
         return Verdict(OVER, tuple(over), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+    if at_chance := _chance_unseen(original or new, facts):
+        return Verdict(WRONG, (at_chance,), check)
     if not power:
         return Verdict(NO_POWER, (_powerless(original),), "a reference: train_oracle, or reference models for LiRA")
     return Verdict(FORGOTTEN, tuple(_good(new, reference)))
@@ -144,13 +148,16 @@ def _wrong(row: Mapping[str, float], facts: Facts) -> list[str]:
             f"accuracy on the retain set is {row['acc_retain']:.2f}, near chance ({facts.chance:.2f}): labels, their order or "
             "normalize are wrong"
         )
-    elif row["acc_test"] <= facts.chance and row["acc_retain"] > 2 * limit:
-        found.append(
-            f"accuracy on unseen images is {row['acc_test']:.2f}, at chance, and {row['acc_retain']:.2f} on retained ones"
-        )
     if facts.overlap:
         found.append(facts.overlap)
     return found
+
+
+def _chance_unseen(row: Mapping[str, float], facts: Facts) -> str:
+    """A sentence about a hold-out that a good model knows nothing about, or ""."""
+    if row["acc_test"] > facts.chance or row["acc_retain"] - row["acc_test"] < 0.5:
+        return ""
+    return f"accuracy on unseen images is {row['acc_test']:.2f}, at chance, and {row['acc_retain']:.2f} on retained ones"
 
 
 def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, reference: Reference, facts: Facts) -> list[str]:

@@ -27,8 +27,8 @@ from mulnb import proxies, rum
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.proxies import PROXIES
 from mulnb.forget import Strata
+from mulnb.proxies import PROXIES
 from mulnb.your_model import checks
 from mulnb.your_model.adapt import (
     Adapted,

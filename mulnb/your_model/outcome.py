@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mulnb import audit, training
 from mulnb.config import Recipe
-from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.your_model.adapt import Adapted
 from mulnb.your_model.inputs import Images
 
 RELEARN = Recipe(epochs=50, batch=64, lr=0.01)  # at most so many epochs are tried
-ENOUGH = 0.9  # relearned: so much of the original's accuracy on the forget set
 
 
 @dataclass(frozen=True)
@@ -110,28 +106,12 @@ def attack(
     return found
 
 
-def relearn(network: Adapted, data: Images, forget: np.ndarray, target: float, seed: int) -> float:
-    """Epochs of training on the forget set alone until its accuracy reaches `target`; infinity if that takes too long.
+def relearn(network: Adapted, data: Images, forget: np.ndarray, accuracy: float, seed: int) -> float:
+    """Epochs of training on the forget set alone until its accuracy is back to nine tenths of `accuracy`.
 
-    NaN if nothing in the model can be trained, or the training diverges.
+    Infinity if that takes too long, NaN if nothing in the model can be trained or the training diverges.
     """
     place = next(network.parameters())
-    data = data.on(place.device, place.dtype)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return float("nan")
-    student, index, used = training.clone(network), torch.from_numpy(forget).to(data.device), 0
-
-    def good(*_: Any) -> bool:
-        nonlocal used
-        used += 1
-        found = training.predict(student, data, index).argmax(1) == data.labels[index]
-        return float(found.float().mean()) >= target
-
-    try:
-        if good():
-            return 0.0
-        used = 0
-        training.fit(student, data, RELEARN, seed, index=index, after_epoch=good)
-        return float(used) if used < RELEARN.epochs or good() else float("inf")
-    except UserError:
-        return float("nan")
+    return audit.relearn.relearn_epochs(network, data.on(place.device, place.dtype), forget, RELEARN, accuracy, seed)

@@ -14,6 +14,7 @@ The paper's best proxies are read off training, epoch by epoch, which a finished
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,15 @@ from torch.nn import functional as F
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import orient
+from mulnb.proxies import PROXIES, Outputs, Proxy, orient
 from mulnb.your_model.adapt import described, first_line, logits_of
 
-SIGNALS = ("confidence", "max_confidence", "entropy", "binary_accuracy")
 FORMAT = "mulnb recorder 1"
+STEPS = 64  # batches laid aside before they are added up: their logits stay on the device, and nothing waits for it
 
 
 class Recorder:
-    """Sums four signals per example over the epochs of a training.
+    """Adds up what each step of a training says about its examples.
 
     Attributes:
         n: the number of training examples N; `index` runs from 0 to N − 1.
@@ -42,60 +43,80 @@ class Recorder:
             raise UserError(f"Recorder({n!r}): give the number of training examples")
         self.n = int(n)
         self.counts = np.zeros(self.n, dtype=np.int64)
-        self._sums = {name: np.zeros(self.n) for name in SIGNALS}
+        self._sums = {name: np.zeros(self.n) for name, proxy in PROXIES.items() if proxy.signal is not None}
+        self._right: list[np.ndarray] = []  # bool [N] each: the k-th time an example was recorded, it was classified right
+        self._aside: list[tuple[np.ndarray, Tensor, Tensor]] = []
 
-    def record(self, index: Tensor | np.ndarray, logits: Tensor, labels: Tensor) -> None:
+    def record(self, index: Tensor | np.ndarray, logits: Any, labels: Tensor) -> None:
         """Add a batch, as the network saw it in training and before the step.
 
         Args:
-            index: int [B], which examples these are. They may repeat.
+            index: int [B], which examples these are.
             logits: [B, K], a network's output (also an object with `logits`; [B, 1] is one logit for two classes).
             labels: int [B].
 
         Raises:
-            UserError: they do not fit each other or the recorder, or a logit is not finite.
+            UserError: they do not fit each other or the recorder.
         """
-        places = np.asarray(index.detach().cpu() if isinstance(index, Tensor) else index).reshape(-1)
+        places = np.array(index.detach().cpu() if isinstance(index, Tensor) else index).reshape(-1)
         if places.size == 0:
             return
         if places.dtype.kind not in "iu" or places.min() < 0 or places.max() >= self.n:
             raise UserError(
                 f"Recorder: index runs from {places.min()} to {places.max()}: expected whole numbers 0 … {self.n - 1}"
             )
+        if len(np.unique(places)) < len(places):
+            raise UserError("Recorder: a batch has an example twice: record every example once an epoch")
         z = logits_of(logits, len(places)).detach().float()  # [B, K]
-        own = torch.as_tensor(labels, device=z.device).reshape(-1).long()
-        if len(own) != len(z) or int(own.min()) < 0 or int(own.max()) >= z.shape[1]:
-            raise UserError(f"Recorder: labels are {described(own)} up to {int(own.max())} for logits {list(z.shape)}")
-        log_p = F.log_softmax(z, dim=1)  # p·log p is 0, not NaN, when p underflows
-        p = log_p.exp()
-        signals = {
-            "confidence": p.gather(1, own[:, None]).squeeze(1),
-            "max_confidence": p.amax(1),
-            "entropy": -(p * log_p).sum(1),
-            "binary_accuracy": (log_p.argmax(1) == own).float(),
-        }
-        if not bool(torch.isfinite(signals["entropy"]).all()):
-            raise UserError("Recorder: the logits are not finite: the training diverged")
-        for name, values in signals.items():
-            np.add.at(self._sums[name], places, values.cpu().numpy())
-        np.add.at(self.counts, places, 1)
+        own = torch.as_tensor(labels, device=z.device).detach().reshape(-1).long()
+        if len(own) != len(z):
+            raise UserError(f"Recorder: labels are {described(own)} for {len(z)} examples")
+        self._aside.append((places, z.clone(), own.clone()))
+        if len(self._aside) == STEPS:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Turn the logits laid aside into sums. Raises `UserError` for logits that are not finite, or labels beyond them."""
+        aside, self._aside = self._aside, []
+        for places, z, own in aside:
+            if not bool(torch.isfinite(z).all()):
+                raise UserError("Recorder: the logits are not finite: the training diverged")
+            if int(own.min()) < 0 or int(own.max()) >= z.shape[1]:
+                raise UserError(f"Recorder: labels run from {int(own.min())} to {int(own.max())} for {z.shape[1]} classes")
+            log_p = F.log_softmax(z, dim=1)
+            outputs = Outputs(own, z, log_p, log_p.exp())
+            for name in self._sums:
+                self._sums[name][places] += PROXIES[name].signal(outputs).cpu().numpy()
+            while len(self._right) <= self.counts[places].max():
+                self._right.append(np.zeros(self.n, dtype=bool))
+            right = outputs.correct.cpu().numpy()
+            for place, hit in zip(places[right], self.counts[places][right], strict=True):
+                self._right[hit][place] = True
+            self.counts[places] += 1
 
     def scores(self, proxy: str = "confidence") -> np.ndarray:
         """A proxy of memorization, float64 [N], oriented: higher = more memorized.
 
         Args:
-            proxy: "confidence", "max_confidence", "entropy" or "binary_accuracy".
+            proxy: a proxy that is read off training: "confidence" and others of `mulnb.proxies.PROXIES`.
 
         Raises:
             UserError: the proxy is unknown, or an example was recorded less often than the others (an epoch is missing).
         """
-        if proxy not in SIGNALS:
-            raise UserError(f"Recorder: proxy '{proxy}' is unknown: known are {', '.join(SIGNALS)}")
+        known = [name for name, entry in PROXIES.items() if not entry.post_hoc]
+        if proxy not in known:
+            raise UserError(f"Recorder: proxy '{proxy}' is not read off training: these are {', '.join(known)}")
         self.check()
-        return orient(proxy, self._sums[proxy] / self.counts)
+        entry: Proxy = PROXIES[proxy]
+        if entry.history is not None:
+            raw = entry.history(np.stack(self._right)).astype(np.float64)  # [epochs, N] -> [N]
+        else:
+            raw = self._sums[proxy] / self.counts
+        return orient(proxy, raw)
 
     def check(self) -> None:
         """Raises `UserError` unless every example was recorded in every epoch."""
+        self._add_up()
         if self.counts.max() == 0:
             raise UserError("Recorder: nothing was recorded: call record(index, logits, labels) in the training loop")
         usual = int(np.bincount(self.counts).argmax())
@@ -108,9 +129,12 @@ class Recorder:
 
     def save(self, path: str | Path) -> Path:
         """Write what was recorded as .npz. Returns the path."""
+        self._add_up()
         path = Path(path).expanduser()
         path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
-        arrays = {"format": np.array(FORMAT), "counts": self.counts, **self._sums}
+        right = np.packbits(np.array(self._right, dtype=bool).reshape(-1, self.n), axis=1)
+        arrays = {"format": np.array(FORMAT), "counts": self.counts, "right": right}
+        arrays |= {f"sum_{name}": total for name, total in self._sums.items()}
         return paths.write_file(path, lambda temporary: np.savez_compressed(temporary, **arrays))
 
     @classmethod
@@ -122,7 +146,8 @@ class Recorder:
                     raise ValueError("another format")
                 recorder = cls(len(found["counts"]))
                 recorder.counts = found["counts"].copy()
-                recorder._sums = {name: found[name].copy() for name in SIGNALS}
+                recorder._right = list(np.unpackbits(found["right"], axis=1, count=recorder.n).astype(bool))
+                recorder._sums = {name.removeprefix("sum_"): found[name].copy() for name in found if name.startswith("sum_")}
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{path} cannot be read as a Recorder's file: {first_line(error)}") from None
         return recorder

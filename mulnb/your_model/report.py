@@ -22,7 +22,7 @@ from mulnb.rum import Unlearned
 from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
-from mulnb.your_model.outcome import ENOUGH, RELEARN, Outcome, Setting, outcome, relearn
+from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.request import Request, whole_classes
 from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
@@ -51,8 +51,8 @@ NO_ORACLE = (
 HOW_TO_READ = f"""\
 MIA efficacy: the share taken for unseen by an attack that was trained on retained against unseen images. A forget set like any
 other should come near the reference; a harder one (wrong labels, rare cases) exceeds it even for an oracle. Epochs to relearn: of
-training on the forget set alone, until its accuracy is {ENOUGH:g} of the original's. Few epochs mean that traces remain, or that
-the set is easy."""
+training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's. Few mean that traces remain, or
+that the set is easy."""
 LEAST = 10  # images of a hold-out: half train the attack, half are its reference
 
 
@@ -105,7 +105,7 @@ def evaluate(
         known = outcomes.get("original", outcomes["unlearned"]).row
         for name, found in outcomes.items():
             torch.manual_seed(seed)
-            target = ENOUGH * (known["acc_forget"] if "original" in outcomes else known["acc_retain"])
+            target = known["acc_forget"] if "original" in outcomes else known["acc_retain"]
             found.row["relearn_epochs"] = relearn(networks[name], setting.data, setting.strata.forget, target, seed)
     rows = {name: found.row for name, found in outcomes.items()}
     if "oracle" in rows:

@@ -56,7 +56,7 @@ def relearn_epochs(
 
     def knows_it() -> bool:
         correct = training.predict(learner, train, index).argmax(1) == train.labels[index]
-        return float(correct.cpu().double().mean())  # some devices have no float64 >= target
+        return float(correct.cpu().double().mean()) >= target  # on the CPU: some devices have no float64
 
     if knows_it():
         return 0.0

@@ -98,7 +98,7 @@ def evaluate(
     place = next(iter(api._parameters(models["unlearned"], factory)))
     with protected(place.device, seed):
         networks = {name: adapt(model, factory) for name, model in models.items()}
-        setting, overlap = _setting(networks["unlearned"], given, strata, already_forgotten, seed)
+        setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
         outcomes = {}
         for name, network in networks.items():
             outcomes[name] = outcome(network, setting)
@@ -218,7 +218,7 @@ class Report:
         return Report(found.rows, found.sizes, found.verdict, {**found.about, **made}, found._models, found._given)
 
 
-def _setting(
+def setting_of(
     network: Adapted, given: Mapping[str, Any], strata: Strata | Request, already_forgotten: Request | None, seed: int
 ) -> tuple[Setting, str]:
     """What the models are measured on, and a sentence about a hold-out that is not unseen."""

@@ -252,17 +252,18 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
     chance = float(torch.bincount(labels).max()) / len(labels)
     sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
     if "oracle" in outcomes:
-        reference = oracle_reference(outcomes["oracle"].row, sizes[0])
+        reference = oracle_reference(outcomes["oracle"])
     elif setting.gone:
         reference = class_reference(new.row, sizes[0])
     reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
-    return Facts(*sizes, chance, reference, overlap, moved, changed, setting.gone)
+    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone)
 
 
-def oracle_reference(row: Mapping[str, float], n: int) -> Reference:
+def oracle_reference(found: Outcome) -> Reference:
     """The interval around one oracle: of two trainings with other seeds, so many examples of n differ."""
-    low, high = interval(row["acc_forget"], n)
-    return Reference(row["acc_forget"], low, high, row["mia"], row["acc_test"], True, "of the oracle")
+    row = found.row
+    low, high = interval(row["acc_forget"], len(found.right))
+    return Reference(row["acc_forget"], low, high, row["mia"], row["acc_test"], True, "of the oracle", float(found.p.mean()))
 
 
 def class_reference(row: Mapping[str, float], n: int) -> Reference:

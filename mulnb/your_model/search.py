@@ -24,10 +24,10 @@ from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.verdict import LOST, Reference
 
-RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
+RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 KEPT = 0.02  # accuracy on the retain set that an epoch of fine-tuning may cost at the learning rate that is used
-GOOD = 0.94  # objective at which the search ends
-TRIALS = 24  # at most, where only seconds are limited
+GOOD = 0.95  # objective at which the search ends
+TRIALS = 60  # at most, where only seconds are limited
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,37 @@ def objective(row: Mapping[str, float], original: Mapping[str, float], reference
 
 # --- what is tried -------------------------------------------------------------------------------------------------------
 
+# weak to strong; `lr` is a factor of the rate in use
+LADDERS: dict[str, tuple[Mapping[str, float], ...]] = {
+    "salun": tuple({"epochs": epochs} for epochs in (2, 4, 7, 12, 20, 30, 45)),
+    "random_label": tuple({"epochs": epochs} for epochs in (2, 4, 7, 12, 20, 30, 45)),
+    "neg_grad_plus": tuple({"alpha": alpha, "epochs": 8} for alpha in (0.995, 0.99, 0.98, 0.96, 0.93, 0.87, 0.75, 0.6)),
+    "scrub": tuple({"msteps": steps, "epochs": steps + 4} for steps in (1, 2, 3, 5, 8, 12)),
+    "fine_tune": tuple({"epochs": epochs, "lr": 3} for epochs in (3, 6, 12, 24)),
+    "l1_sparse": tuple({"epochs": 15, "gamma": gamma, "lr": 3} for gamma in (1e-5, 5e-5, 2e-4, 5e-4, 1e-3)),
+    "neg_grad": tuple({"epochs": 5, "lr": lr} for lr in (0.003, 0.01, 0.03, 0.1, 0.3)),
+    "influence": tuple({"alpha": alpha} for alpha in (1, 4, 16, 64, 256)),
+}
+FACTORS = (0.3, 1.0, 0.1)  # of the learning rate that fine-tuning bears: unlearning works on a converged model at less
+SHARE = 0.25  # of the time left that one trial may take
+
 
 def search(task: Search, algorithms: Sequence[str], strategies: Sequence[str], batch: int) -> None:
     """Try candidates until the budget is used up or one is good enough."""
+    for name in algorithms:
+        if name not in LADDERS:
+            raise UserError(f"tune: algorithm '{name}' has no ladder of strengths: known are {', '.join(LADDERS)}")
+    started = time.monotonic()
     rate = _rate(task, batch)
-    for factor in (1.0, 0.3, 3.0):
-        for algorithm in algorithms:
-            for strategy in strategies:
-                _strength(task, algorithm, strategy, rate * factor, batch)
+    epoch = (time.monotonic() - started) / max(len(task.trials), 1)  # seconds: each of these trials was one epoch
+    for factor in FACTORS:
+        for strategy in strategies:
+            for algorithm in algorithms:
+                passes = 1 if strategy == "vanilla" else 3
+                left = max(task.deadline - time.monotonic(), 0.0)
+                affordable = SHARE * left / max(epoch * passes, 1e-9)
+                ladder = [step for step in LADDERS[algorithm] if step.get("epochs", 1) <= affordable]
+                _strength(task, algorithm, strategy, ladder or LADDERS[algorithm][:1], rate * factor, batch)
                 if task.over():
                     return
 
@@ -178,25 +201,10 @@ def _rate(task: Search, batch: int) -> float:
     return RATES[high]
 
 
-LADDERS: dict[str, tuple[Mapping[str, float], ...]] = {  # weak to strong; lr is a factor of the rate that was found
-    "neg_grad_plus": tuple({"alpha": alpha, "epochs": 5} for alpha in (0.99, 0.97, 0.94, 0.9, 0.83, 0.72, 0.6, 0.5)),
-    "scrub": tuple(
-        {"msteps": steps, "epochs": steps + 2, "lr": lr} for steps, lr in ((1, 0.3), (2, 0.3), (2, 1), (4, 1), (6, 1))
-    ),
-    "salun": tuple({"epochs": epochs, "lr": lr} for epochs, lr in ((2, 0.3), (3, 0.3), (3, 1), (5, 1), (8, 1), (12, 1))),
-    "random_label": tuple({"epochs": epochs, "lr": lr} for epochs, lr in ((2, 0.3), (3, 0.3), (3, 1), (5, 1), (8, 1), (12, 1))),
-    "fine_tune": tuple({"epochs": epochs, "lr": lr} for epochs, lr in ((3, 1), (6, 1), (6, 3), (12, 3))),
-    "l1_sparse": tuple({"epochs": 6, "gamma": gamma} for gamma in (1e-5, 5e-5, 2e-4, 1e-3)),
-    "neg_grad": tuple({"epochs": 5, "lr": lr} for lr in (0.003, 0.01, 0.03, 0.1, 0.3)),
-    "influence": tuple({"alpha": alpha} for alpha in (1, 4, 16, 64, 256)),
-}
-
-
-def _strength(task: Search, algorithm: str, strategy: str, rate: float, batch: int) -> None:
+def _strength(
+    task: Search, algorithm: str, strategy: str, ladder: Sequence[Mapping[str, float]], rate: float, batch: int
+) -> None:
     """Halve an algorithm's ladder by what each trial forgot."""
-    if algorithm not in LADDERS:
-        raise UserError(f"tune: algorithm '{algorithm}' has no ladder of strengths: known are {', '.join(LADDERS)}")
-    ladder = LADDERS[algorithm]
     low, high = 0, len(ladder) - 1
     while low <= high and not task.over():
         middle = (low + high) // 2

@@ -28,7 +28,7 @@ from mulnb.your_model.recipe import Training, trained_by
 from mulnb.your_model.verdict import Reference
 
 COUNT = 3  # stand-ins, whose disagreement gives the interval
-EPOCHS = 80  # at most
+EPOCHS = 60  # at most
 FEWEST = 5  # epochs: if not even these are affordable, no stand-in is trained
 NEAR = 0.08  # so much less accurate than the original a stand-in may be
 WIDTH = 0.04  # the interval reaches at least so far to both sides
@@ -109,7 +109,8 @@ def summary(found: list[Outcome]) -> Reference:
     mean = float(right.mean())
     means = {key: float(np.mean([outcome.row[key] for outcome in found])) for key in ("mia", "acc_test")}
     source = f"of {len(found)} stand-ins that were trained without it"
-    return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), means["mia"], means["acc_test"], True, source)
+    p = float(np.mean([outcome.p.mean() for outcome in found]))
+    return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), means["mia"], means["acc_test"], True, source, p)
 
 
 class _Fit:

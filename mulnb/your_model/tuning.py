@@ -25,8 +25,8 @@ from mulnb.your_model.stand_in import check_budget, stand_ins
 from mulnb.your_model.verdict import Reference
 
 BUDGET = 300.0  # seconds, by default
-FOR_REFERENCE = 0.5  # share of the budget that stand-ins for an oracle may take
-ALGORITHMS = ("neg_grad_plus", "salun", "scrub")
+FOR_REFERENCE = 0.4  # share of the budget that stand-ins for an oracle may take
+ALGORITHMS = ("salun", "neg_grad_plus", "scrub")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _reference(
 ) -> tuple[Reference | None, str]:
     """What the trials are compared with, and why it is nothing better."""
     if oracle is not None:
-        return oracle_reference(oracle.row, len(oracle.right)), ""
+        return oracle_reference(oracle), ""
     if setting.gone:
         return None, ""  # a model that never saw a class does not say it: no training is needed to know that
     budget = min(seconds, BUDGET) * FOR_REFERENCE

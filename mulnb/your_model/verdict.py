@@ -25,6 +25,8 @@ COLOURS = {
 }
 LOST = 0.05  # accuracy on the retain set or on unseen images that a model may lose before it counts as damaged
 SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
+FEW = 20  # examples of a forget set, below which accuracy cannot tell
+SURE = 0.3  # difference of the mean probability of their labels that then counts
 POWER = 0.1  # how much more often unseen images must be taken for unseen than retained ones
 
 
@@ -32,8 +34,9 @@ POWER = 0.1  # how much more often unseen images must be taken for unseen than r
 class Reference:
     """What a model that never saw the forget set does on it.
 
-    `low` … `high`: the interval of its accuracy on the forget set. `exact`: it comes from such models (an oracle or stand-ins);
-    otherwise from the hold-out, which says nothing about harder sets. `source`: where it comes from, in words.
+    `low` … `high`: the interval of its accuracy on the forget set. `p`: the mean probability of the labels there, NaN if unknown.
+    `exact`: it comes from such models (an oracle or stand-ins); otherwise from the hold-out, which says nothing about harder
+    sets. `source`: where it comes from, in words.
     """
 
     acc_forget: float
@@ -43,6 +46,7 @@ class Reference:
     acc_test: float
     exact: bool
     source: str
+    p: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ class Facts:
     """What a verdict needs beside the rows of a report.
 
     `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `overlap`: a sentence
-    about a hold-out that is not unseen, or "". `moved`: mean |change| of the label's probability on the forget set since the
-    original. `changed`: share of its predictions that changed. Both are NaN without an original. `gone`: the classes that are
-    forgotten as a whole.
+    about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in the unlearned model.
+    `moved`: mean |change| of these since the original. `changed`: share of its predictions that became right or wrong since.
+    Both are NaN without an original. `gone`: the classes that are forgotten as a whole.
     """
 
     n_forget: int
@@ -84,6 +88,7 @@ class Facts:
     reference: Reference
     overlap: str = ""
     moved: float = math.nan
+    p: float = math.nan
     changed: float = math.nan
     gone: tuple[int, ...] = field(default=())
 
@@ -136,7 +141,10 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
         return Verdict(WRONG, (at_chance,), check)
     if not power:
         return Verdict(NO_POWER, (_powerless(original),), "a reference: train_oracle, or reference models for LiRA")
-    return Verdict(FORGOTTEN, tuple(_good(new, reference)))
+    found = _good(new, reference)
+    if same:
+        found.append("the original hardly differs: these examples were not memorized, and little was to be forgotten")
+    return Verdict(FORGOTTEN, tuple(found))
 
 
 def _wrong(row: Mapping[str, float], facts: Facts) -> list[str]:
@@ -184,6 +192,13 @@ def _beside_reference(new: Mapping[str, float], reference: Reference, facts: Fac
     if new["acc_forget"] < reference.low - 1e-9:
         hard = "" if reference.exact else "; a set that is harder than the hold-out lies there even in an oracle"
         over.append(f"accuracy on the forget set is {new['acc_forget']:.2f}, below {told}{hard}")
+    if facts.n_forget < FEW and reference.exact and not math.isnan(reference.p):
+        # accuracy over so few examples says nothing: compare how sure the model is of the labels
+        told = f"the mean probability of the labels in the forget set is {facts.p:.2f}, in the reference {reference.p:.2f}"
+        if facts.p - reference.p > SURE:
+            under.append(told)
+        if reference.p - facts.p > SURE:
+            over.append(told)
     if not math.isnan(reference.mia):
         # two shares are compared, each counted over few examples
         noise = 2 * math.sqrt(0.25 / max(facts.n_forget, 1) + 0.25 / max(facts.n_test, 1))

@@ -17,7 +17,7 @@ INDEX = "example_index"  # the key of the index in a batch
 
 
 class Indexed(Dataset):
-    """A data set whose items say which example they are: dicts get the key `example_index`, tuples one more element at the end."""
+    """A data set whose items say which example they are: dicts get the key `example_index`, tuples an element at the end."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset

@@ -65,6 +65,8 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
     strange = audit.attack_features(unseen_logits, unseen_labels)["confidence"]
     in_class = np.isin(unseen_labels.numpy(), setting.gone)
     row |= attack(seen, strange, forget, setting.retain, setting.seed, in_class)
+    like = strange[in_class] if in_class.any() else strange
+    row["auc"] = audit.roc.auc(seen[forget, 0], like[:, 0])
     return Outcome(row, correct[forget], seen[forget, 0])
 
 

@@ -40,6 +40,7 @@ COLUMNS = {
     "mia": "MIA efficacy, forget set",
     "mia_unseen": "MIA efficacy, unseen images (the reference)",
     "mia_retain": "MIA efficacy, retain set",
+    "auc": "AUC, forget set against unseen images",
     "relearn_epochs": "epochs to relearn the forget set",
     "tow": "ToW",
     "tow_mia": "ToW-MIA",
@@ -50,7 +51,8 @@ NO_ORACLE = (
 )
 HOW_TO_READ = f"""\
 MIA efficacy: the share taken for unseen by an attack that was trained on retained against unseen images. A forget set like any
-other should come near the reference; a harder one (wrong labels, rare cases) exceeds it even for an oracle. Epochs to relearn: of
+other should come near the reference; a harder one (wrong labels, rare cases) exceeds it even for an oracle. AUC: how often the
+model is surer of a forgotten than of an unseen image; .5 is like any other, a harder set lies below. Epochs to relearn: of
 training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's. Few mean that traces remain, or
 that the set is easy."""
 LEAST = 10  # images of a hold-out: half train the attack, half are its reference
@@ -143,8 +145,8 @@ class Report:
     _given: Mapping[str, Any] = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per model: `model`, accuracies (`acc_…`), `mia…`, `relearn_epochs` (infinite if the limit was met), with an
-        oracle `tow tow_mia`. Strata that are empty are NaN; `acc_test_…` come with whole classes only.
+        """One row per model: `model`, accuracies (`acc_…`), `mia…`, `auc`, `relearn_epochs` (infinite if the limit was met),
+        with an oracle `tow tow_mia`. Strata that are empty are NaN; `acc_test_…` come with whole classes only.
         """
         return pd.DataFrame([{"model": name} | dict(row) for name, row in self.rows.items()])
 
@@ -263,16 +265,16 @@ def oracle_reference(found: Outcome) -> Reference:
     """The interval around one oracle: of two trainings with other seeds, so many examples of n differ."""
     row = found.row
     low, high = interval(row["acc_forget"], len(found.right))
-    return Reference(row["acc_forget"], low, high, row["mia"], row["acc_test"], True, "of the oracle", float(found.p.mean()))
+    return Reference(row["acc_forget"], low, high, row["auc"], row["acc_test"], True, "of the oracle", float(found.p.mean()))
 
 
 def class_reference(row: Mapping[str, float], n: int) -> Reference:
     """Of a whole class: a model that never saw it does not say it."""
-    return Reference(0.0, 0.0, interval(0.0, n)[1], row["mia_unseen"], float("nan"), True, "of a model that never saw the class")
+    return Reference(0.0, 0.0, interval(0.0, n)[1], 0.5, float("nan"), True, "of a model that never saw the class")
 
 
 def holdout_reference(row: Mapping[str, float], n: int, n_test: int) -> Reference:
     """Of a set like any other: what the model itself does on unseen images."""
     share = row["acc_test"]
     low, high = interval(share, min(n, n_test))
-    return Reference(share, low, high, row["mia_unseen"], float("nan"), False, "of unseen images")
+    return Reference(share, low, high, 0.5, float("nan"), False, "of unseen images")

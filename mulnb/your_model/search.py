@@ -123,10 +123,10 @@ class Search:
                 self.trials[place] = Trial(other.candidate, other.row, other.objective, other.side, other.seconds)
 
     def frame(self) -> pd.DataFrame:
-        """One row per trial: `trial algorithm strategy settings acc_forget acc_retain acc_test mia objective side seconds`."""
+        """One row per trial: `trial algorithm strategy settings acc_forget acc_retain acc_test auc objective side seconds`."""
         rows = []
         for number, trial in enumerate(self.trials, start=1):
-            known = {key: trial.row.get(key, float("nan")) for key in ("acc_forget", "acc_retain", "acc_test", "mia")}
+            known = {key: trial.row.get(key, float("nan")) for key in ("acc_forget", "acc_retain", "acc_test", "auc")}
             how = trial.candidate
             settings = ", ".join(f"{name} {value:g}" for name, value in how.settings.items())
             rows.append({"trial": number, "algorithm": how.algorithm, "strategy": how.strategy, "settings": settings, **known})
@@ -138,13 +138,13 @@ def objective(row: Mapping[str, float], original: Mapping[str, float], reference
     """How like the reference a model is, in [0, 1], and on which side of it the forget set lies.
 
     ToW's product (METHOD §7) with the reference in place of the oracle, times the factor of the attack: accuracy on the
-    forget set and the attack's efficacy should be those of the reference; accuracy on retained and unseen images should not fall.
+    forget set and the attack's AUC should be those of the reference; accuracy on retained and unseen images should not fall.
     """
     unseen = original["acc_test"] if np.isnan(reference.acc_test) else min(original["acc_test"], reference.acc_test)
     lost_retain = max(0.0, original["acc_retain"] - row["acc_retain"])
     lost_unseen = max(0.0, unseen - row["acc_test"])
     product = (1 - abs(row["acc_forget"] - reference.acc_forget)) * (1 - lost_retain) * (1 - lost_unseen)
-    product *= 1 - abs(row["mia"] - reference.mia)
+    product *= 1 - abs(row["auc"] - reference.auc)
     if lost_retain > LOST:
         return product, 1
     return product, int(row["acc_forget"] < reference.low) - int(row["acc_forget"] > reference.high)
@@ -213,7 +213,7 @@ def _strength(
             settings |= {"lr": rate * settings.get("lr", 1.0), "batch": batch}
         trial = task.run(Candidate(algorithm, strategy, settings))
         # where it forgot neither too much nor too little, the attack says which way to go on
-        weaker = trial.row["mia"] > task.reference(trial.row).mia if trial.side == 0 else trial.side > 0
+        weaker = trial.row["auc"] < task.reference(trial.row).auc if trial.side == 0 else trial.side > 0
         if weaker:
             high = middle - 1
         else:

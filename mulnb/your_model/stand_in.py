@@ -107,10 +107,10 @@ def summary(found: list[Outcome]) -> Reference:
     noise = math.sqrt(float((share * (1 - share)).sum()) * len(found) / (len(found) - 1)) / n
     half = max(WIDTH, 1 / n, 1.96 * noise * math.sqrt(1 + 1 / len(found)))
     mean = float(right.mean())
-    means = {key: float(np.mean([outcome.row[key] for outcome in found])) for key in ("mia", "acc_test")}
+    means = {key: float(np.mean([outcome.row[key] for outcome in found])) for key in ("auc", "acc_test")}
     source = f"of {len(found)} stand-ins that were trained without it"
     p = float(np.mean([outcome.p.mean() for outcome in found]))
-    return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), means["mia"], means["acc_test"], True, source, p)
+    return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), means["auc"], means["acc_test"], True, source, p)
 
 
 class _Fit:

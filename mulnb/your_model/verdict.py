@@ -25,6 +25,7 @@ COLOURS = {
 }
 LOST = 0.05  # accuracy on the retain set or on unseen images that a model may lose before it counts as damaged
 SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
+APART = 0.08  # difference of two AUCs that counts, where there are many examples
 FEW = 20  # examples of a forget set, below which accuracy cannot tell
 SURE = 0.3  # difference of the mean probability of their labels that then counts
 POWER = 0.1  # how much more often unseen images must be taken for unseen than retained ones
@@ -35,6 +36,7 @@ class Reference:
     """What a model that never saw the forget set does on it.
 
     `low` … `high`: the interval of its accuracy on the forget set. `p`: the mean probability of the labels there, NaN if unknown.
+    `auc`: how well that probability tells the forget set from unseen images: .5 not at all, 1 if it is always the larger one.
     `exact`: it comes from such models (an oracle or stand-ins); otherwise from the hold-out, which says nothing about harder
     sets. `source`: where it comes from, in words.
     """
@@ -42,7 +44,7 @@ class Reference:
     acc_forget: float
     low: float
     high: float
-    mia: float
+    auc: float
     acc_test: float
     exact: bool
     source: str
@@ -119,7 +121,8 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     under, over = _beside_reference(new, reference, facts)
     power = original is None or _power(original)
 
-    if same and (original["acc_forget"] > reference.high or not power or wrong or original["mia"] < reference.mia):
+    known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
+    if same and (known or not power or wrong):
         text = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
         return Verdict(
             NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
@@ -199,15 +202,24 @@ def _beside_reference(new: Mapping[str, float], reference: Reference, facts: Fac
             under.append(told)
         if reference.p - facts.p > SURE:
             over.append(told)
-    if not math.isnan(reference.mia):
-        # two shares are compared, each counted over few examples
-        noise = 2 * math.sqrt(0.25 / max(facts.n_forget, 1) + 0.25 / max(facts.n_test, 1))
-        gap = new["mia"] - reference.mia
-        if gap < -max(noise, 0.1):
-            under.append(f"the attack takes {new['mia']:.2f} of the forget set for unseen, of the reference {reference.mia:.2f}")
-        if gap > max(noise, 0.1) and (over or facts.gone == ()) and reference.exact:
-            over.append(f"the attack takes {new['mia']:.2f} of the forget set for unseen, of the reference {reference.mia:.2f}")
+    gap, noise = new["auc"] - reference.auc, max(APART, auc_noise(facts.n_forget, facts.n_test))
+    if gap > noise:
+        under.append(_pairs(new, reference))
+    if -gap > noise and reference.exact and not facts.gone:
+        over.append(_pairs(new, reference))
     return under, over
+
+
+def auc_noise(n: int, m: int) -> float:
+    """Two standard errors of an AUC of .5 over n and m examples."""
+    return 2 * math.sqrt((n + m + 1) / (12 * max(n, 1) * max(m, 1)))
+
+
+def _pairs(new: Mapping[str, float], reference: Reference) -> str:
+    return (
+        f"the model is surer of a forgotten than of an unseen image in {new['auc']:.2f} of the pairs, "
+        f"the reference in {reference.auc:.2f}"
+    )
 
 
 def _power(row: Mapping[str, float]) -> bool:
@@ -225,8 +237,7 @@ def _powerless(row: Mapping[str, float]) -> str:
 def _good(new: Mapping[str, float], reference: Reference) -> list[str]:
     told = f"[{reference.low:.2f}, {reference.high:.2f}] ({reference.source})"
     found = [f"accuracy on the forget set is {new['acc_forget']:.2f}, within {told}"]
-    if not math.isnan(reference.mia):
-        found.append(f"the attack takes {new['mia']:.2f} of it for unseen, of the reference {reference.mia:.2f}")
+    found.append(_pairs(new, reference))
     if not reference.exact:
         found.append(
             "the hold-out is the only reference: for a set that is harder than it, forgetting is not shown to be complete"

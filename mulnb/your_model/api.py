@@ -226,6 +226,8 @@ def unlearn(
     """
     checks.check_seed(seed)
     names = checks.algorithm_names(algorithm)
+    if "retrain" in names and fresh is None:
+        raise UserError("retrain needs fresh=, a function that builds an untrained network of the same architecture")
     if isinstance(settings, (list, tuple)):
         settings = [stage or {} for stage in settings]  # None beside an algorithm None: nothing is set where nothing is done
     place = next(iter(_parameters(model, factory)))
@@ -247,8 +249,6 @@ def unlearn(
             checks.check_duplicates(data, chosen.forget, present)
         if any(name is not None and name != "retrain" for name in names):
             check_trainable(network)
-        if "retrain" in names and fresh is None:
-            raise UserError("retrain needs fresh=, a function that builds an untrained network of the same architecture")
         shown = Progress(progress)
         torch.manual_seed(seed)
         found = run(network, data, chosen, algorithm, strategy, settings, seed, fresh, training, present, shown)

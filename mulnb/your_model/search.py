@@ -26,7 +26,7 @@ from mulnb.your_model.verdict import LOST, Reference
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 KEPT = 0.02  # accuracy on the retain set that an epoch of fine-tuning may cost at the learning rate that is used
-GOOD = 0.95  # objective at which the search ends
+GOOD = 0.9  # objective at which the search ends
 TRIALS = 60  # at most, where only seconds are limited
 
 

@@ -276,7 +276,7 @@ def test_folders_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match="labels must be None"):
         mulnb.score(model, tmp_path, LABELS, proxy="loss_curvature")
     (tmp_path / "a" / "1.png").write_text("no image")
-    with pytest.raises(UserError, match=r"1\.png: not a readable image"):
+    with pytest.raises(UserError, match=r"not a readable image: .*1\.png \(no image format"):
         own.read_folder(tmp_path)
     Image.fromarray(IMAGES[0, 0, :4]).save(tmp_path / "a" / "1.png")
     with pytest.raises(UserError, match=r"1\.png is 6×4, the first image is 6×6: resize to one size"):

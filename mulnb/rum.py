@@ -16,7 +16,7 @@ from mulnb.core import workers
 from mulnb.core.errors import UserError
 from mulnb.fast.stacked import Stack
 from mulnb.forget import Strata
-from mulnb.training import Examples, clone
+from mulnb.training import Diverged, Examples, clone
 from mulnb.unlearning import ALGORITHMS, check
 
 Settings = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -123,15 +123,19 @@ def unlearn(
             continue
         retain = [np.flatnonzero(row) for row in kept]
         shifted = [own + STAGE_SEED * number for own in seeds]
-        model = ALGORITHMS[name](
-            model,
-            reads,
-            index(forget),
-            index(retain),
-            seed=shifted if stacked else shifted[0],
-            fresh=fresh,
-            **stage_settings,
-        )
+        try:
+            model = ALGORITHMS[name](
+                model,
+                reads,
+                index(forget),
+                index(retain),
+                seed=shifted if stacked else shifted[0],
+                fresh=fresh,
+                **stage_settings,
+            )
+        except Diverged as error:
+            where = f"{name}, stage {number + 1} of {count} ({len(forget[0])} examples)"
+            raise Diverged(f"{where}: {error}") from None
     workers.synchronise()
     return Unlearned(model, time.perf_counter() - started, *reads.passes())
 

@@ -87,4 +87,4 @@ def _accuracy(model: nn.Module, train: Examples, index: Tensor) -> np.ndarray:
             pieces = [model(train.inputs(piece)).float() for piece in index.split(64, dim=1)]
         logits = torch.cat(pieces, 1)  # [k, n, K]
     correct = logits.argmax(-1) == train.labels[index]
-    return np.atleast_1d(correct.double().mean(-1).cpu().numpy())
+    return np.atleast_1d(correct.cpu().double().mean(-1).numpy())  # on the CPU: some devices have no float64

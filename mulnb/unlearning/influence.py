@@ -114,9 +114,8 @@ def _gradient(model: nn.Module, data: Examples, index: Tensor, batch: int) -> Te
     total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=data.device)
     for piece in index.split(batch):
         loss = F.cross_entropy(model(data.inputs(piece)).float(), data.labels[piece], reduction="sum")
-        gradients = torch.autograd.grad(loss, parameters)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         total += torch.cat([gradient.flatten() for gradient in gradients])
-
     return total / len(index)
 
 

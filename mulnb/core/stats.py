@@ -117,27 +117,9 @@ def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: unequal lengths, fewer than 4 pairs, a constant sample, or values that are not finite.
     """
-    x, y = _finite(x, "x"), _finite(y, "y")
-    _same_length(x, y)
-    n = len(x)
-
-    if n < 4:
-        raise ValueError(f"a correlation with an interval needs at least 4 pairs, got {n}")
-    for name, values in (("x", x), ("y", y)):
-        if values.min() == values.max():
-            raise ValueError(f"{name} is constant: its rank correlation is not defined")
-
+    x, y = _ranked_pairs(x, y, least=4)
     rho = float(np.clip(np.corrcoef(ranks(x), ranks(y))[0, 1], -1, 1))
-
-    if math.isclose(abs(rho), 1):  # perfect order: Fisher's z would be infinite
-        rho = math.copysign(1.0, rho)
-        return Interval(rho, rho, rho, n)
-
-    from scipy.special import ndtri  # the quantile of the normal distribution
-
-    z = math.atanh(rho)
-    half = float(ndtri(1 - _tail(confidence))) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return Interval(rho, math.tanh(z - half), math.tanh(z + half), n)
+    return _in_fishers_z(rho, math.sqrt((1 + rho**2 / 2) / (len(x) - 3)), len(x), confidence)
 
 
 def kendall_tau(x: Values, y: Values, confidence: float = 0.95) -> Interval:
@@ -158,28 +140,11 @@ def kendall_tau(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     """
     from scipy.stats import kendalltau
 
-    x, y = _finite(x, "x"), _finite(y, "y")
-    _same_length(x, y)
-    n = len(x)
-
-    if n < 2:
-        raise ValueError(f"a rank correlation needs at least 2 pairs, got {n}")
-    for name, values in (("x", x), ("y", y)):
-        if values.min() == values.max():
-            raise ValueError(f"{name} is constant: its rank correlation is not defined")
-
-    tau = float(kendalltau(x, y).statistic)
+    x, y = _ranked_pairs(x, y, least=2)
+    n, tau = len(x), float(kendalltau(x, y).statistic)
     if n < 5:
         return Interval(tau, math.nan, math.nan, n)
-    if math.isclose(abs(tau), 1):  # perfect order: Fisher's z would be infinite
-        tau = math.copysign(1.0, tau)
-        return Interval(tau, tau, tau, n)
-
-    from scipy.special import ndtri
-
-    z = math.atanh(tau)
-    half = float(ndtri(1 - _tail(confidence))) * math.sqrt(0.437 / (n - 4))
-    return Interval(tau, math.tanh(z - half), math.tanh(z + half), n)
+    return _in_fishers_z(tau, math.sqrt(0.437 / (n - 4)), n, confidence)
 
 
 def ranks(values: Values) -> np.ndarray:
@@ -392,6 +357,32 @@ def _power_of_equivalence(mean: float, spread: float, n: int, margin: float, lev
     scale = math.sqrt(n) / spread
     above, below = (margin - mean) * scale - critical, (margin + mean) * scale - critical
     return max(0.0, float(ndtr(above) + ndtr(below) - 1))
+
+
+def _ranked_pairs(x: Values, y: Values, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two samples that have a rank correlation."""
+    x, y = _finite(x, "x"), _finite(y, "y")
+    _same_length(x, y)
+
+    if len(x) < least:
+        raise ValueError(f"a correlation with an interval needs at least {least} pairs, got {len(x)}")
+    for name, values in (("x", x), ("y", y)):
+        if values.min() == values.max():
+            raise ValueError(f"{name} is constant: its rank correlation is not defined")
+
+    return x, y
+
+
+def _in_fishers_z(r: float, error: float, n: int, confidence: float) -> Interval:
+    """The interval of a correlation whose Fisher's z has this standard error."""
+    if math.isclose(abs(r), 1):  # perfect order: Fisher's z would be infinite
+        r = math.copysign(1.0, r)
+        return Interval(r, r, r, n)
+
+    from scipy.special import ndtri  # the quantile of the normal distribution
+
+    z, half = math.atanh(r), float(ndtri(1 - _tail(confidence))) * error
+    return Interval(r, math.tanh(z - half), math.tanh(z + half), n)
 
 
 def _finite(values: Values, name: str) -> np.ndarray:

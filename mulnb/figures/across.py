@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from mulnb.config import known_profiles
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
+from mulnb.figures.ends import ENDS, ENDS_NOTE, end_keys, ends_note
 from mulnb.figures.plotting import (
-    ENDS,
-    ENDS_NOTE,
     PALE,
     SMALL,
     SOFT,
@@ -21,14 +20,13 @@ from mulnb.figures.plotting import (
     WIDTH,
     Picture,
     bare,
-    end_keys,
     finish,
     headline,
     rows,
     style,
     wrapped,
 )
-from mulnb.figures.refinement import ends_note, figure_2_scores, make_room, rum_legend, rum_panel
+from mulnb.figures.refinement import figure_2_scores, make_room, rum_legend, rum_panel
 from mulnb.figures.steps import sequential_headline, step_panel
 from mulnb.results import captions, compare, tables
 

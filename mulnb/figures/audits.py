@@ -12,10 +12,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from mulnb.config import Profile
 from mulnb.core import vocabulary
+from mulnb.figures.ends import END_LABELS, ENDS
 from mulnb.figures.plotting import (
     ALERT,
-    END_LABELS,
-    ENDS,
     FAINT,
     INK,
     SMALL,

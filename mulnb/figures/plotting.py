@@ -106,12 +106,6 @@ SCORE = {
     "forgetting": Look("#8C8C8C", "*"),
     "learning_time": Look("#4B4B8F", "d"),
 }
-ENDS = {
-    "retrain": Look("#222222", "", (0, (5, 2))),
-    "nothing": Look("#6F6F6F", "", (0, (1, 1.5))),
-}
-END_LABELS = {"retrain": "ceiling", "nothing": "floor"}
-ENDS_NOTE = "Ceiling: a second oracle; floor: the original model, not unlearned"
 STRATUM = {
     "low": Look("#AFD5E8", "o"),
     "medium": Look("#E0952A", "s"),
@@ -341,35 +335,6 @@ def points(
         first, second, color=tint, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
         markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=0.9,
     )  # fmt: skip
-
-
-def end_bands(axes: Axes, ends: pd.DataFrame, column: str) -> None:
-    """Draw the floor and the ceiling of the scale, each as a line with its interval as a band.
-
-    Args:
-        axes: the panel.
-        ends: a table of `compare.ends`; if it has a column `step`, the lines run along the steps, else through the whole panel.
-        column: the metric.
-    """
-    for name, group in ends.groupby("algorithm", sort=False, observed=True):
-        how = look(ENDS, name)
-        mean, low, high = columns(group, column)
-        stroke = {"color": how.color, "linestyle": how.line, "linewidth": 1.0, "zorder": 1}
-        shade = {"facecolor": how.color, "alpha": 0.13, "linewidth": 0, "zorder": 0}
-
-        if "step" in group:
-            axes.plot(group["step"], mean, **stroke)
-            axes.fill_between(group["step"].to_numpy(float), low, high, **shade)
-            continue
-        axes.axhline(mean[0], **stroke)
-        if not np.isnan(low[0]):
-            axes.axhspan(low[0], high[0], **shade)
-
-
-def end_keys(ends: pd.DataFrame) -> list[Line2D]:
-    """Legend entries for the ends of the scale that were measured."""
-    found = set(ends["algorithm"])
-    return [key(how, END_LABELS[name], line=True) for name, how in ENDS.items() if name in found]
 
 
 def cloud(n: int, size: float, alpha: float) -> dict[str, float]:

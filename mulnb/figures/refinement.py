@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
+from mulnb.figures.ends import end_bands, end_keys, ends_note
 from mulnb.figures.plotting import (
-    ENDS_NOTE,
     FAINT,
     SCORE,
     SMALL,
@@ -21,8 +21,6 @@ from mulnb.figures.plotting import (
     Picture,
     captioned,
     columns,
-    end_bands,
-    end_keys,
     finish,
     headline,
     key,
@@ -69,11 +67,6 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
         f"{ends_note(ends)} {captions.SEEDS_VARY}. Differences paired by seed, which decide, have a figure of their own."
         f"{captions.unfit(runs)}",
     )
-
-
-def ends_note(ends: pd.DataFrame) -> str:
-    """What the bands are, as a sentence that begins with a space; "" where the ends were not measured."""
-    return f" {ENDS_NOTE}; both with their interval, mean over the scores." if len(ends) else ""
 
 
 def _in_words(strategies: set[str]) -> str:

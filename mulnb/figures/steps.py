@@ -11,17 +11,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
+from mulnb.figures.ends import END_LABELS, ENDS, ENDS_NOTE, end_bands
 from mulnb.figures.plotting import (
     ALERT,
-    END_LABELS,
-    ENDS,
-    ENDS_NOTE,
     SOFT,
     STRATEGY,
     Picture,
     captioned,
     columns,
-    end_bands,
     finish,
     headline,
     key,

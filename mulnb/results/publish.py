@@ -121,7 +121,10 @@ def _memorization(profile: Profile) -> Frames:
 
 def _proxies(profile: Profile) -> Frames:
     frames = {"proxies": study.proxies(profile), "proxy_costs": study.proxy_costs(profile)}
-    caption = "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy, and its cost on top of training."
+    caption = (
+        "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy (raw, and corrected for the noise of "
+        "the exact scores), the share of its high stratum that is in memorization's, and its cost on top of training."
+    )
     tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
     return frames
 
@@ -131,11 +134,18 @@ def _unlearning(profile: Profile) -> Frames:
     full_rum = vocabulary.mix(profile.unlearning.rum)
     note = f" {full_rum}." if full_rum else ""
 
-    caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle (1 is best), by the score that chose the forget set."
+    caption = "Tables 2-7. ToW and ToW-MIA against the retrained oracle, by the score that chose the forget set."
     tables.write(tables.tow_table(frame), profile, "table2_tow", caption + note)
 
     caption = "Tables 2-7, what is behind ToW: accuracies, MIA efficacy and runtime, with the oracle's beside them."
     tables.write(tables.accuracy_table(frame), profile, "table3_accuracies", caption + note)
+
+    if tables.has_audits(frame):
+        caption = (
+            "Audits beyond the paper, with the oracle's own values beside them: they, and not .5 or 0, are what to reach. KLoM "
+            "is one number over all seeds."
+        )
+        tables.write(tables.audit_table(frame), profile, "table_audits", caption)
 
     if full_rum:
         caption = f"The full {full_rum} against every other run on the same forget sets, each for itself: above 0, RUM is better."
@@ -145,7 +155,8 @@ def _unlearning(profile: Profile) -> Frames:
 
 def _sequential(profile: Profile) -> Frames:
     frames = {"sequential": study.sequential(profile), "sequential_scores": study.sequential_scores(profile)}
-    caption = "Figure 3 as numbers: five sets in a row, each chosen by hold-out retraining on the current model."
+    steps, score = profile.sequential.steps, vocabulary.label(profile.sequential.score)
+    caption = f"Figure 3 as numbers: {steps} sets in a row, each chosen by {score} on the current model."
     tables.write(tables.sequential_table(frames["sequential"]), profile, "table_sequential", caption)
     return frames
 

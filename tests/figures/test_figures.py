@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from mulnb import figures, load_profile
 from mulnb.core import paths, vocabulary
 from mulnb.figures import across as figures_across
-from mulnb.figures import plotting
+from mulnb.figures import ends, plotting
 from mulnb.results import publish
 
 PROFILE = synthetic.profile()
@@ -120,7 +120,7 @@ def bars(figure: plotting.Picture) -> int:
 def bands(figure: plotting.Picture) -> list:
     """The bands of floor and ceiling."""
     shades = [patch for axes in figure.axes for patch in (*axes.patches, *axes.collections)]
-    colors = [to_rgb(look.color) for look in plotting.ENDS.values()]
+    colors = [to_rgb(look.color) for look in ends.ENDS.values()]
     return [patch for patch in shades if patch.get_alpha() == 0.13 and to_rgb(_face(patch)) in colors and _area(patch) > 0]
 
 
@@ -193,8 +193,8 @@ def test_no_text_leaves_the_page_or_lies_on_another(name, drawn, monkeypatch):
             width = min(box.x1, that.x1) - max(box.x0, that.x0)
             height = min(box.y1, that.y1) - max(box.y0, that.y0)
             assert min(width, height) < 2.5 or rotation == other_rotation == 35, (text, other)
-    for ends in turned.values():
-        assert min(np.diff(sorted(ends.values())) * np.sin(np.radians(35)), default=99) > 7 * plotting.STYLE["savefig.dpi"] / 72
+    for right in turned.values():
+        assert min(np.diff(sorted(right.values())) * np.sin(np.radians(35)), default=99) > 7 * plotting.STYLE["savefig.dpi"] / 72
 
 
 @pytest.mark.parametrize("name", OVER_SEEDS)

@@ -31,6 +31,7 @@ from mulnb import models, pool, training
 from mulnb.config import Recipe
 from mulnb.core.workers import synchronise
 from mulnb.fast import graphs
+from mulnb.fast.stacked import Stack
 from mulnb.training import Examples
 
 EAGER, GRAPH, FUSED = {"MULNB_GRAPHS": "0"}, {"MULNB_GRAPHS": "1"}, {"MULNB_GRAPHS": "1", "MULNB_COMPILE": "1"}
@@ -165,7 +166,7 @@ def _pool(sizes: Sizes, together: int, settings: dict[str, str]) -> dict:
 
 
 def _pool_in_fact(sizes: Sizes) -> dict:
-    """The same through `pool.train_in_turn`, recordings, last batches and predictions included."""
+    """The same through `pool.train_in_turn`, with recordings, last batches and predictions."""
     data = _data(sizes)
     recipe = Recipe(epochs=2, batch=sizes.batch, lr=0.01, precision="bf16")
     seeds = range(8)
@@ -176,7 +177,7 @@ def _pool_in_fact(sizes: Sizes) -> dict:
     with _environment(FUSED):
         synchronise()
         started = time.perf_counter()
-        pool.train_in_turn(networks, data, subsets, recipe, seeds)
+        pool.predict_each(pool.train_in_turn(networks, data, subsets, recipe, seeds), data)
         synchronise()
         seconds = time.perf_counter() - started
 
@@ -188,8 +189,8 @@ def _stack(sizes: Sizes, count: int) -> dict:
     """The pool of the profile `digits`: milliseconds a step of one of `count` networks that are trained as one."""
     data = examples_of(random_images(1293, 1, 8))
     networks = [models.build("small_cnn", num_classes=10, in_channels=1, width=8, seed=seed) for seed in range(count)]
-    stack = pool.Stack(networks).to(data.device).train()
-    step = training.Step(stack, data, Recipe(epochs=1, batch=64, lr=0.1), pool.sum_of_mean_losses)
+    stack = Stack(networks).to(data.device).train()
+    step = training.Step(stack, data, Recipe(epochs=1, batch=64, lr=0.1))
     pieces = torch.stack([torch.randperm(len(data), device=data.device)[:64] for _ in range(count)])
     seconds = _blocks(lambda: step(pieces, None, 0), sizes)
     return {"ms_per_model_step": asdict(Spread.of(seconds).times(1e3 / count))}
@@ -210,7 +211,7 @@ def _taker(data: Examples, sizes: Sizes, together: int, stem: str, precision: st
     """A function that takes one step of `together` networks, each time on other examples; its graph is recorded already."""
     recipe = Recipe(epochs=1, batch=sizes.batch, lr=0.01, precision=precision)
     steps = [training.Step(_network(sizes, stem, seed).to(data.device).train(), data, recipe) for seed in range(together)]
-    take = graphs.Replayed(steps, sizes.batch)
+    take = graphs.Replayed(steps)
     full = len(data) // sizes.batch * sizes.batch
     pieces = torch.randperm(len(data), device=data.device)[:full].split(sizes.batch)
     turn = 0

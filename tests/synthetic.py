@@ -252,6 +252,7 @@ def audit_examples(
                     algorithm=algorithm, strategy=strategy, score="memorization", seed=seed,
                     example=np.arange(n) + (0 if group == "forget" else 10_000), group=group, margin=margin, lira=lira,
                     rmia=1 / (1 + np.exp(-lira + 0.5 * draw.standard_normal(n))), oracle_margin=oracle,
+                    oracle_lira=draw.standard_normal(n), oracle_rmia=draw.random(n),
                 )))  # fmt: skip
     return pd.concat(parts, ignore_index=True)
 

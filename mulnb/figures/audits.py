@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from mulnb.config import Profile
 from mulnb.core import vocabulary
-from mulnb.figures.ends import END_LABELS, ENDS
+from mulnb.figures.ends import ENDS
 from mulnb.figures.plotting import (
     ALERT,
     FAINT,
@@ -27,6 +27,7 @@ from mulnb.figures.plotting import (
     headline,
     key,
     look,
+    placeholder,
     rows,
     style,
 )
@@ -44,6 +45,8 @@ AUDITS = {
     "klom_p95": "KLoM P95",
     "relearn_epochs": "relearn time",
 }
+END_NAMES = {compare.CEILING: "oracle", compare.FLOOR: "not unlearned"}
+NO_POOL = "The audits read a pool of models, and the exact scores were imported: there is none."
 RECOGNISED = 0.05  # false positive rate at which an example counts as recognised
 ROC_ACROSS, EXAMPLES_ACROSS = 4, 5  # panels beside each other
 RUN = ["algorithm", "strategy", "score", "seed"]
@@ -55,12 +58,14 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
 
     Args:
         profile: the study.
-        examples: `algorithm strategy score seed example group margin lira rmia oracle_margin`; `group` is `forget` or another
-            name for examples that no model was trained on. Higher scores mean "was a member".
+        examples: `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group`
+            is `forget`, or `test` for examples that no model was trained on. Higher scores mean "was a member".
 
     Returns:
         The figure: two panels per algorithm, a curve per strategy, the mean over scores and seeds.
     """
+    if not len(examples):
+        return placeholder(profile, NO_POOL)
     algorithms = vocabulary.ordered(compare.unlearned(examples)["algorithm"])
     grid = _false_positive_rates(examples)
 
@@ -68,9 +73,11 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     across = math.ceil(len(algorithms) / blocks)
     figure = Picture(height=0.9 + 3.4 * blocks)
     panels = figure.subplots(2 * blocks, across, squeeze=False, sharex=True, sharey=True)
+
     for place, attack in enumerate(ATTACKS):
-        ends = {name: _mean_curve(rows(examples, algorithm=name), attack, grid) for name in ENDS if _has(examples, name)}
+        ends = _end_curves(examples, attack, grid)
         lines = panels[place :: len(ATTACKS)]
+
         for axes, algorithm in zip(lines.flat, algorithms, strict=False):
             _curves(axes, rows(examples, algorithm=algorithm), attack, grid, ends)
             axes.set_title("" if place else vocabulary.label(algorithm))
@@ -81,24 +88,33 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     for axes in panels[-1]:
         axes.set_xlabel("false positive rate (log)")
 
-    found = vocabulary.ordered(compare.unlearned(examples)["strategy"])
     handles = []
-    for name in found:
+    for name in vocabulary.ordered(compare.unlearned(examples)["strategy"]):
         how = look(STRATEGY, name)
         handles.append(Line2D([], [], color=how.color, linestyle=how.line, label=vocabulary.mathtext(name)))
-    handles += [key(how, END_LABELS[name], line=True) for name, how in ENDS.items() if _has(examples, name)]
+    handles += [key(ENDS[name], text, line=True) for name, text in END_NAMES.items() if name in ends]
     handles.append(Line2D([], [], color=FAINT, linewidth=2, label="chance"))
     headline(figure, "Can the forget set still be told from examples that were never seen?", handles)
     return finish(
         figure,
         f"{captioned(profile)}. Share of the forget set that an attack finds while it takes a given share of unseen examples for "
-        f"members; mean over scores and {captions.seeds([examples['seed'].nunique()])} (no interval). The curve to reach is the "
-        "oracle's (ceiling, where it is there), not chance: the forget set is no random sample.",
+        f"members; mean over {captions.seeds([examples['seed'].nunique()])} (no interval). The curve to reach is the "
+        "oracle's, not chance: the forget set is no random sample.",
     )
 
 
-def _has(examples: pd.DataFrame, algorithm: str) -> bool:
-    return bool((examples["algorithm"] == algorithm).any())
+def _end_curves(examples: pd.DataFrame, attack: str, grid: np.ndarray) -> dict[str, np.ndarray]:
+    """The curves that stand in every panel: of the oracle and of the model that was not unlearned."""
+    curves = {}
+    if f"oracle_{attack}" in examples:
+        # an oracle is shared by all methods on the same forget set: those of one method are all there are
+        first = examples.iloc[0]
+        shared = rows(examples, algorithm=first["algorithm"], strategy=first["strategy"])
+        curves[compare.CEILING] = _mean_curve(shared, f"oracle_{attack}", grid)
+    floor = rows(examples, algorithm=compare.FLOOR)
+    if len(floor):
+        curves[compare.FLOOR] = _mean_curve(floor, attack, grid)
+    return curves
 
 
 def _false_positive_rates(examples: pd.DataFrame) -> np.ndarray:
@@ -128,15 +144,16 @@ def _mean_curve(examples: pd.DataFrame, attack: str, grid: np.ndarray) -> np.nda
     for _, run in examples.groupby(RUN, observed=True):
         asked = run["group"] == "forget"
         members, unseen = run.loc[asked, attack].to_numpy(), run.loc[~asked, attack].to_numpy()
-        thresholds = np.array([_threshold(unseen, rate) for rate in grid])
-        curves.append((members[:, None] > thresholds).mean(0))
+        found = members[:, None] > _thresholds(unseen, grid)  # [members, grid]
+        curves.append(found.mean(0))
     return np.mean(curves, axis=0)
 
 
-def _threshold(unseen: np.ndarray, rate: float) -> float:
-    """The score that at most a share `rate` of the unseen examples exceeds."""
-    allowed = math.floor(rate * len(unseen) + 1e-9)
-    return -math.inf if allowed >= len(unseen) else float(np.sort(unseen)[len(unseen) - 1 - allowed])
+def _thresholds(unseen: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """For each rate the score that at most this share of the unseen examples exceeds, [rates]."""
+    allowed = np.floor(np.asarray(rates) * len(unseen) + 1e-9).astype(int)  # 0.01 · 300 must give 3
+    falling = np.append(np.sort(unseen)[::-1], -np.inf)  # at a rate of 1, every example counts as a member
+    return falling[allowed]
 
 
 @style()
@@ -151,6 +168,9 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         The figure: a panel per method, vanilla and RUM^F of each algorithm; filled points are recognised by LiRA in most of
         their runs.
     """
+    if not len(examples):
+        return placeholder(profile, NO_POOL)
+    # one score: the forget sets of several would be several answers for one example
     score = vocabulary.ordered(examples["score"])[0]
     shown = rows(examples, score=score)
     found = _recognised(shown)
@@ -160,6 +180,8 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
     across = math.ceil(len(methods) / down)
     figure = Picture(height=1.1 + 1.9 * down)
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+
+    # one scale for all, without the few that are furthest out
     low, high = np.quantile(found[["margin", "oracle_margin"]], (0.002, 0.998))
     for axes, (algorithm, strategy) in zip(panels.flat, methods, strict=False):
         _margins(axes, rows(found, algorithm=algorithm, strategy=strategy), algorithm, strategy)
@@ -168,6 +190,8 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         axes.set_axis_off()
     for line in panels:
         line[0].set_ylabel("unlearned margin")
+
+    # a panel with none below it has the numbers of the axis
     for column in panels.T:
         lowest = [axes for axes in column if axes.axison][-1]
         lowest.set_xlabel("oracle's margin")
@@ -193,10 +217,10 @@ def _methods(examples: pd.DataFrame) -> list[tuple[str, str]]:
     runs = compare.unlearned(examples)
     strategies = [name for name in ("vanilla", "rum_f") if name in set(runs["strategy"])] or vocabulary.ordered(runs["strategy"])
 
-    methods = [(compare.FLOOR, compare.FLOOR)] if _has(examples, compare.FLOOR) else []
+    methods = [(compare.FLOOR, compare.FLOOR)] if len(rows(examples, algorithm=compare.FLOOR)) else []
     for algorithm in vocabulary.ordered(runs["algorithm"]):
         found = set(rows(runs, algorithm=algorithm)["strategy"])
-        methods += [(algorithm, strategy) for strategy in strategies if strategy in found]
+        methods += [(algorithm, strategy) for strategy in (*strategies, "rum") if strategy in found]
     return methods
 
 
@@ -205,7 +229,7 @@ def _recognised(examples: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for _, run in examples.groupby(RUN, observed=True):
         asked = run["group"] == "forget"
-        threshold = _threshold(run.loc[~asked, "lira"].to_numpy(), RECOGNISED)
+        threshold = _thresholds(run.loc[~asked, "lira"].to_numpy(), RECOGNISED)
         parts.append(run[asked].assign(recognised=run.loc[asked, "lira"] > threshold))
 
     keys = ["algorithm", "strategy", "example"]
@@ -222,8 +246,10 @@ def _margins(axes: Axes, cells: pd.DataFrame, algorithm: str, strategy: str) -> 
     axes.axline((0, 0), slope=1, color=INK, linewidth=0.9, zorder=1)
 
     name = f"{vocabulary.label(algorithm)},\n{vocabulary.mathtext(strategy)}"
-    if algorithm == compare.FLOOR:
-        name = "\nnot unlearned"
+    if algorithm in END_NAMES:
+        name = f"\n{END_NAMES[algorithm]}"
+    elif algorithm == strategy:
+        name = f"\n{vocabulary.label(algorithm)}"
     axes.set_title(f"{name}: {100 * known.mean():.0f} %", fontsize=7.5)
 
 

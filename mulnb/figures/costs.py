@@ -54,6 +54,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     panels[0].set(title="Rank correlation with memorization", ylabel="Spearman ρ")
     panels[1].set(title="The same examples in the high stratum", ylabel="overlap")
 
+    # imported scores have no pool, and so no known reliability
     reliability = float(fidelity["reliability"].iloc[0])
     known = not math.isnan(reliability)
     if known:
@@ -80,6 +81,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
 
 def _panel(axes: Axes, fidelity: pd.DataFrame, proxies: list[str], column: str) -> None:
     """One measure of fidelity against seconds."""
+    # seconds differ between runs: a way to rank stands at its mean
     frame = fidelity.assign(seconds=fidelity["seconds"].clip(lower=LEAST))
     table = compare.intervals(frame, ["kind", "name", "count"], [column])
     seconds = frame.groupby(["kind", "name", "count"], as_index=False, observed=True)["seconds"].mean()

@@ -10,7 +10,22 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.forest import forest_frame, with_means
-from mulnb.figures.plotting import INK, SCORE, Look, Picture, captioned, columns, finish, headline, key, look, points, rows, style
+from mulnb.figures.plotting import (
+    INK,
+    SCORE,
+    Look,
+    Picture,
+    captioned,
+    columns,
+    finish,
+    headline,
+    key,
+    look,
+    placeholder,
+    points,
+    rows,
+    style,
+)
 from mulnb.results import captions, compare
 from mulnb.results.verdicts import MARGIN
 
@@ -28,6 +43,8 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     Returns:
         The figure: differences paired by seed, per algorithm and order; right of 0, the proxy's order is the better one.
     """
+    if not len(crossed):
+        return placeholder(profile, "No crossed runs: they need memorization among unlearning.scores, and algorithms with RUM^F.")
     table = with_means(_from_memorization(crossed))
     orders = [name for name in vocabulary.ordered(crossed["order"]) if name != "memorization"]
     lines = []

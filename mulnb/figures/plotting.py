@@ -202,6 +202,23 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
     return figure
 
 
+def placeholder(profile: Profile, text: str) -> Picture:
+    """A figure for results that a profile cannot have, with the reason.
+
+    Args:
+        profile: the study.
+        text: the reason.
+
+    Returns:
+        The figure.
+    """
+    figure = Picture(height=1.2)
+    axes = figure.subplots()
+    bare(axes)
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, linespacing=1.5)
+    return finish(figure, f"{captioned(profile)}. n = 0.")
+
+
 # ---- caption and headline
 
 

@@ -29,6 +29,7 @@ from mulnb.figures.plotting import (
     finish,
     headline,
     key,
+    placeholder,
     points,
     style,
 )
@@ -51,25 +52,30 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     Returns:
         The figure.
     """
+    estimated = "se" in memorization and memorization["se"].notna().any()  # imported scores have no standard errors
     figure = Picture(height=3.6)
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.75, 1), height_ratios=(3.2, 1))
-    top, errors = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[:, 1])
+    grid = figure.add_gridspec(2, 2 if estimated else 1, width_ratios=(1.75, 1)[: 1 + estimated], height_ratios=(3.2, 1))
+    top = figure.add_subplot(grid[0, 0])
     strip = figure.add_subplot(grid[1, 0], sharex=top)
 
     groups = _label_groups(memorization)
-    models = int((memorization["n_in"] + memorization["n_out"]).median())
     _score_histogram(top, groups)
     _stratum_strip(strip, memorization.set_index("example")["memorization"], strata, (top, strip))
-    _standard_errors(errors, groups, _worst_case(profile, models))
+    if estimated:
+        models = int((memorization["n_in"] + memorization["n_out"]).median())
+        _standard_errors(figure.add_subplot(grid[:, 1]), groups, _worst_case(profile, models))
 
     handles = [Patch(facecolor=CLEAN_FILL, edgecolor=CLEAN, label=groups[0][0])]
     handles += [Patch(facecolor="white", edgecolor=ALERT, hatch="////", label=name) for name, *_ in groups[1:]]
     headline(figure, "How much of each training example is memorized", handles)
+    source, worst = "imported", ""
+    if estimated:
+        source = f"from one pool of M = {models} models"
+        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
     return finish(
         figure,
-        f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples from one pool of M = {models} "
-        f"models, n = 1 set of scores; {captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum. "
-        f"Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw.",
+        f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples, {source}, n = 1 set of scores; "
+        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}",
     )
 
 
@@ -178,7 +184,9 @@ def _example(axes: Axes, image: np.ndarray, facts: pd.Series, classes: Sequence[
     flipped = bool(facts.get("flipped", False))
     name = str(classes[int(facts["label"])]).split(",")[0]  # Tiny-ImageNet lists synonyms: the first
     short = name if len(name) < 12 else f"{name[:10]}…"
-    score = f"{facts['memorization']:.2f}±{facts['se']:.2f}".replace("-", "−")
+    error = facts.get("se", np.nan)
+    score = f"{facts['memorization']:.2f}" + ("" if np.isnan(error) else f"±{error:.2f}")
+    score = score.replace("-", "−")
     axes.set_xlabel(f"{short}\n{score}", fontsize=SMALL, labelpad=2, color=ALERT if flipped else INK)
     if flipped:
         axes.spines[:].set(visible=True, color=ALERT, linewidth=1.6)
@@ -190,11 +198,13 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
 
     Args:
         profile: the study.
-        convergence: `models repeat split_half spearman_full mean_se`.
+        convergence: `models repeat split_half spearman_full mean_se`; empty where the scores were imported.
 
     Returns:
         The figure.
     """
+    if not len(convergence):
+        return placeholder(profile, "The exact scores were imported:\nthere is no pool whose convergence could be seen.")
     figure = Picture(height=3.0)
     left, right = figure.subplots(1, 2)
 

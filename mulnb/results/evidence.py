@@ -128,7 +128,7 @@ def of_orders(unlearning: pd.DataFrame | None, crossed: pd.DataFrame | None) -> 
     Yields:
         The evidence for `proxy-as-good`.
     """
-    if crossed is not None:
+    if crossed is not None and len(crossed):
         runs, name = crossed[crossed["order"].isin(vocabulary.FIGURE_2_SCORES)], "order"
         what, note = "its order − memorization's", ""
     elif unlearning is not None:
@@ -159,6 +159,7 @@ def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
     """
     if sequential is None:
         return
+    # the union is what was promised to all who asked so far; a step's own set would leave out who asked before
     last = sequential[(sequential["scope"] == "union") & (sequential["step"] == sequential["step"].max())]
     runs = compare.unlearned(last)
     yield Evidence("sequential-better", "RUM^F − vanilla", BETTER, _long(compare.paired(runs, "rum_f", "vanilla")))

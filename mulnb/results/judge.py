@@ -84,6 +84,7 @@ def _judged(part: Evidence, profile: Profile) -> list[dict]:
             decision = decide_primary(_mean_case(group), part.rule)
             rows.append(_decided(part, PRIMARY, _primary_name(metric, name), decision, group, profile))
 
+    # a claim with one score has no cases beside its primary estimates
     cases = list(part.values.groupby(CASE, sort=False, observed=True))
     if part.values["score"].nunique() > 1:
         decisions = decide_secondary([_case(group) for _, group in cases], part.rule)

@@ -125,8 +125,10 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
 
 
 def _standing(profile: Profile) -> str:
+    imported = getattr(profile.pool, "scores", None) is not None
+    pool = "imported exact scores" if imported else f"{profile.pool.models} pool models"
     return (
-        f"Profile `{profile.name}`: {len(profile.seeds)} seeds, {profile.pool.models} pool models, "
+        f"Profile `{profile.name}`: {len(profile.seeds)} seeds, {pool}, "
         f"strata of {profile.forget.size}. {claims.standing(profile)}"
     )
 

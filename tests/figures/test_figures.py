@@ -247,6 +247,16 @@ def test_captions_say_what_the_data_of_the_profile_show():
     assert "split, hold-out and exact scores are the same for all" in words(figures.rum(PROFILE, synthetic.unlearning()))
 
 
+def test_imported_scores_have_no_standard_errors_to_show():
+    imported = TRUTH.assign(se=np.nan, n_in=0, n_out=0)
+    figure = figures.memorization_profile(PROFILE, imported, STRATA)
+    assert len(figure.axes) == 2 and "imported" in words(figure) and "worst case" not in words(figure)
+    assert "nan" not in words(figures.stratum_images(PROFILE, synthetic.images(), imported, STRATA, CLASSES))
+    assert "there is no pool" in words(figures.convergence(PROFILE, synthetic.convergence().iloc[:0]))
+    for draw in (figures.audit_roc, figures.audit_examples):
+        assert "there is none" in words(draw(PROFILE, pd.DataFrame()))
+
+
 def test_the_forest_leads_with_the_mean_over_scores_within_each_seed():
     runs = synthetic.unlearning()
     figure = figures.strategy_differences(PROFILE, runs)
@@ -276,6 +286,13 @@ def test_the_roc_curve_is_the_one_of_scikit_learn():
     fpr, tpr, _ = roc_curve(run["group"] == "forget", run["lira"], drop_intermediate=False)
     expected = [tpr[fpr <= rate + 1e-9].max() for rate in grid]
     assert audits._mean_curve(run, "lira", grid) == pytest.approx(expected)
+
+
+def test_the_roc_of_the_oracle_stands_in_every_panel():
+    figure = figures.audit_roc(PROFILE, synthetic.audit_examples())
+    curves = [[line for line in axes.lines if line.get_color() == ends.ENDS["retrain"].color] for axes in figure.axes]
+    assert [len(lines) for lines in curves] == [1] * 6
+    assert "oracle" in words(figure)
 
 
 def test_who_is_recognised_is_decided_by_the_unseen_examples_of_the_same_run():

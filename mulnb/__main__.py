@@ -21,7 +21,7 @@ from mulnb import config
 from mulnb.core import commands, paths, progress, workers
 from mulnb.core.errors import UserError
 
-STAGES = ("memorization", "proxies", "unlearning", "sequential", "tune", "all")
+STAGES = ("memorization", "proxies", "unlearning", "sequential", "audits", "tune", "all")
 LONG_S = 24 * 3600  # from here on, `show` points to a GPU and to a reduced profile
 
 

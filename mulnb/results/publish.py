@@ -126,7 +126,7 @@ def _proxies(profile: Profile) -> Frames:
         "the exact scores), the share of its high stratum that is in memorization's, and its cost on top of training."
     )
     tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
-    return frames
+    return frames | {"fidelity": study.fidelity(profile)}
 
 
 def _unlearning(profile: Profile) -> Frames:
@@ -150,7 +150,18 @@ def _unlearning(profile: Profile) -> Frames:
     if full_rum:
         caption = f"The full {full_rum} against every other run on the same forget sets, each for itself: above 0, RUM is better."
         tables.write(tables.rum_table(frame), profile, "table_rum", caption)
-    return {"unlearning": frame}
+
+    crossed = study.crossed(profile)
+    if len(crossed) == 0:  # a given forget set has no order by memorization
+        return {"unlearning": frame}
+    caption = "Only the order differs: the forget set of memorization, refined by RUM^F in the order of each score."
+    tables.write(tables.crossed_table(crossed), profile, "table_crossed", caption)
+    return {"unlearning": frame, "crossed": crossed}
+
+
+def _audits(profile: Profile) -> Frames:
+    """Membership scores example by example, of the forget sets by the first score; the audits' columns are in `unlearning`."""
+    return {"audit_examples": study.audit_examples(profile, profile.unlearning.scores[0])}
 
 
 def _sequential(profile: Profile) -> Frames:
@@ -181,6 +192,7 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
     "proxies": _proxies,
     "unlearning": _unlearning,
     "sequential": _sequential,
+    "audits": _audits,
 }
 
 

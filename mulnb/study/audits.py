@@ -77,19 +77,20 @@ def _with_klom(
 
 
 def examples(study: Study, score: str) -> pd.DataFrame:
-    """Membership scores example by example, for the runs on forget sets by `score`.
+    """Membership scores example by example, for the runs on forget sets by `score`, of the first `SHOWN_SEEDS` seeds.
 
     Returns:
         Columns `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group` is
         `forget` (S; `example` is its position in D) or `test` (T; its position in T). Empty where there is no pool.
     """
     from mulnb.study.runs import FLOOR, Run, oracle_job, unlearning_job, ways
+    from mulnb.study.study import SHOWN_SEEDS
 
     if study.shadow is None or score not in study.refining_scores:
         return pd.DataFrame()
     frames = []
     for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
-        for seed in study.profile.seeds:
+        for seed in study.profile.seeds[:SHOWN_SEEDS]:
             run, chosen = Run(algorithm, strategy, score, seed, settings), study.strata(score, seed)
             unlearned = study.get(unlearning_job(study, run, chosen))
             oracle = study.get(oracle_job(study, chosen.forget, [chosen.forget], seed))

@@ -17,7 +17,7 @@ from mulnb.proxies import centre
 from mulnb.study.jobs import Job
 from mulnb.study.runs import FAR_BELOW, Asked, Run, apply, compare, measure, oracle_job
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
-from mulnb.study.study import Study, algorithm_version, weights, without
+from mulnb.study.study import SHOWN_SEEDS, Study, algorithm_version, weights, without
 
 
 def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
@@ -218,10 +218,14 @@ def _converged(study: Study, oracles: list[tuple[int, Artifact]]) -> list[bool]:
 def sequential_scores(study: Study) -> pd.DataFrame:
     """Figure 7: the proxy before and after each step. Columns `strategy seed step moment group example value`.
 
+    Of the first `SHOWN_SEEDS` seeds: a row for every example is much to keep, and the figure shows their spread.
     `group` is `forget` (the step's set) or `retain` (what is still present after the step).
     """
     frames = []
+    shown = study.profile.seeds[:SHOWN_SEEDS]
     for (strategy, seed), chain in _chains(study).items():
+        if seed not in shown:
+            continue
         for step, artifact in enumerate(chain, start=1):
             groups = {"forget": _forgotten(artifact), "retain": np.flatnonzero(artifact.arrays["present"])}
             for moment, (group, members) in itertools.product(("before", "after"), groups.items()):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
     from mulnb.study.scoring import Scored
     from mulnb.training import Examples
 
+SHOWN_SEEDS = 3  # of the frames that have a row for every example and run
+
 _open: dict[tuple[str, Path], Study] = {}
 
 

@@ -120,7 +120,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert [line for line in stderr.splitlines() if line.strip()] == [
-        "mulnb: interrupted; what was finished is kept, the same command goes on from there"
+        "mulnb: interrupted; finished work is kept, and the same command continues from there"
     ]
     assert list((tmp_path / "artifacts" / "pool").glob("*/manifest.json"))
     assert not list((tmp_path / "artifacts").rglob(".partial-*/manifest.json"))

@@ -1,4 +1,4 @@
-"""The command line: `mulnb profiles | show | run | claims | bench`.
+"""The command line: `mulnb profiles | show | run | claims | forget | bench`.
 
 Each command imports what it needs when it runs, so that `mulnb --help` and a mistyped option answer at once. Exit codes and
 the form of errors: `mulnb.core.commands`.
@@ -35,20 +35,22 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0 fine, 2 a user's mistake, 130 interrupted, 1 anything else.
     """
 
-    def command() -> None:
+    def command() -> int | None:
         options = _parser().parse_args(argv)
-        options.command(options)
+        return options.command(options)
 
     return commands.exit_code(command)
 
 
 def _parser() -> argparse.ArgumentParser:
     """All commands and their options."""
+    from mulnb.your_model import cli
+
     parser = commands.Parser(prog="mulnb", description="Reproducible, fast, memorization-aware machine unlearning.")
     parser.add_argument("--version", action="version", version=f"mulnb {mulnb.__version__}")
     group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[[argparse.Namespace], int | None], about: str) -> argparse.ArgumentParser:
         command = group.add_parser(name, help=about, description=about)
         command.set_defaults(command=run)
         return command
@@ -66,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
 
     claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
     commands.add_profile(claims)
+
+    forget = add("forget", cli.run, cli.ABOUT)
+    cli.add_arguments(forget)
 
     bench = add("bench", _bench, "Measure the speed on this machine beside the usual way; write figures/bench/.")
     bench.add_argument("--quick", action="store_true", help="a short run that tests the bench and says nothing about speed")

@@ -165,3 +165,16 @@ def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes
 
     assert main(["show", "smoke"]) == 0
     assert "reduced profile" not in capsys.readouterr().out
+
+
+def test_the_options_of_every_command_are_listed_without_torch():
+    code = "import sys\nfrom mulnb.__main__ import main\nfor name in ('run', 'show', 'claims', 'forget', 'bench'):\n"
+    code += "    try:\n        main([name, '--help'])\n    except SystemExit as stop:\n        assert stop.code == 0\n"
+    code += "print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()[-1] == "False"
+
+
+def test_forget_reports_mistakes_as_every_command_does(capsys):
+    assert main(["forget", "--model", "net.safetensors"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--factory" in line and "mulnb forget --help" in line

@@ -16,6 +16,7 @@ from mulnb.core import workers
 from mulnb.core.errors import NotebookFailed, UserError
 
 FINE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+INTERRUPTION = "interrupted; finished work is kept, and the same command continues from there"
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,30 +66,30 @@ def use_workers(count: str | None, backend: str | None = None) -> None:
     workers.backend()
 
 
-def exit_code(command: Callable[[], None]) -> int:
+def exit_code(command: Callable[[], int | None]) -> int:
     """Run a command and report how it ended.
 
     Args:
-        command: what to do; it raises `UserError` for a user's mistake.
+        command: what to do; it raises `UserError` for a user's mistake, and may return an exit code of its own.
 
     Returns:
         The exit code of the process. An unexpected exception is not caught: its traceback helps to repair the program.
     """
     try:
-        command()
+        code = command()
         sys.stdout.flush()  # a reader that closed the pipe is noticed here, not at Python's exit
     except UserError as error:
         return _report(str(error), MISTAKE)
     except NotebookFailed as error:
         return _report(str(error), FAILED)
     except KeyboardInterrupt:
-        return _report("interrupted; finished work is kept, and the same command continues from there", INTERRUPTED)
+        return _report(INTERRUPTION, INTERRUPTED)
     except BrokenPipeError:
         # The reader (e.g. `head`) closed the pipe; without this, Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
-    return FINE
+    return FINE if code is None else code
 
 
 def _report(message: str, code: int) -> int:

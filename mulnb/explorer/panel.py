@@ -19,8 +19,8 @@ from mulnb import config, forget
 from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import STRATA, label
-from mulnb.explorer import files, pictures, selection, stock, svg
+from mulnb.core.vocabulary import STRATA
+from mulnb.explorer import files, images, pictures, selection, stock, svg
 from mulnb.explorer.canvas import Canvas
 from mulnb.explorer.selection import Filter, Ranking
 from mulnb.explorer.stock import Stock
@@ -71,6 +71,7 @@ class Explorer:
         self._linking = False
         self._clicked: tuple[str, list[str]] | None = None  # the part of a picture whose examples are shown
         self._enlarged: int | None = None
+        self._order = "score"  # of the images: "score" or "failures"
         self._tab = "growth" if data.memorization is not None else "classes"
 
         self._make_controls()
@@ -210,8 +211,20 @@ class Explorer:
             means = selection.mean_memorization(chosen, data.memorization, data.se)
         self.summary.value = svg.page(self._summary(chosen, means))
         self.distribution.html = svg.page(pictures.histogram(ranking, chosen, handles=self._given is None))
-        self.sheets.html = svg.page(pictures.contact_sheets(data, ranking, chosen, means, self.filter))
+        self.sheets.html = svg.page(self._sheets(chosen, means))
         self.aside.html = svg.page(self._aside(chosen, means))
+
+    def _sheets(self, chosen: Strata, means: np.ndarray | None) -> str:
+        """The images of the strata, by score or, after a run, with its failures first."""
+        probability = self._probability()
+        ordered = self._order if probability else ""
+        failures = probability if ordered == "failures" else None
+        sheets = images.contact_sheets(self.stock, self._ranking, chosen, means, self.filter, failures)
+        return sheets + images.sheets_note(self.stock, self._ranking, chosen, self.filter, ordered)
+
+    def _probability(self) -> images.Probability:
+        """What the models of the explained run say of every example; empty before a run."""
+        return {} if self.workbench is None else self.workbench.probability
 
     def _aside(self, chosen: Strata, means: np.ndarray | None) -> str:
         """The tabs beside the histogram."""
@@ -229,8 +242,7 @@ class Explorer:
             everywhere = np.bincount(data.labels, minlength=len(data.classes))
             body = pictures.class_balance(counts, everywhere, data.classes)
         else:
-            probability = {} if self.workbench is None else self.workbench.probability
-            body = pictures.enlarged(data, self.seed.value, chosen, self._enlarged, probability)
+            body = images.enlarged(data, self.seed.value, chosen, self._enlarged, self._probability())
         return pictures.tabs(titles, self._tab, body)
 
     def _summary(self, chosen: Strata, means: np.ndarray | None) -> str:
@@ -360,11 +372,8 @@ class Explorer:
         size = self.sizes[side].value
         if "x" in message:
             size = ranking.size(side, pictures.score_axis(ranking).value(message["x"]))
-        elif message["step"] in ("first", "last"):
-            size = ranking.limit if (message["step"] == "last") == (side == "low") else 1
-        else:  # to the right: the low stratum grows, the high one shrinks
-            size += message["step"] if side == "low" else -message["step"]
-        size = int(np.clip(size, 1, ranking.limit))
+        else:
+            size = ranking.stepped(side, size, message["step"])
         if size != self.sizes[side].value:
             self._resize(side, size)
 
@@ -378,6 +387,8 @@ class Explorer:
             self._tab, self._enlarged = "example", int(arguments[0])
         elif name == "move":
             self.move(int(arguments[0]), arguments[1] or None)
+        elif name == "order":
+            self._order = arguments[0]
         elif name == "all":
             self._clicked = None
         else:
@@ -400,20 +411,14 @@ class Explorer:
             return None
         name, arguments = self._clicked
         if name == "bin":
-            low, high = map(float, arguments)
-            values = self._ranking.values
-            first = low <= pictures.score_axis(self._ranking).low  # this bar holds the smaller scores, too
-            mask = ((values >= low) | first) & ((values < high) | (high >= values.max()))
-            words = f"{label(self.score.value)} from {svg.number(low)} to {svg.number(high)}"
-            return Filter(words, mask & (values <= high))
+            axis = pictures.score_axis(self._ranking)
+            return selection.in_range(self._ranking, *map(float, arguments), lowest=axis.low)
 
         row, column = map(int, arguments)
         if name == "class":
-            return Filter(f"class {self.stock.classes[column]} in {STRATA[row]}", self.stock.labels == column, STRATA[row])
+            return selection.in_class(self.stock.labels, column, self.stock.classes[column], STRATA[row])
         truth = self._truth.strata([len(part) for part in self.strata])
-        place = selection.true_stratum(truth, len(self.stock))
-        target = "in no stratum" if column == len(STRATA) else STRATA[column]
-        return Filter(f"those chosen as {STRATA[row]} and {target} by exact memorization", place == column, STRATA[row])
+        return selection.in_cell(truth, len(self.stock), row, column)
 
 
 def explore(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from mulnb import config
+from mulnb import config, forget
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
@@ -52,6 +52,14 @@ def check_target(path: Path, profile: Profile | None) -> None:
         raise UserError(f"{path} is a folder: give the name of a file in it")
     if not path.parent.is_dir() and path.parent != own:
         raise UserError(f"the folder {path.parent} does not exist: make it first, or choose another")
+
+
+def holds(path: Path, chosen: ForgetSet) -> bool:
+    """Whether a file holds this very set, so that writing it again changes nothing."""
+    try:
+        return forget.load(path).hash == chosen.hash
+    except UserError:
+        return False
 
 
 def free_name(path: Path) -> Path:

@@ -5,9 +5,7 @@ Only widgets and their wiring are here: `selection` computes what a choice means
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,14 @@ from mulnb import config, forget
 from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import STRATA, label
-from mulnb.explorer import files, pictures, selection, stock, svg
+from mulnb.core.vocabulary import STRATA
+from mulnb.explorer import files, images, pictures, selection, stock, svg
 from mulnb.explorer.canvas import Canvas
+from mulnb.explorer.controls import Sizes, dropdown, offered, row
 from mulnb.explorer.selection import Filter, Ranking
 from mulnb.explorer.stock import Stock
 from mulnb.explorer.voice import Voice
-from mulnb.explorer.workbench import Choice, Workbench, dropdown, offered, row
+from mulnb.explorer.workbench import Choice, Workbench
 from mulnb.forget import Strata
 
 CHOOSE = "<h3>1 · Choose a forget set</h3>"
@@ -56,22 +55,19 @@ class Explorer:
     def __init__(self, profile: Profile | str | Path | None, data: Stock | None = None, shared: bool = True) -> None:
         if isinstance(profile, (str, Path)):
             profile = config.load_profile(profile)
-        if data is None:
-            key = store.digest([str(paths.figures()), str(paths.artifacts()), profile])
-            if shared and key in _kept:
-                self.__dict__ = _kept[key]
-                return
-            data = stock.of_profile(profile)
-            if shared:
-                _kept[key] = self.__dict__
+        key = store.digest([str(paths.figures()), str(paths.artifacts()), profile])
+        shared = shared and data is None
+        if shared and key in _kept:
+            self.__dict__ = _kept[key]
+            return
 
-        self.profile, self.stock = profile, data
+        self.profile, self.stock = profile, data or stock.of_profile(profile)
         self.voice = Voice()
         self._given: Strata | None = None  # a set that was imported or edited by hand, which no setting of the controls gives
-        self._linking = False
         self._clicked: tuple[str, list[str]] | None = None  # the part of a picture whose examples are shown
         self._enlarged: int | None = None
-        self._tab = "growth" if data.memorization is not None else "classes"
+        self._order = "score"  # of the images: "score" or "failures"
+        self._tab = "growth" if self.stock.memorization is not None else "classes"
 
         self._make_controls()
         self.workbench = Workbench(profile, self._choice, self.draw, self.voice) if profile is not None else None
@@ -79,6 +75,8 @@ class Explorer:
         self._wire()
         self.view = self._arranged()
         self.draw()
+        if shared:
+            _kept[key] = self.__dict__
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         return (self.view._repr_mimebundle_(**kwargs) or {}) | {"text/plain": repr(self)}
@@ -92,7 +90,7 @@ class Explorer:
     @property
     def strata(self) -> Strata:
         """The three strata as they are chosen now."""
-        return self._given or self._ranking.strata([control.value for control in self.sizes.values()])
+        return self._given or self._ranking.strata(self._fields.values)
 
     @property
     def results(self) -> pd.DataFrame:
@@ -132,12 +130,10 @@ class Explorer:
             three = (sizes,) * 3 if isinstance(sizes, int) else tuple(sizes)
             if len(three) != 3 or not all(1 <= size <= self._ranking.limit for size in three):
                 raise UserError(f"sizes {sizes}: expected one or three numbers from 1 to {self._ranking.limit}")
-            with self._quietly():
-                self.equal.value = len(set(three)) == 1
-            self._set_sizes(dict(zip(STRATA, three, strict=True)))
+            self._fields.set(dict(zip(STRATA, three, strict=True)), equal=len(set(three)) == 1)
         for side, threshold in (("low", low), ("high", high)):
             if threshold is not None:
-                self._resize(side, self._ranking.size(side, threshold))
+                self._fields.resize(side, self._ranking.size(side, threshold))
         return self.strata
 
     def unlearn(self, algorithm: str | None = None, strategy: str | None = None) -> pd.DataFrame:
@@ -173,11 +169,11 @@ class Explorer:
         name = self.profile.name if self.profile is not None else "your data"
         settings = {"profile": name, "score": self.score.value, "seed": self.seed.value}
         if self._given is None:
-            settings["sizes"] = [control.value for control in self.sizes.values()]
+            settings["sizes"] = self._fields.values
             settings["thresholds"] = [self.threshold(side) for side in ("low", "high")]
 
         chosen = forget.ForgetSet(self.strata, self.stock.fingerprint, len(self.stock), settings)
-        if target.exists() and not overwrite and not _holds(target, chosen):
+        if target.exists() and not overwrite and not files.holds(target, chosen):
             raise files.Exists(target)
         return forget.save(target, chosen.strata, chosen.data, chosen.n, settings)
 
@@ -210,8 +206,20 @@ class Explorer:
             means = selection.mean_memorization(chosen, data.memorization, data.se)
         self.summary.value = svg.page(self._summary(chosen, means))
         self.distribution.html = svg.page(pictures.histogram(ranking, chosen, handles=self._given is None))
-        self.sheets.html = svg.page(pictures.contact_sheets(data, ranking, chosen, means, self.filter))
+        self.sheets.html = svg.page(self._sheets(chosen, means))
         self.aside.html = svg.page(self._aside(chosen, means))
+
+    def _sheets(self, chosen: Strata, means: np.ndarray | None) -> str:
+        """The images of the strata, by score or, after a run, with its failures first."""
+        probability = self._probability()
+        ordered = self._order if probability else ""
+        failures = probability if ordered == "failures" else None
+        sheets = images.contact_sheets(self.stock, self._ranking, chosen, means, self.filter, failures)
+        return sheets + images.sheets_note(self.stock, self._ranking, chosen, self.filter, ordered)
+
+    def _probability(self) -> images.Probability:
+        """What the models of the explained run say of every example; empty before a run."""
+        return {} if self.workbench is None else self.workbench.probability
 
     def _aside(self, chosen: Strata, means: np.ndarray | None) -> str:
         """The tabs beside the histogram."""
@@ -229,8 +237,7 @@ class Explorer:
             everywhere = np.bincount(data.labels, minlength=len(data.classes))
             body = pictures.class_balance(counts, everywhere, data.classes)
         else:
-            probability = {} if self.workbench is None else self.workbench.probability
-            body = pictures.enlarged(data, self.seed.value, chosen, self._enlarged, probability)
+            body = images.enlarged(data, self.seed.value, chosen, self._enlarged, self._probability())
         return pictures.tabs(titles, self._tab, body)
 
     def _summary(self, chosen: Strata, means: np.ndarray | None) -> str:
@@ -249,12 +256,8 @@ class Explorer:
         seeds = list(self.profile.seeds) if self.profile is not None else [0]
         self.score = dropdown(self.stock.names, "score", "210px")
         self.seed = dropdown(seeds, "seed", "85px")
-        self.equal = widgets.Checkbox(True, description="equal sizes", indent=False, layout={"width": "100px"})
-        self.sizes = {}
-        for name in STRATA:
-            wide = {"low": "115px", "medium": "140px", "high": "120px"}[name]
-            style = {"description_width": "initial"}
-            self.sizes[name] = widgets.BoundedIntText(min=1, description=f"size: {name}", style=style, layout={"width": wide})
+        self._fields = Sizes(self._on_sizes, self.voice)
+        self.sizes, self.equal = self._fields.fields, self._fields.equal
 
         self.summary = widgets.HTML()
         self.distribution = Canvas(self.voice.guard(self._on_drag), "52%")
@@ -284,9 +287,6 @@ class Explorer:
         guard = self.voice.guard
         for control in (self.score, self.seed):
             control.observe(guard(self._on_ranking), "value")
-        for name in STRATA:
-            self.sizes[name].observe(guard(functools.partial(self._on_size, name)), "value")
-        self.equal.observe(guard(self._on_equal), "value")
 
     def _bench(self) -> Workbench:
         if self.workbench is None:
@@ -310,46 +310,16 @@ class Explorer:
             self._truth = Ranking("memorization", exact, seed)
             self._curves = ranking.growth(exact)
         if size is not None:
-            with self._quietly():
-                for control in self.sizes.values():
-                    control.max = ranking.limit
-                    control.value = min(size, ranking.limit)
+            self._fields.begin(size, ranking.limit)
 
-    def _set_sizes(self, sizes: dict[str, int]) -> None:
+    def _on_sizes(self) -> None:
         self._given = None
-        with self._quietly():
-            for name, control in self.sizes.items():
-                control.value = sizes[name]
         self.draw()
-
-    def _resize(self, name: str, size: int) -> None:
-        """Another size of one stratum, or of all where they are to be equal."""
-        sizes = {}
-        for other, control in self.sizes.items():
-            sizes[other] = size if self.equal.value or other == name else control.value
-        self._set_sizes(sizes)
-
-    @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """Ignore the events of controls that the explorer sets itself."""
-        before, self._linking = self._linking, True
-        try:
-            yield
-        finally:
-            self._linking = before
 
     def _on_ranking(self, _: Any) -> None:
         self._given, self._clicked = None, None
         self._rank()
         self.draw()
-
-    def _on_size(self, name: str, change: Any) -> None:
-        if not self._linking:
-            self._resize(name, change["new"])
-
-    def _on_equal(self, change: Any) -> None:
-        if change["new"] and not self._linking:
-            self._set_sizes(dict.fromkeys(STRATA, self.sizes["low"].value))
 
     def _on_drag(self, name: str, arguments: list[str], message: dict[str, Any]) -> None:
         """A threshold was dragged to a pixel or moved with a key; or a bar of the histogram was clicked."""
@@ -360,13 +330,10 @@ class Explorer:
         size = self.sizes[side].value
         if "x" in message:
             size = ranking.size(side, pictures.score_axis(ranking).value(message["x"]))
-        elif message["step"] in ("first", "last"):
-            size = ranking.limit if (message["step"] == "last") == (side == "low") else 1
-        else:  # to the right: the low stratum grows, the high one shrinks
-            size += message["step"] if side == "low" else -message["step"]
-        size = int(np.clip(size, 1, ranking.limit))
+        else:
+            size = ranking.stepped(side, size, message["step"])
         if size != self.sizes[side].value:
-            self._resize(side, size)
+            self._fields.resize(side, size)
 
     # --- looking ---------------------------------------------------------------------------------------------------------
 
@@ -378,6 +345,8 @@ class Explorer:
             self._tab, self._enlarged = "example", int(arguments[0])
         elif name == "move":
             self.move(int(arguments[0]), arguments[1] or None)
+        elif name == "order":
+            self._order = arguments[0]
         elif name == "all":
             self._clicked = None
         else:
@@ -400,50 +369,11 @@ class Explorer:
             return None
         name, arguments = self._clicked
         if name == "bin":
-            low, high = map(float, arguments)
-            values = self._ranking.values
-            first = low <= pictures.score_axis(self._ranking).low  # this bar holds the smaller scores, too
-            mask = ((values >= low) | first) & ((values < high) | (high >= values.max()))
-            words = f"{label(self.score.value)} from {svg.number(low)} to {svg.number(high)}"
-            return Filter(words, mask & (values <= high))
+            axis = pictures.score_axis(self._ranking)
+            return selection.in_range(self._ranking, *map(float, arguments), lowest=axis.low)
 
         row, column = map(int, arguments)
         if name == "class":
-            return Filter(f"class {self.stock.classes[column]} in {STRATA[row]}", self.stock.labels == column, STRATA[row])
+            return selection.in_class(self.stock.labels, column, self.stock.classes[column], STRATA[row])
         truth = self._truth.strata([len(part) for part in self.strata])
-        place = selection.true_stratum(truth, len(self.stock))
-        target = "in no stratum" if column == len(STRATA) else STRATA[column]
-        return Filter(f"those chosen as {STRATA[row]} and {target} by exact memorization", place == column, STRATA[row])
-
-
-def explore(
-    images: Any,
-    labels: Any,
-    scores: Any,
-    memorization: Any = None,
-    classes: Sequence[str] | None = None,
-) -> Explorer:
-    """An explorer of your own images and scores: choose strata, look into them, export them; unlearning needs a profile.
-
-    Args:
-        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1].
-        labels: class numbers [N].
-        scores: [N], higher = more memorized, or a mapping from names to such arrays.
-        memorization: exact memorization [N], if it is known, to compare the strata with.
-        classes: names of the classes; their numbers by default.
-
-    Returns:
-        The explorer, as a cell's value.
-
-    Raises:
-        UserError: the arrays do not fit each other.
-    """
-    return Explorer(None, stock.of_arrays(images, labels, scores, memorization, classes))
-
-
-def _holds(path: Path, chosen: forget.ForgetSet) -> bool:
-    """Whether a file holds this very set, so that writing it again changes nothing."""
-    try:
-        return forget.load(path).hash == chosen.hash
-    except UserError:
-        return False
+        return selection.in_cell(truth, len(self.stock), row, column)

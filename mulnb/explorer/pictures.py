@@ -1,4 +1,4 @@
-"""Pictures of the choice, as SVG and HTML: histogram with draggable thresholds, strata, agreement, classes, images.
+"""Pictures of the choice, as SVG: histogram with draggable thresholds, growth of the strata, agreement, class balance.
 
 They are text, not matplotlib figures: drawn in milliseconds, so that they follow a drag, and coloured by the page's theme.
 Here a colour is a stratum, always with its name beside it; marker shapes are left to the strategies (`outcomes`).
@@ -6,10 +6,6 @@ Here a colour is a stratum, always with its name beside it; marker shapes are le
 
 from __future__ import annotations
 
-import base64
-import functools
-import html
-import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -18,12 +14,10 @@ import numpy as np
 
 from mulnb.core.vocabulary import STRATA, label
 from mulnb.explorer import svg
-from mulnb.explorer.selection import Filter, Ranking, sample
-from mulnb.explorer.stock import Stock
+from mulnb.explorer.selection import Ranking
 from mulnb.forget import Strata
 from mulnb.proxies import unit
 
-TILES = 12  # images per stratum
 LEFT, RIGHT, WIDTH = 62, 542, 560  # of the histogram
 BINS = 40
 
@@ -241,126 +235,3 @@ def tabs(names: Mapping[str, str], active: str, body: str) -> str:
         selected = "true" if name == active else "false"
         heads.append(f'<button data-act="tab:{name}" role="tab" aria-selected="{selected}">{title}</button>')
     return f'<div class="tabs" role="tablist">{"".join(heads)}</div>{body}'
-
-
-# --- images --------------------------------------------------------------------------------------------------------------
-
-
-def contact_sheets(stock: Stock, ranking: Ranking, chosen: Strata, means: np.ndarray | None, only: Filter | None = None) -> str:
-    """Images of each stratum with label and score, from the most typical one to the one at the threshold.
-
-    Args:
-        means: mean memorization of the strata [3, 2], where it is known.
-        only: show those that a filter lets through, also of the retained examples.
-    """
-    sheets = []
-    for place, (stratum, part) in enumerate(zip(STRATA, chosen, strict=True)):
-        shown = part if only is None else part[only.mask[part]]
-        if only is not None and only.stratum not in (None, stratum):
-            shown = part[:0]
-        tiles = sample(ranking.values, shown, stratum, ranking.middle, TILES) if len(shown) else shown
-        about = f"<b>{stratum}</b>"
-        if only is not None:
-            about += f": {len(shown)} of {len(part)}"
-        elif means is not None:
-            about += f": memorization <b>{means[place, 0]:.2f}</b>"
-        if stock.flipped.any() and len(shown):
-            about += f', <span class="bad">✗</span> {stock.flipped[shown].mean():.0%}'
-        sheets.append(_sheet(stock, ranking, about, tiles, f"var(--{stratum})"))
-
-    if only is not None and only.stratum is None:
-        kept = only.mask.copy()
-        kept[chosen.forget] = False
-        rest = np.flatnonzero(kept)
-        tiles = rest[np.unique(np.linspace(0, len(rest) - 1, min(TILES, len(rest))).round().astype(int))] if len(rest) else rest
-        sheets.append(_sheet(stock, ranking, f"<b>retained</b>: {len(rest)}", tiles, "var(--bar)"))
-
-    if only is None:
-        note = "From the most typical to the threshold, with label and score; click to enlarge."
-        note += _ties(ranking, chosen)
-    else:
-        note = f'Only {html.escape(only.words)}. <button data-act="all">Show all ✕</button>'
-    if stock.flipped.any():
-        note += ' <span class="bad">✗</span>: label flipped.'
-    return f'<div class="sheets">{"".join(sheets)}</div><p class="note">{note}</p>'
-
-
-def _ties(ranking: Ranking, chosen: Strata) -> str:
-    """How many of the examples exactly at a threshold a stratum takes, where it cannot take all."""
-    words = ""
-    for side in ("low", "high"):
-        taken, tied = ranking.ties(side, len(getattr(chosen, side)))
-        if taken < tied:
-            words += f" {taken} of {tied} ties are {side}, by seed."
-    return words
-
-
-def _sheet(stock: Stock, ranking: Ranking, about: str, examples: np.ndarray, color: str) -> str:
-    tiles = "".join(_tile(stock, ranking, int(example)) for example in examples)
-    return f'<div class="sheet" style="border-color:{color}">{about}<div class="tiles">{tiles}</div></div>'
-
-
-def _tile(stock: Stock, ranking: Ranking, example: int) -> str:
-    """A small image with its label and score; a click shows it enlarged."""
-    name, flipped = html.escape(stock.classes[stock.labels[example]]), bool(stock.flipped[example])
-    about = f"example {example}, label {name}{', flipped' if flipped else ''}"
-    image = f'<img src="{png(stock, example)}" alt="{about}">'
-    words = f"<span>{'✗ ' if flipped else ''}{name}</span>{svg.number(ranking.values[example])}"
-    kind = ' class="flipped"' if flipped else ""
-    return f'<figure{kind} data-act="image:{example}" role="button" tabindex="0" title="{about}: enlarge">{image}{words}</figure>'
-
-
-def enlarged(
-    stock: Stock, seed: int, chosen: Strata, example: int | None, probability: Mapping[str, np.ndarray] | None = None
-) -> str:
-    """One example: the image, its label, its place in every score, and buttons that add it to the set or drop it.
-
-    Args:
-        seed: of the scores.
-        probability: of every example's label, by each model [N]: what the models of the last run say.
-    """
-    if example is None:
-        return '<p class="note empty">Click an image to enlarge it here, and to add it to the set or drop it.</p>'
-
-    rows = []
-    for name in stock.names:
-        values = stock.scores(name, seed)
-        above = float((values < values[example]).mean())
-        written = svg.number(values[example])
-        if name == "memorization" and stock.se is not None and stock.se[example]:
-            written += f" ± {stock.se[example]:.2f}"
-        rows.append(f"<tr><td class=word>{html.escape(label(name))}</td><td>{written}</td><td>above {above:.0%}</td></tr>")
-
-    if probability:
-        said = ", ".join(f"{model} <b>{values[example]:.2f}</b>" for model, values in probability.items())
-        rows.append(f"<tr><td colspan=3 class=word>probability of the label: {said}</td></tr>")
-
-    place = next((name for name, part in zip(STRATA, chosen, strict=True) if example in part), None)
-    buttons = [f'<button data-act="move:{example}:{name}">add to {name}</button>' for name in STRATA if name != place]
-    if place is not None:
-        buttons = [f'<button data-act="move:{example}:">drop from {place}</button>']
-    about = f"<b>Example {example}</b>, label <b>{html.escape(stock.classes[stock.labels[example]])}</b>"
-    if stock.flipped[example]:
-        about += ' <span class="bad">✗ flipped</span>'
-    where = f"in the forget set, stratum {place}" if place else "retained"
-    image = f'<img src="{png(stock, example)}" alt="example {example}">'
-    return (
-        f'<div class="enlarged"><div>{image}</div><div><p>{about}<br>{where}</p>'
-        f"<table>{''.join(rows)}</table><p>{' '.join(buttons)}</p></div></div>"
-    )
-
-
-def png(stock: Stock, example: int) -> str:
-    """An image as the address of a PNG."""
-    return _png(stock.images[example].tobytes(), stock.images[example].shape)
-
-
-@functools.lru_cache(maxsize=4096)
-def _png(pixels: bytes, shape: tuple[int, int, int]) -> str:
-    from PIL import Image
-
-    array = np.frombuffer(pixels, np.uint8).reshape(shape)  # [C, H, W]
-    image = Image.fromarray(array[0] if shape[0] == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1)))
-    packed = io.BytesIO()
-    image.save(packed, "png", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()

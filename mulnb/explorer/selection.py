@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mulnb import forget
-from mulnb.core.vocabulary import STRATA
+from mulnb.core.vocabulary import STRATA, label
 from mulnb.forget import Strata
 from mulnb.proxies import centre
 
@@ -46,6 +46,15 @@ class Ranking:
     def threshold(self, side: Side, size: int) -> float:
         """The score of the last example in a stratum of `size`."""
         return float(self.sorted[size - 1] if side == "low" else self.sorted[-size])
+
+    def stepped(self, side: Side, size: int, step: int | str) -> int:
+        """The size after a threshold moved to the right by `step` examples, or to its "first" or "last" place on the axis."""
+        grows = side == "low"  # to the right, the low stratum grows and the high one shrinks
+        if step == "first":
+            return 1 if grows else self.limit
+        if step == "last":
+            return self.limit if grows else 1
+        return int(np.clip(size + (step if grows else -step), 1, self.limit))
 
     def ties(self, side: Side, size: int) -> tuple[int, int]:
         """Of the examples exactly at the threshold: how many the stratum takes (drawn by seed), and how many there are."""
@@ -112,6 +121,27 @@ class Filter:
     stratum: str | None = None
 
 
+def in_range(ranking: Ranking, low: float, high: float, lowest: float) -> Filter:
+    """The examples behind a bar of the histogram. The first bar, from `lowest` on, holds the smaller scores, too."""
+    values = ranking.values
+    mask = (values < high) | ((values == high) & (high >= ranking.sorted[-1]))  # the last bar has its upper edge
+    if low > lowest:
+        mask &= values >= low
+    return Filter(f"{label(ranking.score)} from {low:.3g} to {high:.3g}", mask)
+
+
+def in_class(labels: np.ndarray, number: int, name: str, stratum: str) -> Filter:
+    """The examples of a class in a stratum."""
+    return Filter(f"class {name} in {stratum}", labels == number, stratum)
+
+
+def in_cell(truth: Strata, n: int, row: int, column: int) -> Filter:
+    """The examples behind a cell of the matrix `overlap`."""
+    target = "in no stratum" if column == len(STRATA) else STRATA[column]
+    words = f"those chosen as {STRATA[row]} and {target} by exact memorization"
+    return Filter(words, true_stratum(truth, n) == column, STRATA[row])
+
+
 def true_stratum(truth: Strata, n: int) -> np.ndarray:
     """For every example, its stratum by exact memorization: 0, 1, 2, or 3 for none [N]."""
     place = np.full(n, len(STRATA))
@@ -142,6 +172,8 @@ def class_counts(chosen: Strata, labels: np.ndarray, classes: int) -> np.ndarray
 
 def sample(values: np.ndarray, part: np.ndarray, stratum: str, middle: float, count: int) -> np.ndarray:
     """At most `count` examples of a stratum, evenly spaced from its most typical example to the one at its edge."""
+    if len(part) == 0:
+        return part
     away = {"low": values[part], "medium": np.abs(values[part] - middle), "high": -values[part]}[stratum]
     ordered = part[np.argsort(away, kind="stable")]
     places = np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)

@@ -17,6 +17,7 @@ from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import label, mix
 from mulnb.explorer import live, outcomes, svg
 from mulnb.explorer.canvas import Canvas
+from mulnb.explorer.controls import dropdown, offered, row
 from mulnb.explorer.voice import Voice
 from mulnb.forget import Strata
 
@@ -33,23 +34,6 @@ class Choice(NamedTuple):
         """Columns that distinguish one set from another."""
         sizes = tuple(len(part) for part in self.strata)
         return {"score": self.score, "seed": self.seed, "set": store.digest(list(self.strata)), "sizes": sizes}
-
-
-def dropdown(options: list, about: str, width: str) -> widgets.Dropdown:
-    """Names are shown in the field's spelling; `value` is the name itself."""
-    named = [(label(option) if isinstance(option, str) else str(option), option) for option in options]
-    return widgets.Dropdown(options=named, description=about, style={"description_width": "initial"}, layout={"width": width})
-
-
-def row(*children: widgets.Widget, **layout: str) -> widgets.Box:
-    """Widgets side by side, wrapped where the page is narrow."""
-    return widgets.Box(children, layout={"flex_flow": "row wrap", "align_items": "center", **layout})
-
-
-def offered(what: str, value: Any, choices: list) -> None:
-    """Raise `UserError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise UserError(f"{what} {value!r} is not offered here: choose one of {', '.join(map(str, choices))}")
 
 
 class Workbench:

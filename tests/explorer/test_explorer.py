@@ -14,7 +14,7 @@ from synthetic import profile as invented
 import mulnb
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
-from mulnb.explorer import Explorer, explore, outcomes, pictures, stock
+from mulnb.explorer import Explorer, explore, images, outcomes, pictures, stock
 from mulnb.proxies import unit
 from mulnb.study import jobs
 
@@ -81,7 +81,7 @@ def test_every_picture_follows_a_move(explorer):
         after = [explorer.distribution.html, explorer.sheets.html, explorer.aside.html, explorer.summary.value]
         assert all(new != old for new, old in zip(after, before, strict=True))
     assert "<b>270</b> of 400 examples" in explorer.summary.value
-    assert explorer.sheets.html.count("<figure") == 3 * pictures.TILES
+    assert explorer.sheets.html.count("<figure") == 3 * images.TILES
 
 
 def test_another_score_keeps_the_sizes(explorer):

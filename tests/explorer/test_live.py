@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -151,3 +152,20 @@ def test_progress_names_what_is_done_and_the_time_left(smoke):
     ):
         assert part in words
     assert " left" in words
+
+
+def test_what_the_models_say_and_the_failures_first(smoke):
+    explorer = Explorer(smoke)
+    assert "Furthest from the oracle first" not in explorer.sheets.html
+    explorer.unlearn("neg_grad_plus", "vanilla")
+    said, chosen = explorer.workbench.probability, explorer.strata
+    assert list(said) == ["original", "unlearned", "oracle"]
+    assert all(values.shape == (len(explorer.stock),) and 0 <= values.min() <= values.max() <= 1 for values in said.values())
+
+    explorer.sheets.act("order:failures")
+    shown = [int(example) for example in re.findall(r'data-act="image:(\d+)"', explorer.sheets.html)]
+    distance = np.abs(said["unlearned"] - said["oracle"])
+    first = shown[: len(chosen.low)]
+    assert set(first) <= set(chosen.low.tolist()) and (np.diff(distance[first]) <= 0).all()
+    explorer.sheets.act(f"image:{shown[0]}")
+    assert f"oracle <b>{said['oracle'][shown[0]]:.2f}</b>" in explorer.aside.html

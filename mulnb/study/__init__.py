@@ -16,7 +16,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.data import Splits
 from mulnb.forget import Strata
-from mulnb.study import audits, chains, runs, scoring, tuning
+from mulnb.study import audits, chains, frames, scoring, tuning
 from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
@@ -90,12 +90,12 @@ def strata(profile: Profile, score: str, seed: int) -> Strata:
 
 def unlearning(profile: Profile) -> pd.DataFrame:
     """Every algorithm × strategy × score × seed against its oracle (METHOD §5–§7); columns as in DESIGN."""
-    return runs.unlearning(Study.of(profile))
+    return frames.unlearning(Study.of(profile))
 
 
 def crossed(profile: Profile) -> pd.DataFrame:
     """One forget set refined in the order of each score (METHOD §7c): columns of `unlearning` and `order`."""
-    return runs.crossed(Study.of(profile))
+    return frames.crossed(Study.of(profile))
 
 
 def audit_examples(profile: Profile, score: str = "memorization") -> pd.DataFrame:
@@ -105,7 +105,7 @@ def audit_examples(profile: Profile, score: str = "memorization") -> pd.DataFram
 
 def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:
     """The row of `unlearning` for one run on strata of your own, computed here and now unless it is stored."""
-    return runs.outcome(Study.of(profile), run, chosen)
+    return frames.outcome(Study.of(profile), run, chosen)
 
 
 def sequential(profile: Profile) -> pd.DataFrame:

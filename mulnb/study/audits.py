@@ -11,6 +11,9 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
+from mulnb.study.oracles import oracle_job
+from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
+from mulnb.study.study import SHOWN_SEEDS
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -83,9 +86,6 @@ def examples(study: Study, score: str) -> pd.DataFrame:
         Columns `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group` is
         `forget` (S; `example` is its position in D) or `test` (T; its position in T). Empty where there is no pool.
     """
-    from mulnb.study.runs import FLOOR, Run, oracle_job, unlearning_job, ways
-    from mulnb.study.study import SHOWN_SEEDS
-
     if study.shadow is None or score not in study.refining_scores:
         return pd.DataFrame()
     frames = []

@@ -14,8 +14,10 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
+from mulnb.study.frames import FAR_BELOW, compare
 from mulnb.study.jobs import Job
-from mulnb.study.runs import FAR_BELOW, Asked, Run, apply, compare, measure, oracle_job
+from mulnb.study.oracles import Asked, measure, oracle_job
+from mulnb.study.runs import Run, apply
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
 from mulnb.study.study import SHOWN_SEEDS, Study, algorithm_version, weights, without
 

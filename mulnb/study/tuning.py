@@ -16,7 +16,8 @@ import pandas as pd
 
 from mulnb.config import STRATEGIES, Axis, Profile
 from mulnb.core.errors import UserError
-from mulnb.study.runs import Run, outcomes
+from mulnb.study.frames import outcomes
+from mulnb.study.runs import Run
 from mulnb.study.study import Study
 
 Grid = dict[str, tuple[float | int, ...]]

@@ -14,9 +14,9 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
-from mulnb.study.frames import FAR_BELOW, compare
+from mulnb.study.frames import compare
 from mulnb.study.jobs import Job
-from mulnb.study.oracles import Asked, measure, oracle_job
+from mulnb.study.oracles import Asked, converged, measure, oracle_job
 from mulnb.study.runs import Run, apply
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
 from mulnb.study.study import SHOWN_SEEDS, Study, algorithm_version, weights, without
@@ -174,6 +174,8 @@ def sequential(study: Study) -> pd.DataFrame:
     """
     plan = study.profile.sequential
     n = len(study.splits.train)
+
+    # every step of every chain, and its oracle
     steps, oracle_jobs = [], []
     for (strategy, seed), chain in _chains(study).items():
         for step, artifact in enumerate(chain, start=1):
@@ -193,13 +195,14 @@ def sequential(study: Study) -> pd.DataFrame:
     oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
     floored = study.gather(floors, "the original models on every step's sets")
 
-    trustworthy = _converged(study, [(seed, oracle) for (_, seed, *_), oracle in zip(steps, oracles, strict=True)])
+    trusted = converged(study, [seed for _, seed, *_ in steps], oracles)
     rows = []
-    reference = {}
-    for (strategy, seed, step, meta, sets), oracle, converged in zip(steps, oracles, trustworthy, strict=True):
-        reference.setdefault((seed, step), (oracle, converged))
+    reference = {}  # by seed and step, the oracle of the first strategy's chain
+    for (strategy, seed, step, meta, sets), oracle, fitted in zip(steps, oracles, trusted, strict=True):
+        reference.setdefault((seed, step), (oracle, fitted))
         unlearned = {"outcomes": [meta["step"], meta["union"]]} | meta
-        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, converged)
+        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, fitted)
+
     for strategy, artifacts in (("nothing", floored), ("retrain", ceilings)):
         for (seed, step, sets), artifact in zip(ends, artifacts, strict=True):
             rows += _rows(study, strategy, seed, step, sets, artifact.meta, *reference[seed, step])
@@ -214,7 +217,7 @@ def _rows(
     sets: tuple[np.ndarray, ...],
     unlearned: dict[str, Any],
     oracle: Artifact,
-    converged: bool,
+    fitted: bool,
 ) -> list[dict[str, Any]]:
     """The two rows, `step` and `union`, of one step of one chain."""
     plan = study.profile.sequential
@@ -234,20 +237,8 @@ def _rows(
         }
         reference = oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}
         own = compare(unlearned["outcomes"][number] | cost, reference)
-        rows.append(head | own | {"converged": converged})
+        rows.append(head | own | {"converged": fitted})
     return rows
-
-
-def _converged(study: Study, oracles: list[tuple[int, Artifact]]) -> list[bool]:
-    """For each (seed, oracle), whether it and the seed's original model fitted R as well as their like (METHOD §6)."""
-    seeds = sorted({seed for seed, _ in oracles})
-    originals = {seed: study.get(original_job(study, seed)).meta["acc_train"] for seed in seeds}
-    fitted = [oracle.meta["outcomes"][0]["acc_retain"] for _, oracle in oracles]
-    low_original, low_oracle = np.median([*originals.values()]) - FAR_BELOW, np.median(fitted) - FAR_BELOW
-    found = []
-    for (seed, _), accuracy in zip(oracles, fitted, strict=True):
-        found.append(bool(accuracy >= low_oracle and originals[seed] >= low_original))
-    return found
 
 
 def sequential_scores(study: Study) -> pd.DataFrame:

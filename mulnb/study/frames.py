@@ -13,14 +13,13 @@ from mulnb import audit
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study import audits
-from mulnb.study.oracles import oracle_job
+from mulnb.study.oracles import converged, oracle_job
 from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
-from mulnb.study.scoring import original_job, score_seeds
+from mulnb.study.scoring import score_seeds
 from mulnb.study.study import Study
 
 OUTCOME = ("acc_forget", "acc_retain", "acc_test", "mia")
 OTHER_ATTACKS = tuple(f"mia_{name}" for name in audit.ATTACKS[1:])
-FAR_BELOW = 0.03  # a model whose accuracy on R is so far below the median of its like did not converge (METHOD §6)
 
 
 def unlearning(study: Study) -> pd.DataFrame:
@@ -117,10 +116,11 @@ def outcomes(
             keys.append(key)
             done.append(_as_run(study, second))
 
-    converged = _converged(study, oracles)
+    seeds = [key[1] for key in oracles]
+    fitted = dict(zip(oracles, converged(study, seeds, list(oracles.values())), strict=True))
     rows = []
     for run, chosen, key, unlearned in zip(runs, sets, keys, done, strict=True):
-        rows.append(_row(study, run, chosen, unlearned, oracles[key]) | {"converged": converged[key]})
+        rows.append(_row(study, run, chosen, unlearned, oracles[key]) | {"converged": fitted[key]})
     frame = pd.DataFrame(rows)
     if not audited:
         return frame
@@ -163,24 +163,6 @@ def _flat(oracle: Artifact) -> dict[str, Any]:
     """An oracle's outcome on its own forget set, as a flat mapping."""
     facts = {"seconds": oracle.meta["seconds"], "relearn_epochs": oracle.meta["relearn_epochs"]}
     return oracle.meta["outcomes"][0] | facts
-
-
-def _converged(study: Study, oracles: Mapping[tuple, Artifact]) -> dict[tuple, bool]:
-    """For each oracle, whether it and the original model of its seed fitted R about as well as the other models (METHOD §6)."""
-    originals: dict[int, float] = {}  # accuracy on D, by seed
-    fitted: dict[tuple, float] = {}  # accuracy on R, by oracle
-    for key, oracle in oracles.items():
-        seed = key[1]
-        originals[seed] = study.get(original_job(study, seed)).meta["acc_train"]
-        fitted[key] = oracle.meta["outcomes"][0]["acc_retain"]
-
-    low_original = np.median([*originals.values()]) - FAR_BELOW
-    low_oracle = np.median([*fitted.values()]) - FAR_BELOW
-
-    converged = {}
-    for key in oracles:
-        converged[key] = bool(fitted[key] >= low_oracle and originals[key[1]] >= low_original)
-    return converged
 
 
 def outcome(study: Study, run: Run, chosen: Strata) -> dict[str, Any]:

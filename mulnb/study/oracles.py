@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 # Added to a seed for its oracles, which must not share the original model's initialisation. The second one is the ceiling: how
 # close one oracle comes to another.
 ORACLE_SEEDS = (10_000, 20_000)
+FAR_BELOW = 0.03  # a model whose accuracy on R is so far below the median of its like did not converge (METHOD §6)
 
 
 # ---- what is measured of a trained network
@@ -151,4 +152,26 @@ def _retrain(study: Study, tasks: list[tuple]) -> list[Artifact]:
         outcomes = measure(study, logits[j], test_logits[j], Asked(evaluated, kept[j], seed, attacks))
         meta = {"outcomes": outcomes, "seconds": seconds, "relearn_epochs": epochs[j]}
         found.append(Artifact(margins(study, logits[j], test_logits[j]), meta))
+    return found
+
+
+def converged(study: Study, seeds: Sequence[int], oracles: Sequence[Artifact]) -> list[bool]:
+    """Whether each oracle, and the original model of its seed, fitted its training set as well as the others (METHOD §6).
+
+    A model counts as not converged if its accuracy on what it was trained on is `FAR_BELOW` below the median of its kind.
+
+    Args:
+        study: the original models.
+        seeds: of each oracle.
+        oracles: the artefacts of `oracle_job`.
+    """
+    originals = {seed: study.get(original_job(study, seed)).meta["acc_train"] for seed in sorted(set(seeds))}
+    fitted = [oracle.meta["outcomes"][0]["acc_retain"] for oracle in oracles]
+
+    low_original = np.median([*originals.values()]) - FAR_BELOW
+    low_oracle = np.median(fitted) - FAR_BELOW
+
+    found = []
+    for seed, accuracy in zip(seeds, fitted, strict=True):
+        found.append(bool(accuracy >= low_oracle and originals[seed] >= low_original))
     return found

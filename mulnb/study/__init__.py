@@ -1,8 +1,8 @@
-"""The experiments: a profile in, tidy frames out, every expensive step stored and never done twice.
+"""The experiments: a profile in, tidy frames out. Every expensive step is stored and never computed twice.
 
-`Study.of(profile)` holds what the experiments share. Each step is a `Job`: what it is made from (its key), and a function that
-computes it; `gather` runs the missing ones on the workers. An interrupted study goes on where it stopped; a finished one only
-reads. The functions here take a profile and are all that a notebook needs.
+`Study.of(profile)` holds what the experiments share. Each step is a `Job`: everything that its result depends on (the key), and
+a function that computes it. `gather` runs the missing jobs on the workers. An interrupted study continues where it stopped, and
+a finished one only reads. The functions here take a profile and are all that a notebook needs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 
 
 def splits(profile: Profile) -> Splits:
-    """The profile's data, loaded once a process."""
+    """The profile's data, loaded once in a process."""
     return Study.of(profile).splits
 
 

@@ -129,18 +129,28 @@ def stored(profile: Profile) -> bool:
 
 
 def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame]) -> float:
-    """Seconds of training and unlearning behind a stage, summed over workers, from what the artefacts recorded."""
+    """Seconds of training and unlearning behind a stage, summed over workers, as the artefacts recorded them.
+
+    Args:
+        profile: the study.
+        stage: `memorization`, `proxies`, or the name of a frame of unlearning.
+        frames: the frames of the stage, by name.
+    """
     study = Study.of(profile)
+
     if stage == "audits":
         return 0.0  # read from stored margins
     if stage == "memorization":
         return 0.0 if study.pool is None else study.pool.seconds
     if stage == "proxies":
         return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + scoring.training_seconds(study)
+
+    # every run once, and every oracle once, whichever rows it stands in
     keys: Sequence[str] = ("score", "seed")
     table = frames[stage]
     if stage == "sequential":
         keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin(["retrain", "nothing"])]
     else:
         table = table[~table.algorithm.isin(["retrain", "nothing"])]
+
     return float(table.seconds.sum() + table.drop_duplicates([*keys]).oracle_seconds.sum())

@@ -177,10 +177,8 @@ def _with_next(values: tuple, winner: float, before: tuple, axis: Axis) -> tuple
         new = winner * axis.factor if upwards else winner / axis.factor
     new = min(new, end) if upwards else max(new, end)
 
-    if all(isinstance(value, int) for value in before):  # epochs
-        new = 3 * round(new / 3)
-    else:
-        new = float(f"{new:.4g}")
+    whole = all(isinstance(value, int) for value in before)  # epochs are whole numbers, and multiples of 3
+    new = 3 * round(new / 3) if whole else float(f"{new:.4g}")
     return tuple(sorted({*values, new}))
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.data import Splits
 from mulnb.forget import Strata
-from mulnb.study import audits, chains, frames, scoring, tuning
+from mulnb.study import audits, chains, frames, ranking, scoring, tuning
 from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
@@ -60,22 +60,22 @@ def memorization(profile: Profile) -> pd.DataFrame:
 
 def convergence(profile: Profile) -> pd.DataFrame:
     """How the exact scores settle as the pool grows: columns `models repeat split_half spearman_full mean_se`."""
-    return scoring.convergence(Study.of(profile))
+    return ranking.convergence(Study.of(profile))
 
 
 def proxies(profile: Profile) -> pd.DataFrame:
     """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    return scoring.proxies(Study.of(profile))
+    return ranking.proxies(Study.of(profile))
 
 
 def proxy_costs(profile: Profile) -> pd.DataFrame:
-    """Table 1: how well each proxy ranks as memorization does, and what it costs; see `scoring.proxy_costs`."""
-    return scoring.proxy_costs(Study.of(profile))
+    """Table 1: how well each proxy ranks as memorization does, and what it costs; see `ranking.proxy_costs`."""
+    return ranking.proxy_costs(Study.of(profile))
 
 
 def fidelity(profile: Profile) -> pd.DataFrame:
     """Cost against fidelity: columns `kind name count seed seconds spearman overlap reliability`."""
-    return scoring.fidelity(Study.of(profile))
+    return ranking.fidelity(Study.of(profile))
 
 
 def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
@@ -143,7 +143,7 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
     if stage == "memorization":
         return 0.0 if study.pool is None else study.pool.seconds
     if stage == "proxies":
-        return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + scoring.training_seconds(study)
+        return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + ranking.training_seconds(study)
 
     # every run once, and every oracle once, whichever rows it stands in
     keys: Sequence[str] = ("score", "seed")

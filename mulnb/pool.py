@@ -27,25 +27,37 @@ SIDE_BY_SIDE = 4  # networks that train at the same time on a GPU, where they ca
 
 
 def train_group(profile: Profile, data: Examples, test: Examples, numbers: range, num_classes: int) -> Pool:
-    """Train the pool's models `numbers`: as one stack if the architecture allows it, else one after another.
+    """Train some models of the pool: as one stack if the architecture allows it, else one after another.
 
-    Model j is the same in any group: its initialisation, its subset and its order of examples come from j alone.
+    Model j is the same in any group: its initialisation, its subset and its order of examples depend on j only.
 
     Args:
-        data, test: D, which the subsets are drawn from, and T, which no model sees.
+        profile: its `pool`, `pool_model` and `pool_training`.
+        data: D, which the subsets are drawn from.
+        test: T, which no model is trained on.
         numbers: which models of the pool.
+        num_classes: outputs of a network.
+
+    Returns:
+        What these models left behind, a row for each of `numbers`.
+
+    Raises:
+        Diverged: the logits of a model are not finite.
     """
-    member = membership(numbers, len(data), profile.pool.share, profile.pool.seed)
-    subsets = [torch.from_numpy(np.flatnonzero(row)) for row in member]
-    seeds = [profile.pool.seed * 1_000_003 + number for number in numbers]
+    member = membership(numbers, len(data), profile.pool.share, profile.pool.seed)  # [k, N]
     spec, channels = profile.pool_model, data.images.shape[1]
-    networks = []
-    for seed in seeds:
-        shape = {"num_classes": num_classes, "in_channels": channels, "width": spec.width, "stem": spec.stem}
+    shape = {"num_classes": num_classes, "in_channels": channels, "width": spec.width, "stem": spec.stem}
+
+    seeds, subsets, networks = [], [], []
+    for number, row in zip(numbers, member, strict=True):
+        seed = profile.pool.seed * 1_000_003 + number  # pools with different seeds share no network
+        seeds.append(seed)
+        subsets.append(torch.from_numpy(np.flatnonzero(row)))
         networks.append(models.build(spec.arch, **shape, seed=seed))
 
     train = train_stacked if spec.arch in STACKABLE_ARCHITECTURES else train_in_turn
     trained = train(networks, data, subsets, profile.pool_training, seeds)
+
     seen = outcomes(member, predict_each(trained, data), data.labels)
     return replace(seen, margin_test=log_odds(predict_each(trained, test), test.labels))
 
@@ -53,13 +65,22 @@ def train_group(profile: Profile, data: Examples, test: Examples, numbers: range
 def train_in_turn(
     networks: Sequence[nn.Module], data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]
 ) -> list[nn.Module]:
-    """Copies of the networks, network j trained on `data[subsets[j]]` in the order that `seeds[j]` gives.
+    """Train copies of the networks one after another; on a GPU, `SIDE_BY_SIDE` of them take their steps at the same time.
 
-    On a GPU, `SIDE_BY_SIDE` networks take their steps at the same time. The subsets must be of one size.
+    Args:
+        networks: k untrained networks.
+        data: D.
+        subsets: k tensors int64 [n], what each network is trained on; all of one size.
+        recipe: how.
+        seeds: k seeds of the order of examples.
+
+    Returns:
+        k trained networks.
     """
     together = SIDE_BY_SIDE if data.device.type == "cuda" else 1
     subsets = [subset.to(data.device) for subset in subsets]
     trained = [copy.deepcopy(network).to(data.device).train() for network in networks]
+
     for start in range(0, len(networks), together):
         some = slice(start, start + together)
         steps = [training.Step(network, data, recipe) for network in trained[some]]
@@ -74,26 +95,48 @@ def train_in_turn(
 def train_stacked(
     networks: Sequence[nn.Sequential], data: Examples, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]
 ) -> Stack:
-    """What `train_in_turn` does, to rounding, as one network. The subsets must be of one size."""
-    # glibc returns large freed blocks to the system, and a step would have to fault its activations in anew;
-    # it keeps them once it has seen a block of this size freed
+    """Train the networks as one. The numbers are those of `train_in_turn` up to rounding; so are the arguments.
+
+    Returns:
+        The k trained networks as a `Stack`.
+    """
+    # glibc gives large freed blocks back to the system, and every step would have to fetch its memory again;
+    # once a block of this size has been freed, glibc keeps such blocks
     torch.empty(31 << 20, dtype=torch.uint8)
     stack = Stack(networks).to(data.device)
     return training.fit(stack, data, recipe, seeds, index=torch.stack(list(subsets)))
 
 
 def predict_each(trained: Stack | Sequence[nn.Module], data: Examples) -> Tensor:
-    """Logits float32 [k, N, K] of every example by every model. Raises `Diverged` if one of them is not finite."""
+    """Predict every example by every model.
+
+    Args:
+        trained: a `Stack` of k networks, or k networks.
+        data: N examples.
+
+    Returns:
+        Logits float32 [k, N, K].
+
+    Raises:
+        Diverged: a logit is not finite.
+    """
     if isinstance(trained, Stack):
         logits = training.predict(trained, data)
     else:
         logits = torch.stack([training.predict(network, data) for network in trained])
+
     if not torch.isfinite(logits).all():
         raise training.Diverged("a model of the pool diverged: use a smaller lr")
     return logits
 
 
 def outcomes(member: np.ndarray, logits: Tensor, labels: Tensor) -> Pool:
-    """Correctness and log-odds of the true class (Carlini et al. 2022, eq. 3, from logits) of `logits` [k, N, K]."""
+    """What is kept of some models: correctness and log-odds of the true class (Carlini et al. 2022, eq. 3, from logits).
+
+    Args:
+        member: bool [k, N], which examples each model was trained on.
+        logits: float32 [k, N, K].
+        labels: int64 [N].
+    """
     correct = logits.argmax(2) == labels  # [k, N]
     return Pool(member, correct.cpu().numpy(), log_odds(logits, labels))

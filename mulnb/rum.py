@@ -1,4 +1,8 @@
-"""RUM, the refined-unlearning meta-algorithm, and its controls (Zhao et al. 2024, arXiv 2406.01257; METHOD §5)."""
+"""RUM, the refined-unlearning meta-algorithm, and its controls (Zhao et al. 2024, arXiv 2406.01257; METHOD §5).
+
+S is unlearned in stages: low, then medium, then high memorization. Each stage runs an unlearning algorithm on the model that the
+stage before left.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +32,26 @@ class Unlearned:
     """The result of unlearning."""
 
     model: nn.Module
-    seconds: float  # of the algorithm alone: scoring and evaluation are not in it
+    seconds: float  # of the algorithm, without scoring and evaluation
     passes_retain: np.ndarray  # training passes over R = D minus S, [] or [k]
-    passes_forget: np.ndarray  # and over S
+    passes_forget: np.ndarray  # training passes over S, [] or [k]
 
 
 def stages(strata: Strata, strategy: str, seed: int) -> list[np.ndarray]:
     """What is unlearned, stage by stage (METHOD §5).
 
     Args:
+        strata: S as low, medium and high.
         strategy: `vanilla`: S at once. `rum_f` and `rum`: low, then medium, then high. Three controls: `shuffle` (three random
             parts of S of the same sizes: more stages, no order), `repeat` (S three times over: as many steps, no refinement)
             and `nothing` (no stage at all).
-        seed: draws the parts of `shuffle`.
+        seed: draws the parts of `shuffle`, ≥ 0.
 
     Returns:
         Indices of each stage, int64.
+
+    Raises:
+        UserError: an unknown strategy.
     """
     if strategy == "nothing":
         return []
@@ -55,7 +63,8 @@ def stages(strata: Strata, strategy: str, seed: int) -> list[np.ndarray]:
         return list(strata)
     if strategy == "shuffle":
         mixed = np.random.default_rng(seed).permutation(strata.forget)
-        return np.split(mixed, np.cumsum([len(part) for part in strata])[:-1])
+        sizes = [len(part) for part in strata]
+        return np.split(mixed, np.cumsum(sizes)[:-1])
     raise UserError(f"unknown strategy '{strategy}': known are {', '.join(STRATEGIES)}")
 
 
@@ -76,6 +85,7 @@ def unlearn(
 
     Args:
         model: a network, or a `Stack` of k networks.
+        data: the training examples D.
         strata: what to forget; for a stack k of them, with strata of the same sizes.
         algorithm: a name, or for the strategy `rum` one for each stratum, where None leaves the model as it is.
         strategy: see `stages`.
@@ -86,23 +96,31 @@ def unlearn(
             sets before). The retain set of a stage is what is present minus the stages so far.
         retain_later_strata: False takes all of S out of every retain set.
 
+    Returns:
+        The unlearned model, and what it took.
+
     Raises:
         UserError: an unknown strategy, algorithm or setting, or a list that does not fit the stages.
     """
     stacked = isinstance(model, Stack)
     sets = list(strata) if stacked else [strata]
     seeds = list(seed) if stacked else [seed]
-    parts = [stages(own, strategy, own_seed) for own, own_seed in zip(sets, seeds, strict=True)]  # by network, then by stage
+
+    parts = []  # by network, then by stage
+    for own, own_seed in zip(sets, seeds, strict=True):
+        parts.append(stages(own, strategy, own_seed))
+
+    # reject what does not fit before anything is trained
     count = len(parts[0])
     names, per_stage = _algorithms(algorithm, strategy, count), _per_stage(settings or {}, count)
     for name, stage_settings in zip(names, per_stage, strict=True):
         if name is not None:
             check(name, stage_settings)
 
-    kept = np.ones((len(sets), len(data)), dtype=bool)
+    kept = np.ones((len(sets), len(data)), dtype=bool)  # [k, N], what is still to be retained
     if present is not None:
         kept &= present
-    member = np.zeros_like(kept)  # of S
+    member = np.zeros_like(kept)  # [k, N], whether an example is in S
     for row, own in enumerate(sets):
         member[row, own.forget] = True
     if not retain_later_strata:
@@ -114,13 +132,16 @@ def unlearn(
 
     reads = _Reads(data, member, stacked)
     model = clone(model)
+
     started = time.perf_counter()
     for number, (name, stage_settings) in enumerate(zip(names, per_stage, strict=True)):
         forget = [own[number] for own in parts]
         for row, part in enumerate(forget):
             kept[row, part] = False
-        if name is None:  # what was hardly memorized is forgotten with the rest (METHOD §5, the authors' choice for `low`)
+
+        if name is None:  # hardly memorized examples go with the others (METHOD §5, the authors' choice for `low`)
             continue
+
         retain = [np.flatnonzero(row) for row in kept]
         shifted = [own + STAGE_SEED * number for own in seeds]
         try:
@@ -136,7 +157,8 @@ def unlearn(
         except Diverged as error:
             where = f"{name}, stage {number + 1} of {count} ({len(forget[0])} examples)"
             raise Diverged(f"{where}: {error}") from None
-    workers.synchronise()
+
+    workers.synchronise()  # a GPU may still be at work
     return Unlearned(model, time.perf_counter() - started, *reads.passes())
 
 
@@ -145,18 +167,19 @@ class _Reads:
 
     def __init__(self, data: Examples, member: np.ndarray, stacked: bool) -> None:
         self._data, self._stacked = data, stacked
-        self._member = torch.from_numpy(member).to(data.device)  # bool [k, N]
-        self._forget = torch.zeros(len(member), dtype=torch.int64, device=data.device)
-        self._all = torch.zeros_like(self._forget)
+        self._member = torch.from_numpy(member).to(data.device)  # bool [k, N], in S
+        self._forget = torch.zeros(len(member), dtype=torch.int64, device=data.device)  # [k], examples of S read so far
+        self._all = torch.zeros_like(self._forget)  # [k], all examples read so far
 
     def __getattr__(self, name: str) -> Any:
+        """Everything else is as in the examples themselves."""
         return getattr(self._data, name)
 
     def __len__(self) -> int:
         return len(self._data)
 
     def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
-        """As `Examples.inputs`; reads without a gradient (a teacher's, say) are not counted."""
+        """As `Examples.inputs`. Reads without a gradient, e.g. for a teacher's outputs, are not counted."""
         if torch.is_grad_enabled():
             rows = index if self._stacked else index[None]  # [k, B]
             self._forget += self._member.gather(1, rows).sum(1)
@@ -165,11 +188,13 @@ class _Reads:
 
     def passes(self) -> tuple[np.ndarray, np.ndarray]:
         """Passes over R and over S, [] each, or [k] for a stack."""
-        members = self._member.sum(1)
+        members = self._member.sum(1)  # [k], |S|
         retain = (self._all - self._forget) / (len(self._data) - members).clamp(min=1)
         forget = self._forget / members.clamp(min=1)
-        both = [values.cpu().numpy().astype(np.float64) for values in (retain, forget)]
-        return tuple(values if self._stacked else values[0] for values in both)
+
+        retain = retain.cpu().numpy().astype(np.float64)
+        forget = forget.cpu().numpy().astype(np.float64)
+        return (retain, forget) if self._stacked else (retain[0], forget[0])
 
 
 def _algorithms(algorithm: str | Sequence[str | None], strategy: str, count: int) -> list[str | None]:

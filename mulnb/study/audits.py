@@ -11,6 +11,9 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
+from mulnb.study.oracles import oracle_job
+from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
+from mulnb.study.study import SHOWN_SEEDS
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -24,11 +27,17 @@ def columns(
     """`frame` with the columns `lira_auc lira_tpr01 rmia_auc klom_p50 klom_p95 relearn_epochs`, and the oracle's own.
 
     Args:
+        study: its pool gives the shadow models.
         frame: a row per run, as `study.unlearning` makes it.
-        sets, unlearned, oracles: of each row: what was forgotten, and both models' artefacts.
+        sets: of each row, what was forgotten.
+        unlearned: of each row, the artefact of the unlearned model.
+        oracles: of each row, that of its oracle.
     """
-    found = pd.DataFrame([_of_run(study, *row) for row in zip(sets, unlearned, oracles, strict=True)], index=frame.index)
-    frame = pd.concat([frame, found], axis=1)
+    rows = []
+    for of_run in zip(sets, unlearned, oracles, strict=True):
+        rows.append(_of_run(study, *of_run))
+    frame = pd.concat([frame, pd.DataFrame(rows, index=frame.index)], axis=1)
+
     return _with_klom(frame, sets, unlearned, oracles)
 
 
@@ -40,6 +49,7 @@ def _of_run(study: Study, chosen: Strata, unlearned: Artifact, oracle: Artifact)
         if study.shadow is not None and "margin" in artifact.arrays:
             scores = study.shadow.scores(artifact.arrays["margin"], artifact.arrays["margin_test"], chosen.forget)
             summary = scores.summary()
+
         summary["relearn_epochs"] = artifact.meta.get("relearn_epochs", np.nan)
         row |= {prefix + name: value for name, value in summary.items()}
     return row
@@ -48,25 +58,27 @@ def _of_run(study: Study, chosen: Strata, unlearned: Artifact, oracle: Artifact)
 def _with_klom(
     frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
 ) -> pd.DataFrame:
-    """KLoM on S of each algorithm × strategy × score, over its seeds: the same value in all their rows.
+    """KLoM on S of each algorithm × strategy × score, over its seeds: all rows of such a cell have the same value.
 
-    Of an example, those seeds count whose forget set holds it. The oracle's own value is that of the second oracles, the rows of
-    algorithm `retrain`.
+    An example is measured over the seeds whose forget set holds it. The oracle's own value is that of the second oracles, which
+    are the rows of algorithm `retrain`.
     """
     values = pd.DataFrame(np.nan, index=frame.index, columns=["klom_p50", "klom_p95", "oracle_klom_p50", "oracle_klom_p95"])
     for _, rows in frame.groupby(CELL, sort=False):
         places = rows.index.to_numpy()
         if any("margin" not in unlearned[place].arrays for place in places):
             continue  # a run diverged
+
         margins = np.stack([unlearned[place].arrays["margin"] for place in places])  # [k, N]
         references = np.stack([oracles[place].arrays["margin"] for place in places])
-        present = np.zeros(margins.shape, dtype=bool)
+
+        present = np.zeros(margins.shape, dtype=bool)  # [k, N], in the forget set of the seed
         for row, place in enumerate(places):
             present[row, sets[place].forget] = True
+
         members = np.flatnonzero(present.any(0))
         each = klom.per_example(margins[:, members], references[:, members], present[:, members])
-        summary = klom.summary(each)
-        for name, value in summary.items():
+        for name, value in klom.summary(each).items():
             values.loc[places, name] = value
 
     frame = pd.concat([frame, values], axis=1)
@@ -83,11 +95,9 @@ def examples(study: Study, score: str) -> pd.DataFrame:
         Columns `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group` is
         `forget` (S; `example` is its position in D) or `test` (T; its position in T). Empty where there is no pool.
     """
-    from mulnb.study.runs import FLOOR, Run, oracle_job, unlearning_job, ways
-    from mulnb.study.study import SHOWN_SEEDS
-
     if study.shadow is None or score not in study.refining_scores:
         return pd.DataFrame()
+
     frames = []
     for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
         for seed in study.profile.seeds[:SHOWN_SEEDS]:
@@ -105,9 +115,12 @@ def _of_examples(shadow: membership.Shadow, run, chosen: Strata, unlearned: Arti
     for prefix, artifact in (("", unlearned), ("oracle_", oracle)):
         margin, margin_test = artifact.arrays["margin"], artifact.arrays["margin_test"]
         scores = shadow.scores(margin, margin_test, chosen.forget)
+
+        # the examples of S, then those of T
         columns[f"{prefix}margin"] = np.concatenate([margin[chosen.forget], margin_test])
         columns[f"{prefix}lira"] = np.concatenate([scores.lira_forget, scores.lira_test])
         columns[f"{prefix}rmia"] = np.concatenate([scores.rmia_forget, scores.rmia_test])
+
     n, m = len(chosen.forget), len(unlearned.arrays["margin_test"])
     head = {"algorithm": run.algorithm, "strategy": run.strategy, "score": run.score, "seed": run.seed}
     head["example"] = np.concatenate([chosen.forget, np.arange(m)])

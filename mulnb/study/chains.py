@@ -14,14 +14,23 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
+from mulnb.study.frames import compare
 from mulnb.study.jobs import Job
-from mulnb.study.runs import FAR_BELOW, Asked, Run, apply, compare, measure, oracle_job
+from mulnb.study.oracles import Asked, converged, measure, oracle_job
+from mulnb.study.runs import Run, apply
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
 from mulnb.study.study import SHOWN_SEEDS, Study, algorithm_version, weights, without
 
 
 def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
-    """Step `step` = 1, 2, … of a chain. Computing it computes what is missing of the steps before."""
+    """One step of a chain. Computing it also computes the missing steps before it.
+
+    Args:
+        study: the profile and the original models.
+        strategy: of the chain.
+        seed: of the chain's original model.
+        step: 1, 2, …
+    """
     profile, plan = study.profile, study.profile.sequential
     parts = {
         **study.key("rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "recording", "forget"),
@@ -43,11 +52,14 @@ def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifac
 
     plan = study.profile.sequential
     strategy, _, step = tasks[0]
-    seeds = [seed for _, seed, _ in tasks]
-    last = [_before(study, *task) for task in tasks]
+    seeds, last = [], []
+    for task in tasks:
+        seeds.append(task[1])
+        last.append(_before(study, *task))
     model = study.restore(last)
     present = np.stack([own.arrays["present"] for own in last])  # [k, N]
 
+    # the next forget set of each chain, by the scores of its current model
     settings = study.profile.unlearning.algorithms[plan.algorithm][strategy]
     sets, runs = [], []
     for own, seed in zip(last, seeds, strict=True):
@@ -55,11 +67,12 @@ def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifac
         sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), seed + step, candidates))
         runs.append(Run(plan.algorithm, strategy, plan.score, seed + step, settings))
 
+    place = f"{strategy}, seed {seeds[0]}, step {step} of {plan.steps}"
     try:
         model, facts = apply(study, model, runs, sets, present)
         logits, test_logits = study.outputs(model)
     except Diverged as error:  # a model without finite outputs has no scores to choose the next set by
-        raise Diverged(f"sequential unlearning, {strategy}, seed {seeds[0]}, step {step} of {plan.steps}: {error}") from None
+        raise Diverged(f"sequential unlearning, {place}: {error}") from None
     for own, seed in zip(logits, seeds, strict=True):
         if not own.isfinite().all():
             place = f"{strategy}, seed {seed}, step {step} of {plan.steps}"
@@ -68,14 +81,18 @@ def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifac
 
     found = []
     for j, network in enumerate(study.unstack(model)):
-        left = present[j].copy()
+        left = present[j].copy()  # [N], what the network still contains
         left[sets[j].forget] = False
+
+        # measured on the set of this step, and on all sets so far
         asked = Asked((sets[j].forget, np.flatnonzero(~left)), np.flatnonzero(left), seeds[j])
-        outcomes = measure(study, logits[j], test_logits[j], asked)
+        of_step, of_union = measure(study, logits[j], test_logits[j], asked)
+
         arrays = {name: getattr(sets[j], name) for name in STRATA}
         arrays |= {"present": left, "before": last[j].arrays["after"], "after": after[j]}
-        meta = {"step": outcomes[0], "union": outcomes[1]} | {name: values[j] for name, values in facts.items()}
-        found.append(Artifact(weights(network) | arrays, meta))
+        own = {name: values[j] for name, values in facts.items()}
+        found.append(Artifact(weights(network) | arrays, {"step": of_step, "union": of_union} | own))
+
     return found
 
 
@@ -83,6 +100,8 @@ def _before(study: Study, strategy: str, seed: int, step: int) -> Artifact:
     """What a step begins with: the weights, `present` bool [N], and the current model's scores `after` [N]."""
     if step > 1:
         return study.get(step_job(study, strategy, seed, step - 1))
+
+    # the first step begins with the original model, which contains all of D
     original = study.get(original_job(study, seed))
     scores = study.get(holdout_job(study, seed)).arrays["holdout_retraining"]
     everything = np.ones(len(study.train), dtype=bool)
@@ -98,18 +117,27 @@ def _chains(study: Study) -> dict[tuple[str, int], list[Artifact]]:
     chains: dict[tuple[str, int], list[Artifact]] = {place: [] for place in places}
     for step in range(1, plan.steps + 1):
         jobs = [step_job(study, *place, step) for place in places]
-        for place, artifact in zip(places, study.gather(jobs, f"sequential unlearning, step {step}"), strict=True):
+        done = study.gather(jobs, f"sequential unlearning, step {step}")
+        for place, artifact in zip(places, done, strict=True):
             chains[place].append(artifact)
     return chains
 
 
 def _forgotten(step: Artifact) -> np.ndarray:
     """The forget set of one step, sorted."""
-    return Strata(*(step.arrays[name] for name in STRATA)).forget
+    low, medium, high = [step.arrays[name] for name in STRATA]
+    return Strata(low, medium, high).forget
 
 
 def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np.ndarray) -> Job:
-    """What the original model, which has forgotten nothing, does on the sets `forgets` with R = `kept`."""
+    """The floor: the outcome of the original model, which has forgotten nothing.
+
+    Args:
+        study: the original models.
+        seed: of the original model.
+        forgets: the sets to measure it on, indices int64.
+        kept: R, indices int64.
+    """
     parts = {
         **study.key("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
         "original": original_job(study, seed).parts,
@@ -120,14 +148,16 @@ def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np
 
 
 def _measure_floors(study: Study, tasks: list[tuple[int, tuple[np.ndarray, ...], np.ndarray]]) -> list[Artifact]:
-    """Each distinct original predicts once."""
+    """Measure the original models of several jobs; each of them predicts only once."""
     seeds = sorted({seed for seed, *_ in tasks})
-    outputs = {}
+
+    outputs = {}  # by seed, logits of D and of T
     for start in range(0, len(seeds), study.together):
         some = seeds[start : start + study.together]
         model = study.restore([study.get(original_job(study, seed)) for seed in some])
         for seed, logits, test_logits in zip(some, *study.outputs(model), strict=True):
             outputs[seed] = (logits, test_logits)
+
     found = []
     for seed, forgets, kept in tasks:
         outcomes = measure(study, *outputs[seed], Asked(forgets, kept, seed))
@@ -144,6 +174,8 @@ def sequential(study: Study) -> pd.DataFrame:
     """
     plan = study.profile.sequential
     n = len(study.splits.train)
+
+    # every step of every chain, and its oracle
     steps, oracle_jobs = [], []
     for (strategy, seed), chain in _chains(study).items():
         for step, artifact in enumerate(chain, start=1):
@@ -151,20 +183,26 @@ def sequential(study: Study) -> pd.DataFrame:
             steps.append((strategy, seed, step, artifact.meta, sets))
             oracle_jobs.append(oracle_job(study, sets[1], sets, seed, relearns=False))
 
-    ends = [(seed, step, sets) for strategy, seed, step, _, sets in steps if strategy == plan.strategies[0]]
-    floors = [floor_job(study, seed, sets, without(n, sets[1])) for seed, _, sets in ends]
-    second = [oracle_job(study, sets[1], sets, seed, number=1, relearns=False) for seed, _, sets in ends]
+    # floor and ceiling, on the sets of the first strategy's chains
+    ends, floors, second = [], [], []
+    for strategy, seed, step, _, sets in steps:
+        if strategy == plan.strategies[0]:
+            ends.append((seed, step, sets))
+            floors.append(floor_job(study, seed, sets, without(n, sets[1])))
+            second.append(oracle_job(study, sets[1], sets, seed, number=1, relearns=False))
+
     trained = study.gather([*oracle_jobs, *second], "oracles of the steps")
     oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
     floored = study.gather(floors, "the original models on every step's sets")
 
-    trustworthy = _converged(study, [(seed, oracle) for (_, seed, *_), oracle in zip(steps, oracles, strict=True)])
+    trusted = converged(study, [seed for _, seed, *_ in steps], oracles)
     rows = []
-    reference = {}
-    for (strategy, seed, step, meta, sets), oracle, converged in zip(steps, oracles, trustworthy, strict=True):
-        reference.setdefault((seed, step), (oracle, converged))
+    reference = {}  # by seed and step, the oracle of the first strategy's chain
+    for (strategy, seed, step, meta, sets), oracle, fitted in zip(steps, oracles, trusted, strict=True):
+        reference.setdefault((seed, step), (oracle, fitted))
         unlearned = {"outcomes": [meta["step"], meta["union"]]} | meta
-        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, converged)
+        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, fitted)
+
     for strategy, artifacts in (("nothing", floored), ("retrain", ceilings)):
         for (seed, step, sets), artifact in zip(ends, artifacts, strict=True):
             rows += _rows(study, strategy, seed, step, sets, artifact.meta, *reference[seed, step])
@@ -179,10 +217,12 @@ def _rows(
     sets: tuple[np.ndarray, ...],
     unlearned: dict[str, Any],
     oracle: Artifact,
-    converged: bool,
+    fitted: bool,
 ) -> list[dict[str, Any]]:
     """The two rows, `step` and `union`, of one step of one chain."""
     plan = study.profile.sequential
+    cost = {name: unlearned.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")}
+
     rows = []
     for number, scope in enumerate(("step", "union")):
         head = {
@@ -195,24 +235,10 @@ def _rows(
             "scope": scope,
             "n_forget": len(sets[number]),
         }
-        own = unlearned["outcomes"][number] | {
-            name: unlearned.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")
-        }
         reference = oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}
-        rows.append(head | compare(own, reference) | {"converged": converged})
+        own = compare(unlearned["outcomes"][number] | cost, reference)
+        rows.append(head | own | {"converged": fitted})
     return rows
-
-
-def _converged(study: Study, oracles: list[tuple[int, Artifact]]) -> list[bool]:
-    """For each (seed, oracle), whether it and the seed's original model fitted R as well as their like (METHOD §6)."""
-    seeds = sorted({seed for seed, _ in oracles})
-    originals = {seed: study.get(original_job(study, seed)).meta["acc_train"] for seed in seeds}
-    fitted = [oracle.meta["outcomes"][0]["acc_retain"] for _, oracle in oracles]
-    low_original, low_oracle = np.median([*originals.values()]) - FAR_BELOW, np.median(fitted) - FAR_BELOW
-    found = []
-    for (seed, _), accuracy in zip(oracles, fitted, strict=True):
-        found.append(bool(accuracy >= low_oracle and originals[seed] >= low_original))
-    return found
 
 
 def sequential_scores(study: Study) -> pd.DataFrame:

@@ -1,7 +1,7 @@
-"""What a profile will cost on this machine, told before anything is run: its trainings counted, a training step timed.
+"""What a profile will cost on this machine, before anything is run: its trainings are counted, and a training step is timed.
 
-Everything is counted in training steps of one example. A forward pass is a third of one; loss curvature takes two gradients of
-2/3 step each. The estimate is for a cold start and right to about a factor of 1.5: it says whether to wait or to come back later.
+The unit is a training step of one example. A forward pass is a third of it; loss curvature takes two gradients of 2/3 step each.
+The estimate is for an empty store and right to about a factor of 1.5: enough to decide whether to wait or to come back later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORWARD, CURVATURE = 1 / 3, 4 / 3  # of a training step
 SEES_TWICE = {"neg_grad_plus", "scrub"}  # algorithms whose step on R does about as much again on S, or with a teacher
 SEES_FORGET_ONLY = {"neg_grad", "influence"}
 ATTACK_S = 2e-4  # seconds of the five attacks, for each of |T|: that on the whole probability vector takes nine tenths of it
-RELEARN = 0.3  # of the epochs that relearning may take at most, on average
+RELEARN = 0.3  # share of the epochs that relearning may take, on average
 SIZES = {  # training images, test images, classes, channels, pixels a side of the whole data sets
     "digits": (1437, 360, 10, 1, 8),
     "cifar10": (50_000, 10_000, 10, 3, 32),
@@ -32,11 +32,11 @@ SIZES = {  # training images, test images, classes, channels, pixels a side of t
 
 @dataclass(frozen=True)
 class Item:
-    """One kind of work: how many times, and the seconds of all of them together on one worker."""
+    """One kind of work."""
 
     what: str
-    count: int
-    seconds: float
+    count: int  # how many times
+    seconds: float  # of all of them together, on one worker
 
 
 def counts(profile: Profile) -> dict[str, int]:
@@ -62,18 +62,28 @@ def counts(profile: Profile) -> dict[str, int]:
 
 
 def estimate(profile: Profile) -> list[Item]:
-    """Seconds of every part of the study, from a probe of two training steps of each network, without the images themselves."""
+    """Seconds of every part of the study, from a probe of two training steps of each network. It needs no images.
+
+    Args:
+        profile: the study.
+
+    Returns:
+        An item for each kind of work.
+    """
     n, tested, classes, channels, side = _sizes(profile)
     shape = (classes, channels, side)
     step = _seconds_per_example(profile, profile.model, profile.training, *shape)
     same = (profile.pool_model, profile.pool_training.batch) == (profile.model, profile.training.batch)
     pool_step = step if same else _seconds_per_example(profile, profile.pool_model, profile.pool_training, *shape)
 
+    # seconds of each kind of work, once
     count, size = counts(profile), 3 * profile.forget.size
     evaluation = (n + tested) * FORWARD * step + ATTACK_S * min(n, tested)
     evaluation += RELEARN * profile.audit.relearn.epochs * size * step
     training = profile.training.epochs * n * step
     retraining = profile.proxies.holdout_retraining.epochs * n * profile.dataset.holdout * step + 2 * n * FORWARD * step
+
+    # loss curvature is measured after every epoch, or once
     looks = profile.training.epochs if profile.proxies.loss_curvature.when == "epochs" else 1
     curvature = looks * n * CURVATURE * step
     pool = count["pool trainings"] * (profile.pool_training.epochs * profile.pool.share + FORWARD) * n * pool_step
@@ -188,7 +198,11 @@ def _timed(step: Any, shape: tuple[int, ...]) -> float:
 
 
 def report(items: Iterable[Item]) -> str:
-    """The parts of an estimate and their sum, as lines for a terminal."""
+    """The parts of an estimate and their sum, as lines for a terminal.
+
+    Args:
+        items: what `estimate` returned.
+    """
     items, together = list(items), workers.count()
     lines = [f"{item.count:6d} {item.what:28}{duration(item.seconds / together):>10}" for item in items]
     total = duration(sum(item.seconds for item in items) / together)
@@ -197,7 +211,11 @@ def report(items: Iterable[Item]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it: "45 s", "3.5 min", "2.1 days"."""
+    """Write a time in a fitting unit: "45 s", "3.5 min", "2.1 days".
+
+    Args:
+        seconds: ≥ 0.
+    """
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}" if seconds >= 10 * length else f"{seconds / length:.1f} {unit}"

@@ -20,46 +20,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One step of a study.
+    """One step of a study that is computed once and stored."""
 
-    `parts` is its complete recipe, by which the result is stored. `compute(study, tasks)` makes the artefacts of several jobs
-    that differ in their `task` only, in any process. Jobs of one `group` can be trained as one stack; "" stands alone.
-    """
-
-    kind: str
-    parts: Mapping[str, Any]
-    compute: Callable[[Study, list[Any]], list[Artifact]]
-    task: Any = None
-    group: str = ""
+    kind: str  # the folder of its results
+    parts: Mapping[str, Any]  # everything that the result depends on; the result is stored by it
+    compute: Callable[[Study, list[Any]], list[Artifact]]  # (study, tasks) → an artefact for each task, in any process
+    task: Any = None  # what distinguishes this job from others with the same `compute`
+    group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
 
     @property
     def key(self) -> str:
+        """A hash of `parts`."""
         return store.digest(self.parts)
 
 
 def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
-    """The artefact of every job, in this order. The missing ones are computed on the workers first.
+    """The artefact of every job. The missing ones are computed on the workers first.
 
     Args:
-        label: what the progress bar is called.
+        study: whose jobs they are.
+        jobs: in any order; the same job may come twice.
+        label: of the progress bar.
+
+    Returns:
+        One artefact for each job, in the order of `jobs`.
     """
     found = [store.get(job.kind, job.parts) for job in jobs]
-    missing = {job.key: job for job, artifact in zip(jobs, found, strict=True) if artifact is None}
+    missing: dict[str, Job] = {}
+    for job, artifact in zip(jobs, found, strict=True):
+        if artifact is None:
+            missing[job.key] = job  # a job that comes twice is computed once
+
     if missing:
         check(study.profile)  # reject a mistake before the first training, not after the last
         work = functools.partial(_work, study.profile, registry.additions())
         workers.run_all(work, chunks(list(missing.values()), study.together), label)
+
     return [artifact or run_job(study, job) for job, artifact in zip(jobs, found, strict=True)]
 
 
 def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
-    """Jobs of one group side by side, at most `together` of them, and so many chunks that all workers have work.
+    """Divide jobs into tasks for the workers: jobs of one group together, and enough chunks for all workers.
 
-    What a job computes does not depend on its chunk (`fast.stacked`), so an interrupted study may be cut anew.
+    The result of a job does not depend on its chunk (`fast.stacked`), so an interrupted study may divide the rest differently.
+
+    Args:
+        jobs: what is to be computed.
+        together: jobs in a chunk, at most.
+
+    Returns:
+        The chunks; each has jobs of one kind and one group.
     """
     groups: dict[tuple[str, str], list[Job]] = {}
     for number, job in enumerate(jobs):
-        own = job.group or str(number)
+        own = job.group or str(number)  # a job without a group is a group of its own
         groups.setdefault((job.kind, own), []).append(job)
 
     found = []
@@ -67,14 +81,22 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
         count = math.ceil(len(members) / together)
         if together > 1 and len(members) > together:  # an even share for every worker
             count = workers.count() * math.ceil(count / workers.count())
+
         size = math.ceil(len(members) / count)
-        found += [members[start : start + size] for start in range(0, len(members), size)]
+        for start in range(0, len(members), size):
+            found.append(members[start : start + size])
     return found
 
 
 def run_job(study: Study, job: Job) -> Artifact:
-    """The artefact of a job, computed here and now if it is missing: with one thread, as a worker would."""
-    if (found := store.get(job.kind, job.parts)) is not None:
+    """The artefact of a job, computed in this process if it is missing: with one thread, as in a worker.
+
+    Args:
+        study: whose job it is.
+        job: what is wanted.
+    """
+    found = store.get(job.kind, job.parts)
+    if found is not None:
         return found
     return _run_together(study, [job])[0]
 
@@ -84,6 +106,7 @@ def _run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     started = time.perf_counter()
     with workers.single_thread():
         made = jobs[0].compute(study, [job.task for job in jobs])
+
     share = (time.perf_counter() - started) / len(jobs)
     for job, artifact in zip(jobs, made, strict=True):
         artifact.meta["wall_s"] = share
@@ -101,7 +124,11 @@ def _work(profile: Profile, added: list[dict[str, Any]], jobs: Sequence[Job]) ->
 
 def same_settings(settings: Any) -> str:
     """A text that is equal for equal settings, for `Job.group`."""
-    return json.dumps(settings, sort_keys=True, default=lambda value: value.model_dump(mode="json"))
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json")  # a part of a profile
+
+    return json.dumps(settings, sort_keys=True, default=plain)
 
 
 def check(profile: Profile) -> None:

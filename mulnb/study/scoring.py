@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.core import store
 from mulnb.core.errors import UserError
 from mulnb.core.registry import PROXIES
-from mulnb.core.stats import Interval, t_interval
 from mulnb.core.store import Artifact
 from mulnb.memorization import Pool
-from mulnb.proxies import orient
 from mulnb.study.jobs import Job
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
@@ -31,7 +28,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 
 def pool_jobs(study: Study) -> list[Job]:
     """The pool in groups of `pool.group` models, which train as one network where the architecture allows it."""
-    plan, profile = study.profile.pool, study.profile
+    profile = study.profile
+    plan = profile.pool
     recipe = {
         **study.key("pool", "audit.margins"),
         "model": profile.pool_model,
@@ -39,6 +37,7 @@ def pool_jobs(study: Study) -> list[Job]:
         "share": plan.share,
         "seed": plan.seed,
     }
+
     found = []
     for start in range(0, plan.models, plan.group):
         stop = min(start + plan.group, plan.models)
@@ -47,6 +46,7 @@ def pool_jobs(study: Study) -> list[Job]:
 
 
 def _train_pool(study: Study, groups: list[range]) -> list[Artifact]:
+    """Train the models of several groups; membership and correctness are stored as bits."""
     from mulnb.pool import train_group
 
     found = []
@@ -69,22 +69,27 @@ def load_pool(study: Study) -> Pool:
         _check_shadows(study)
     groups = study.gather(pool_jobs(study), f"pool of {plan.models} models")
 
-    def bits(name: str) -> np.ndarray:
-        return np.concatenate([np.unpackbits(group.arrays[name], axis=1, count=n).astype(bool) for group in groups])
+    def join(name: str) -> np.ndarray:
+        """The rows of all groups, [M, …]."""
+        return np.concatenate([group.arrays[name] for group in groups])
 
-    margin, margin_test = (np.concatenate([group.arrays[name] for group in groups]) for name in ("margin", "margin_test"))
+    def bits(name: str) -> np.ndarray:
+        """The same of an array that is stored as bits, bool [M, N]."""
+        return np.unpackbits(join(name), axis=1, count=n).astype(bool)
+
     seconds = sum(group.meta["wall_s"] for group in groups)
-    return Pool(bits("member"), bits("correct"), margin, seconds, margin_test)
+    return Pool(bits("member"), bits("correct"), join("margin"), seconds, join("margin_test"))
 
 
 def _check_shadows(study: Study) -> None:
-    """Every example must be left out by enough models of the pool."""
+    """Reject a pool in which an example is left out by too few models for the membership audits."""
     from mulnb.audit import lira
     from mulnb.memorization import membership
 
     plan = study.profile.pool
+    member = membership(range(plan.models), len(study.splits.train), plan.share, plan.seed)
     try:
-        lira.check(membership(range(plan.models), len(study.splits.train), plan.share, plan.seed))
+        lira.check(member)
     except UserError as error:
         raise UserError(f"profile {study.profile.name}: {error}, or set audit.membership: false") from None
 
@@ -112,20 +117,11 @@ def imported_scores(study: Study) -> np.ndarray:
     return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=study.splits.train)
 
 
-def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
-    """How the scores settle as the pool grows; columns as `memorization.convergence`. Empty where there is no pool."""
-    if study.pool is None:
-        return pd.DataFrame(columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
-    pool = study.pool
-    sizes = sorted({round(len(pool) * share) for share in (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0)})
-    return exact.convergence(pool.correct, pool.member, tuple(sizes), repeats, seed=study.profile.pool.seed)
-
-
 # ---- the original models and their proxies
 
 
 def original_job(study: Study, seed: int) -> Job:
-    """θ_o of one seed, and the proxies that are read off its training."""
+    """θ_o of one seed: its weights, and the proxies that are read off its training."""
     parts = {
         **study.key("proxies", "recording", "audit.margins"),
         "recipe": study.profile.training,
@@ -142,20 +138,26 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
 
     settings, k = study.profile.proxies.loss_curvature, len(seeds)
     stacked = study.together > 1
-    model = study.fresh(seeds if stacked else seeds[0]).to(study.train.device)
+    order = seeds if stacked else seeds[0]
+    model = study.fresh(order).to(study.train.device)
+
+    # what each step and each epoch is shown to
     recorder = proxies.SignalRecorder(len(study.train), study.train.device, k if stacked else None)
     trace = proxies.CurvatureTrace(model, study.train, settings.h)
 
     started = time.perf_counter()
     hook = trace.after_epoch if settings.when == "epochs" else None
-    order = seeds if stacked else seeds[0]
     training.fit(model, study.train, study.profile.training, order, recorder=recorder, after_epoch=hook)
     if settings.when == "end":
         trace.after_epoch(0, 0.0)
-    seconds = {name: value / k for name, value in (recorder.seconds | {"loss_curvature": trace.seconds}).items()}
+
+    # seconds of the signals are taken off those of the training
+    seconds = {}
+    for name, value in (recorder.seconds | {"loss_curvature": trace.seconds}).items():
+        seconds[name] = value / k
     training_s = (time.perf_counter() - started) / k - sum(seconds.values())
 
-    logits, test_logits = study.outputs(model)
+    logits, test_logits = study.outputs(model)  # [k, N, K], [k, |T|, K]
     finite(logits, seeds, "original model")
     correct = (logits.argmax(2) == study.train.labels).cpu().numpy()  # [k, N]
     margins, test_margins = log_odds(logits, study.train.labels), log_odds(test_logits, study.test.labels)
@@ -163,15 +165,27 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
 
     found = []
     for j, network in enumerate(study.unstack(model)):
-        own = {name: raw[j] if stacked else raw for name, raw in signals.items()}
-        arrays = _weights(network) | own | {"margin": margins[j], "margin_test": test_margins[j]}
-        arrays["correct"] = correct[j]
-        found.append(Artifact(arrays, {"seconds": seconds, "training_s": training_s, "acc_train": float(correct[j].mean())}))
+        arrays = _weights(network)
+        for name, raw in signals.items():
+            arrays[name] = raw[j] if stacked else raw
+        arrays |= {"margin": margins[j], "margin_test": test_margins[j], "correct": correct[j]}
+
+        meta = {"seconds": seconds, "training_s": training_s, "acc_train": float(correct[j].mean())}
+        found.append(Artifact(arrays, meta))
     return found
 
 
 def finite(logits: Tensor, seeds: Sequence[int], what: str) -> None:
-    """Raises `Diverged` if the logits [k, N, K] of one of the trained networks are not finite: nothing can be built on it."""
+    """Check the outputs of trained networks.
+
+    Args:
+        logits: [k, N, K].
+        seeds: of the networks.
+        what: what the networks are, for the message.
+
+    Raises:
+        Diverged: a network's logits are not finite: no later step could use it.
+    """
     from mulnb.training import Diverged
 
     for own, seed in zip(logits, seeds, strict=True):
@@ -180,6 +194,7 @@ def finite(logits: Tensor, seeds: Sequence[int], what: str) -> None:
 
 
 def _weights(model: nn.Module) -> dict[str, np.ndarray]:
+    """As `study.weights`; that module imports this one."""
     from mulnb.study.study import weights
 
     return weights(model)
@@ -196,12 +211,22 @@ def holdout_job(study: Study, seed: int) -> Job:
 
 
 def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:
+    """Hold-out retraining of several original models as one."""
     model = study.restore([study.get(original_job(study, seed)) for seed in seeds])
     return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds)]
 
 
 def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int]) -> np.ndarray:
-    """Hold-out retraining scores [k, N] of any networks of the study; see `Study.stack`."""
+    """Hold-out retraining scores of any networks of the study.
+
+    Args:
+        study: the data, and the settings of its profile.
+        model: k networks as one, or one network; see `Study.stack`.
+        seeds: k seeds of the order of examples.
+
+    Returns:
+        float32 [k, N], in nats.
+    """
     from mulnb import proxies
 
     settings = study.profile.proxies.holdout_retraining
@@ -213,21 +238,21 @@ def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int]) -> np.n
 
 @dataclass(frozen=True)
 class Scored:
-    """The proxies of one seed: `raw` by name [N], and the `seconds` that each one costs."""
+    """The proxies of one seed."""
 
-    raw: dict[str, np.ndarray]
-    seconds: dict[str, float]
+    raw: dict[str, np.ndarray]  # by name, [N] each
+    seconds: dict[str, float]  # what each proxy costs on top of training
 
 
 def score_seeds(study: Study, seeds: Iterable[int]) -> None:
-    """Compute what is missing of the proxies of several seeds, together."""
+    """Compute the missing proxies of several seeds on the workers."""
     wanted = list(seeds)
     study.gather([original_job(study, seed) for seed in wanted], "original models")
     study.gather([holdout_job(study, seed) for seed in wanted], "hold-out retraining")
 
 
 def load_scored(study: Study, seed: int) -> Scored:
-    """The proxies of one seed, from the store or computed here and now."""
+    """The proxies of one seed, from the store or computed in this process."""
     original, tuned = study.get(original_job(study, seed)), study.get(holdout_job(study, seed))
     raw = {name: value for name, value in original.arrays.items() if name in PROXIES}
     seconds = original.meta["seconds"] | {"holdout_retraining": tuned.meta["wall_s"]}
@@ -236,130 +261,7 @@ def load_scored(study: Study, seed: int) -> Scored:
 
 def stored(study: Study) -> bool:
     """Whether memorization and proxies can be read without training anything."""
-    seeds = study.profile.seeds
-    wanted = [
-        *pool_jobs(study),
-        *(original_job(study, seed) for seed in seeds),
-        *(holdout_job(study, seed) for seed in seeds),
-    ]
-    return all(store.folder(job.kind, job.parts).is_dir() for job in wanted)
-
-
-# ---- frames
-
-
-def proxies(study: Study) -> pd.DataFrame:
-    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    score_seeds(study, study.profile.seeds)
-    frames = []
+    wanted = pool_jobs(study)
     for seed in study.profile.seeds:
-        for name in PROXIES.names:
-            raw = study.scored(seed).raw[name]
-            columns = {"example": np.arange(len(raw)), "proxy": name, "seed": seed, "raw": raw, "value": orient(name, raw)}
-            frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
-
-
-def proxy_costs(study: Study) -> pd.DataFrame:
-    """Table 1: how well each proxy ranks as memorization does, and what it costs.
-
-    Returns:
-        Columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`, then `disattenuated` and `overlap` with their
-        `_low` and `_high`, and `paper`.
-        `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval.
-        `seconds`: mean over seeds of what the proxy costs on top of training; `share_of_exact`: relative to training the pool.
-        `disattenuated`: ρ over the root of the exact scores' reliability, what it would be without the pool's own noise.
-        `overlap`: share of the proxy's high stratum that is in memorization's.
-    """
-    truth = study.memorization.memorization.to_numpy()
-    seeds = study.profile.seeds
-    score_seeds(study, seeds)
-    pool_seconds = np.nan if study.pool is None else study.pool.seconds
-    ceiling = np.sqrt(reliability(study))
-
-    rows = []
-    for name in PROXIES.names:
-        scored = [study.scored(seed) for seed in seeds]
-        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored])
-        overlap = _interval([_overlap(study, study.scores(name, seed), seed) for seed in seeds])
-        seconds = float(np.mean([own.seconds[name] for own in scored]))
-        row = {"proxy": name, "seconds": seconds, "share_of_exact": seconds / pool_seconds}
-        row |= {"spearman": rho.mean, "ci_low": rho.low, "ci_high": rho.high, "n_seeds": rho.n}
-        for end, value in (("", rho.mean), ("_low", rho.low), ("_high", rho.high)):
-            row[f"disattenuated{end}"] = value / ceiling
-        row |= {"overlap": overlap.mean, "overlap_low": overlap.low, "overlap_high": overlap.high}
-        rows.append(row | {"paper": PROXIES[name].paper})
-    return pd.DataFrame(rows)
-
-
-def reliability(study: Study) -> float:
-    """Reliability of the exact scores of the whole pool: the split-half ρ, carried to twice the models (Spearman–Brown).
-
-    NaN where there is no pool.
-    """
-    if study.pool is None:
-        return np.nan
-    halves = convergence(study).dropna(subset=["split_half"])
-    largest = halves[halves.models == halves.models.max()].split_half.mean()
-    return float(2 * largest / (1 + largest))
-
-
-def _overlap(study: Study, scores: np.ndarray, seed: int) -> float:
-    """Share of the high stratum of `scores` that is in memorization's."""
-    size = study.profile.forget.size
-    high = forget.strata(scores, size, "median", seed).high
-    return len(np.intersect1d(high, study.exact_strata(seed).high)) / size
-
-
-def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
-    """What a better score costs: proxies, means of several trainings' confidence, and pools of every size.
-
-    Returns:
-        Columns `kind name count seed seconds spearman overlap reliability`; `kind`: `proxy`, `mean` (of `count` trainings'
-        confidence; the seconds are those of the trainings that are made for it alone) or `pool` (of `count` models; `seed` is the
-        repeat). A pool is compared with the whole one, so the largest agrees with itself: `reliability` bounds them all.
-    """
-    truth = study.memorization.memorization.to_numpy()
-    seeds = list(study.profile.seeds)
-    score_seeds(study, seeds)
-    training_s = training_seconds(study) / len(seeds)
-
-    rows = []
-
-    def add(kind: str, name: str, count: int, seed: int, seconds: float, scores: np.ndarray) -> None:
-        row = {"kind": kind, "name": name, "count": count, "seed": seed, "seconds": seconds}
-        row["spearman"] = exact.agreement(scores, truth)
-        rows.append(row | {"overlap": _overlap(study, np.nan_to_num(scores), seed)})
-
-    for name in PROXIES.names:
-        for seed in seeds:
-            add("proxy", name, 1, seed, study.scored(seed).seconds[name], study.scores(name, seed))
-
-    # the mean of k trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often
-    for count in range(2, min(len(seeds), 5) + 1):
-        for place, seed in enumerate(seeds):
-            chosen = [seeds[(place + step) % len(seeds)] for step in range(count)]
-            mean = np.mean([study.scores("confidence", own) for own in chosen], axis=0)
-            cost = sum(study.scored(own).seconds["confidence"] for own in chosen)
-            add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
-
-    if study.pool is not None:
-        rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
-        for count in sorted({round(len(pool) * share) for share in (0.1, 0.2, 0.35, 0.5, 0.7)}):
-            for repeat in range(repeats):
-                some = rng.permutation(len(pool))[:count]
-                scores = exact.scores(pool.correct[some], pool.member[some])
-                add("pool", "memorization", count, repeat, pool.seconds * count / len(pool), scores)
-    return pd.DataFrame(rows).assign(reliability=reliability(study))
-
-
-def _interval(values: Sequence[float]) -> Interval:
-    """The t interval of correlations; unknown if one of them is."""
-    if np.isfinite(values).all():
-        return t_interval(values)
-    return Interval(np.nan, np.nan, np.nan, len(values))
-
-
-def training_seconds(study: Study) -> float:
-    """Seconds of training the original models, signals left out, summed over seeds."""
-    return sum(study.get(original_job(study, seed)).meta["training_s"] for seed in study.profile.seeds)
+        wanted += [original_job(study, seed), holdout_job(study, seed)]
+    return all(store.folder(job.kind, job.parts).is_dir() for job in wanted)

@@ -16,7 +16,8 @@ import pandas as pd
 
 from mulnb.config import STRATEGIES, Axis, Profile
 from mulnb.core.errors import UserError
-from mulnb.study.runs import Run, outcomes
+from mulnb.study.frames import outcomes
+from mulnb.study.runs import Run
 from mulnb.study.study import Study
 
 Grid = dict[str, tuple[float | int, ...]]
@@ -26,14 +27,17 @@ ROUNDS = 6  # extensions at most; the declared ends are usually met before
 def tune(study: Study) -> pd.DataFrame:
     """The recorded search: a row per algorithm × strategy × candidate, means over `tune.seeds` and `tune.scores`.
 
-    A candidate's settings hold for all stages of a strategy; its epochs are shared by them (`of_stage`). The full RUM has no
-    search: its stages use what was found for their algorithms.
+    A candidate's settings are those of every stage of a strategy, except that the stages share its epochs (`of_stage`). The full
+    RUM is not searched: its stages use what was found for their algorithms.
+
+    Args:
+        study: its profile has the grid.
 
     Returns:
-        Columns `algorithm strategy settings tow tow_mia objective passes_retain se n chosen edge round seeds scores`. `settings`:
-        those of each stage, as JSON;
-        `objective` = ToW + ToW-MIA (METHOD §6); `se`: its standard error over the n = seeds × scores; `edge`: the settings on
-        whose end a winner stands; `round`: 0 for the declared grid, 1, 2, … for its extensions.
+        Columns `algorithm strategy settings tow tow_mia objective passes_retain se n chosen edge round seeds scores`. `settings`
+        are those of each stage, as JSON; `objective` is ToW + ToW-MIA (METHOD §6) and `se` its standard error over the
+        n = seeds × scores; `edge` names the settings of a winner that lie on an end of the grid; `round` is 0 for the declared
+        grid and 1, 2, … for its extensions.
 
     Raises:
         UserError: the profile has no grid.
@@ -43,6 +47,7 @@ def tune(study: Study) -> pd.DataFrame:
         raise UserError(f"profile {profile.name}: tune.grid is empty: list the values to try, by algorithm and setting")
 
     _check(profile)
+
     frames = []
     for algorithm, grid in plan.grid.items():
         frames.append(_search(study, algorithm, dict(grid)))
@@ -78,11 +83,12 @@ def _search(study: Study, algorithm: str, grid: Grid) -> pd.DataFrame:
         candidates = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
         for candidate in candidates:
             rounds.setdefault(json.dumps(candidate), number)
+
         table = _tried(study, algorithm, candidates)
         winners = [json.loads(text) for text in table.candidate[table.chosen]]
         wider = extended(grid, winners, study.profile.tune.extend)
         if wider == grid:
-            break
+            break  # no winner stands on an edge that may still move
         grid = wider
 
     edges = []
@@ -92,8 +98,9 @@ def _search(study: Study, algorithm: str, grid: Grid) -> pd.DataFrame:
 
 
 def _tried(study: Study, algorithm: str, candidates: list[dict[str, Any]]) -> pd.DataFrame:
-    """Every strategy with every candidate; the best of each strategy is `chosen`."""
+    """Run every strategy with every candidate; the best of each strategy is `chosen`."""
     plan = study.profile.tune
+
     runs, tried = [], []
     for strategy, candidate in itertools.product(_strategies(study.profile, algorithm), candidates):
         settings = of_stage(candidate, strategy)
@@ -104,11 +111,14 @@ def _tried(study: Study, algorithm: str, candidates: list[dict[str, Any]]) -> pd
     frame = outcomes(study, runs, f"search of {algorithm}")
     frame = frame.assign(settings=[json.dumps(run.settings) for run in runs], candidate=tried)
     frame["objective"] = frame.tow + frame.tow_mia
+
+    # means over scores and seeds
     groups = frame.groupby(["algorithm", "strategy", "settings", "candidate"], sort=False)
     table = groups[["tow", "tow_mia", "objective", "passes_retain"]].mean()
     table["se"] = groups.objective.sem()
     table["n"] = groups.size()
     table = table.reset_index()
+
     best = table.groupby(["algorithm", "strategy"], sort=False).objective.idxmax()
     return table.assign(chosen=table.index.isin(best))
 
@@ -116,11 +126,19 @@ def _tried(study: Study, algorithm: str, candidates: list[dict[str, Any]]) -> pd
 def of_stage(candidate: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     """The settings of each stage: the epochs of a candidate are shared by the three stages of a strategy that has three.
 
-    So every strategy makes as many passes over R (METHOD §6). Raises `UserError` for epochs that three stages cannot share.
+    This way all strategies make the same number of passes over R (METHOD §6).
+
+    Args:
+        candidate: settings as the grid lists them.
+        strategy: a strategy of one algorithm.
+
+    Raises:
+        UserError: three stages cannot share the epochs.
     """
     settings = dict(candidate)
     if strategy == "vanilla" or "epochs" not in settings:
         return settings
+
     if settings["epochs"] % 3:
         raise UserError(f"tune.grid: epochs = {settings['epochs']}: three stages cannot share them, give multiples of 3")
     settings["epochs"] //= 3
@@ -151,13 +169,16 @@ def _with_next(values: tuple, winner: float, before: tuple, axis: Axis) -> tuple
     upwards = winner == max(before)
     end = axis.high if upwards else axis.low
     if end is None or (winner >= end if upwards else winner <= end):
-        return values
+        return values  # the declared end is reached
+
     if axis.step is not None:
         new = winner + axis.step if upwards else winner - axis.step
     else:
         new = winner * axis.factor if upwards else winner / axis.factor
     new = min(new, end) if upwards else max(new, end)
-    new = 3 * round(new / 3) if all(isinstance(value, int) for value in before) else float(f"{new:.4g}")
+
+    whole = all(isinstance(value, int) for value in before)  # epochs are whole numbers, and multiples of 3
+    new = 3 * round(new / 3) if whole else float(f"{new:.4g}")
     return tuple(sorted({*values, new}))
 
 
@@ -166,4 +187,6 @@ def _strategies(profile: Profile, algorithm: str) -> list[str]:
     plan = profile.unlearning.algorithms
     if algorithm in plan:
         return [*plan[algorithm]]
-    return [name for name in STRATEGIES if any(name in strategies for strategies in plan.values())]
+
+    used = set().union(*plan.values())
+    return [name for name in STRATEGIES if name in used]

@@ -477,9 +477,9 @@ def test_jobs_of_one_group_are_cut_into_even_chunks_and_others_stand_alone(monke
 def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
     """The control for "three passes" (METHOD §5): passes over R and over S as `rum_f` and `shuffle` make them."""
     here = Study(load_profile("smoke", {"seeds": [0], "unlearning.scores": ["memorization"]}))
-    from mulnb.study import runs
+    from mulnb.study import frames
 
-    frame = runs.unlearning(here)
+    frame = frames.unlearning(here)
     steps = frame[frame.algorithm == "fine_tune"].set_index("strategy").passes_retain
     assert steps["repeat"] == steps["rum_f"] == steps["shuffle"] == 3 * steps["vanilla"] == 3
 

@@ -212,11 +212,11 @@ def trained_copy(model):
 def test_errors_of_the_model_are_told_as_such():
     class Odd(Convolutional):
         def forward(self, x):
-            if self.training and len(x) == 32:
+            if self.training and len(x) > 8:
                 raise AssertionError("this batch is not to my liking\nat all")
             return super().forward(x)
 
-    with pytest.raises(UserError, match=r"the model failed on images that are float32 \[32, 1, 6, 6\]: this batch is not to my"):
+    with pytest.raises(UserError, match=r"the model failed on images that are float32 \[\d+, 1, 6, 6\]: this batch is not to my"):
         unlearn(Odd())
 
 

@@ -8,13 +8,14 @@ import os
 import numpy as np
 import pytest
 import torch
-from lab import CHROMIUM, FLAGS
 from small import HOLDOUT, IMAGES, LABELS, QUICK, TEST, Convolutional, forgotten, memorizing, trained
 
 import mulnb
 from mulnb.your_model import verdict
 from mulnb.your_model.verdict import Facts, Reference, decide, interval
 
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 KNOWN = {"acc_forget": 1.0, "acc_retain": 1.0, "acc_test": 0.9, "mia": 0.0, "mia_unseen": 0.6, "mia_retain": 0.1, "auc": 0.7}
 LIKE_ORACLE = {
     "acc_forget": 0.5,
@@ -108,7 +109,7 @@ def test_ascent_without_end_is_over_forgetting():
         settings={"lr": 0.02, "epochs": 25},
     )
     report = evaluate(unlearned, original=memorizing())
-    assert report.verdict.words == "over-forgotten" and "accuracy on the retain set fell" in str(report)
+    assert report.verdict.words == "over-forgotten" and "the model is damaged" in str(report)
     # relearned is what the original knew, not what is left of a destroyed model
     assert report.to_frame().relearn_epochs.iloc[1] > 0
 
@@ -123,7 +124,7 @@ def test_an_oracle_is_forgotten_and_the_original_is_not():
 
 def test_wrong_normalisation_is_told():
     with pytest.warns(UserWarning, match="hold-out or normalisation is wrong: accuracy on the retain set is .* near chance"):
-        report = evaluate(memorizing(), original=memorizing(), normalize=(30.0, 0.01))
+        report = evaluate(memorizing(), original=memorizing(), normalize=(0.5, 1e6))
     assert report.verdict.words == "hold-out or normalisation is wrong"
 
 
@@ -152,7 +153,7 @@ def test_the_page_and_its_json(tmp_path):
         report.rows["unlearned"]["acc_forget"]
     )
     assert tree["how"]["algorithm"] == "neg_grad_plus" and tree["how"]["settings"]["lr"] == QUICK["lr"]
-    assert set(tree["hashes"]) == {"data", "original", "unlearned"} and tree["versions"]["torch"] == torch.__version__
+    assert set(tree["hashes"]) == {"data", "original", "unlearned"} and torch.__version__.startswith(tree["versions"]["torch"])
     assert tree["hashes"]["original"] != tree["hashes"]["unlearned"]
     with pytest.raises(mulnb.UserError, match=r"must end in .html"):
         report.save(tmp_path / "report.pdf")

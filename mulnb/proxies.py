@@ -307,7 +307,7 @@ def loss_curvature(
             if size is not None:
                 x, labels = x.expand(size, *x.shape), labels.expand(size, -1)  # [k, B, C, H, W], [k, B]
             found.append(_curvature(model, x, labels, h))
-    return torch.cat(found, -1).cpu().numpy()
+    return torch.cat(found, -1).float().cpu().numpy()  # numpy has no bfloat16
 
 
 def _curvature(model: nn.Module, x: Tensor, labels: Tensor, h: float) -> Tensor:

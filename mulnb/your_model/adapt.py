@@ -230,10 +230,16 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
             name = name.removeprefix("module.").removeprefix("_orig_mod.")
         renamed[name] = value
     try:
-        model.load_state_dict(renamed)
+        found = model.load_state_dict(renamed, strict=False)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{source} does not fit the factory's network: {reason[:200]}") from None
+    # tied weights are saved once: the others have the values of the one that was loaded
+    loaded = {id(value) for key, value in model.state_dict(keep_vars=True).items() if key in renamed}
+    missing = [key for key in found.missing_keys if id(model.state_dict(keep_vars=True)[key]) not in loaded]
+    for keys, words in ((missing, "are missing"), (found.unexpected_keys, "are not in the network")):
+        if keys:
+            raise UserError(f"{source} does not fit the factory's network: {len(keys)} weights {words}, the first is '{keys[0]}'")
     return model
 
 

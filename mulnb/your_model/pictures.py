@@ -83,9 +83,9 @@ def picture(value: Any, what: str) -> Tensor:
 def _from_pil(image: Any) -> np.ndarray:
     if image.mode == "L":
         return np.array(image)
-    from mulnb.data.decode import _rgb  # 16-bit grey and transparency, as in a folder
+    from mulnb.data.decode import _to_rgb  # 16-bit grey and transparency, as in a folder
 
-    return np.array(_rgb(image)).transpose(2, 0, 1)
+    return np.array(_to_rgb(image)).transpose(2, 0, 1)
 
 
 def labels_of(given: Any, n: int, name: str) -> Tensor:
@@ -306,7 +306,7 @@ class FolderImages:
 
 
 def read_folder(root: str | os.PathLike, *, skip_corrupt: bool = False, classes: Sequence[str] | None = None) -> FolderImages:
-    """Images of a folder with one sub-folder per class, decoded as those of a profile are; grey if all of them are.
+    """Images of a folder with one sub-folder per class, read as those of a profile are; grey if all of them are.
 
     Args:
         root: the folder.
@@ -314,62 +314,13 @@ def read_folder(root: str | os.PathLike, *, skip_corrupt: bool = False, classes:
         classes: the order of the classes; by default sorted by name as text, as torchvision does.
 
     Raises:
-        UserError: the folder is missing or has another layout, a class has no image, a file cannot be read, or images are of
-            two sizes.
+        UserError: see `mulnb.data.read_folder`, which reads the files.
     """
-    from mulnb.data import decode
-    from mulnb.data.folders import Folder, class_folder
+    from mulnb.data import read_folder as read_files
 
-    place = Path(root).expanduser()
-    tree = Folder(place)
-    names, members = class_folder(tree)
-    if classes is not None:
-        if sorted(classes) != sorted(names):
-            raise UserError(f"{place}: classes = {list(classes)} are not its folders: {', '.join(names)}")
-        number = {name: label for label, name in enumerate(classes)}
-        members = [(file, number[names[label]]) for file, label in members]
-        members.sort(key=lambda member: (member[1], member[0]))
-        names = list(classes)
-    elif names != sorted(names, key=_natural):
-        listed = ", ".join(f"{label}: {name}" for label, name in enumerate(names[:4]))
-        warnings.warn(f"{place}: classes are sorted as text ({listed}, …); give classes=[…] for another order", stacklevel=2)
-    _tell_left_out(place, {file for file, _ in members})
-    everything = tuple(file for file, _ in members)
-    chunk = decode.decode_files(decode.Task(str(place), everything, None, decode._first_size(tree, everything)))
-    damaged = {file for file, _ in chunk.corrupt}
-    if damaged and not skip_corrupt:
-        raise UserError(decode._corrupt(tree, chunk.corrupt) + ": replace or remove them, or give skip_corrupt=True")
-    if damaged:
-        warnings.warn(decode._corrupt(tree, chunk.corrupt) + ": left out", stacklevel=2)
-    kept = [(file.removeprefix("/"), label) for file, label in members if file not in damaged]
-    labels = torch.tensor([label for _, label in kept], dtype=torch.long)
-    images = torch.from_numpy(chunk.images)
+    found = read_files(Path(root), skip_corrupt=skip_corrupt, classes=classes)
+    images = torch.from_numpy(found.images)  # [N, 3, H, W]
     grey = bool((images == images[:, :1]).all())
     images = (images[:, :1] if grey else images).contiguous()
-    return FolderImages(images, labels, tuple(names), tuple(file for file, _ in kept))
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key in which class2 comes before class10."""
-    parts, digits = [], ""
-    for letter in name + "\0":
-        if letter.isdigit():
-            digits += letter
-            continue
-        if digits:
-            parts.append((0, int(digits), ""))
-            digits = ""
-        parts.append((1, 0, letter))
-    return parts
-
-
-def _tell_left_out(place: Path, listed: set[str]) -> None:
-    """Name files that are not read: a forgotten image may be among them, and they would shift the indices."""
-    left = []
-    for path in sorted(place.rglob("*")):
-        name = path.relative_to(place)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and name.as_posix() not in {file.removeprefix("/") for file in listed}:
-            left.append(name.as_posix())
-    if left:
-        warnings.warn(f"{place}: files of other kinds are left out ({len(left)}), the first is {left[0]}", stacklevel=3)
+    files = tuple(file.removeprefix("/") for file in found.files)
+    return FolderImages(images, torch.from_numpy(found.labels), tuple(found.classes), files)

@@ -47,10 +47,10 @@ def indices(
     Raises:
         UserError: it is empty, names an example twice, or one that is not there.
     """
-    if isinstance(request, Strata):
-        request = request.forget
     if isinstance(request, (str, Path)):
         request = _file(Path(request), what)
+    if isinstance(request, Strata):
+        request = request.forget
     if isinstance(request, Mapping):
         return _class(request, n, labels, classes, what)
     values = _array(request, what)

@@ -233,13 +233,13 @@ def tree(root, names, count=2):
 
 def test_the_order_of_classes_is_said_and_can_be_given(tmp_path):
     names = [str(number) for number in range(12)]
-    with pytest.warns(UserWarning, match=r"sorted as text \(0: 0, 1: 1, 2: 10, 3: 11"):
+    with pytest.warns(UserWarning, match=r"sorted as text \(0, 1, 10, …\): pass classes="):
         found = your_model.read_folder(tree(tmp_path / "t", names))
     assert found.classes[2] == "10" and found.files[4] == "10/0.png"
     found = your_model.read_folder(tmp_path / "t", classes=names)
     assert found.classes == tuple(names) and found.labels.tolist() == sorted(2 * list(range(12)))
     assert found.images[2 * 2, 0, 0, 0] == 20 and found.files[4] == "2/0.png"
-    with pytest.raises(UserError, match="are not its folders"):
+    with pytest.raises(UserError, match="classes"):
         your_model.read_folder(tmp_path / "t", classes=["a"])
 
 
@@ -247,11 +247,11 @@ def test_what_is_left_out_of_a_folder_is_named(tmp_path):
     root = tree(tmp_path / "t", ["a", "b"])
     (root / ".ipynb_checkpoints").mkdir()
     Image.new("RGB", (6, 6)).save(root / "a" / "7.tif")
-    with pytest.warns(UserWarning, match=r"left out \(1\), the first is a/7.tif"):
+    with pytest.warns(UserWarning, match=r"ignored \(1\), the first is a/7.tif"):
         _, labels, classes = your_model.read_folder(root)
     assert classes == ["a", "b"] and labels.tolist() == [0, 0, 1, 1]
     (root / "c").mkdir()
-    with pytest.raises(UserError, match="c holds no image"):
+    with pytest.raises(UserError, match=r"c.*no image"):
         your_model.read_folder(root)
 
 

@@ -63,7 +63,7 @@ def test_weight_groups_keep_their_own_rates_under_a_schedule():
         found.head[0].weight, memorizing().head[0].weight
     )
     steps = len(seen) // QUICK["epochs"]
-    assert seen[0] == [0.0, QUICK["lr"]] and math.isclose(seen[steps][1], QUICK["lr"] / 2, rel_tol=1e-6)
+    assert np.allclose(seen[0], [0.0, QUICK["lr"]]) and math.isclose(seen[steps][1], QUICK["lr"] / 2, rel_tol=1e-6)
 
 
 def test_a_transform_sees_images_before_the_normalisation_and_only_in_training():
@@ -103,7 +103,7 @@ def test_precision_and_batch_size():
         (lambda: Training(batch=1), "batch = 1"),
         (lambda: unlearn(training=Training(optimizer=lambda what, lr: None)), "optimizer returns a NoneType"),
         (lambda: unlearn(training=Training(optimizer=lambda what: None)), "the optimizer cannot be built: TypeError"),
-        (lambda: unlearn(training=Training(transform=lambda x: x[:1])), r"the transform turns float32 \[32, 1, 6, 6\] into"),
+        (lambda: unlearn(training=Training(transform=lambda x: x[:1])), r"the transform turns float32 \[\d+, 1, 6, 6\] into"),
         (lambda: unlearn(training=Training(transform=lambda x: 1 / 0)), "the transform failed on images"),
     ],
 )
@@ -162,7 +162,7 @@ def test_progress_is_told_and_can_cancel():
     with pytest.raises(Cancelled, match=r"cancelled while unlearning: .*: the model and the data given are unchanged"):
         mulnb.unlearn(memorizing(), IMAGES, LABELS, forgotten()[0], settings=QUICK, progress=lambda s: False)
     with pytest.raises(Cancelled, match="scoring by hold-out retraining"):
-        mulnb.score(memorizing(), IMAGES, LABELS, holdout=HOLDOUT, progress=lambda s: s.done < 1)
+        mulnb.score(memorizing(), IMAGES, LABELS, holdout=HOLDOUT, progress=lambda s: False)
     assert same(before, state(memorizing()))
     with pytest.raises(UserError, match="progress is a int"):
         mulnb.unlearn(memorizing(), IMAGES, LABELS, forgotten()[0], settings=QUICK, progress=3)

@@ -270,4 +270,4 @@ def test_committed_notebook(path):
 
 
 def test_the_notebooks_of_a_run_are_there():
-    assert [path.name[:2] for path in runner.select(ROOT / "notebooks", None)] == ["00", "01", "02", "03", "04", "05"]
+    assert [path.name[:2] for path in runner.select(ROOT / "notebooks", None)] == ["00", "01", "02", "03", "04", "05", "08"]

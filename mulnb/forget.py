@@ -77,6 +77,23 @@ def strata(
     return Strata(np.sort(candidates[low]), np.sort(candidates[medium]), np.sort(candidates[high]))
 
 
+def split(members: np.ndarray, scores: np.ndarray, seed: int = 0) -> Strata:
+    """Cut a given set into three parts of nearly equal size by the scores of its members.
+
+    Args:
+        members: indices int64 [n].
+        scores: of all examples, [N], oriented.
+        seed: breaks ties at random.
+
+    Returns:
+        The terciles of the members' own scores.
+    """
+    mixed = np.random.default_rng(seed).permutation(np.sort(members))
+    ordered = mixed[np.argsort(scores[mixed], kind="stable")]  # ascending, ties in random order
+    low, medium, high = np.array_split(ordered.astype(np.int64), 3)
+    return Strata(np.sort(low), np.sort(medium), np.sort(high))
+
+
 def _sizes(size: int | Sequence[int], available: int) -> tuple[int, int, int]:
     """The sizes of low, medium and high, which `available` examples must be enough for."""
     if isinstance(size, (int, np.integer)):

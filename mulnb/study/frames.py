@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mulnb import audit
+from mulnb import audit, forget
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study import audits
@@ -53,26 +53,12 @@ def crossed(study: Study) -> pd.DataFrame:
     refined = {}
     for order, seed in itertools.product(scores, seeds):
         members = study.strata("memorization", seed).forget
-        refined[order, seed] = in_order(members, study.scores(order, seed), seed)
+        refined[order, seed] = forget.split(members, study.scores(order, seed), seed)
 
     if not runs:
         return pd.DataFrame()
     sets = [refined[order, run.seed] for order, run in zip(orders, runs, strict=True)]
     return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
-
-
-def in_order(members: np.ndarray, scores: np.ndarray, seed: int) -> Strata:
-    """Cut a given set into three parts of nearly equal size by the scores of its members.
-
-    Args:
-        members: indices int64 [n].
-        scores: of all examples, [N].
-        seed: breaks ties at random.
-    """
-    mixed = np.random.default_rng(seed).permutation(np.sort(members))
-    ordered = mixed[np.argsort(scores[mixed], kind="stable")]  # ascending, ties in random order
-    low, medium, high = np.array_split(ordered, 3)
-    return Strata(np.sort(low), np.sort(medium), np.sort(high))
 
 
 def outcomes(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mulnb.study.study import Study
 
 
+FEW = 4  # networks of which a stack is worth its while
+
+
 @dataclass(frozen=True)
 class Job:
     """One step of a study that is computed once and stored."""
@@ -79,7 +82,7 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     found = []
     for members in groups.values():
         count = math.ceil(len(members) / together)
-        if together > 1 and len(members) > together:  # an even share for every worker
+        if together > 1 and len(members) >= workers.count() * FEW:  # an even share for every worker
             count = workers.count() * math.ceil(count / workers.count())
 
         size = math.ceil(len(members) / count)

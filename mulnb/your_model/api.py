@@ -173,9 +173,7 @@ def strata(
     index = indices(forget, len(values), files=files, what="strata: forget")
     if np.isnan(values[index]).any():
         raise UserError(f"strata: the score of example {index[np.isnan(values[index])][0]} is not a number")
-    mixed = np.random.default_rng(seed).permutation(index)
-    ordered = mixed[np.argsort(values[mixed], kind="stable")].astype(np.int64)
-    return Strata(*(np.sort(part) for part in np.array_split(ordered, 3)))
+    return selector.split(index, values, seed)
 
 
 def whole(index: np.ndarray) -> Strata:

@@ -161,10 +161,11 @@ def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
         return
     # the union is what was promised to all who asked so far; a step's own set would leave out who asked before
     last = sequential[(sequential["scope"] == "union") & (sequential["step"] == sequential["step"].max())]
-    runs = compare.unlearned(last)
+    # the ends are named by their strategy: the column `algorithm` says whose chain they belong to
+    runs = compare.unlearned(last[~last["strategy"].isin([compare.FLOOR, compare.CEILING])])
     yield Evidence("sequential-better", "RUM^F − vanilla", BETTER, _long(compare.paired(runs, "rum_f", "vanilla")))
 
-    floor = last[last["algorithm"] == compare.FLOOR]
+    floor = last[last["strategy"] == compare.FLOOR]
     ours = runs[runs["strategy"] == "rum_f"]
     if len(floor) and len(ours):
         parts = []

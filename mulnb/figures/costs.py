@@ -75,7 +75,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "
         "averaged over k trainings, with the seconds of the further ones. Pool: exact scores from M models against those of the "
-        f"whole pool; intervals over repeated choices of M models.{ceiling}",
+        f"models left out; intervals over repeated choices of M models.{ceiling}",
     )
 
 

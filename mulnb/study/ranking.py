@@ -87,11 +87,13 @@ def reliability(study: Study) -> float:
     return float(2 * largest / (1 + largest))
 
 
-def _overlap(study: Study, scores: np.ndarray, seed: int) -> float:
-    """Share of the high stratum of `scores` that is in memorization's."""
+def _overlap(study: Study, scores: np.ndarray, seed: int, exact_scores: np.ndarray | None = None) -> float:
+    """Share of the high stratum of `scores` that is in that of the exact scores (by default the whole pool's)."""
     size = study.profile.forget.size
-    high = forget.strata(scores, size, "median", seed).high
-    return len(np.intersect1d(high, study.exact_strata(seed).high)) / size
+    if exact_scores is None:
+        exact_scores = study.scores("memorization", seed)
+    high, wanted = (forget.strata(values, size, "median", seed).high for values in (scores, exact_scores))
+    return len(np.intersect1d(high, wanted)) / size
 
 
 def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
@@ -100,20 +102,20 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
     Returns:
         Columns `kind name count seed seconds spearman overlap reliability`. `kind` is `proxy`, `mean` (of the confidence in
         `count` trainings; its seconds are those of the additional trainings) or `pool` (of `count` models; `seed` is the repeat).
-        A pool is part of the whole pool that it is compared with, so large pools agree with it by construction; `reliability` is
-        the bound for all of them.
+        Proxies and means are compared with the scores of the whole pool, whose `reliability` bounds them; a small pool with the
+        scores of the models that are not in it.
     """
-    truth = study.memorization.memorization.to_numpy()
+    whole = study.memorization.memorization.to_numpy()
     seeds = list(study.profile.seeds)
     score_seeds(study, seeds)
     training_s = training_seconds(study) / len(seeds)
 
     rows = []
 
-    def add(kind: str, name: str, count: int, seed: int, seconds: float, scores: np.ndarray) -> None:
+    def add(kind: str, name: str, count: int, seed: int, seconds: float, scores: np.ndarray, against: np.ndarray = whole) -> None:
         row = {"kind": kind, "name": name, "count": count, "seed": seed, "seconds": seconds}
-        row["spearman"] = exact.agreement(scores, truth)
-        rows.append(row | {"overlap": _overlap(study, np.nan_to_num(scores), seed)})
+        row["spearman"] = exact.agreement(scores, against)
+        rows.append(row | {"overlap": _overlap(study, np.nan_to_num(scores), seed, np.nan_to_num(against))})
 
     for name in PROXIES.names:
         for seed in seeds:
@@ -127,14 +129,17 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
             cost = sum(study.scored(own).seconds["confidence"] for own in chosen)
             add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
 
+    # a small pool is compared with the models that are not in it: as part of the whole pool it would agree with itself
     if study.pool is not None:
         rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
-        sizes = {round(len(pool) * share) for share in (0.1, 0.2, 0.35, 0.5, 0.7)}
+        sizes = {round(len(pool) * share) for share in (0.05, 0.1, 0.2, 0.35, 0.5)}
         for count in sorted(sizes):
             for repeat in range(repeats):
-                some = rng.permutation(len(pool))[:count]
+                order = rng.permutation(len(pool))
+                some, others = order[:count], order[count:]
                 scores = exact.scores(pool.correct[some], pool.member[some])
-                add("pool", "memorization", count, repeat, pool.seconds * count / len(pool), scores)
+                left_out = exact.scores(pool.correct[others], pool.member[others])
+                add("pool", "memorization", count, repeat, pool.seconds * count / len(pool), scores, left_out)
 
     return pd.DataFrame(rows).assign(reliability=reliability(study))
 

@@ -239,10 +239,6 @@ class Study:
             return self.given.strata
         return forget.strata(self.scores(score, seed), self.profile.forget.size, centre(score), seed)
 
-    def exact_strata(self, seed: int) -> Strata:
-        """The strata of memorization, whichever forget sets the profile uses."""
-        return forget.strata(self.scores("memorization", seed), self.profile.forget.size, centre("memorization"), seed)
-
     @cached_property
     def given(self) -> ForgetSet | None:
         """The forget set of the profile's `forget.file`, if it names one. Raises `UserError` if it does not fit these data."""

@@ -4,8 +4,9 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every figure and table
-       ./run_all.sh --lab               open the threshold explorer (notebook 06) in JupyterLab
+Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): every figure and table
+       ./run_all.sh --lab [options]     open the threshold explorer (a copy of notebook 06) in JupyterLab
+       ./run_all.sh --site [--out DIR]  build a static web site from the published results
        ./run_all.sh --test              run the linter, the tests and the committed notebooks
 
   --profile NAME        a profile's name (default: digits), or the path of a YAML file
@@ -13,7 +14,9 @@ Usage: ./run_all.sh [options]           run notebooks 00-05 on a profile: every 
   --set key.sub=value   change one number of the profile; repeatable
   --workers N           tasks that run at once (default: one per core; one on a GPU)
   --save-notebooks      after a run with the default options, store the outputs in notebooks/
-  --lab [OPTION]…       JupyterLab on notebook 06; what follows goes to jupyter lab, such as --no-browser
+  --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
+                        jupyter lab, such as --no-browser
+  --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
   --test                check the project instead of running it
   --help                this text
 
@@ -38,20 +41,21 @@ while [ $# -gt 0 ]; do
             ;;
         --profile=* | --only=* | --set=* | --workers=* | --save-notebooks) options+=("$1") ;;
         --test) mode=test ;;
-        --lab) mode=lab && shift && jupyter=("$@") && break ;;
+        --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;
         -h | --help) usage && exit 0 ;;
         *) fail 2 "unknown option '$1'; --help lists them" ;;
     esac
     shift
 done
+case $mode in lab | site) [ ${#options[@]} -eq 0 ] || fail 2 "--$mode comes first: its options follow it" ;; esac
 [ $mode = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
 python=$venv/bin/python
-stamp=$venv/.set-up # what the environment was made from; written last, so that an interrupted set-up has none
+stamp=$venv/.set-up # a hash of what the environment was made from; written last, so that an interrupted set-up has none
 
-find_python() { # of 3.11 or later: PYTHON if it is given, else the first that is found
+find_python() { # 3.11 or later: $PYTHON if it is set, else the first one found
     local candidate
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -67,23 +71,23 @@ find_python() { # of 3.11 or later: PYTHON if it is given, else the first that i
 make_venv() {
     local base
     base=$(find_python)
-    # Debian's python3 has no ensurepip unless python3-venv is installed: then its pip installs into the environment from outside
+    # Debian's python3 has no ensurepip unless python3-venv is installed; then the system's pip installs into the environment
     "$base" -m venv --clear "$venv" >/dev/null 2>&1 || "$base" -m venv --clear --without-pip "$venv"
     command -v uv >/dev/null || "$python" -m pip install --quiet uv 2>/dev/null || "$base" -m pip --python "$python" install --quiet uv
 }
 
 set_up() {
     echo "Setting up $venv (once; about a minute where the packages are near)"
-    # its scripts name its folder: one that was made elsewhere or not finished is made again
+    # An environment's scripts contain its path: one that was moved or not finished is made again.
     [ "$(head -n 1 "$stamp" 2>/dev/null)" = "$root" ] || make_venv
     rm -f "$stamp"
     local uv quiet=(--quiet)
     uv=$(command -v uv || echo "$venv/bin/uv")
-    [ ! -t 2 ] || quiet=() # on a terminal, show how far the download is
+    [ ! -t 2 ] || quiet=() # on a terminal, show the progress of the download
     (
         cd "$root"
         "$uv" pip sync "${quiet[@]}" --python "$python" --require-hashes requirements.lock
-        # setuptools, which builds it, comes with the lock
+        # setuptools, which builds the project, is in the lock
         "$uv" pip install "${quiet[@]}" --python "$python" --no-deps --no-build-isolation --editable .
     )
     printf '%s\n' "$wanted" >"$stamp"
@@ -94,22 +98,18 @@ trap 'fail 130 "interrupted; the next call begins the set-up again"' INT TERM
 [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || set_up
 trap - INT TERM
 
-unset PYTHONDONTWRITEBYTECODE     # without compiled modules every kernel would take ten seconds longer to import them
-export JUPYTER_PREFER_ENV_PATH=1 # the kernel python3 is this environment's, whatever the user has installed
+unset PYTHONDONTWRITEBYTECODE    # without compiled modules every kernel would start ten seconds later
+export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment's, whatever the user has installed
 
 case $mode in
     notebooks) exec "$python" -P -m mulnb.notebooks "${options[@]}" ;;
-    lab)
-        [ "$(id -u)" != 0 ] || jupyter+=(--allow-root) # as in a container, where it would refuse to start
-        cd "$root"
-        exec "$python" -P -m jupyterlab --ServerApp.root_dir="$root" --LabApp.default_url=/lab/tree/notebooks/06_explore.ipynb \
-            ${jupyter[@]+"${jupyter[@]}"}
-        ;;
+    lab) exec "$python" -P -m mulnb.notebooks.lab ${rest[@]+"${rest[@]}"} ;;
+    site) exec "$python" -P -m mulnb.site ${rest[@]+"${rest[@]}"} ;;
     test)
         cd "$root"
         "$python" -m ruff check
         export MULNB_PROGRESS='' MULNB_FIGURES="${MULNB_HOME:-$root}/artifacts/test-figures"
-        # one call, so that its last line tells of everything
+        # one call, so that its last line counts everything
         exec "$python" -m pytest --durations=15 --timeout 900 --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
             tests notebooks/0*.ipynb
         ;;

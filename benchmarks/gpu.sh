@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The GPU part of the speed figures, in one command of at most nine minutes: first the tests that need a GPU, then the two
-# figures of benchmarks/gpu.py. Run it again to go on where it stopped: what is in the results file is not measured again.
+# figures of benchmarks/gpu.py. Run it again to continue where it stopped: what is in the results file is not measured again.
 #
 #   benchmarks/gpu.sh [FILE]        FILE: where the results go (default: figures/bench/gpu.json)
 #

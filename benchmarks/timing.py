@@ -20,7 +20,11 @@ Way = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Spread:
-    """A median with its quartiles, from n repetitions."""
+    """A median with its quartiles, from n repetitions.
+
+    Not `stats.Interval`, which is a mean with its confidence interval: times are skewed, and a mean would follow the slowest
+    repetition.
+    """
 
     median: float
     low: float
@@ -28,11 +32,12 @@ class Spread:
     n: int
 
     @staticmethod
-    def of(values: Sequence[float]) -> Spread:
+    def of(values: Sequence[float] | np.ndarray) -> Spread:
         low, median, high = np.quantile(np.asarray(values, dtype=float), (0.25, 0.5, 0.75))
         return Spread(float(median), float(low), float(high), len(values))
 
     def times(self, factor: float) -> Spread:
+        """The same in another unit."""
         return Spread(self.median * factor, self.low * factor, self.high * factor, self.n)
 
 
@@ -51,7 +56,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measure:
     """One measured quantity, with the most that it should be."""
 
     item: str
@@ -75,9 +80,18 @@ class Growth:
 
 
 def alternate(ways: Mapping[str, Way], repeats: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Seconds of every way, run in turns `repeats` times after a warm-up; and what each returned in the warm-up."""
-    results = {name: way() for name, way in ways.items()}
+    """Run every way in turns, after a warm-up.
+
+    Args:
+        ways: what to time, by name.
+        repeats: how often each is timed.
+
+    Returns:
+        Seconds by name, `repeats` of each; and what each way returned in the warm-up.
+    """
+    results = {name: way() for name, way in ways.items()}  # the warm-up
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+
     for _ in range(repeats):
         for name, way in ways.items():
             synchronise()
@@ -85,37 +99,91 @@ def alternate(ways: Mapping[str, Way], repeats: int) -> tuple[dict[str, list[flo
             way()
             synchronise()
             seconds[name].append(time.perf_counter() - started)
+
     return seconds, results
 
 
-def pair(
-    item: str, name: str, here: Way, the_usual: Way, repeats: int, tolerance: float,
-    unit: str = "ms", count: int = 1, target: float | None = None, differ: Callable[[Any, Any], float] | None = None,
-) -> Pair:  # fmt: skip
-    """Both ways, with their time for one of `count` equal pieces of work. Raises `RuntimeError` beyond `tolerance`.
+def ratios(above: Sequence[float], below: Sequence[float]) -> Spread:
+    """The spread of `above / below`, repetition by repetition."""
+    return Spread.of(np.divide(above, below))
 
-    `differ` says how far two results are apart; by default `difference_of`.
+
+def pair(
+    item: str,
+    name: str,
+    here: Way,
+    the_usual: Way,
+    repeats: int,
+    tolerance: float,
+    *,
+    unit: str = "ms",
+    count: int = 1,
+    target: float | None = None,
+    differ: Callable[[Any, Any], float] | None = None,
+) -> Pair:
+    """Time the same work done both ways.
+
+    Args:
+        item: the letter of the list that this answers.
+        name: what the work is.
+        here: this package's way.
+        the_usual: the plain way.
+        repeats: how often each is timed.
+        tolerance: how far the results may be apart; more than rounding makes is an error.
+        unit: "s", "ms" or "µs".
+        count: equal pieces of work in one call; the times are those of one piece.
+        target: the ratio that was set as a goal.
+        differ: how far two results are apart; `difference_of` if None.
+
+    Raises:
+        RuntimeError: the two ways gave different results.
     """
     seconds, results = alternate({"here": here, "usual": the_usual}, repeats)
     difference = (differ or difference_of)(results["here"], results["usual"])
-    if not difference <= tolerance:
+    if not difference <= tolerance:  # NaN, too
         raise RuntimeError(f"{name}: the two ways differ by {difference:.2g} (at most {tolerance:.2g} is rounding)")
-    ratio = Spread.of([b / a for a, b in zip(seconds["here"], seconds["usual"], strict=True)])
+
     scale = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit] / count
-    one, other = (Spread.of(seconds[way]).times(scale) for way in ("here", "usual"))
-    return Pair(item, name, unit, one, other, ratio, difference, target)
+    return Pair(
+        item,
+        name,
+        unit,
+        here=Spread.of(seconds["here"]).times(scale),
+        usual=Spread.of(seconds["usual"]).times(scale),
+        ratio=ratios(seconds["usual"], seconds["here"]),
+        difference=difference,
+        target=target,
+    )
 
 
-def difference_of(a: Any, b: Any) -> float:
+def difference_of(first: Any, second: Any) -> float:
     """The largest difference, relative to the size of the numbers; of dictionaries, over their entries."""
-    if isinstance(a, Mapping):
-        return max(difference_of(a[key], b[key]) for key in a)
-    a, b = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float) for x in (a, b))
+    if isinstance(first, Mapping):
+        return max(difference_of(first[key], second[key]) for key in first)
+
+    a, b = _array(first), _array(second)
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-12))
 
 
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float)
+
+
 def growth(item: str, name: str, size: str, works: Mapping[int, Way], repeats: int, limit: float | None = 1.0) -> Growth:
-    seconds, _ = alternate({str(n): work for n, work in works.items()}, repeats)
-    medians = [float(np.median(seconds[str(n)])) for n in works]
+    """How the time of a work grows with its size.
+
+    Args:
+        item: the letter of the list that this answers.
+        name: what the work is.
+        size: what the sizes count, such as "N".
+        works: the work by size.
+        repeats: how often each size is timed.
+        limit: the most that the slope should be.
+    """
+    ways = dict(zip(map(str, works), works.values(), strict=True))
+    seconds, _ = alternate(ways, repeats)
+    medians = [float(np.median(times)) for times in seconds.values()]
+
+    # a power law is a straight line on logarithmic axes, and its exponent the slope
     slope = float(np.polyfit(np.log(list(works)), np.log(medians), 1)[0])
     return Growth(item, name, size, tuple(works), tuple(medians), slope, limit)

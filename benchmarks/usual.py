@@ -6,6 +6,7 @@ loops with `.item()`, curvature with every pass spelt out. Each function gives t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,8 +26,11 @@ class PilImages(Dataset):
     """An `ImageSet` as PIL images that are converted and normalised one by one, each time they are read."""
 
     def __init__(self, images: ImageSet, mean: Tensor, std: Tensor) -> None:
-        pixels = images.images.transpose(0, 2, 3, 1)  # [N, H, W, C]
-        self.images = [Image.fromarray(one.squeeze(-1) if one.shape[-1] == 1 else one) for one in pixels]
+        self.images = []
+        for pixels in images.images.transpose(0, 2, 3, 1):  # [H, W, C]
+            grey = pixels.shape[-1] == 1
+            self.images.append(Image.fromarray(pixels.squeeze(-1) if grey else pixels))
+
         self.labels = images.labels.tolist()
         self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
 
@@ -45,13 +49,23 @@ def train(
     index: Tensor | None = None,
     after_epoch: Callable[[int, float], object] = lambda epoch, loss: None,
 ) -> nn.Module:
-    """SGD at a constant rate, in the order of `training.fit`, so that both can be compared."""
+    """SGD at a constant rate, in the order of `training.fit`, so that both can be compared.
+
+    Args:
+        model: trained in place.
+        data: all images.
+        recipe: epochs, batch, rate, momentum and weight decay.
+        seed: of the order of the images.
+        index: the images to train on; all if None.
+        after_epoch: is given the number of every epoch and its mean loss.
+    """
     where = next(model.parameters()).device
     index = torch.arange(len(data)) if index is None else index
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     criterion = nn.CrossEntropyLoss()
     model.train()
+
     for epoch in range(recipe.epochs):
         order = index[torch.randperm(len(index), generator=generator)]
         losses = []
@@ -63,6 +77,7 @@ def train(
             optimizer.step()
             losses.append(loss.item())
         after_epoch(epoch, float(np.mean(losses)))
+
     return model
 
 
@@ -78,38 +93,96 @@ def pool(
     networks: Sequence[nn.Module], data: PilImages, subsets: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int]
 ) -> Tensor:
     """Logits [M, N, K] of M networks, each trained on its own subset, one after another."""
-    trained = [train(*task) for task in zip(networks, [data] * len(seeds), [recipe] * len(seeds), seeds, subsets, strict=True)]
-    return torch.stack([predict(network, data) for network in trained])
+    logits = []
+    for network, subset, seed in zip(networks, subsets, seeds, strict=True):
+        trained = train(network, data, recipe, seed, subset)
+        logits.append(predict(trained, data))
+    return torch.stack(logits)
 
 
 class LoopRecorder:
-    """The four training signals, example by example."""
+    """The nine training signals of `proxies.SignalRecorder`, example by example."""
+
+    MEANS = ("confidence", "max_confidence", "entropy", "binary_accuracy", "cumulative_loss", "el2n", "aum")
 
     def __init__(self, n: int) -> None:
-        self.sums = {name: np.zeros(n) for name in ("confidence", "max_confidence", "entropy", "binary_accuracy")}
+        self.sums = {name: np.zeros(n) for name in self.MEANS}
+        self.correct: list[list[bool]] = [[] for _ in range(n)]  # by example, one value an epoch
 
     def record(self, index: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Add a batch: `logits` [B, K] of the examples `index` [B]."""
         probabilities = F.softmax(logits, dim=1)
+
         for j in range(len(index)):
-            i, label, p = index[j].item(), labels[j].item(), probabilities[j]
+            i, label, z, p = index[j].item(), labels[j].item(), logits[j], probabilities[j]
+            correct = p.argmax().item() == label
             self.sums["confidence"][i] += p[label].item()
             self.sums["max_confidence"][i] += p.max().item()
             self.sums["entropy"][i] += -(p * torch.log(p + 1e-12)).sum().item()
-            self.sums["binary_accuracy"][i] += float(p.argmax().item() == label)
+            self.sums["binary_accuracy"][i] += float(correct)
+            self.sums["cumulative_loss"][i] += F.cross_entropy(z, labels[j]).item()
+
+            error = p.clone()
+            error[label] -= 1
+            self.sums["el2n"][i] += error.norm().item()
+
+            others = z.clone()
+            others[label] = -torch.inf
+            self.sums["aum"][i] += (z[label] - others.max()).item()
+
+            self.correct[i].append(correct)
+
+    def raw(self) -> dict[str, np.ndarray]:
+        """The raw signals [N]; every example must have been seen once an epoch."""
+        found = {name: total / len(self.correct[0]) for name, total in self.sums.items()}
+        found["forgetting"] = np.array([self._forgotten(history) for history in self.correct])
+        found["learning_time"] = np.array([self._late(history) for history in self.correct])
+        return found
+
+    @staticmethod
+    def _forgotten(history: list[bool]) -> int:
+        """How often right was followed by wrong; all epochs for an example that was never right."""
+        if not any(history):
+            return len(history)
+
+        events = 0
+        for before, after in itertools.pairwise(history):
+            if before and not after:
+                events += 1
+        return events
+
+    @staticmethod
+    def _late(history: list[bool]) -> float:
+        """The share of the epochs before the example is right for good."""
+        right_at_the_end = 0
+        for right in reversed(history):
+            if not right:
+                break
+            right_at_the_end += 1
+        return 1 - right_at_the_end / len(history)
 
 
 def loss_curvature(model: nn.Module, inputs: Tensor, labels: Tensor, h: float) -> Tensor:
-    """‖∇ₓℓ(x + z) − ∇ₓℓ(x)‖₂ per example, [B], as CURE does it (Moosavi-Dezfooli et al. 2019, arXiv 1811.09716): four forward
-    passes, and a backward pass that also computes the weights' gradients.
+    """‖∇ₓℓ(x + z) − ∇ₓℓ(x)‖₂ per example, [B], as CURE does it (Moosavi-Dezfooli et al. 2019, arXiv 1811.09716).
+
+    It takes four forward passes, and a backward pass that also computes the weights' gradients.
+
+    Args:
+        model: put into eval mode.
+        inputs: [B, C, H, W].
+        labels: [B].
+        h: the length of the step z.
     """
     criterion = nn.CrossEntropyLoss(reduction="sum")
     model.eval()
     inputs = inputs.clone().requires_grad_()
     model(inputs).argmax(1)  # the predictions, which such code reports beside the curvature
     criterion(model(inputs), labels).backward()
+
     z = inputs.grad.sign()
     z = h * z / z.flatten(1).norm(dim=1).clamp(min=1).view(-1, 1, 1, 1)
     model.zero_grad()
+
     inputs = inputs.detach().requires_grad_()
     moved, still = criterion(model(inputs + z), labels), criterion(model(inputs), labels)
     return torch.autograd.grad(moved - still, inputs)[0].flatten(1).norm(dim=1)

@@ -6,6 +6,8 @@ Names are loaded when first used: a notebook that finds all its results in the s
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -19,6 +21,11 @@ _FUNCTIONS = {
     "strata": "your_model.api",
     "unlearn": "your_model.api",
     "evaluate": "your_model.report",
+    "tune": "your_model.tuning",
+    "Training": "your_model.recipe",
+    "Recorder": "your_model.recorder",
+    "Requests": "your_model.ledger",
+    "load_scores": "your_model.scores_file",
 }
 _MODULES = {
     # the method
@@ -61,3 +68,25 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Forget(ModuleType):
+    """The module `mulnb.forget`, which is also the call `mulnb.forget(model, data, request, holdout=…)`."""
+
+    def __call__(self, model: Any, data: Any, request: Any, **options: Any) -> Any:
+        """Forget a request, and say whether it is forgotten: see `mulnb.your_model.forget`."""
+        from mulnb.your_model.forgetting import forget
+
+        return forget(model, data, request, **options)
+
+
+class _Face(ModuleType):
+    """This package. Python sets a module on its package when it is imported, whoever imports it: `forget` gets its call there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "forget" and type(value) is ModuleType:
+            value.__class__ = _Forget
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

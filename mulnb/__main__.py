@@ -1,114 +1,187 @@
-"""The command line: `mulnb profiles | show | run | claims | bench`.
+"""The command line: `mulnb profiles | show | run | claims | forget | bench`.
 
-Exit codes: 0 fine, 2 a mistake of the user, 130 interrupted, 1 anything else.
+Each command imports what it needs when it runs, so that `mulnb --help` and a mistyped option answer at once. Exit codes and
+the form of errors: `mulnb.core.commands`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import yaml
 
+import mulnb
 from mulnb import config
-from mulnb.core import workers
+from mulnb.core import commands, paths, progress, workers
 from mulnb.core.errors import UserError
 
-STAGES = ("memorization", "proxies", "unlearning", "sequential", "tune", "all")
+STAGES = ("memorization", "proxies", "unlearning", "sequential", "audits", "tune", "all")
+LONG_S = 24 * 3600  # from here on, `show` points to a GPU and to a reduced profile
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
-    try:
-        options.command(options)
-    except UserError as error:
-        print(f"mulnb: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("mulnb: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more at its exit
-        return 1
-    return 0
+    """Run one command.
+
+    Args:
+        argv: the words of the command line; those of this process if None.
+
+    Returns:
+        The exit code: 0 fine, 2 a user's mistake, 130 interrupted, 1 anything else.
+    """
+
+    def command() -> int | None:
+        options = _parser().parse_args(argv)
+        return options.command(options)
+
+    return commands.exit_code(command)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mulnb", description="Reproducible, fast, memorization-aware machine unlearning.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    """All commands and their options."""
+    from mulnb.your_model import cli
 
-    def command(name: str, run, about: str, profile: str | None = None) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=about, description=about)
-        sub.set_defaults(command=run)
-        if profile:
-            sub.add_argument(profile, default="digits", metavar="NAME|FILE", help="a profile's name, or the path of a YAML file")
-            sub.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key; repeatable")
-        return sub
+    parser = commands.Parser(prog="mulnb", description="Reproducible, fast, memorization-aware machine unlearning.")
+    parser.add_argument("--version", action="version", version=f"mulnb {mulnb.__version__}")
+    group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    command("profiles", _profiles, "List the profiles that ship with the package.")
-    command("show", _show, "Print a resolved profile, what it will train, and how long that takes here.", "profile")
-    run = command("run", _run, "Compute a profile's results; write tables and tidy frames.", "--profile")
-    run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them but tune)")
-    run.add_argument("--workers", metavar="N", help="tasks at once (default: one per core; one on a GPU)")
+    def add(name: str, run: Callable[[argparse.Namespace], int | None], about: str) -> argparse.ArgumentParser:
+        command = group.add_parser(name, help=about, description=about)
+        command.set_defaults(command=run)
+        return command
+
+    add("profiles", _profiles, "List the profiles that ship with the package.")
+
+    show = add("show", _show, "Print a resolved profile, what it will train, and how long that takes on this machine.")
+    commands.add_profile(show, "profile")
+
+    run = add("run", _run, "Compute a profile's results; write tables and tidy frames.")
+    commands.add_profile(run)
+    commands.add_workers(run)
+    run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except tune)")
     run.add_argument("--backend", choices=workers.BACKENDS, help="where tasks run (default: processes)")
-    command("claims", _claims, "What the paper claims, and what a profile's results show of it.", "--profile")
-    bench = command("bench", _bench, "Measure the speed here beside the usual way; write figures/bench/.")
+
+    claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
+    commands.add_profile(claims)
+
+    forget = add("forget", cli.run, cli.ABOUT)
+    cli.add_arguments(forget)
+
+    bench = add("bench", _bench, "Measure the speed on this machine beside the usual way; write figures/bench/.")
     bench.add_argument("--quick", action="store_true", help="a short run that tests the bench and says nothing about speed")
+
     return parser
 
 
 def _load(options: argparse.Namespace) -> config.Profile:
-    return config.load_profile(options.profile, dict(config.parse_override(text) for text in options.set))
+    return config.load_profile(options.profile, dict(map(config.parse_override, options.set)))
 
 
 def _profiles(options: argparse.Namespace) -> None:
+    """`mulnb profiles`"""
     for name in config.known_profiles():
         print(f"{name:20} {config.load_profile(name).title}")
 
 
 def _show(options: argparse.Namespace) -> None:
+    """`mulnb show NAME`: the profile as YAML, the estimate below it as YAML comments."""
     from mulnb import study
     from mulnb.study import cost
 
     profile = _load(options)
     study.check(profile)
-    print(yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120), flush=True)
-    print("\n".join(f"# {line}" for line in cost.report(cost.estimate(profile)).splitlines()))
+    text = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+    print(text, flush=True)  # the estimate below takes some seconds
+
+    items = cost.estimate(profile)
+    advice = _advice(profile, sum(item.seconds for item in items))
+    for line in [*cost.report(items).splitlines(), *advice]:
+        print(f"# {line}")
+
+
+def _advice(profile: config.Profile, seconds: float) -> list[str]:
+    """What to do about a profile that would take days on this machine's processor."""
+    import torch
+
+    if seconds / workers.count() < LONG_S or torch.cuda.is_available():
+        return []
+
+    reduced = [name for name in config.known_profiles() if name.startswith(f"{profile.name}-")]
+    lines = ["This machine has no GPU that torch can use. Run this profile on a machine with one: the same command uses it."]
+    for name in reduced:
+        lines.append(f"To see the same figures on this machine, run the reduced profile: mulnb run --profile {name}")
+    return lines
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mulnb.core import paths
+    """`mulnb run`: one stage after the other, with its progress."""
+    from mulnb import study
     from mulnb.results import publish
 
     profile = _load(options)
-    for name, value in {"MULNB_WORKERS": options.workers, "MULNB_BACKEND": options.backend}.items():
-        if value:
-            os.environ[name] = value
-    workers.count()  # a mistake in it is told before anything is computed
-    for stage in publish.STAGES if options.stage == "all" else [options.stage]:
-        publish.publish(profile, stage)
+    study.check(profile)
+    study.splits(profile)  # reads the data: a profile that does not fit them is rejected before the first stage
+    commands.use_workers(options.workers, options.backend)
+    stages = list(publish.STAGES) if options.stage == "all" else [options.stage]
+
+    with _progress_file() as state:
+        for number, stage in enumerate(stages, start=1):
+            with progress.shown(f"[{number}/{len(stages)}] {stage}", state):
+                publish.publish(profile, stage)
+
     print(f"tables and frames: {paths.results(profile.name)}")
 
 
-def _bench(options: argparse.Namespace) -> None:
-    from mulnb.core import paths
-
-    if not (paths.CHECKOUT / "benchmarks" / "measures.py").is_file():
-        raise UserError("mulnb bench measures a checkout: clone the repository and run it there")
-    sys.path.insert(0, str(paths.CHECKOUT))
-    from benchmarks import measures, report
-
-    plan = measures.QUICK if options.quick else measures.FULL
-    measured = measures.run(plan, lambda line: print(line, file=sys.stderr, flush=True))
-    print(report.markdown(measured))
-    print(f"written to {report.write(measured)}")
+@contextlib.contextmanager
+def _progress_file() -> Iterator[Path]:
+    """The file in which `workers.run_all` tells how far it is; `MULNB_PROGRESS` if it is set, else a temporary one."""
+    with tempfile.TemporaryDirectory(prefix="mulnb-") as scratch:
+        given = os.environ.get("MULNB_PROGRESS")
+        state = Path(given or Path(scratch) / "progress.json")
+        os.environ["MULNB_PROGRESS"] = str(state) if given is None else given
+        try:
+            yield state
+        finally:
+            if given is None:
+                del os.environ["MULNB_PROGRESS"]
 
 
 def _claims(options: argparse.Namespace) -> None:
+    """`mulnb claims`: what results show of the paper's claims; it computes nothing."""
     from mulnb.results import claims, publish
 
-    print(claims.text(publish.publish_claims(_load(options))))
+    profile = _load(options)
+    if not any((paths.results(profile.name) / "data").glob("*.parquet")):
+        raise UserError(f"profile {profile.name} has no results yet: compute them with {_run_command(options)}")
+
+    print(claims.text(publish.publish_claims(profile)))
+
+
+def _run_command(options: argparse.Namespace) -> str:
+    """The command that computes what `options` asks for."""
+    import shlex
+
+    words = ["mulnb", "run", "--profile", options.profile]
+    for text in options.set:
+        words += ["--set", text]
+    return shlex.join(words)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    """`mulnb bench`: the only place of the package that knows the benchmarks, which are in the checkout beside it."""
+    if not (paths.CHECKOUT / "benchmarks" / "measures.py").is_file():
+        raise UserError("mulnb bench measures a checkout: clone the repository and run it there")
+    sys.path.insert(0, str(paths.CHECKOUT))
+    from benchmarks import measures, plan, report
+
+    measured = measures.run(plan.QUICK if options.quick else plan.FULL, lambda line: print(line, file=sys.stderr, flush=True))
+    print(report.markdown(measured))
+    print(f"written to {report.write(measured)}")
 
 
 if __name__ == "__main__":

@@ -13,24 +13,25 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mulnb import dry_run
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
+from mulnb.core.validation import explain
 
-Strategy = Literal["vanilla", "shuffle", "rum_f"]  # strategies that run one algorithm; `rum` runs one for each stratum
-STRATEGIES: tuple[str, ...] = (*Strategy.__args__, "rum")
+Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
+STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
 
 PROFILES = Path(__file__).parent / "profiles"
 
 
 def _known(registry: Registry, *more: str) -> AfterValidator:
-    """A name must be in the registry, or one of `more`."""
+    """A validator: a name must be in the registry, or one of `more`."""
 
     def check(name: str) -> str:
-        if name not in more:
-            try:
-                registry.check(name)
-            except UserError as error:
-                raise ValueError(str(error)) from None
+        try:
+            registry.check(name, *more)
+        except UserError as error:
+            raise ValueError(str(error)) from None  # pydantic collects ValueErrors; `explain` adds the key
         return name
 
     return AfterValidator(check)
@@ -45,6 +46,8 @@ Settings = dict[str, float | int | bool]  # keyword arguments of an unlearning a
 
 
 class _Frozen(BaseModel):
+    """A part of a profile: it cannot be changed, and an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
@@ -65,13 +68,15 @@ class Dataset(_Frozen):
 
 
 class Model(_Frozen):
+    """The network that is trained; see `models.build`."""
+
     arch: Annotated[str, _known(ARCHITECTURES)]
     width: Count | None = None  # channels of the first stage; None is the published architecture
     stem: Literal["cifar", "imagenet"] = "cifar"
 
 
 class Recipe(_Frozen):
-    """One SGD training: METHOD §6 for the original model, §2 for a pool model."""
+    """One training by SGD: of the original model (METHOD §6), of a pool model (§2), or by an unlearning algorithm."""
 
     epochs: Annotated[int, Field(ge=0)]
     batch: Annotated[int, Field(ge=2)]
@@ -85,18 +90,36 @@ class Recipe(_Frozen):
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
 
+class Scores(_Frozen):
+    """Exact scores computed elsewhere, read from a file instead of training a pool (METHOD §2)."""
+
+    file: str  # .npz, .npy, .csv, .parquet or .json
+    key: str | None = None  # the array or column that holds them; None: the only one
+    index: str | None = None  # how the file is indexed: `source` positions, `train` (this profile's order), or a column's name
+    orientation: Literal["memorization", "consistency"] = "memorization"  # of C-scores, memorization is 1 − c
+
+
 class Pool(_Frozen):
     """M models on random shares of the training set; `group` of them train as one network where the architecture allows it."""
 
-    models: Annotated[int, Field(ge=4)]
+    models: Annotated[int, Field(ge=0)] = 0
+    scores: Scores | None = None  # memorization from a file: no pool is trained
     share: Share = 0.7
     group: Count = 25
     seed: Seed = 0
     training: Recipe | None = None  # None: the recipe of the original model
     model: Model | None = None  # None: the network of the original model
 
+    @model_validator(mode="after")
+    def _models_or_scores(self) -> Pool:
+        if self.scores is None and self.models < 4:
+            raise ValueError(f"pool.models = {self.models}: at least 4 are needed, or pool.scores with a file of exact scores")
+        return self
+
 
 class HoldoutRetraining(_Frozen):
+    """Fine-tuning on the hold-out set for the proxy of that name (METHOD §3)."""
+
     lr: Rate = 0.1
     epochs: Count = 30
     patience: Count = 4  # stop after so many epochs without a lower training loss
@@ -105,16 +128,22 @@ class HoldoutRetraining(_Frozen):
 
 
 class LossCurvature(_Frozen):
-    h: Rate = 0.01
-    when: Literal["epochs", "end"] = "epochs"
+    """The proxy loss curvature (METHOD §3)."""
+
+    h: Rate = 0.01  # length of the step along the sign of the gradient
+    when: Literal["epochs", "end"] = "epochs"  # the mean over the epochs, or the trained network only
 
 
 class Proxies(_Frozen):
+    """Settings of the proxies that have any."""
+
     holdout_retraining: HoldoutRetraining = HoldoutRetraining()
     loss_curvature: LossCurvature = LossCurvature()
 
 
 class Forget(_Frozen):
+    """The forget sets (METHOD §4)."""
+
     size: Count  # examples per stratum; a forget set has three strata
     file: str | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
 
@@ -157,33 +186,61 @@ class Unlearning(_Frozen):
         for name, strategies in self.algorithms.items():
             if "vanilla" not in strategies:
                 raise ValueError(f"algorithms.{name} has no 'vanilla', the reference that every strategy is compared with")
+
             if not isinstance(strategies["vanilla"], dict):
                 raise ValueError(f"algorithms.{name}.vanilla has one stage: give one set of settings, not a list")
         return self
 
 
 class Sequential(_Frozen):
+    """Several forget sets in a row (METHOD §8)."""
+
     steps: Annotated[int, Field(ge=2)] = 5
     algorithm: str = "neg_grad_plus"
     score: Literal["holdout_retraining"] = "holdout_retraining"
     strategies: tuple[Strategy, ...] = ("vanilla", "rum_f")
 
 
+class Audit(_Frozen):
+    """The audits beyond the paper (METHOD §7b)."""
+
+    membership: bool = True  # LiRA and RMIA; they need a pool in which every example was left out by 8 models at least
+    relearn: Recipe = Recipe(epochs=30, batch=64, lr=0.01)  # training on S alone; `epochs` is the limit
+
+
+class Axis(_Frozen):
+    """How the search extends one axis of its grid when a winner stands on the edge: by `factor` or by `step`, up to an end."""
+
+    factor: Annotated[float, Field(gt=1)] | None = None
+    step: Annotated[float, Field(gt=0)] | None = None
+    low: float | None = None  # the ends; None: the grid's own end on that side is final
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Axis:
+        if (self.factor is None) == (self.step is None):
+            raise ValueError("tune.extend: give each axis either a factor or a step, and the ends low, high or both")
+        return self
+
+
 class Tune(_Frozen):
     """The recorded search of METHOD §6: every strategy of an algorithm tries the same grid, on seeds that no result uses."""
 
-    seeds: tuple[Seed, ...] = (1000, 1001)
+    seeds: tuple[Seed, ...] = (1000, 1001, 1002, 1003)
     scores: tuple[Score, ...] = ("memorization",)
     grid: dict[str, dict[str, tuple[float | int, ...]]] = {}
+    extend: dict[str, Axis] = {}  # by setting, for all algorithms
 
 
 class Limit(_Frozen):
-    """A dry run: every code path of a profile, with its networks at full size, in minutes."""
+    """A dry run: every code path of a profile, with its networks at full size, in minutes; see `dry_run.shorten`."""
 
-    steps: Annotated[int, Field(ge=2)] | None = None  # optimizer steps of a training, at most; see `_dry_run`
+    steps: Annotated[int, Field(ge=2)] | None = None  # optimizer steps of a training, at most
 
 
 class Profile(_Frozen):
+    """Every number of an experiment. See `load_profile`."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
     dataset: Dataset
@@ -195,35 +252,44 @@ class Profile(_Frozen):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     unlearning: Unlearning
     sequential: Sequential = Sequential()
+    audit: Audit = Audit()
     tune: Tune = Tune()
     limit: Limit = Limit()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Profile:
+    def _seeds_are_separate(self) -> Profile:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must be distinct")
+
         if shared := set(self.seeds) & set(self.tune.seeds):
             raise ValueError(f"tune.seeds {sorted(shared)} are also in seeds: the search must not see a reported seed")
-        if self.sequential.algorithm not in self.unlearning.algorithms:
+        return self
+
+    @model_validator(mode="after")
+    def _sequential_has_settings(self) -> Profile:
+        plan, algorithms = self.sequential, self.unlearning.algorithms
+        if plan.algorithm not in algorithms:
+            raise ValueError(f"sequential.algorithm '{plan.algorithm}' is not in unlearning.algorithms ({', '.join(algorithms)})")
+
+        known = algorithms[plan.algorithm]
+        if missing := [strategy for strategy in plan.strategies if strategy not in known]:
             raise ValueError(
-                f"sequential.algorithm '{self.sequential.algorithm}' is not in unlearning.algorithms "
-                f"({', '.join(self.unlearning.algorithms)})"
-            )
-        strategies = self.unlearning.algorithms[self.sequential.algorithm]
-        if missing := [one for one in self.sequential.strategies if one not in strategies]:
-            raise ValueError(
-                f"sequential.strategies {missing} have no settings in unlearning.algorithms.{self.sequential.algorithm} "
-                f"({', '.join(strategies)})"
+                f"sequential.strategies {missing} have no settings in unlearning.algorithms.{plan.algorithm} ({', '.join(known)})"
             )
         return self
 
     @property
     def pool_training(self) -> Recipe:
+        """The recipe of the pool's models."""
         return self.pool.training or self.training
 
     @property
     def pool_model(self) -> Model:
+        """The network of the pool's models."""
         return self.pool.model or self.model
+
+
+# ---- reading a profile
 
 
 def known_profiles() -> list[str]:
@@ -232,94 +298,48 @@ def known_profiles() -> list[str]:
 
 
 def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> Profile:
-    """Read a profile by name or by path of a YAML file, and apply overrides.
+    """Read a profile and apply overrides.
 
-    `overrides` maps dotted keys to values: `{"pool.models": 200, "seeds": [0, 1]}`.
-    Raises `UserError` for an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value.
+    Args:
+        name: a profile of the package ("digits"), or the path of a YAML file.
+        overrides: dotted keys to values, e.g. `{"pool.models": 200, "seeds": [0, 1]}`.
+
+    Returns:
+        The checked profile; its dry run where it sets `limit.steps`.
+
+    Raises:
+        UserError: an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value.
     """
-    path = _find(name)
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"profile {path}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"profile {path}: a mapping of keys to values is expected at the top level")
+    tree = _read(_find(name))
     for key, value in (overrides or {}).items():
         _set(tree, key, value)
+
     try:
         profile = Profile.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"profile {name}: {_explain(error)}") from None
-    return _dry_run(profile, profile.limit.steps) if profile.limit.steps else profile
+        raise UserError(f"profile {name}: {explain(error, Profile)}") from None
 
-
-DRY_BATCH, DRY_CLASSES = 8, 4
-
-
-def _dry_run(profile: Profile, steps: int) -> Profile:
-    """The profile with so few images that an epoch has `steps` batches, and one epoch everywhere. Its numbers say nothing.
-
-    The networks stay whole. The pool has just enough models that each example is inside some subsets and outside others.
-    """
-    short = {"epochs": 1, "batch": DRY_BATCH}
-    train = steps * DRY_BATCH
-    pool_training = _with(profile.pool.training, **short) if profile.pool.training else None
-    holdout_retraining = _with(profile.proxies.holdout_retraining, **short)
-
-    return _with(
-        profile,
-        name=f"{profile.name}-dry",
-        title=f"{profile.title}, dry run",
-        dataset=_with(profile.dataset, train_images=2 * train, test_images=train, holdout=0.5, classes=DRY_CLASSES),
-        training=_with(profile.training, **short),
-        pool=_with(profile.pool, models=16, share=0.5, group=4, training=pool_training),
-        proxies=_with(profile.proxies, holdout_retraining=holdout_retraining),
-        forget=_with(profile.forget, size=1),
-        unlearning=_dry_unlearning(profile.unlearning),
-        sequential=_with(profile.sequential, steps=2),
-        tune=_with(profile.tune, grid=_dry_grid(profile.tune.grid)),
-    )
-
-
-def _dry_settings(settings: Settings | tuple[Settings, ...]) -> Any:
-    """One epoch of small batches, for one stage or for each of three."""
-    if isinstance(settings, tuple):
-        return tuple(_dry_settings(stage) for stage in settings)
-    short = {"epochs": 1, "batch": DRY_BATCH, "msteps": 1}
-    return {key: short.get(key, value) for key, value in settings.items()}
-
-
-def _dry_unlearning(plan: Unlearning) -> Unlearning:
-    """Every algorithm and strategy with one epoch."""
-    algorithms = {}
-    for name, strategies in plan.algorithms.items():
-        algorithms[name] = {strategy: _dry_settings(settings) for strategy, settings in strategies.items()}
-    if plan.rum is None:
-        return _with(plan, algorithms=algorithms)
-
-    stages = {stratum: _with(stage, settings=_dry_settings(stage.settings)) for stratum, stage in dict(plan.rum).items()}
-    return _with(plan, algorithms=algorithms, rum=_with(plan.rum, **stages))
-
-
-def _dry_grid(grid: dict[str, dict[str, tuple[float | int, ...]]]) -> dict[str, dict[str, tuple[float | int, ...]]]:
-    """The first candidate of every algorithm, with one epoch."""
-    first = {}
-    for name, axes in grid.items():
-        settings = _dry_settings({key: values[0] for key, values in axes.items()})
-        first[name] = {key: (value,) for key, value in settings.items()}
-    return first
-
-
-def _with(model: Any, **changes: Any) -> Any:
-    """A checked copy of a part of a profile."""
-    return type(model).model_validate(dict(model) | changes)
+    if profile.limit.steps is None:
+        return profile
+    return dry_run.shorten(profile, profile.limit.steps)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """`"pool.models=200"` → `("pool.models", 200)`; the value is read as YAML. Raises `UserError` without a '='."""
+    """Split `"pool.models=200"` into `("pool.models", 200)`.
+
+    Args:
+        text: a dotted key, "=", and a value in YAML.
+
+    Returns:
+        The key and the value.
+
+    Raises:
+        UserError: there is no "=" or no key, or the value is not valid YAML.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {text}: expected key.sub=value, for example --set pool.models=200")
+
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
@@ -327,52 +347,41 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def _find(name: str | Path) -> Path:
-    if (packaged := PROFILES / f"{name}.yaml").is_file():
+    """The file of a profile of the package, or the user's own file."""
+    packaged = PROFILES / f"{name}.yaml"
+    if packaged.is_file():
         return packaged
+
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
         if path.is_file():
             return path
         raise UserError(f"profile file {path} does not exist")
+
     known = known_profiles()
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise UserError(f"unknown profile '{name}': {hint}Known: {', '.join(known)}, or the path of a .yaml file")
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file."""
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"profile {path}: cannot be read: {' '.join(str(error).split())}") from None
+
+    if not isinstance(tree, dict):
+        raise UserError(f"profile {path}: a mapping of keys to values is expected at the top level")
+    return tree
+
+
 def _set(tree: dict, dotted: str, value: Any) -> None:
+    """Set the value of a dotted key in a tree of mappings; missing mappings are made."""
     *parents, last = dotted.split(".")
     for depth, key in enumerate(parents):
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
             raise UserError(f"override {dotted}: '{'.'.join(parents[: depth + 1])}' is a value, it has no keys below it")
+
     tree[last] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """The first mistake, in one line: key = value: what is valid."""
-    first = error.errors()[0]
-    # pydantic puts the names of a union's members and of function validators in `loc`; only the file's own keys help a user
-    keys = [
-        str(part) for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part in {"float", "int", "bool"}))
-    ]
-    where = ".".join(keys) or "profile"
-    if first["type"] == "extra_forbidden":
-        valid = _fields(keys[:-1])
-        near = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        return f"unknown key '{where}' = {first['input']!r}: {hint}valid keys here: {', '.join(valid)}"
-    if first["type"] == "missing":
-        return f"key '{where}' is missing"
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    message = first["msg"].replace("Input should", "should")
-    return f"{where} = {first['input']!r}: {message}"
-
-
-def _fields(keys: list[str]) -> list[str]:
-    model: Any = Profile
-    for key in keys:
-        model = model.model_fields[key].annotation
-        model = next((part for part in getattr(model, "__args__", ()) if hasattr(part, "model_fields")), model)
-    return list(model.model_fields)

@@ -15,30 +15,60 @@ from mulnb.core.stats import spearman
 class Pool:
     """What M models on random subsets of N examples left behind.
 
-    `member` bool [M, N]: model j was trained on example i. `correct` bool [M, N]: it classifies i right. `margin` float16 [M,
-    N]: its log-odds of the true class. `seconds`: what training took, summed over workers.
+    Row j belongs to model j.
     """
 
-    member: np.ndarray
-    correct: np.ndarray
-    margin: np.ndarray
-    seconds: float = 0.0
+    member: np.ndarray  # bool [M, N]: the model was trained on the example
+    correct: np.ndarray  # bool [M, N]: it classifies the example right
+    margin: np.ndarray  # float16 [M, N]: its log-odds of the example's true class
+    seconds: float = 0.0  # of training, summed over workers
+    margin_test: np.ndarray | None = None  # float16 [M, |T|]: the log-odds on T, which no model saw
 
     def __len__(self) -> int:
         return len(self.member)
 
 
-def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
-    """Memorization of every example from a pool of models.
+def membership(models: range, n: int, share: float, seed: int) -> np.ndarray:
+    """Draw the training subsets of some models of a pool, without replacement.
 
-    `correct`, `member`: bool [M, N], model j classifies example i right, model j was trained on example i.
-    Columns: `example`; `memorization` = mean correct over the models that saw it − mean correct over those that did not;
-    `se`, its standard error; `n_in`, `n_out`, the numbers of those models.
-    Raises `UserError` if an example was seen by all models or by none.
+    Args:
+        models: the numbers of the models; the subset of model j depends on `(seed, j)` only.
+        n: examples to draw from.
+        share: of the examples that each model is trained on, 0 … 1.
+        seed: of the pool, ≥ 0.
+
+    Returns:
+        Bool [len(models), n].
+    """
+    member = np.zeros((len(models), n), dtype=bool)
+
+    for row, model in enumerate(models):
+        order = np.random.default_rng((seed, model)).permutation(n)
+        member[row, order[: round(share * n)]] = True
+
+    return member
+
+
+def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
+    """Memorization of every example from a pool of models (Feldman & Zhang 2020; METHOD §2).
+
+    mem(i) = mean of correct[j, i] over the models j that saw i − the same mean over those that did not.
+
+    Args:
+        correct: bool [M, N], model j classifies example i right.
+        member: bool [M, N], model j was trained on example i.
+
+    Returns:
+        Columns `example`, `memorization` (−1 … 1), `se` (its standard error), `n_in` and `n_out` (how many models saw the
+        example, and how many did not).
+
+    Raises:
+        UserError: an example was seen by all models or by none, or the shapes differ.
     """
     correct, member = np.asarray(correct, dtype=bool), np.asarray(member, dtype=bool)
     if correct.shape != member.shape or correct.ndim != 2:
         raise UserError(f"correct {correct.shape} and member {member.shape}: expected two bool arrays of one shape [M, N]")
+
     n_in = member.sum(0)
     n_out = len(member) - n_in
     if (n_in == 0).any() or (n_out == 0).any():
@@ -46,45 +76,81 @@ def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
         raise UserError(
             f"example {worst} was seen by {n_in[worst]} of {len(member)} models: some must see it and some not; train more models"
         )
+
     scores, se = _scores(correct, member)
     return pd.DataFrame({"example": np.arange(member.shape[1]), "memorization": scores, "se": se, "n_in": n_in, "n_out": n_out})
 
 
+def scores(correct: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Scores of a pool that may be too small for some examples, float64 [N]; NaN for those that all or none of the models saw."""
+    return _scores(correct, member)[0]
+
+
 def _scores(correct: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores and standard errors, float64 [N] each; NaN for an example that all or none of the models saw."""
-    n_in, n_out = member.sum(0), (~member).sum(0)
+    n_in, n_out = member.sum(0), (~member).sum(0)  # [N]
     hits_in, hits_out = (correct & member).sum(0), (correct & ~member).sum(0)
-    n_in, n_out = (np.where(n > 0, n, np.nan) for n in (n_in, n_out))
-    return hits_in / n_in - hits_out / n_out, np.sqrt(_variance(hits_in, n_in) + _variance(hits_out, n_out))
+
+    # a share of no models is unknown
+    n_in = np.where(n_in > 0, n_in, np.nan)
+    n_out = np.where(n_out > 0, n_out, np.nan)
+
+    scores = hits_in / n_in - hits_out / n_out
+    return scores, np.sqrt(_variance(hits_in, n_in) + _variance(hits_out, n_out))
 
 
 def _variance(hits: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Variance of a share. One success and one failure are added (Laplace), or 30 of 30 would claim to be certain."""
+    """Variance of a share. One success and one failure are added (Laplace): otherwise 30 of 30 would have no variance at all."""
     p = (hits + 1) / (n + 2)
     return p * (1 - p) / n
 
 
 def convergence(correct: np.ndarray, member: np.ndarray, sizes: tuple[int, ...], repeats: int, seed: int) -> pd.DataFrame:
-    """How good the scores are with fewer models. Columns `models repeat split_half spearman_full mean_se`.
+    """How good the scores are with fewer models.
 
-    `split_half`: Spearman ρ between the scores of two disjoint pools of that many models (NaN where 2·models > M);
-    `spearman_full`: ρ with the scores of the whole pool. Examples that a small pool cannot score are left out of its ρ.
+    Args:
+        correct: bool [M, N], see `estimate`.
+        member: bool [M, N].
+        sizes: numbers of models to try.
+        repeats: random pools of each size.
+        seed: draws them, ≥ 0.
+
+    Returns:
+        Columns `models repeat split_half spearman_full mean_se`. `split_half` is Spearman's ρ between the scores of two disjoint
+        pools of that many models (NaN where 2·models > M), `spearman_full` the ρ with the scores of the whole pool. Examples that
+        a small pool cannot score are left out of its ρ.
     """
     rng = np.random.default_rng(seed)
     full = estimate(correct, member).memorization.to_numpy()
+
     rows = []
     for size in sizes:
         for repeat in range(repeats):
             order = rng.permutation(len(member))
-            first, second = order[:size], order[size : 2 * size]
+            first, second = order[:size], order[size : 2 * size]  # disjoint
             scores, se = _scores(correct[first], member[first])
-            half = agreement(scores, _scores(correct[second], member[second])[0]) if len(second) == size else np.nan
+
+            half = np.nan
+            if len(second) == size:
+                half = agreement(scores, _scores(correct[second], member[second])[0])
             rows.append((size, repeat, half, agreement(scores, full), np.nanmean(se)))
+
     return pd.DataFrame(rows, columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman ρ of the examples [N] that both can score; NaN for fewer than four, or where every score is the same."""
+    """Spearman's ρ between two scores.
+
+    Args:
+        a: scores [N]; NaN where an example has none.
+        b: the same of another kind.
+
+    Returns:
+        ρ over the examples that have both scores; NaN for fewer than four of them, or where all scores are equal.
+    """
     known = ~(np.isnan(a) | np.isnan(b))
     a, b = a[known], b[known]
-    return np.nan if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0 else spearman(a, b).mean
+
+    if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return np.nan
+    return spearman(a, b).mean

@@ -1,4 +1,8 @@
-"""RUM, the refined-unlearning meta-algorithm, and its controls (Zhao et al. 2024, arXiv 2406.01257; METHOD §5)."""
+"""RUM, the refined-unlearning meta-algorithm, and its controls (Zhao et al. 2024, arXiv 2406.01257; METHOD §5).
+
+S is unlearned in stages: low, then medium, then high memorization. Each stage runs an unlearning algorithm on the model that the
+stage before left.
+"""
 
 from __future__ import annotations
 
@@ -9,82 +13,192 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mulnb.config import STRATEGIES
 from mulnb.core import workers
 from mulnb.core.errors import UserError
+from mulnb.fast.stacked import Stack
 from mulnb.forget import Strata
-from mulnb.training import Examples, clone
+from mulnb.training import Diverged, Examples, clone
 from mulnb.unlearning import ALGORITHMS, check
 
 Settings = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+STAGE_SEED = 7919  # added to the seed from stage to stage
 
 
 @dataclass(frozen=True)
 class Unlearned:
+    """The result of unlearning."""
+
     model: nn.Module
-    seconds: float  # of the algorithm alone: scoring and evaluation are not in it
+    seconds: float  # of the algorithm, without scoring and evaluation
+    passes_retain: np.ndarray  # training passes over R = D minus S, [] or [k]
+    passes_forget: np.ndarray  # training passes over S, [] or [k]
 
 
 def stages(strata: Strata, strategy: str, seed: int) -> list[np.ndarray]:
-    """What is unlearned, stage by stage.
+    """What is unlearned, stage by stage (METHOD §5).
 
-    `vanilla`: S at once. `rum_f` and `rum`: low, then medium, then high. `shuffle`: three random parts of S of the same sizes,
-    the control for having more stages.
+    Args:
+        strata: S as low, medium and high.
+        strategy: `vanilla`: S at once. `rum_f` and `rum`: low, then medium, then high. Three controls: `shuffle` (three random
+            parts of S of the same sizes: more stages, no order), `repeat` (S three times over: as many steps, no refinement)
+            and `nothing` (no stage at all).
+        seed: draws the parts of `shuffle`, ≥ 0.
+
+    Returns:
+        Indices of each stage, int64.
+
+    Raises:
+        UserError: an unknown strategy.
     """
+    if strategy == "nothing":
+        return []
     if strategy == "vanilla":
         return [strata.forget]
+    if strategy == "repeat":
+        return [strata.forget] * 3
     if strategy in {"rum_f", "rum"}:
         return list(strata)
     if strategy == "shuffle":
         mixed = np.random.default_rng(seed).permutation(strata.forget)
-        return np.split(mixed, np.cumsum([len(part) for part in strata])[:-1])
+        sizes = [len(part) for part in strata]
+        return np.split(mixed, np.cumsum(sizes)[:-1])
     raise UserError(f"unknown strategy '{strategy}': known are {', '.join(STRATEGIES)}")
 
 
 def unlearn(
     model: nn.Module,
     data: Examples,
-    strata: Strata,
+    strata: Strata | Sequence[Strata],
     *,
     algorithm: str | Sequence[str | None],
     strategy: str,
     settings: Settings | None = None,
-    seed: int,
-    fresh: Callable[[int], nn.Module] | None = None,
+    seed: int | Sequence[int],
+    fresh: Callable[[Any], nn.Module] | None = None,
     present: np.ndarray | None = None,
     retain_later_strata: bool = True,
 ) -> Unlearned:
     """Unlearn S = low ∪ medium ∪ high from a copy of `model`; the model given is not changed.
 
-    `algorithm`: a name, or for the strategy `rum` one for each stratum, where None leaves the model as it is. `settings`: its
-    keyword arguments, once for all stages or a list with one mapping a stage. `present` bool [N]: what `model` still contains
-    (all of `data` by default; in sequential unlearning, D minus the sets before). The retain set of a stage is what is present
-    minus the stages so far; without `retain_later_strata` it is minus all of S.
-    Raises `UserError` for an unknown strategy, algorithm or setting, or a list that does not fit the stages.
+    Args:
+        model: a network, or a `Stack` of k networks.
+        data: the training examples D.
+        strata: what to forget; for a stack k of them, with strata of the same sizes.
+        algorithm: a name, or for the strategy `rum` one for each stratum, where None leaves the model as it is.
+        strategy: see `stages`.
+        settings: keyword arguments of the algorithm, once for all stages or a list with one mapping a stage.
+        seed: of the algorithm and of `shuffle`; k seeds for a stack.
+        fresh: builds an untrained network, for the algorithm `retrain`.
+        present: bool [N] or [k, N], what `model` still contains (all of `data` by default; in sequential unlearning, D minus the
+            sets before). The retain set of a stage is what is present minus the stages so far.
+        retain_later_strata: False takes all of S out of every retain set.
+
+    Returns:
+        The unlearned model, and what it took.
+
+    Raises:
+        UserError: an unknown strategy, algorithm or setting, or a list that does not fit the stages.
     """
-    parts = stages(strata, strategy, seed)
-    names, per_stage = _algorithms(algorithm, strategy, len(parts)), _per_stage(settings or {}, len(parts))
-    for name, one in zip(names, per_stage, strict=True):
+    stacked = isinstance(model, Stack)
+    sets = list(strata) if stacked else [strata]
+    seeds = list(seed) if stacked else [seed]
+
+    parts = []  # by network, then by stage
+    for own, own_seed in zip(sets, seeds, strict=True):
+        parts.append(stages(own, strategy, own_seed))
+
+    # reject what does not fit before anything is trained
+    count = len(parts[0])
+    names, per_stage = _algorithms(algorithm, strategy, count), _per_stage(settings or {}, count)
+    for name, stage_settings in zip(names, per_stage, strict=True):
         if name is not None:
-            check(name, one)
-    kept = np.ones(len(data), dtype=bool) if present is None else present.copy()
+            check(name, stage_settings)
+
+    kept = np.ones((len(sets), len(data)), dtype=bool)  # [k, N], what is still to be retained
+    if present is not None:
+        kept &= present
+    member = np.zeros_like(kept)  # [k, N], whether an example is in S
+    for row, own in enumerate(sets):
+        member[row, own.forget] = True
     if not retain_later_strata:
-        kept[strata.forget] = False
+        kept &= ~member
+
+    def index(rows: list[np.ndarray]) -> Tensor:
+        """Indices of one network [n], or of all networks of a stack [k, n], on the device."""
+        return torch.from_numpy(np.stack(rows) if stacked else rows[0]).to(data.device)
+
+    reads = _Reads(data, member, stacked)
     model = clone(model)
+
     started = time.perf_counter()
-    for number, (part, name, one) in enumerate(zip(parts, names, per_stage, strict=True)):
-        kept[part] = False
-        if name is None:  # what was hardly memorized is forgotten with the rest (METHOD §5, the authors' choice for `low`)
+    for number, (name, stage_settings) in enumerate(zip(names, per_stage, strict=True)):
+        forget = [own[number] for own in parts]
+        for row, part in enumerate(forget):
+            kept[row, part] = False
+
+        if name is None:  # hardly memorized examples go with the others (METHOD §5, the authors' choice for `low`)
             continue
-        forget, retain = (torch.from_numpy(index).to(data.device) for index in (part, np.flatnonzero(kept)))
-        model = ALGORITHMS[name](model, data, forget, retain, seed=seed + 7919 * number, fresh=fresh, **one)
-    workers.synchronise()
-    return Unlearned(model, time.perf_counter() - started)
+
+        retain = [np.flatnonzero(row) for row in kept]
+        shifted = [own + STAGE_SEED * number for own in seeds]
+        try:
+            model = ALGORITHMS[name](
+                model,
+                reads,
+                index(forget),
+                index(retain),
+                seed=shifted if stacked else shifted[0],
+                fresh=fresh,
+                **stage_settings,
+            )
+        except Diverged as error:
+            where = f"{name}, stage {number + 1} of {count} ({len(forget[0])} examples)"
+            raise Diverged(f"{where}: {error}") from None
+
+    workers.synchronise()  # a GPU may still be at work
+    return Unlearned(model, time.perf_counter() - started, *reads.passes())
+
+
+class _Reads:
+    """The examples as an algorithm reads them, with a count of how often training read R and S."""
+
+    def __init__(self, data: Examples, member: np.ndarray, stacked: bool) -> None:
+        self._data, self._stacked = data, stacked
+        self._member = torch.from_numpy(member).to(data.device)  # bool [k, N], in S
+        self._forget = torch.zeros(len(member), dtype=torch.int64, device=data.device)  # [k], examples of S read so far
+        self._all = torch.zeros_like(self._forget)  # [k], all examples read so far
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is as in the examples themselves."""
+        return getattr(self._data, name)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
+        """As `Examples.inputs`. Reads without a gradient, e.g. for a teacher's outputs, are not counted."""
+        if torch.is_grad_enabled():
+            rows = index if self._stacked else index[None]  # [k, B]
+            self._forget += self._member.gather(1, rows).sum(1)
+            self._all += rows.shape[1]
+        return self._data.inputs(index, moves)
+
+    def passes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Passes over R and over S, [] each, or [k] for a stack."""
+        members = self._member.sum(1)  # [k], |S|
+        retain = (self._all - self._forget) / (len(self._data) - members).clamp(min=1)
+        forget = self._forget / members.clamp(min=1)
+
+        retain = retain.cpu().numpy().astype(np.float64)
+        forget = forget.cpu().numpy().astype(np.float64)
+        return (retain, forget) if self._stacked else (retain[0], forget[0])
 
 
 def _algorithms(algorithm: str | Sequence[str | None], strategy: str, count: int) -> list[str | None]:
+    """One name for each stage."""
     if isinstance(algorithm, str):
         return [algorithm] * count
     if strategy != "rum":
@@ -95,6 +209,7 @@ def _algorithms(algorithm: str | Sequence[str | None], strategy: str, count: int
 
 
 def _per_stage(settings: Settings, count: int) -> list[Mapping[str, Any]]:
+    """One set of settings for each stage."""
     if isinstance(settings, Mapping):
         return [settings] * count
     if len(settings) != count:

@@ -1,17 +1,21 @@
 """The one SGD loop and the one way to predict.
 
-Every training in the project (original models, pool models, oracles, each unlearning algorithm) goes through `fit`: what
-differs is the objective and, rarely, what happens after a step.
+Every training in the project (original models, pool models, oracles, each unlearning algorithm) goes through `fit`. They differ
+in their objective and, rarely, in what happens after a step.
+
+`fit` also trains k networks as one `fast.stacked.Stack`. Tensors then have a leading axis k: `index` [k, B], inputs
+[k, B, C, H, W], logits [k, B, K], a loss [k]; network j gets what it would get alone, from its own seed and its own examples.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import NamedTuple, Protocol
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,220 +23,426 @@ from torch import Tensor, nn
 
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
-from mulnb.data import ImageSet, Splits
-from mulnb.fast import graphs as gpu
+from mulnb.examples import Examples, device, draw_moves, examples, moved
+from mulnb.fast import graphs
+from mulnb.fast.stacked import Stack
+
+__all__ = [
+    "Batch",
+    "Diverged",
+    "Examples",
+    "Objective",
+    "Own",
+    "Recorder",
+    "Round",
+    "Step",
+    "announce",
+    "autocast",
+    "batches",
+    "clone",
+    "cross_entropy",
+    "device",
+    "draw_moves",
+    "examples",
+    "fit",
+    "frozen",
+    "learning_rate",
+    "mean_loss",
+    "mode",
+    "moved",
+    "predict",
+    "rounds",
+    "using",
+]
 
 
 class Diverged(UserError):
     """Training ended with weights or logits that are not finite."""
 
 
-class Examples:
-    """Images and labels that live on one device and are read by index.
-
-    `images` [N, C, H, W] uint8, or floating point that is used as it is; `labels` int64 [N]. uint8 images are scaled to [0,
-    1] and normalised by the channels' `mean` and `std` [C] when they are read.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> None:
-        self.images, self.labels = images, labels
-        self.device = images.device
-        self._scale = self._shift = None
-        if mean is not None and std is not None:
-            self._scale = (1 / (255 * std)).view(-1, 1, 1).to(self.device)
-            self._shift = (-mean / std).view(-1, 1, 1).to(self.device)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
-        """Network inputs of the examples at `index` [B]: float [B, C, H, W], channels_last. `moves`: see `moved`.
-
-        Of an `index` [k, B], for a stack of k networks, [k, B, C, H, W].
-        """
-        x = self.images[index.flatten()]
-        if moves is not None:
-            x = moved(x, moves.flatten(0, -2))
-        if self._scale is not None:
-            x = torch.addcmul(self._shift, x.float(), self._scale)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return x if index.dim() == 1 else x.unflatten(0, index.shape)
-
-
-def draw_moves(n: int, generator: torch.Generator) -> Tensor:
-    """The usual augmentation, drawn: int64 [n, 3], a shift of −4 … 4 rows and columns, and 1 for a mirrored image."""
-    shifts = torch.randint(-4, 5, (n, 2), generator=generator)
-    return torch.cat([shifts, torch.randint(0, 2, (n, 1), generator=generator)], 1)
-
-
-def moved(x: Tensor, moves: Tensor) -> Tensor:
-    """Images x [B, C, H, W], shifted (what comes in is black) and mirrored as `moves` [B, 3] says, by one indexed read."""
-    height, width = x.shape[2:]
-    rows = torch.arange(height, device=x.device) + moves[:, :1] + 4  # [B, H], positions in the padded image
-    columns = torch.arange(width, device=x.device) + moves[:, 1:2] + 4
-    columns = torch.where(moves[:, 2:] == 1, columns.flip(1), columns)  # [B, W]
-    which = torch.arange(len(x), device=x.device)[:, None, None]
-    padded = F.pad(x, (4, 4, 4, 4))
-    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # from [B, H, W, C]: channels_last
-
-
-def device() -> torch.device:
-    """`MULNB_DEVICE`, or the GPU if there is one."""
-    return torch.device(os.environ.get("MULNB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def examples(images: ImageSet, splits: Splits) -> Examples:
-    """A part of `splits` on the device, normalised by the training set's statistics."""
-    to = device()
-    mean, std = torch.from_numpy(splits.mean), torch.from_numpy(splits.std)
-    return Examples(torch.from_numpy(images.images).to(to), torch.from_numpy(images.labels).to(to), mean, std)
+# ---- objectives
 
 
 class Batch(NamedTuple):
-    index: Tensor  # int64 [B], positions in the Examples
+    """What a training step sees. For a stack of k networks every tensor has a leading axis k."""
+
+    index: Tensor  # int64 [B], positions in the `Examples`
     inputs: Tensor  # float [B, C, H, W]
     labels: Tensor  # int64 [B]
     epoch: int
 
 
-Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]  # the loss to descend, and the logits of the batch
+Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]  # → the loss to minimise, [] or [k], and the logits of the batch
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy averaged over the batch.
+
+    Args:
+        logits: float32 [B, K], or [k, B, K] of a stack.
+        labels: int64 [B] or [k, B].
+
+    Returns:
+        The loss in nats, [] or [k].
+    """
+    if logits.dim() == 2:
+        return F.cross_entropy(logits, labels)
+
+    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")  # [k·B]
+    return loss.view(labels.shape).mean(1)
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The usual objective. The loss is float32, whatever precision the network computes in."""
+    logits = model(batch.inputs).float()
+    return mean_loss(logits, batch.labels), logits
 
 
 class Recorder(Protocol):
-    """What `fit` shows every step to; `proxies.SignalRecorder` is one."""
+    """Something that sees every step of `fit`, such as `recording.SignalRecorder`."""
 
     def record(self, batch: Batch, logits: Tensor) -> None: ...
 
 
-def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    logits = model(batch.inputs).float()
-    return F.cross_entropy(logits, batch.labels), logits
+# ---- a user's own way to train
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's own way to train. Each field that is set replaces what `Step` does otherwise; see `using`."""
+
+    optimizer: Callable[[nn.Module, float], torch.optim.Optimizer] | None = None  # (network, lr) → optimizer
+    schedule: Callable[[float], float] | None = None  # share of the training that is done, 0 … 1 → factor of the lr
+    transform: Callable[[Tensor], Tensor] | None = None  # network inputs [B, C, H, W] of a training batch → augmented ones
+    precision: str | None = None  # "fp32" or "bf16"
+    after_step: Callable[[], None] | None = None  # called after every step (progress); its exception ends the training
+
+
+_own: ContextVar[Own] = ContextVar("mulnb_own_training", default=Own())  # noqa: B039 (it is frozen)
+
+
+@contextmanager
+def using(**changes: Any) -> Iterator[None]:
+    """Train in the user's own way inside the `with` block. It holds for every algorithm that trains there.
+
+    Args:
+        **changes: fields of `Own`; the others stay as they are.
+    """
+    token = _own.set(replace(_own.get(), **changes))
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
+# ---- steps
 
 
 def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager:
-    """The precision that a step's forward pass runs in; objectives make the logits float32 before they use them."""
+    """A context for the forward pass of a step, in the recipe's precision. Objectives convert the logits to float32."""
+    if (_own.get().precision or recipe.precision) != "bf16":
+        return nullcontext()
+
     # no cache of cast weights: a forward pass reads each once, and a recorded step must not depend on an earlier one
-    return torch.autocast(where.type, torch.bfloat16, cache_enabled=False) if recipe.precision == "bf16" else nullcontext()
+    return torch.autocast(where.type, torch.bfloat16, cache_enabled=False)
 
 
 class Step:
-    """An SGD step on a batch: the network's loss and outputs, and its weights moved.
+    """One SGD step on a batch: forward pass, loss, backward pass, update of the weights.
 
-    Nothing in it waits for the device, so that a GPU is never idle within an epoch and `gpu.Replayed` can record it.
+    Nothing in it waits for the device, so that a GPU is never idle within an epoch and `graphs.Replayed` can record it.
+
+    Args:
+        model: a network, or a `Stack` of k.
+        data: what the batches are read from.
+        recipe: learning rate, momentum, weight decay and precision.
+        objective: what to minimise.
     """
 
     def __init__(self, model: nn.Module, data: Examples, recipe: Recipe, objective: Objective = cross_entropy) -> None:
-        self.model, self.data, self.objective = gpu.compiled(model, data.device), data, objective
+        self.model = graphs.compiled(model, data.device)
+        self.data, self.objective = data, objective
         self.precision = autocast(recipe, data.device)
-        # a recorded step reads its learning rate from the device
-        lr = torch.tensor(recipe.lr, device=data.device) if data.device.type == "cuda" else recipe.lr
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-        )
+        self.own, self._lr = _own.get(), recipe.lr
+
+        if self.own.optimizer is None:
+            self.optimizer = _sgd(model, recipe, data.device)
+        else:
+            self.optimizer = self.own.optimizer(model, recipe.lr)
+            self._own_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def set_rate(self, rate: float) -> None:
+        """Set the learning rate. The groups of a user's own optimizer keep their ratios to each other."""
+        if self.own.optimizer is not None:
+            for group, own_rate in zip(self.optimizer.param_groups, self._own_rates, strict=True):
+                group["lr"] = own_rate * rate / self._lr
+            return
+
         group = self.optimizer.param_groups[0]
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(rate)  # on the device, where a recorded step reads it
         else:
             group["lr"] = rate
 
     def __call__(self, index: Tensor, moves: Tensor | None, epoch: int) -> tuple[Batch, Tensor, Tensor]:
-        """The batch, its loss and its logits before the step; `moves`: see `moved`."""
-        batch = Batch(index, self.data.inputs(index, moves), self.data.labels[index], epoch)
+        """Take the step.
+
+        Args:
+            index: int64 [B] or [k, B], the batch.
+            moves: int64 [B, 3] or [k, B, 3], how its images are augmented (see `moved`); None: not at all.
+            epoch: the number of the epoch, for the objective and the recorder.
+
+        Returns:
+            The batch, its loss ([] or [k]) and its logits before the step.
+        """
+        inputs = self.data.inputs(index, moves)
+        if self.own.transform is not None:
+            inputs = self.own.transform(inputs)
+
+        batch = Batch(index, inputs, self.data.labels[index], epoch)
         with self.precision:
             loss, logits = self.objective(self.model, batch)
+
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.sum().backward()  # networks of a stack share no weights, so each gets the gradient of its own loss
         self.optimizer.step()
+
+        if self.own.after_step is not None:
+            self.own.after_step()
         return batch, loss.detach(), logits.detach()
 
 
+def _sgd(model: nn.Module, recipe: Recipe, where: torch.device) -> torch.optim.SGD:
+    """The optimizer of a recipe."""
+    if where.type == "cuda":
+        # a recorded step reads its learning rate from the device
+        options: dict[str, Any] = {"lr": torch.tensor(recipe.lr, device=where), "fused": True}
+    else:
+        # not `fused`: it rounds the last few numbers of a tensor differently, so that a network's weights would depend on
+        # which others it is stacked with
+        options = {"lr": recipe.lr, "foreach": True}
+
+    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay, **options)
+
+
 def learning_rate(recipe: Recipe, epoch: float) -> float:
-    """The rate at a (fractional) epoch."""
+    """The learning rate at a point of the training.
+
+    Args:
+        recipe: its `lr`, `schedule` and what the schedule needs.
+        epoch: epochs done so far, with fractions.
+    """
+    schedule = _own.get().schedule
+    if schedule is not None:
+        return recipe.lr * schedule(epoch / recipe.epochs)
+
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     if recipe.schedule == "step":
-        return recipe.lr * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+        passed = sum(epoch >= milestone for milestone in recipe.milestones)
+        return recipe.lr * recipe.gamma**passed
     return recipe.lr
 
 
-SMALLEST = 1 / 8  # of a batch
+# ---- the order of examples
 
 
-def batches(order: Tensor, size: int) -> Iterator[Tensor]:
-    """`order` in pieces of `size`; what is left over is a piece of its own, or joins the piece before it if it is too small.
+def batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Cut an order of examples into ⌈n/size⌉ batches of nearly equal size (METHOD §6): they differ by one example at most.
 
-    BatchNorm cannot train on one example, and a step on a handful, at a rate made for a whole batch, undoes what an epoch has
-    learnt: ResNet-18 (width 16) on 5 000 images in batches of 128 ended at training accuracies of .45 and .52 (two seeds), with
-    the last eight examples joined to the batch before them at .98 and .98.
+    A small last batch, at a learning rate chosen for a full one, can undo what an epoch has learnt: ResNet-18 (width 16) on 5 000
+    images in batches of 128, the last of them of 8, ended at training accuracies of .45 and .52 (two seeds), without it at .98
+    and .98.
+
+    Args:
+        order: int64 [n] or [k, n].
+        size: examples in a batch, at most.
+
+    Returns:
+        Tensors int64 [B] or [k, B].
     """
-    pieces = list(order.split(size))
-    if len(pieces) > 1 and len(pieces[-1]) < max(2, SMALLEST * size):
-        pieces[-2:] = [torch.cat(pieces[-2:])]
-    return iter(pieces)
+    return torch.tensor_split(order, max(1, math.ceil(order.shape[-1] / size)), dim=-1)
+
+
+class Round(NamedTuple):
+    """One training step of each of k networks."""
+
+    epoch: int
+    last: bool  # whether it is the last step of its epoch
+    rate: float  # the learning rate
+    pieces: list[Tensor]  # k batches, int64 [B] each
+    moves: list[Tensor | None]  # how the images of each batch are augmented, int64 [B, 3] or None
+
+
+def rounds(indices: Sequence[Tensor], recipe: Recipe, seeds: Sequence[int], data: Examples) -> Iterator[Round]:
+    """The training steps of k networks, side by side.
+
+    What network j sees depends on its own examples and its own seed only, never on the other networks.
+
+    Args:
+        indices: k tensors int64 [n], the examples of each network; all of one length.
+        recipe: epochs, batch size, learning rate and augmentation.
+        seeds: k seeds of the order of examples and of their augmentation.
+        data: what will be read; it is told which batches come next.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    for epoch in range(recipe.epochs):
+        pieces, moves = [], []  # by network, then by step
+        for index, generator in zip(indices, generators, strict=True):
+            # each network draws its order first, then its augmentation, from its own generator
+            shuffled = index[torch.randperm(len(index), generator=generator).to(index.device)]
+            pieces.append(batches(shuffled, recipe.batch))
+
+            if recipe.augment:
+                drawn = draw_moves(len(index), generator).to(index.device)  # [n, 3]
+                moves.append(drawn.split([len(piece) for piece in pieces[-1]]))
+            else:
+                moves.append([None] * len(pieces[-1]))
+
+        announce(data, pieces[0])
+
+        count = len(pieces[0])  # steps of an epoch
+        for step in range(count):
+            rate = learning_rate(recipe, epoch + step / count)
+            of_step = [own[step] for own in pieces]
+            yield Round(epoch, step == count - 1, rate, of_step, [own[step] for own in moves])
+
+
+def announce(data: Examples, pieces: Sequence[Tensor]) -> None:
+    """Tell data that are read from files which batches come next, so that workers can decode them ahead."""
+    ahead = getattr(data, "announce", None)  # `Examples` in memory have none
+    if ahead is not None:
+        ahead(pieces)
+
+
+# ---- training
 
 
 def fit(
     model: nn.Module,
     data: Examples,
     recipe: Recipe,
-    seed: int,
+    seed: int | Sequence[int],
     *,
     index: Tensor | None = None,
     objective: Objective = cross_entropy,
     recorder: Recorder | None = None,
     after_step: Callable[[], None] | None = None,
-    after_epoch: Callable[[int, float], bool] | None = None,
+    after_epoch: Callable[[int, Any], bool] | None = None,
 ) -> nn.Module:
-    """Train `model` in place by SGD on `data[index]` (all of it by default) and return it in the mode it came in.
+    """Train `model` in place by SGD and return it in the mode it came in.
 
-    `seed` fixes the order of the examples, and how they are augmented if the recipe says so. `after_epoch(epoch, mean loss)`
-    returns True to stop early.
-    Raises `Diverged` if the loss of an epoch is not finite.
+    Args:
+        model: a network, or a `Stack` of k.
+        data: what the batches are read from.
+        recipe: epochs, batch size, learning rate and its schedule, momentum, weight decay, augmentation, precision.
+        seed: draws the order of the examples and their augmentation, 0 … 2³¹ − 1; k seeds for a stack.
+        index: int64 [n] or [k, n], the examples of `data` to train on (default: all).
+        objective: what to minimise.
+        recorder: sees every batch with its logits before the step.
+        after_step: called after every step.
+        after_epoch: called with the epoch and its mean loss, a float or, for a stack, a tensor [k]; returns True to stop early.
+
+    Returns:
+        `model`.
+
+    Raises:
+        Diverged: the loss of an epoch is not finite. Not for a stack: there, a network that diverges ends with logits that are
+            not finite, and the others are not affected.
     """
-    index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
-    generator = torch.Generator().manual_seed(seed)
+    stacked = isinstance(model, Stack)
+    seeds = list(seed) if stacked else [seed]
+    if index is None:
+        index = torch.arange(len(data), device=data.device)
+    indices = list(index.to(data.device).expand(len(seeds), -1))  # k tensors [n]
+
     step = Step(model, data, recipe, objective)
-    take = gpu.Replayed([step], recipe.batch if objective is cross_entropy else 0)  # other objectives may hold state
+    take = graphs.Replayed([step], recorded=objective is cross_entropy and not stacked)  # other objectives may hold state
+
+    total, steps = 0.0, 0  # of the epoch so far
     with mode(model, training=True):
-        for epoch in range(recipe.epochs):
-            order = index[torch.randperm(len(index), generator=generator).to(index.device)]
-            pieces = list(batches(order, recipe.batch))
-            moves = draw_moves(len(order), generator).to(index.device).split([len(p) for p in pieces]) if recipe.augment else None
-            total = torch.zeros((), device=data.device)  # summed on the device: one synchronisation an epoch
-            for number, piece in enumerate(pieces):
-                step.set_rate(learning_rate(recipe, epoch + number / len(pieces)))
-                [(batch, loss, logits)] = take([piece], [moves and moves[number]], epoch)
-                if recorder is not None:
-                    recorder.record(batch, logits)
-                if after_step is not None:
-                    after_step()
-                total += loss
-            mean_loss = float(total) / max(len(pieces), 1)
-            if not math.isfinite(mean_loss):
-                raise Diverged(f"training diverged in epoch {epoch + 1} (lr {recipe.lr}): use a smaller lr")
-            if after_epoch is not None and after_epoch(epoch, mean_loss):
+        for now in rounds(indices, recipe, seeds, data):
+            step.set_rate(now.rate)
+
+            if stacked:
+                moves = torch.stack(now.moves) if recipe.augment else None  # [k, B, 3]
+                batch, loss, logits = step(torch.stack(now.pieces), moves, now.epoch)
+            else:
+                [(batch, loss, logits)] = take(now.pieces, now.moves, now.epoch)
+
+            if recorder is not None:
+                recorder.record(batch, logits)
+            if after_step is not None:
+                after_step()
+
+            total, steps = total + loss, steps + 1  # summed on the device: one synchronisation an epoch
+            if not now.last:
+                continue
+
+            mean = total / steps
+            total, steps = 0.0, 0
+            if not stacked:
+                mean = float(mean)
+                if not math.isfinite(mean):
+                    raise Diverged(f"training diverged in epoch {now.epoch + 1} (lr {recipe.lr}): use a smaller lr")
+            if after_epoch is not None and after_epoch(now.epoch, mean):
                 break
+
     return model
 
 
 @torch.no_grad()
 def predict(model: nn.Module, data: Examples, index: Tensor | None = None, batch: int = 1024) -> Tensor:
-    """Logits float32 [n, K] of `data[index]` in eval mode, without augmentation.
+    """Logits in eval mode, without augmentation.
 
-    BatchNorm statistics, the model's mode and every random state are left as they were. Raises `Diverged` on NaN or infinity.
+    BatchNorm statistics, the model's mode and every random state are left as they were.
+
+    Args:
+        model: a network, or a `Stack` of k.
+        data: what to predict.
+        index: int64 [n], the examples of `data` (default: all).
+        batch: examples at a time.
+
+    Returns:
+        float32 [n, K]; of a stack of k networks [k, n, K].
+
+    Raises:
+        Diverged: a logit is NaN or infinite. Not for a stack: its caller looks at each network's logits.
     """
     index = torch.arange(len(data), device=data.device) if index is None else index.to(data.device)
+    if isinstance(model, Stack):
+        return _predict_stack(model, data, index)
+
+    pieces = index.split(min(batch, getattr(data, "largest_batch", batch)))
+    announce(data, pieces)
     with mode(model, training=False):
-        logits = torch.cat([model(data.inputs(piece)).float() for piece in index.split(batch)])
+        logits = torch.cat([model(data.inputs(piece)).float() for piece in pieces])  # [n, K]
+
     if not torch.isfinite(logits).all():
         raise Diverged("the model's logits are not finite: it diverged; use a smaller lr")
     return logits
 
 
+def _predict_stack(stack: Stack, data: Examples, index: Tensor, batch: int = 64) -> Tensor:
+    """Logits [k, n, K] of the same examples by all networks."""
+    logits = []
+    with mode(stack, training=False):
+        for piece in index.split(batch):
+            x = data.inputs(piece)  # [B, C, H, W]
+            logits.append(stack(x.expand(stack.size, *x.shape)).float())  # [k, B, K]
+    return torch.cat(logits, 1)
+
+
+# ---- a model as it was
+
+
 def clone(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with `model`. Raises `UserError` for one that cannot be copied."""
+    """A copy that shares nothing with `model`.
+
+    Raises:
+        UserError: the model cannot be copied.
+    """
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -241,7 +451,7 @@ def clone(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Train or eval mode for a while; each module then gets back the mode it had."""
+    """Train or eval mode inside the `with` block; afterwards each module gets back the mode it had."""
     before = {module: module.training for module in model.modules()}
     model.train(training)
     try:
@@ -253,7 +463,10 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and no gradients for the weights: only the input's are wanted, which saves a third of the backward pass."""
+    """Eval mode and no gradients for the weights, inside the `with` block.
+
+    It is for gradients of the inputs: leaving out those of the weights saves a third of the backward pass.
+    """
     wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
     model.requires_grad_(False)
     try:

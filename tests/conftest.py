@@ -9,6 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+SLOW_S = 5.0  # a test that takes longer is marked `slow`, so that `pytest -m "not slow"` stays quick
+unmarked: dict[str, float] = {}  # seconds of the tests that should be
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_figures_from_outside():
@@ -27,3 +30,28 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "1")
     monkeypatch.setenv("MULNB_PROGRESS", "")
     return place
+
+
+def pytest_collection_modifyitems(items):
+    """A test in a browser waits for JupyterLab: it is slow without saying so."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Remember a test that takes long, its fixtures included, and is not marked."""
+    report = yield
+    is_notebook_cell = item.path.suffix == ".ipynb"
+    if call.duration > SLOW_S and not is_notebook_cell and not item.get_closest_marker("slow"):
+        unmarked[item.nodeid] = unmarked.get(item.nodeid, 0.0) + call.duration
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List them at the end; no failure, because another machine may be slower or busy."""
+    if unmarked:
+        terminalreporter.section(f"tests of more than {SLOW_S:.0f} s that are not marked slow")
+        for name, seconds in sorted(unmarked.items(), key=lambda entry: -entry[1]):
+            terminalreporter.write_line(f"{seconds:6.1f} s  {name}")

@@ -15,8 +15,33 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from mulnb.explorer.stock import Stock
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def invented_stock(n: int = 400, side: int = 8, channels: int = 1, classes: int = 10, seed: int = 0) -> Stock:
+    """Scores of every kind: with ties, and spread over orders of magnitude; the images are noise."""
+    draw = np.random.default_rng(seed)
+    memorization = np.clip(draw.beta(0.4, 2, n), 0, 1)
+    proxies = {
+        ("confidence", 0): 0.7 * memorization + 0.3 * draw.random(n),
+        ("binary_accuracy", 0): np.round(memorization * 10) / 10,
+        ("holdout_retraining", 0): np.exp(draw.normal(8 * memorization - 8, 1)),
+    }
+    return Stock(
+        images=draw.integers(0, 256, (n, channels, side, side), dtype=np.uint8),
+        labels=draw.integers(0, classes, n),
+        classes=tuple(f"class {number}" for number in range(classes)),
+        flipped=draw.random(n) < 0.1,
+        memorization=memorization,
+        se=np.full(n, 0.05),
+        proxies=proxies,
+        fingerprint="invented",
+    )
 
 
 @functools.cache

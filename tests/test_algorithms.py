@@ -377,6 +377,6 @@ def test_an_algorithm_from_outside_runs_through_a_whole_study(calls):
     )
     frame = study.unlearning(profile).set_index(["algorithm", "strategy"])
     outside = [("my_algorithm", strategy) for strategy in ("vanilla", "shuffle", "rum_f")]
-    assert set(frame.index) == {*outside, ("rum", "rum"), ("retrain", "vanilla")}
+    assert set(frame.index) == {*outside, ("rum", "rum"), ("nothing", "nothing"), ("retrain", "vanilla")}
     assert frame[["tow", "tow_mia"]].notna().all().all() and frame.tow.between(0, 1).all()
     assert [strength for _, _, strength in calls] == [0.3, 0.2, 0.2, 0.2, 0.1, 0.2, 0.3, 0.4]

@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+import mulnb
 from mulnb import config, load_data, load_profile, unlearning
 from mulnb.__main__ import main
 from mulnb.core.errors import UserError
@@ -51,6 +52,9 @@ def test_unknown_profile_names_the_known_and_the_nearest(capsys):
     assert main(["show", "digit"]) == 2
     error = capsys.readouterr().err
     assert "unknown profile 'digit'" in error and "did you mean 'digits'" in error and "smoke" in error
+    assert main(["show", "banana"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean" not in error and "Known: cifar10" in error  # a near name is offered only if it is near
     assert main(["show", "nowhere.yaml"]) == 2
     assert "nowhere.yaml does not exist" in capsys.readouterr().err
 
@@ -69,8 +73,8 @@ def test_shipped_profiles_are_whole(name, tmp_path):
     assert profile.name == name
     for algorithm, strategies in profile.unlearning.algorithms.items():
         for settings in strategies.values():
-            for one in settings if isinstance(settings, tuple) else [settings]:
-                unlearning.check(algorithm, one)
+            for stage in settings if isinstance(settings, tuple) else [settings]:
+                unlearning.check(algorithm, stage)
     path = tmp_path / "copy.yaml"
     path.write_text(yaml.safe_dump(profile.model_dump(mode="json")))
     assert load_profile(path) == profile
@@ -87,19 +91,22 @@ def test_overrides_change_what_they_name_and_nothing_else():
 
 def test_digits_is_what_the_issue_asks_for():
     profile = load_profile("digits")
-    assert (profile.pool.models, profile.forget.size, len(profile.seeds)) == (100, 40, 3)
+    # 10 seeds: METHOD asks for at least as many on `digits`
+    assert (profile.pool.models, profile.forget.size, len(profile.seeds)) == (100, 40, 10)
     splits = load_data(profile)
     assert len(splits.train) + len(splits.holdout) + len(splits.test) == 1797
     assert splits.flipped.mean() == pytest.approx(0.1, abs=0.001)
     for algorithm in profile.unlearning.algorithms.values():
-        assert set(algorithm) == {"vanilla", "shuffle", "rum_f"}
+        assert set(algorithm) == {"vanilla", "repeat", "shuffle", "rum_f"}
 
 
 def test_show_says_what_will_be_done(capsys):
     assert main(["show", "smoke", "--set", "pool.models=24"]) == 0
     printed = capsys.readouterr().out
+    # 4 scores × 2 seeds and, of each of 5 steps, the union of 2 strategies' chains; 2 oracles of each forget set,
+    # of the chains only the first strategy has the second one: 2·8 + 3·10
     assert yaml.safe_load(printed)["pool"]["models"] == 24
-    assert "24 pool models" in printed and "28 oracles" in printed and "about" in printed
+    assert "24 pool models" in printed and "46 oracles" in printed and "about" in printed
 
 
 def test_profiles_are_listed(capsys):
@@ -109,11 +116,24 @@ def test_profiles_are_listed(capsys):
 
 
 def test_help_and_a_wrong_option(capsys):
-    for argv, code in ((["--help"], 0), (["run", "--stage", "dance"], 2), ([], 2)):
-        with pytest.raises(SystemExit) as stop:
-            main(argv)
-        assert stop.value.code == code
-    assert "memorization" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+
+    for argv, message in (
+        (["run", "--stage", "dance"], "invalid choice: 'dance'"),
+        ([], "COMMAND"),
+        (["run", "--stag=all"], "--stag"),
+    ):
+        assert main(argv) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("mulnb: ") and message in line
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"mulnb {mulnb.__version__}\n"
 
 
 def test_workers_must_be_a_number(capsys):
@@ -127,3 +147,34 @@ def test_reading_a_profile_does_not_load_torch():
     code = "import sys, mulnb.study, mulnb.figures, mulnb.results.publish; "
     code += "mulnb.load_profile('digits'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_claims_without_results_say_which_command_makes_them(home, capsys):
+    assert main(["claims", "--profile", "smoke", "--set", "seeds=[1, 2]"]) == 2
+    assert capsys.readouterr().err == (
+        "mulnb: profile smoke has no results yet: compute them with mulnb run --profile smoke --set 'seeds=[1, 2]'\n"
+    )
+    assert not home.exists()
+
+
+def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes_days(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["show", "cifar10"]) == 0
+    *_, gpu, reduced = capsys.readouterr().out.splitlines()
+    assert "no GPU" in gpu and reduced.endswith("mulnb run --profile cifar10-mini")
+
+    assert main(["show", "smoke"]) == 0
+    assert "reduced profile" not in capsys.readouterr().out
+
+
+def test_the_options_of_every_command_are_listed_without_torch():
+    code = "import sys\nfrom mulnb.__main__ import main\nfor name in ('run', 'show', 'claims', 'forget', 'bench'):\n"
+    code += "    try:\n        main([name, '--help'])\n    except SystemExit as stop:\n        assert stop.code == 0\n"
+    code += "print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()[-1] == "False"
+
+
+def test_forget_reports_mistakes_as_every_command_does(capsys):
+    assert main(["forget", "--model", "net.safetensors"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--factory" in line and "mulnb forget --help" in line

@@ -63,9 +63,10 @@ def test_pool_agrees_with_leave_one_out():
 
     def train(member: np.ndarray, seed: int) -> np.ndarray:
         seeds = [1000 * seed + number for number in range(len(member))]
-        networks = [models.build("small_cnn", num_classes=2, in_channels=1, width=4, seed=one) for one in seeds]
+        networks = [models.build("small_cnn", num_classes=2, in_channels=1, width=4, seed=own) for own in seeds]
         subsets = [torch.from_numpy(np.flatnonzero(row)) for row in member]
-        return (pool.train_stacked(networks, data, subsets, recipe, seeds).argmax(2) == data.labels).numpy()
+        stack = pool.train_stacked(networks, data, subsets, recipe, seeds)
+        return (pool.predict_each(stack, data).argmax(2) == data.labels).numpy()
 
     member = pool.membership(range(150), 60, 0.9, seed=1)
     estimate = memorization.estimate(train(member, 1), member)

@@ -47,45 +47,44 @@ def test_a_stack_is_its_networks(channels, size):
 
 
 def test_training_a_stack_is_training_each_network():
-    """Weights and BatchNorm statistics after two epochs with a remainder batch, momentum, weight decay, a cosine schedule."""
+    """Weights and BatchNorm statistics after two epochs with batches of two sizes, momentum, weight decay, a cosine schedule."""
     data, seeds = images(90), [3, 4, 5]
     subsets = [torch.randperm(90, generator=torch.Generator().manual_seed(seed))[:50] for seed in seeds]
     recipe = Recipe(epochs=2, batch=16, lr=0.05, schedule="cosine")
-    stack, together, apart = Stack(networks(seeds)), networks(seeds), networks(seeds)
-    pool.train_stack(stack, data, subsets, recipe, seeds)
-    stack.copy_to(together)
-    for one, other, subset, seed in zip(together, apart, subsets, seeds, strict=True):
-        training.fit(other, data, recipe, seed, index=subset)
-        for name, value in other.state_dict().items():
+    together, apart = networks(seeds), networks(seeds)
+    pool.train_stacked(networks(seeds), data, subsets, recipe, seeds).copy_to(together)
+    for stacked, alone, subset, seed in zip(together, apart, subsets, seeds, strict=True):
+        training.fit(alone, data, recipe, seed, index=subset)
+        for name, value in alone.state_dict().items():
             if "num_batches" not in name:
-                assert close(one.state_dict()[name], value), name
+                assert close(stacked.state_dict()[name], value), name
     assert not close(apart[0][0].weight, networks(seeds)[0][0].weight, 1e-2)  # they did move
 
 
 def test_a_pool_model_does_not_depend_on_its_group():
     profile = load_profile("smoke", {"pool.training": {"epochs": 2, "batch": 16, "lr": 0.05}})
-    data = images(60)
-    whole = pool.train_group(profile, data, range(2, 8), 5)
-    parts = [pool.train_group(profile, data, numbers, 5) for numbers in (range(2, 3), range(3, 8))]
-    assert (whole.member == np.concatenate([part.member for part in parts])).all()
-    margins = np.concatenate([part.margin for part in parts])
-    assert np.abs(whole.margin.astype(float) - margins).max() < 0.01
+    data, test = images(60), images(20)
+    whole = pool.train_group(profile, data, test, range(2, 8), 5)
+    parts = [pool.train_group(profile, data, test, numbers, 5) for numbers in (range(2, 3), range(3, 8))]
+    for name in ("member", "correct", "margin", "margin_test"):
+        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts])), name
 
 
 def test_architectures_that_cannot_be_stacked_give_the_same_pool_one_after_another():
     data, seeds = images(40), [0, 1]
     subsets = [torch.arange(0, 30), torch.arange(10, 40)]
     recipe = Recipe(epochs=2, batch=16, lr=0.05)
-    stacked = pool.train_stacked(networks(seeds), data, subsets, recipe, seeds)
-    in_turn = pool.train_in_turn(networks(seeds), data, subsets, recipe, seeds)
+    stacked = pool.predict_each(pool.train_stacked(networks(seeds), data, subsets, recipe, seeds), data)
+    in_turn = pool.predict_each(pool.train_in_turn(networks(seeds), data, subsets, recipe, seeds), data)
     assert stacked.shape == (2, 40, 5)
     assert close(stacked, in_turn, 1e-3)
 
 
 def test_a_pool_that_diverges_says_so():
     data = images(40)
+    stack = pool.train_stacked(networks([0, 1]), data, [torch.arange(30)] * 2, Recipe(epochs=3, batch=16, lr=1e30), [0, 1])
     with pytest.raises(training.Diverged, match="smaller lr"):
-        pool.train_stacked(networks([0, 1]), data, [torch.arange(30)] * 2, Recipe(epochs=3, batch=16, lr=1e30), [0, 1])
+        pool.predict_each(stack, data)
 
 
 def test_membership_is_the_same_for_a_model_in_any_range():

@@ -43,10 +43,14 @@ def pinned():
     return found
 
 
+def names(requirements):
+    return {Requirement(text).name.lower() for text in requirements}
+
+
 def test_every_dependency_is_pinned_in_the_lock():
     # the build backend, too: run_all.sh installs the project without a download that nobody checks
-    project, lock = PROJECT["project"], pinned()
-    needed = project["dependencies"] + project["optional-dependencies"]["test"] + PROJECT["build-system"]["requires"]
+    extras, lock = PROJECT["project"]["optional-dependencies"], pinned()
+    needed = PROJECT["project"]["dependencies"] + extras["notebooks"] + extras["test"] + PROJECT["build-system"]["requires"]
     for requirement in map(Requirement, needed):
         versions, _ = lock.get(requirement.name.lower(), ([], []))
         assert versions and all(requirement.specifier.contains(version) for version in versions), requirement
@@ -59,13 +63,28 @@ def test_the_lock_has_hashes_and_no_addresses():
     assert "://" not in LOCK and "--index" not in LOCK
 
 
+def test_the_api_installs_without_the_notebooks():
+    needed, extra = names(PROJECT["project"]["dependencies"]), names(PROJECT["project"]["optional-dependencies"]["notebooks"])
+    assert {"jupyterlab", "ipykernel", "papermill", "nbval", "ipywidgets"} <= extra
+    assert not needed & extra
+
+
+def test_the_readme_says_what_each_dependency_is_for():
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("### Dependencies") : text.index("## Citing")].lower()
+    everything = names(PROJECT["project"]["dependencies"])
+    for extra in PROJECT["project"]["optional-dependencies"].values():
+        everything |= names(extra)
+    assert [name for name in sorted(everything) if name not in section] == []
+
+
 def test_environment_yml_leaves_everything_to_pyproject():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
     assert conda == ["python" + PROJECT["project"]["requires-python"], "pip"]
     (line,) = pip["pip"]
     extras = re.fullmatch(r"-e \.\[(.+)\]", line)[1].split(",")
-    assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
+    assert extras == ["notebooks", "test"] and set(extras) <= set(PROJECT["project"]["optional-dependencies"])
     assert environment["name"] == PROJECT["project"]["name"]
 
 
@@ -149,6 +168,7 @@ def test_help_lists_every_option():
         (["digits"], "unknown option 'digits'"),
         (["--only"], "--only needs a value"),
         (["--test", "--profile", "digits"], "--test takes no other option"),
+        (["--profile", "digits", "--lab"], "--lab comes first: its options follow it"),
     ],
 )
 def test_a_wrong_option_is_one_line(options, message):
@@ -201,6 +221,9 @@ def test_set_up_is_done_once_and_again_when_the_lock_changes(fresh):
     assert calls.splitlines()[-1] == "python3 -P -m mulnb.notebooks --profile=-odd name --set=seeds=[1, 2]"
 
     assert fresh("--only", "02") == (0, "python3 -P -m mulnb.notebooks --only=02\n")
+    words = ["--profile", "my own.yaml", "--no-browser"]
+    assert fresh("--lab", *words) == (0, f"python3 -P -m mulnb.notebooks.lab {' '.join(words)}\n")
+    assert fresh("--site", "--out", "my site") == (0, "python3 -P -m mulnb.site --out my site\n")
 
     with (fresh.root / "requirements.lock").open("a") as lock:
         lock.write("# another version\n")
@@ -247,4 +270,4 @@ def test_committed_notebook(path):
 
 
 def test_the_notebooks_of_a_run_are_there():
-    assert [path.name[:2] for path in runner.select(ROOT / "notebooks", None)] == ["00", "01", "02", "03", "04", "05"]
+    assert [path.name[:2] for path in runner.select(ROOT / "notebooks", None)] == ["00", "01", "02", "03", "04", "05", "08"]

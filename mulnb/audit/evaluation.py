@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ def evaluate_outputs(
     forget: np.ndarray,
     retain: np.ndarray,
     seed: int,
+    attacks: Sequence[str] = ATTACKS,
 ) -> dict[str, float]:
     """`evaluate` for outputs that are there already, such as those that margins are taken from.
 
@@ -57,6 +59,7 @@ def evaluate_outputs(
         test_logits: [m, K] of the test set T.
         test_labels: int64 [m].
         forget, retain, seed: as in `evaluate`.
+        attacks: which attacks to run, the headline one (confidence) among them.
 
     Returns:
         As `evaluate`.
@@ -66,7 +69,7 @@ def evaluate_outputs(
 
     seen, unseen = attack_features(logits, labels), attack_features(test_logits, test_labels)
     efficacy = {}
-    for name in ATTACKS:
+    for name in attacks:
         efficacy[name] = mia(seen[name][shown], unseen[name], seen[name][forget])
 
     return {

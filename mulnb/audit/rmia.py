@@ -10,6 +10,9 @@ the model than z, each relative to what reference models say? With p = sigmoid(m
 
 a = 0.3 and γ = 1, the defaults of the authors' repository; p is the plain softmax, without its Taylor variant. A tie counts
 half, so that a test example that is itself in the population is neither favoured nor punished.
+
+Where no out-model knows an example (a flipped label), p(x) is (1 − a)/2, and the ratio of any model that does not know it either
+is near 0. The AUC of a hard forget set therefore lies far below .5 for an oracle: compare with the oracle's.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, paths, the store, workers, statistics, names. Nothing here knows of a study."""
+"""The foundation: errors, paths, the store, workers, statistics and names. Nothing here knows about a study."""

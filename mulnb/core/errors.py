@@ -1,13 +1,30 @@
-"""The exceptions that end a run with a message instead of a traceback."""
+"""What a user is told: exceptions that end a run with a message instead of a traceback, and notices that do not end it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one line that says what, where, and what to do. The command line exits with 2."""
+    """A mistake in what the user gave.
+
+    The message is one line that says what is wrong, where, and what to do. The command line prints it and exits with 2.
+    """
 
     def _render_traceback_(self) -> list[str]:
-        """What Jupyter shows: the line, too, and not forty lines of ours above it."""
+        """Jupyter shows this one line instead of a traceback."""
         return [f"UserError: {self}"]
 
 
 class NotebookFailed(Exception):
-    """A notebook raised, hid an error in its outputs or did not write what it declares. The runner exits with 1."""
+    """A notebook raised, hid an error in its outputs, or did not write what it declares. The runner exits with 1."""
+
+
+def notice(text: str) -> None:
+    """Show the user a line on stderr that stops nothing, as a Python warning.
+
+    Worker processes load the same data as the main process and stay silent, so that nobody reads the line twice.
+    """
+    if multiprocessing.parent_process() is None:
+        warnings.warn(text, stacklevel=2)

@@ -1,13 +1,14 @@
-"""Where things are: absolute paths, never the working directory.
+"""Where things are. All paths are absolute: nothing depends on the working directory.
 
-`MULNB_HOME` holds `artifacts/`, `data/` and `figures/`; it defaults to the checkout, or to the user's cache folder where the
-package is installed without one. `MULNB_FIGURES` moves the figures alone, so that a check can redraw them beside the
-committed ones.
+The environment variable `MULNB_HOME` names the folder that holds `artifacts/`, `data/` and `figures/`. Its default is the
+checkout, or the user's cache folder if the package is installed without a checkout. `MULNB_FIGURES` moves the figures alone, so
+that a check can draw them again beside the committed ones.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +19,24 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def home() -> Path:
+    """The folder that holds everything mulnb writes: `MULNB_HOME`, the checkout, or a cache folder of the user."""
     if given := os.environ.get("MULNB_HOME"):
         return Path(given).expanduser().resolve()
+
     if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "notebooks").is_dir():
         return CHECKOUT
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser().resolve() / "mulnb"
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    return cache.expanduser().resolve() / "mulnb"
 
 
 def artifacts() -> Path:
+    """The folder of the store, and of other files that can be computed again."""
     return home() / "artifacts"
 
 
 def data() -> Path:
+    """The folder that holds one folder of images per data set."""
     return home() / "data"
 
 
@@ -40,34 +47,91 @@ def figures() -> Path:
 
 
 def results(profile: str) -> Path:
+    """The folder with the figures, tables and frames of the profile with this name."""
     return figures() / profile
 
 
 def write_file(path: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then rename it: readers see the old file or the whole new one.
+    """Write a file whole or not at all: readers see the old file or the complete new one.
 
-    Raises `UserError` with the path and the reason when the folder is not writable or the disk is full; nothing half-written
-    stays.
+    Args:
+        path: where the file goes; missing folders are made.
+        write: fills the temporary file whose path it is given. The file lies beside `path` and is renamed afterwards.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: the folder is not writable or the disk is full; names the path and the reason. No partial file stays.
     """
     temporary: Path | None = None
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # the suffix is kept: savefig and to_parquet choose the format by it
+        # Keep the suffix: savefig and to_parquet choose the format by it.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
+
         write(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp makes private files
+        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or set MULNB_HOME to a writable folder"
-        ) from None
+        raise _cannot_write(path, error) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+    return path
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+    """Write a folder whole or not at all. If another process was first, its folder is as good and stays.
+
+    Args:
+        path: where the folder goes; missing parents are made.
+        fill: fills the temporary folder whose path it is given. The folder lies beside `path` and is renamed afterwards.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    temporary: Path | None = None
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
+        fill(temporary)
+
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
     return path
 
 
 def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: as `write_file`.
+    """
     return write_file(path, lambda temporary: temporary.write_text(text))
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    """The error to raise when `path` cannot be written, with the reason and what to do."""
+    reason = error.strerror or error
+    return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

@@ -1,8 +1,8 @@
 """What there is to choose from: proxies, data sets, architectures and unlearning algorithms, by name.
 
-A profile names them, so their names must be known without loading torch: they stand here. What a name means is attached by the
-module that owns it (`mulnb.proxies`, `mulnb.data.sources`, `mulnb.models`, `mulnb.unlearning`). One assignment from outside adds
-one of your own:
+A profile names them, so their names must be known without loading torch: they stand here. The module that implements a name
+attaches its entry (`mulnb.proxies`, `mulnb.data.sources`, `mulnb.models`, `mulnb.unlearning`). One assignment from outside adds
+an entry of your own:
 
     mulnb.unlearning.ALGORITHMS["mine"] = my_algorithm
 """
@@ -36,23 +36,33 @@ class Registry(dict[str, Entry]):
     @property
     def names(self) -> list[str]:
         """Every name that may be used: those of the package first, then those that were added."""
-        return [*self.builtin, *(name for name in self if name not in self.builtin)]
+        return [*self.builtin, *self.added]
 
     @property
     def added(self) -> dict[str, Entry]:
-        """The entries from outside. Worker processes do not import what made them, so they are sent along."""
+        """The entries from outside. A worker process has not run the code that added them, so they are sent to it."""
         return {name: entry for name, entry in self.items() if name not in self.builtin}
 
-    def check(self, name: str) -> None:
-        """Raises `UserError` with the nearest name unless `name` is known."""
-        if name in self.names:
+    def check(self, name: str, *more: str) -> None:
+        """Reject a name that is not known.
+
+        Args:
+            name: the name a user gave.
+            more: names that are valid besides those of the registry.
+
+        Raises:
+            UserError: `name` is unknown; the message names the nearest known name.
+        """
+        known = [*self.names, *more]
+        if name in known:
             return
-        near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.6)
+
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UserError(f"unknown {self.kind} '{name}': {hint}known are {', '.join(self.names)}")
+        raise UserError(f"unknown {self.kind} '{name}': {hint}known are {', '.join(known)}")
 
     def version(self, name: str) -> str | None:
-        """A hash of the source of an entry from outside, for keys of results; None for an entry of the package.
+        """A hash of the source of an entry from outside, for the keys of results; None for an entry of the package.
 
         The package's own code is part of every key already (`store.code_version`).
         """
@@ -63,11 +73,12 @@ class Registry(dict[str, Entry]):
 
 def _source(entry: Any) -> str:
     """The source text of a function, or of every function that a record holds; its `repr` where there is no source."""
-    functions = (
-        [value for value in vars(entry).values() if callable(value)] if hasattr(entry, "__dataclass_fields__") else [entry]
-    )
+    functions = [entry]
+    if hasattr(entry, "__dataclass_fields__"):  # a `Proxy`, for example
+        functions = [value for value in vars(entry).values() if callable(value)]
+
     try:
-        return "\n".join(inspect.getsource(function) for function in functions)
+        return "\n".join(map(inspect.getsource, functions))
     except (OSError, TypeError):
         return repr(entry)
 
@@ -87,15 +98,28 @@ ALGORITHMS: Registry[Any] = Registry(
     "unlearning algorithm",
     ["fine_tune", "influence", "l1_sparse", "neg_grad", "neg_grad_plus", "random_label", "retrain", "salun", "scrub"],
 )
+
+# Of the package's own, these can be trained as a stack of k small networks (`fast.stacked`).
+STACKABLE_ARCHITECTURES = frozenset({"small_cnn"})
+STACKABLE_ALGORITHMS = frozenset(ALGORITHMS.builtin) - {"influence"}
+
 REGISTRIES = (PROXIES, DATASETS, ARCHITECTURES, ALGORITHMS)
 
 
 def additions() -> list[dict[str, Any]]:
-    """What was added to each registry, in the order of `REGISTRIES`: plain data for a worker process."""
+    """What was added to each registry from outside.
+
+    Returns:
+        One mapping of names to entries for each of `REGISTRIES`, to be sent to a worker process.
+    """
     return [registry.added for registry in REGISTRIES]
 
 
 def adopt(found: list[dict[str, Any]]) -> None:
-    """Add what another process had added."""
+    """Add to the registries what another process had added.
+
+    Args:
+        found: what `additions` returned there.
+    """
     for registry, entries in zip(REGISTRIES, found, strict=True):
         registry.update(entries)

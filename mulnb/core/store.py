@@ -1,8 +1,9 @@
-"""Artefacts that are computed once: content-keyed, checked, written whole or not at all.
+"""The store: results that are computed once, found by what they were made from, and written whole or not at all.
 
-An artefact is a set of named arrays plus a JSON-able `meta`. It lives in `artifacts/<kind>/<key>/` as `arrays.safetensors` and
-`manifest.json` (what it was made from, its meta, the checksum). The key is a hash of `parts`, the complete recipe: data
-fingerprint, profile part, seed and the version of the code that computes it. No pickle is ever written or loaded.
+An artefact is a set of named arrays and a small `meta` that JSON can hold. It lies in `artifacts/<kind>/<key>/` as
+`arrays.safetensors` and `manifest.json` (the recipe, the meta, a checksum). The key is a hash of `parts`, the complete recipe:
+the data's fingerprint, the part of the profile that matters, the seed, and the version of the code. No pickle is ever written
+or loaded.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,7 +24,8 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from mulnb.core import paths
-from mulnb.core.errors import UserError
+
+PACKAGE = Path(__file__).parents[1]  # the folder mulnb/, whose code `code_version` hashes
 
 
 @dataclass
@@ -36,64 +36,116 @@ class Artifact:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+# --- keys ----------------------------------------------------------------------------------------------------------------
+
+
 def digest(parts: Any) -> str:
-    """A short stable hash of anything JSON can say (arrays are hashed by their bytes)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:24]
+    """A short stable hash of anything that JSON can hold, and of arrays, which are hashed by their bytes.
+
+    Returns:
+        24 hexadecimal digits.
+
+    Raises:
+        TypeError: `parts` holds something else.
+    """
+    text = json.dumps(parts, sort_keys=True, default=to_json)  # sorted: the order of a dict's entries must not count
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
+    """What stands in JSON for a value that JSON does not know: for `json.dumps(..., default=to_json)`.
+
+    Args:
+        value: a NumPy array (becomes its dtype, shape and checksum), a NumPy number, or a pydantic model.
+
+    Raises:
+        TypeError: any other value.
+    """
     if isinstance(value, np.ndarray):
         content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
         return [str(value.dtype), list(value.shape), hashlib.sha256(content).hexdigest()]
+
     if isinstance(value, np.generic):
         return value.item()
+
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+
     raise TypeError(f"cannot be part of a key: {type(value)}")
 
 
 @functools.cache
 def code_version(*modules: str) -> str:
-    """A hash of what modules of this package *do*: comments, docstrings, layout, imports and where a file lies do not count.
+    """A hash of what modules of this package *do*.
+
+    Comments, docstrings, layout, imports and the place of a file do not count: rewording keeps stored results valid.
 
     Args:
-        modules: names below `mulnb`, such as "training", "fast.stacked"; a package ("unlearning") stands for all its files.
+        modules: names below `mulnb`, such as "training" or "fast.stacked"; a package ("unlearning") stands for all its files.
+
+    Returns:
+        16 hexadecimal digits.
     """
-    root = Path(__file__).parents[1]
     files: set[Path] = set()
+
     for name in modules:
-        place = root.joinpath(*name.split("."))
-        files |= set(place.glob("*.py")) if place.is_dir() else {place.with_suffix(".py")}
-    return digest(sorted(_what_it_does(path) for path in files))[:16]
+        place = PACKAGE.joinpath(*name.split("."))  # "fast.stacked" → mulnb/fast/stacked
+        if place.is_dir():
+            files.update(place.glob("*.py"))
+        else:
+            files.add(place.with_suffix(".py"))
+
+    return digest(sorted(_hash_of_code(path) for path in files))[:16]
 
 
-def _what_it_does(path: Path) -> str:
+def _hash_of_code(path: Path) -> str:
     """A hash of a file's syntax tree without docstrings and imports."""
     tree = ast.parse(path.read_text())
+
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [one for one in body if not _says_nothing(one)] or [ast.Pass()]
+            node.body = [statement for statement in body if not _has_no_effect(statement)] or [ast.Pass()]
+
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
-def _says_nothing(node: ast.AST) -> bool:
-    """A docstring (or another bare constant), or an import."""
-    return isinstance(node, (ast.Import, ast.ImportFrom)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+def _has_no_effect(statement: ast.AST) -> bool:
+    """Whether a statement is an import, or a docstring or another bare constant."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return True
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+# --- artefacts -----------------------------------------------------------------------------------------------------------
 
 
 def folder(kind: str, parts: Mapping[str, Any]) -> Path:
+    """Where the artefact made from `parts` lies, whether it exists or not."""
     return paths.artifacts() / kind / digest(parts)
 
 
 def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
-    """The artefact, or None if there is none. A damaged one is removed with a warning, so that it is computed again."""
+    """Read an artefact.
+
+    Args:
+        kind: the sub-folder of `artifacts/`, for example "images" or "pool".
+        parts: the complete recipe.
+
+    Returns:
+        The artefact, or None if there is none. A damaged one is removed with a warning and counts as none.
+    """
     place = folder(kind, parts)
+
     try:
         manifest = json.loads((place / "manifest.json").read_text())
-        with (place / "arrays.safetensors").open("rb") as file:  # never a second copy of it all in memory
-            if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
-                raise ValueError("checksum differs")
+
+        # Hash the file in pieces: an artefact may fill half of the memory.
+        with (place / "arrays.safetensors").open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        if checksum != manifest["sha256"]:
+            raise ValueError("checksum differs")
+
         return Artifact(load_file(place / "arrays.safetensors"), manifest["meta"])
     except FileNotFoundError:
         if not place.exists():
@@ -101,42 +153,55 @@ def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
         reason: object = "a file is missing"
     except (ValueError, KeyError) as error:
         reason = error
+
     warnings.warn(f"{place}: damaged ({reason}); it is removed and computed again", stacklevel=2)
     shutil.rmtree(place, ignore_errors=True)
     return None
 
 
 def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
-    """Write to a temporary folder, then rename. Raises `UserError` with the path and the reason if that is impossible."""
-    place = folder(kind, parts)
-    temporary: str | None = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.mkdtemp(dir=place.parent, prefix=".partial-")
+    """Write an artefact whole or not at all: into a temporary folder, which is then renamed.
+
+    Args:
+        kind: the sub-folder of `artifacts/`.
+        parts: the complete recipe; it is written into the manifest.
+        artifact: what was computed.
+
+    Raises:
+        UserError: the folder is not writable or the disk is full; names the path and the reason.
+    """
+
+    def fill(place: Path) -> None:
         blob = save({name: np.ascontiguousarray(array) for name, array in artifact.arrays.items()})
-        (Path(temporary) / "arrays.safetensors").write_bytes(blob)
+        (place / "arrays.safetensors").write_bytes(blob)
+
         manifest = {"kind": kind, "parts": parts, "meta": artifact.meta, "sha256": hashlib.sha256(blob).hexdigest()}
-        (Path(temporary) / "manifest.json").write_text(json.dumps(manifest, default=_plain, indent=1))
-        try:
-            os.rename(temporary, place)
-        except OSError:
-            if not (place / "manifest.json").is_file():
-                raise  # otherwise another worker was first: its artefact is as good as ours
-    except OSError as error:
-        raise UserError(
-            f"cannot write {place}: {error.strerror or error}; free some space or set MULNB_HOME to a writable folder"
-        ) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        (place / "manifest.json").write_text(json.dumps(manifest, default=to_json, indent=1))
+
+    paths.write_folder(folder(kind, parts), fill)
 
 
 def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Artifact]) -> Artifact:
-    """The stored artefact, or `compute()` stored first. `meta["wall_s"]` says how long the computation took."""
-    if (found := get(kind, parts)) is not None:
+    """The stored artefact; if there is none, the result of `compute()`, which is stored first.
+
+    Args:
+        kind: the sub-folder of `artifacts/`.
+        parts: the complete recipe.
+        compute: makes the artefact.
+
+    Returns:
+        The artefact. `meta["wall_s"]` is the time in seconds that its computation took.
+
+    Raises:
+        UserError: as `put`.
+    """
+    found = get(kind, parts)
+    if found is not None:
         return found
+
     started = time.perf_counter()
     artifact = compute()
     artifact.meta["wall_s"] = time.perf_counter() - started
+
     put(kind, parts, artifact)
     return artifact

@@ -1,4 +1,4 @@
-"""The words of the field: how names are written for a reader, and in which order they are shown.
+"""How names are written for a reader, and in which order they are shown.
 
 The one place for labels. Texts and tables write RUM^F, figures write `RUM$^F$` (`mathtext`).
 """
@@ -69,9 +69,15 @@ STRATA = ("low", "medium", "high")
 
 
 def label(name: str) -> str:
-    """The written form of a name; an unknown one is shown as it is, without its underscores."""
+    """The written form of a name, e.g. "EL2N" for "el2n".
+
+    Args:
+        name: a score, strategy, algorithm, metric or group; an unknown name is written without its underscores.
+    """
     if name in LABELS:
         return LABELS[name]
+
+    # a proxy from outside brings its own label
     added = PROXIES.get(name)
     return getattr(added, "label", "") or name.replace("_", " ")
 
@@ -82,13 +88,27 @@ def mathtext(name: str) -> str:
 
 
 def mix(rum: Rum | None) -> str:
-    """A profile's full RUM in words: "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" where it is not run."""
+    """The full RUM of a profile in words.
+
+    Args:
+        rum: the algorithm of each stratum; None where the full RUM is not run.
+
+    Returns:
+        For example "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" for None.
+    """
     if rum is None:
         return ""
-    parts = (f"{name}: {label(one.algorithm or 'nothing')}" for name, one in zip(STRATA, rum.stages, strict=True))
+
+    parts = []
+    for stratum, stage in zip(STRATA, rum.stages, strict=True):
+        parts.append(f"{stratum}: {label(stage.algorithm or 'nothing')}")
     return f"{label('rum')} ({', '.join(parts)})"
 
 
 def ordered(found: Iterable[str]) -> list[str]:
-    """The distinct names in `found`, in the order of `LABELS`; unknown ones last, by name."""
-    return sorted(set(found), key=lambda name: (ORDER.get(name, len(ORDER)), name))
+    """The distinct names in `found`, in the order of `LABELS`; unknown ones last, in alphabetical order."""
+
+    def place(name: str) -> tuple[int, str]:
+        return ORDER.get(name, len(ORDER)), name
+
+    return sorted(set(found), key=place)

@@ -1,7 +1,8 @@
-"""Independent tasks on whatever workers there are: the only place that knows about processes and progress bars.
+"""Run independent tasks on all cores, with a progress bar. Only this module knows about processes and about Ray.
 
-One torch thread per task, parallelism across tasks: two threads in a process collapse beside another busy process, and with one
-thread serial and parallel runs are bitwise equal.
+Every task has one torch thread, and the cores are filled by running tasks side by side. Two reasons: a torch process with two
+threads slows down to a few percent of its speed beside another busy process, and with one thread serial and parallel runs give
+the same bits.
 """
 
 from __future__ import annotations
@@ -25,24 +26,46 @@ BACKENDS = ("serial", "processes", "ray")
 T = TypeVar("T")
 
 
+# --- how many tasks at once, and where -----------------------------------------------------------------------------------
+
+
 def count(on_gpu: bool = True) -> int:
-    """How many tasks run at once: `MULNB_WORKERS`, or one per core; one where a GPU does the work, if it can do it at all."""
+    """How many tasks run at once.
+
+    Args:
+        on_gpu: whether the task computes on the GPU if there is one; then one task runs at a time.
+
+    Returns:
+        `MULNB_WORKERS` if it is set, else 1 for work on a GPU, else the number of cores this process may use.
+
+    Raises:
+        UserError: `MULNB_WORKERS` is not a whole number of at least 1.
+    """
     if given := os.environ.get("MULNB_WORKERS"):
         if not given.isdigit() or int(given) < 1:
             raise UserError(f"workers = {given!r}: should be a whole number of at least 1")
         return int(given)
+
     if on_gpu and _there_is_a_gpu():
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux: the cores of a container or batch job may be fewer than the machine's
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _there_is_a_gpu() -> bool:
+    """Whether torch finds a CUDA device."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def backend() -> str:
+    """How several tasks run at once: the value of `MULNB_BACKEND`, by default "processes".
+
+    Raises:
+        UserError: the value is none of `BACKENDS`.
+    """
     given = os.environ.get("MULNB_BACKEND", "processes")
     if given not in BACKENDS:
         raise UserError(f"backend '{given}' is unknown: use one of {', '.join(BACKENDS)}")
@@ -50,20 +73,40 @@ def backend() -> str:
 
 
 def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool = True) -> list[Any]:
-    """`[fn(task) for task in tasks]`, in this order, spread over the workers, with a progress bar called `label`.
+    """Run `fn` on every task, spread over the workers, with a progress bar.
 
-    `fn` is a function of a module and a task is plain data; `on_gpu` is False for work that a GPU has no part in. A task's
-    exception ends the map; what finished tasks stored stays stored.
+    Args:
+        fn: a function of a module, so that worker processes can import it.
+        tasks: plain data that can be sent to another process.
+        label: the name of the progress bar.
+        on_gpu: False for work that does not use a GPU, such as decoding images.
+
+    Returns:
+        `[fn(task) for task in tasks]`, in this order.
+
+    Raises:
+        UserError: an invalid `MULNB_WORKERS` or `MULNB_BACKEND`, or Ray is asked for and not installed.
+        Exception: whatever a task raised; the remaining tasks are dropped. What finished tasks stored stays stored.
     """
     together = min(count(on_gpu), len(tasks)) if tasks else 0
-    how = backend() if together > 1 else "serial"
-    run = {"serial": _serial, "processes": _processes, "ray": _ray}[how]
-    return list(_progress(run(fn, tasks, together), len(tasks), label))
+    chosen = backend() if together > 1 else "serial"  # one task at a time needs no other process
+
+    if chosen == "processes":
+        results = _in_processes(fn, tasks, together)
+    elif chosen == "ray":
+        results = _on_ray(fn, tasks, together)
+    else:
+        results = _one_by_one(fn, tasks)
+
+    return list(progress(results, len(tasks), label))
+
+
+# --- threads and the GPU -------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def single_thread() -> Iterator[None]:
-    """Hold torch to one thread: the same bits wherever the work runs. The number of threads is put back afterwards."""
+    """Hold torch to one thread inside a `with` block: the same bits wherever the work runs. Restores the number afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -74,42 +117,48 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
-    """`fn(task)` with one torch thread."""
-    with single_thread():
-        return fn(task)
-
-
 def synchronise() -> None:
-    """Wait until a GPU, if there is one in use, has done what it was given: before a clock is read."""
+    """Wait until the GPU, if this process uses one, has finished its work. Call it before reading a clock."""
     import torch
 
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
-def _serial(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
+def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
+    """`fn(task)` with one torch thread."""
+    with single_thread():
+        return fn(task)
+
+
+# --- the backends --------------------------------------------------------------------------------------------------------
+
+
+def _one_by_one(fn: Callable[[T], Any], tasks: Sequence[T]) -> Iterable[Any]:
+    """Run the tasks in this process."""
     for task in tasks:
         yield single_threaded(fn, task)
 
 
-def _processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
+def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
+    """Run the tasks in `together` worker processes."""
     from joblib import Parallel, delayed
 
-    with _interruptible():
-        yield from Parallel(n_jobs=together, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")(
-            delayed(_in_worker)(fn, task) for task in tasks
-        )
+    parallel = Parallel(n_jobs=together, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
+
+    with _ctrl_c_kills_workers():
+        yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
 
 
 def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
-    _end_with_parent(os.getppid())
+    """What a worker process does with one task."""
+    _exit_with_parent(os.getppid())
     return single_threaded(fn, task)
 
 
-@functools.cache
-def _end_with_parent(parent: int) -> None:
-    """A process that was killed cannot end its workers, and they would go on with their task and then wait for ever."""
+@functools.cache  # one thread per worker, not one per task
+def _exit_with_parent(parent: int) -> None:
+    """Start a thread that ends this worker when its parent is gone. A killed parent cannot end its workers itself."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -120,61 +169,87 @@ def _end_with_parent(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the workers before anything else: joblib would first wait for what they are doing."""
+def _ctrl_c_kills_workers() -> Iterator[None]:
+    """Kill the workers at once on Ctrl-C. joblib alone would wait until they have finished their tasks."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is interrupted
+        yield  # only the main thread receives Ctrl-C
         return
-    before, interrupted = signal.getsignal(signal.SIGINT), False
 
-    def end_workers(number: int, frame: object) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interrupted = False
+
+    def kill_workers(number: int, frame: object) -> None:
         nonlocal interrupted
         interrupted = True
         for worker in multiprocessing.active_children():
             worker.kill()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, end_workers)
+    signal.signal(signal.SIGINT, kill_workers)
     try:
         yield
     except Exception:
-        if interrupted:  # joblib tells of lost workers instead
+        if interrupted:  # joblib reports the lost workers instead of the interrupt
             raise KeyboardInterrupt from None
         raise
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _ray(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
+def _on_ray(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
+    """Run the tasks on a Ray cluster: the one at `RAY_ADDRESS`, or a local one with `together` cores."""
     try:
         import ray
     except ImportError:
         raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]") from None
+
     if not ray.is_initialized():
-        ray.init(num_cpus=together if "RAY_ADDRESS" not in os.environ else None, include_dashboard=False, log_to_driver=False)
+        cores = None if "RAY_ADDRESS" in os.environ else together
+        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+
     remote = ray.remote(num_cpus=1)(single_threaded)
-    for reference in [remote.remote(fn, task) for task in tasks]:
+    references = [remote.remote(fn, task) for task in tasks]
+    for reference in references:
         yield ray.get(reference)
 
 
-def _progress(results: Iterable[Any], total: int, label: str) -> Iterable[Any]:
-    """Pass `results` through and show how many came.
+# --- progress ------------------------------------------------------------------------------------------------------------
 
-    Under `run_all.sh` the notebook's own output must stay clean: the state goes to the file named by `MULNB_PROGRESS`, which the
-    runner shows. An empty name shows nothing. Elsewhere it is a bar on a terminal or in JupyterLab.
+
+def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Pass `items` through and show how many have come.
+
+    On a terminal or in JupyterLab this is a progress bar. Under `run_all.sh` the notebook's own output must stay clean: there,
+    the state goes to the file named by `MULNB_PROGRESS`, which the runner shows. An empty name shows nothing.
+
+    Args:
+        items: results of tasks, or pieces of work for a loop.
+        total: how many there will be.
+        label: the name of the bar.
     """
     target = os.environ.get("MULNB_PROGRESS")
+
     if target is None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
         from tqdm.auto import tqdm
 
-        yield from tqdm(results, total=total, desc=label, leave=False)
+        yield from tqdm(items, total=total, desc=label, leave=False)
         return
+
     started = time.time()
-    for done, result in enumerate(results, start=1):
-        yield result
+
+    def tell(done: int) -> None:
         if target:
-            state = {"label": label, "done": done, "total": total, "started": started}
-            with contextlib.suppress(OSError):  # the bar is a courtesy: it must never stop the work
-                partial = Path(f"{target}.partial")
-                partial.write_text(json.dumps(state))
-                partial.replace(target)
+            _write_progress(target, {"label": label, "done": done, "total": total, "started": started})
+
+    tell(0)  # the first task may take hours
+    for done, item in enumerate(items, start=1):
+        yield item
+        tell(done)
+
+
+def _write_progress(target: str, state: dict[str, Any]) -> None:
+    """Write the state for the runner, whole or not at all. A failure is ignored: the bar must never stop the work."""
+    with contextlib.suppress(OSError):
+        partial = Path(f"{target}.partial")
+        partial.write_text(json.dumps(state))
+        partial.replace(target)

@@ -1,6 +1,8 @@
-"""Images: where they come from, how they are decoded and split."""
+"""The data wing: where images come from, how files are decoded, and how a profile splits them."""
 
-from mulnb.data.images import ImageSet
+from mulnb.data.images import FolderImages, ImageSet
+from mulnb.data.reader import read_folder
+from mulnb.data.scores import load_scores
 from mulnb.data.splits import Splits, load_data
 
-__all__ = ["ImageSet", "Splits", "load_data"]
+__all__ = ["FolderImages", "ImageSet", "Splits", "load_data", "load_scores", "read_folder"]

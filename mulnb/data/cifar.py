@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100 as they are published: found or downloaded through torchvision, checked, decoded once.
+"""CIFAR-10 and CIFAR-100 as they are published, found or downloaded through torchvision, decoded once.
 
-Krizhevsky, "Learning multiple layers of features from tiny images" (2009). Only files whose checksum torchvision knows are read.
+A. Krizhevsky, "Learning multiple layers of features from tiny images" (2009). Only files with torchvision's checksums are read.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import numpy as np
 
 from mulnb.core import store
 from mulnb.core.errors import UserError
-from mulnb.data.images import ImageSet
+from mulnb.data.images import AS_PUBLISHED, ImageSet
+
+TIMEOUT = 30  # seconds without an answer after which a download is given up; torchvision alone would wait for ever
 
 
 @dataclass(frozen=True)
 class Official:
-    """Names of a published data set. torchvision knows them, too, but takes seconds to import."""
+    """The names of a published data set. torchvision knows them too, but takes seconds to import."""
 
     title: str
-    dataset: str  # torchvision's class
+    dataset: str  # the class in torchvision.datasets
     folder: str
     archive: str
 
@@ -37,70 +39,90 @@ OFFICIAL = {
 
 
 def read(official: Official, root: Path) -> tuple[ImageSet, ImageSet]:
-    """Training and test images of the batches or the archive in `root` (or `root` itself); downloaded if there is neither.
+    """The training and the test images, in the published order.
 
-    Raises `UserError` that names the file and the folder if one is damaged or cannot be downloaded.
+    Args:
+        official: an entry of `OFFICIAL`.
+        root: the folder that holds the unpacked files or the archive, or one of these itself. If there is neither, the archive
+            is downloaded into it.
+
+    Returns:
+        Training images [50 000, 3, 32, 32] and test images [10 000, 3, 32, 32].
+
+    Raises:
+        UserError: a file is damaged, or the archive cannot be downloaded; names the file and the folder.
     """
     if root.name in (official.folder, official.archive):
         root = root.parent
+
     place = root / official.folder
     if not place.is_dir():
         place = root / official.archive
-        if not place.is_file():
-            _download(official, root)
+    if not place.exists():
+        _download(official, root)
+
     parts = {"source": official.folder, "listing": _listing(place), "version": 1}
     found = store.get_or_compute("images", parts, lambda: _decode(official, place))
-    train, test = (
-        ImageSet(
-            found.arrays[f"{part}_images"],
-            found.arrays[f"{part}_labels"],
-            tuple(found.meta["classes"]),
-            f"{official.title} (torchvision, checksum verified)",
-        )
-        for part in ("train", "test")
-    )
-    return train, test
+
+    sets = []
+    for part in ("train", "test"):
+        images, labels = found.arrays[f"{part}_images"], found.arrays[f"{part}_labels"]
+        source = f"{official.title} (torchvision, checksum verified)"
+        index = np.arange(len(labels))
+        sets.append(ImageSet(images, labels, tuple(found.meta["classes"]), source, index, len(labels), AS_PUBLISHED))
+    return sets[0], sets[1]
 
 
 def _listing(place: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of the archive, or of every file of the folder."""
     files = sorted(place.iterdir()) if place.is_dir() else [place]
-    return [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
+
+    listing = []
+    for file in files:
+        stat = file.stat()
+        listing.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return listing
 
 
 def _download(official: Official, root: Path) -> None:
-    """Fetch the archive under another name first: what bears its name is whole."""
+    """Download the archive under another name, check it, then rename it: a file with the archive's name is complete."""
     from torchvision.datasets.utils import download_url
 
-    partial, timeout = root / f"{official.archive}.part", socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # torchvision would wait for ever
+    kind = _torchvision_class(official)
+    partial = root / f"{official.archive}.part"
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+
     try:
-        download_url(_class(official).url, str(root), partial.name, _class(official).tgz_md5)
+        download_url(kind.url, str(root), partial.name, kind.tgz_md5)
         os.replace(partial, root / official.archive)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{official.title}: {official.archive} cannot be downloaded to {root} ({reason}): run again to start the download "
-            f"afresh, or put {official.archive}, its folder {official.folder}, or image folders train/<class>/* and "
+            f"{official.title}: {official.archive} cannot be downloaded to {root} ({reason}): run again to download it from the "
+            f"start, or put {official.archive}, its folder {official.folder}, or image folders train/<class>/* and "
             "test/<class>/* there"
         ) from None
     finally:
-        socket.setdefaulttimeout(timeout)
+        socket.setdefaulttimeout(before)
         partial.unlink(missing_ok=True)
 
 
 def _decode(official: Official, place: Path) -> store.Artifact:
+    """All images of the archive or the folder `place`."""
     if place.is_dir():
         return _read_batches(official, place.parent)
+
     from torchvision.datasets.utils import check_integrity, extract_archive
 
-    if not check_integrity(place, _class(official).tgz_md5):
+    if not check_integrity(place, _torchvision_class(official).tgz_md5):
         raise UserError(
             f"{place} is incomplete or damaged (its checksum differs): delete it and run again to download it, or let `wget -c` "
             "or `curl -C - -O` continue a broken download"
         )
+
     try:
-        with tempfile.TemporaryDirectory() as unpacked:  # the data folder may be read-only
+        with tempfile.TemporaryDirectory() as unpacked:  # not beside the archive: its folder may be read-only
             extract_archive(str(place), unpacked)
             return _read_batches(official, Path(unpacked))
     except OSError as error:
@@ -108,25 +130,28 @@ def _decode(official: Official, place: Path) -> store.Artifact:
 
 
 def _read_batches(official: Official, root: Path) -> store.Artifact:
-    from torchvision.datasets.utils import check_integrity
-
-    kind, folder = _class(official), root / official.folder
-    meta = (kind.meta["filename"], kind.meta["md5"])
-    for name, md5 in (*kind.train_list, *kind.test_list, meta):  # torchvision does not say which file it is
-        if not check_integrity(folder / name, md5):
-            raise UserError(
-                f"{folder / name} is missing or damaged (its checksum differs): delete {folder} and unpack {official.archive} "
-                "again, or run again to download it"
-            )
+    """All images of the unpacked files in `root`. torchvision checks their checksums."""
+    kind = _torchvision_class(official)
     arrays = {}
-    for part, train in (("train", True), ("test", False)):
-        data = kind(str(root), train=train, download=False)
-        arrays[f"{part}_images"] = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+
+    for part in ("train", "test"):
+        try:
+            data = kind(str(root), train=part == "train", download=False)
+        except RuntimeError:
+            folder = root / official.folder
+            raise UserError(
+                f"{folder}: a file is missing or damaged (its checksum differs): delete the folder and unpack {official.archive} "
+                "again, or run again to download it"
+            ) from None
+
+        arrays[f"{part}_images"] = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))  # [N, H, W, C] → [N, C, H, W]
         arrays[f"{part}_labels"] = np.array(data.targets, dtype=np.int64)
+
     return store.Artifact(arrays, {"classes": list(data.classes)})
 
 
-def _class(official: Official) -> Any:
+def _torchvision_class(official: Official) -> Any:
+    """`torchvision.datasets.CIFAR10` or `CIFAR100`."""
     from torchvision import datasets
 
     return getattr(datasets, official.dataset)

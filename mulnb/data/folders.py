@@ -1,266 +1,335 @@
-"""Which image files there are: a folder, or a zip read as one, in one of two layouts. Nothing is decoded here.
+"""Lists the image files of a folder in one of three layouts. Nothing is decoded here.
 
-`class_folders`: train/<class>/* and, if there is one, test/<class>/*. `tiny_imagenet`: train/<wnid>/images/* and val/images/*
-with the classes in val/val_annotations.txt. Classes and files are sorted by name, whatever order a disk lists them in.
+- `class_folders`: train/<class>/* and, if there is one, test/<class>/*.
+- `class_folder`: <class>/*, without train and test.
+- `tiny_imagenet`: train/<wnid>/images/*, and val/images/* with the classes in val/val_annotations.txt. A wnid is the name that
+  WordNet gives to a class, such as "n01443537".
+
+Classes and files are sorted by name, whatever order the disk lists them in. Hidden files and folders, and files that operating
+systems leave behind, are left out.
 """
 
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from mulnb.core.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what other programs leave behind; hidden files are left out, too
+LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # written by Windows and macOS
 
-File = tuple[str, str]  # name, and a stamp that changes when the file does
-Entries = tuple[list[str], list[File]]  # folders and files, each sorted by name
+File = tuple[str, str]  # name, and a stamp (size and time) that changes when the file does
+Member = tuple[str, int]  # name of an image file, and its label
 
 
 @dataclass(frozen=True)
-class Files:
-    """Names relative to the tree and labels, `test` None where the source has none; `listing` changes when a file does."""
+class Listing:
+    """The image files of a folder.
+
+    Args:
+        classes: names of the classes, in the order of the labels.
+        train: image files of the training set, relative to the folder, with their labels.
+        test: the same of the test set; None if there is none.
+        stamps: all that was listed, with stamps: it changes when a file does.
+        ignored: files that are not images by their suffix.
+        hidden: files and folders that are hidden, or that an operating system left behind.
+        complete: whether all classes of the folder are listed.
+    """
 
     classes: tuple[str, ...]
-    train: list[tuple[str, int]]
-    test: list[tuple[str, int]] | None
-    listing: list[File]
+    train: list[Member]
+    test: list[Member] | None
+    stamps: list[File]
     ignored: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    complete: bool = True
 
 
+class Entries(NamedTuple):
+    """What lies in a folder, each list sorted by name. Hidden files and folders are in no other list."""
+
+    folders: list[str]
+    files: list[File]
+    hidden: list[str]
+
+
+@dataclass(frozen=True)
 class Folder:
-    """A folder on disk."""
+    """A folder on disk. Names of what it holds are relative to it, with "/" between them."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    place: Path
 
     def where(self, name: str) -> str:
+        """The full path of a file or folder, for messages."""
         return str(self.place / name)
 
-    def entries(self, name: str) -> Entries | None:
-        """What lies in a folder, or None if it does not exist. Raises `UserError` if it cannot be listed."""
-        folders, files = [], []
+    def has(self, name: str) -> bool:
+        """Whether there is a folder of this name."""
+        return os.path.isdir(self.place / name)  # False, not an error, where a folder may not be entered
+
+    def entries(self, name: str) -> Entries:
+        """What lies in a folder; nothing if it does not exist.
+
+        Raises:
+            UserError: the folder cannot be listed, or holds a link to nowhere.
+        """
+        place = self.place / name
+        folders, files, hidden = [], [], []
+
         try:
-            with os.scandir(self.place / name) as found:
+            with os.scandir(place) as found:
                 for entry in found:
-                    if _litter(entry.name):
-                        continue
-                    if entry.is_dir():
+                    if is_litter(entry.name):
+                        hidden.append(entry.name)
+                    elif entry.is_dir():
                         folders.append(entry.name)
                     else:
                         stat = entry.stat()
                         files.append((entry.name, f"{stat.st_size} {stat.st_mtime_ns}"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            if Path(error.filename) == self.place / name:
-                return None
-            raise UserError(f"{error.filename}: this link leads nowhere: remove it") from None
+            if Path(error.filename) != place:
+                raise UserError(f"{error.filename}: this link leads nowhere: remove it") from None
         except OSError as error:
-            raise UserError(f"{error.filename or self.where(name)}: cannot be read: {error.strerror}") from None
-        return sorted(folders), sorted(files)
+            raise UserError(f"{error.filename or place}: cannot be read: {error.strerror}") from None
+
+        return Entries(sorted(folders), sorted(files), sorted(hidden))
 
     def read(self, name: str) -> bytes:
-        """A file's content. Raises `UserError` if there is none to be had."""
+        """The content of a file.
+
+        Raises:
+            UserError: the file does not exist or cannot be read.
+        """
         try:
             return (self.place / name).read_bytes()
         except OSError as error:
             raise UserError(f"{self.where(name)}: cannot be read: {error.strerror}") from None
 
-
-class Archive:
-    """A zip, read as a folder without being unpacked; if all lies in one folder of the zip, that folder is the tree."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    @cached_property
-    def _zip(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.place)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{self.place}: not a complete zip ({error}): delete it and download it again, or let `wget -c` or "
-                "`curl -C - -O` continue a broken download"
-            ) from None
-
-    @cached_property
-    def _top(self) -> str:
-        """What all names begin with: "", or one folder and a slash."""
-        tops = {name.partition("/")[0] for name in self._zip.namelist() if not _litter(name.partition("/")[0])}
-        return f"{tops.pop()}/" if len(tops) == 1 else ""
-
-    @cached_property
-    def _entries(self) -> dict[str, Entries]:
-        found: dict[str, tuple[set[str], list[File]]] = {"": (set(), [])}
-        for info in self._zip.infolist():
-            folder, _, name = info.filename.removeprefix(self._top).rpartition("/")
-            if any(map(_litter, (*folder.split("/"), name))):
-                continue
-            files = found.setdefault(folder, (set(), []))[1]
-            if name:  # otherwise it is the folder's own entry
-                files.append((name, f"{info.file_size} {info.CRC}"))
-        for folder in list(found):
-            while folder:
-                parent, _, name = folder.rpartition("/")
-                found.setdefault(parent, (set(), []))[0].add(name)
-                folder = parent
-        return {folder: (sorted(folders), sorted(files)) for folder, (folders, files) in found.items()}
-
-    def stamp(self) -> str:
-        """Changes when the zip does, and is quicker to have than its directory."""
-        stat = self.place.stat()
-        return f"{stat.st_size} {stat.st_mtime_ns}"
-
-    def where(self, name: str) -> str:
-        return f"{self.place}: {self._top}{name}"
-
-    def entries(self, name: str) -> Entries | None:
-        """As `Folder.entries`."""
-        return self._entries.get(name)
-
-    def read(self, name: str) -> bytes:
-        """A file's content. Raises `UserError` if it is not in the zip, and `zipfile.BadZipFile` if it is damaged."""
-        try:
-            return self._zip.read(self._top + name)
-        except KeyError:
-            raise UserError(f"{self.where(name)} is missing") from None
+    def read_text(self, name: str) -> str:
+        """The content of a text file; raises as `read`."""
+        return self.read(name).decode(errors="replace")
 
 
-Tree = Folder | Archive
+def normal(name: str) -> str:
+    """A name in the Unicode form NFC: "é" is one character, not "e" and an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
-def class_folders(tree: Tree, limit: int | None = None) -> Files:
-    """train/<class>/* and test/<class>/*, of the first `limit` classes. Raises `UserError` for what is not such a tree."""
-    classes = _classes(tree, limit, "expected train/<class>/* and, if there is a test set, test/<class>/*")
-    scan = _Scan(tree)
-    train = scan.classes("train", classes)
-    test = None
-    if (found := tree.entries("test")) is not None:
-        _same_classes(tree, found[0], classes, _folders(tree, "train"))
-        test = scan.classes("test", classes)
-    return Files(tuple(classes), train, test, scan.listing, scan.ignored)
-
-
-def class_folder(tree: Tree) -> tuple[list[str], list[tuple[str, int]]]:
-    """Classes and files of <class>/*, without train and test. Raises `UserError` for what is not such a folder."""
-    expected = "expected a folder with one sub-folder per class"
-    if tree.entries("") is None:
-        raise UserError(f"{tree.place} does not exist: {expected}")
-    classes = _folders(tree, "")
-    if not classes:
-        raise UserError(f"{tree.place}: no images: {expected}")
-    return classes, _Scan(tree).classes("", classes)
-
-
-def tiny_imagenet(tree: Tree, limit: int | None = None) -> Files:
-    """The official layout of Tiny-ImageNet; val is the test set, classes are called by words.txt if there is one.
-
-    Raises `UserError` for what is not such a tree.
-    """
-    wnids = _classes(tree, limit, "expected the folder tiny-imagenet-200 or tiny-imagenet-200.zip as it is published")
-    scan = _Scan(tree)
-    train = scan.classes("train", wnids, "images")
-    if tree.entries("val/images") is None:
-        raise UserError(
-            f"{tree.where('val/images')} does not exist: a copy that has val/<wnid>/* is read by dataset.name: folder, once "
-            "its val is called test and its images lie in train/<wnid>/ themselves"
-        )
-    answers = _annotations(tree, set(_folders(tree, "train")))
-    found = {name.rpartition("/")[2] for name, _ in scan.files("val/images")}
-    if missing := sorted(answers.keys() - found):
-        raise UserError(f"{tree.where('val/images')}: {missing[0]} of val_annotations.txt is missing: unpack the archive again")
-    scan.ignored += [f"val/images/{name}" for name in sorted(found - answers.keys())]
-    _same_classes(tree, set(answers.values()), wnids, _folders(tree, "train"), "val")
-    label = {wnid: index for index, wnid in enumerate(wnids)}
-    test = sorted((label[wnid], f"val/images/{name}") for name, wnid in answers.items() if wnid in label)
-    scan.listing += [("val_annotations", repr(sorted(answers.items()))), ("words", repr(names := _names(tree, wnids)))]
-    return Files(names, train, [(name, index) for index, name in test], scan.listing, scan.ignored)
-
-
-class _Scan:
-    """The image files found so far, and what was passed over."""
-
-    def __init__(self, tree: Tree) -> None:
-        self.tree, self.listing, self.ignored = tree, [], []
-
-    def files(self, folder: str) -> list[File]:
-        """The images of a folder, their names with the folder's; sub-folders are refused."""
-        folders, files = self.tree.entries(folder) or ([], [])
-        if folders:
-            raise UserError(
-                f"{self.tree.where(folder)} holds a folder, {folders[0]}: put the images into the folder of their class itself"
-                + (" (dataset.name: tiny-imagenet reads the layout train/<wnid>/images)" if folders == ["images"] else "")
-            )
-        images = [(f"{folder}/{name}", stamp) for name, stamp in files if name.lower().endswith(SUFFIXES)]
-        if len(images) < len(files):
-            self.ignored += [f"{folder}/{name}" for name, _ in files if not name.lower().endswith(SUFFIXES)]
-        self.listing += images
-        return images
-
-    def classes(self, part: str, classes: Iterable[str], below: str = "") -> list[tuple[str, int]]:
-        found = []
-        self.ignored += [f"{part}/{name}" for name, _ in (self.tree.entries(part) or ([], []))[1]]
-        for label, name in enumerate(classes):
-            folder = "/".join(filter(None, (part, name, below)))
-            files = self.files(folder)
-            if not files:
-                raise UserError(f"{self.tree.where(folder)} holds no image ({', '.join(SUFFIXES)}): fill or remove the class")
-            found += [(file, label) for file, _ in files]
-        return found
-
-
-def _litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by an operating system."""
     return name.startswith(".") or name.lower() in LITTER
 
 
-def _folders(tree: Tree, name: str) -> list[str]:
-    return (tree.entries(name) or ([], []))[0]
+# --- the layouts ---------------------------------------------------------------------------------------------------------
 
 
-def _classes(tree: Tree, limit: int | None, expected: str) -> list[str]:
-    if tree.entries("train") is None:
-        raise UserError(f"{tree.where('train')} does not exist: {expected}")
-    classes = _folders(tree, "train")
+def class_folders(folder: Folder, limit: int | None = None) -> Listing:
+    """List train/<class>/* and, if there is one, test/<class>/*.
+
+    Args:
+        folder: the folder that holds `train`.
+        limit: list only the first so many classes by name; None: all.
+
+    Raises:
+        UserError: another layout, an empty class, or classes that differ between train and test.
+    """
+    classes = _training_classes(folder, limit, "expected train/<class>/* and, if there is a test set, test/<class>/*")
+    scan = _Scan(folder)
+    train = scan.classes("train", classes)
+    test = None
+
+    if folder.has("test"):
+        # One name may be spelled in two Unicode forms, as on disks of macOS and of Linux: find the spelling of test.
+        spelling = {normal(name): name for name in folder.entries("test").folders}
+        _check_same_classes(folder, "test", spelling.values(), classes)
+        test = scan.classes("test", [spelling[normal(name)] for name in classes])
+
+    complete = len(classes) == len(folder.entries("train").folders)
+    return Listing(tuple(classes), train, test, scan.stamps, scan.ignored, scan.hidden, complete)
+
+
+def class_folder(folder: Folder, order: Sequence[str] | None = None) -> Listing:
+    """List <class>/*. The listing's `train` has all images.
+
+    Args:
+        folder: the folder that holds the classes.
+        order: the names of all classes in the order of their labels; None: sorted by name as text ("10" before "2").
+
+    Raises:
+        UserError: the folder does not exist, has another layout, has an empty class, or has other classes than `order`.
+    """
+    expected = "expected a folder with one sub-folder per class"
+    if not folder.has(""):
+        raise UserError(f"{folder.place} does not exist: {expected}")
+
+    classes = folder.entries("").folders
+    if not classes:
+        raise UserError(f"{folder.place}: no images: {expected}")
+
+    if order is not None:
+        order = [str(name) for name in order]
+        if sorted(order) != classes:
+            raise UserError(f"classes = {order}: {folder.place} has the classes {', '.join(classes)}: name each of them once")
+        classes = order
+
+    scan = _Scan(folder)
+    members = scan.classes("", classes)
+    return Listing(tuple(classes), members, None, scan.stamps, scan.ignored, scan.hidden)
+
+
+def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
+    """List Tiny-ImageNet as it is published. Its val is the test set; words.txt, if there is one, names the classes.
+
+    Args:
+        folder: the folder `tiny-imagenet-200`.
+        limit: list only the first so many classes by wnid; None: all.
+
+    Raises:
+        UserError: another layout, an empty class, or annotations that do not fit the files.
+    """
+    wnids = _training_classes(folder, limit, "expected the folder tiny-imagenet-200 or tiny-imagenet-200.zip as it is published")
+    scan = _Scan(folder)
+    train = scan.classes("train", wnids, below="images")
+
+    if not folder.has("val/images"):
+        raise UserError(
+            f"{folder.where('val/images')} does not exist: to read a copy that has val/<wnid>/*, rename val to test, move the "
+            "training images into train/<wnid>/ themselves, and set dataset.name: folder"
+        )
+
+    wnid_of = _annotations(folder)  # file name → wnid
+    found = {name.removeprefix("val/images/") for name, _ in scan.images("val/images")}
+
+    if missing := sorted(wnid_of.keys() - found):
+        raise UserError(f"{folder.where('val/images')}: {missing[0]} of val_annotations.txt is missing: unpack the archive again")
+    for name in sorted(found - wnid_of.keys()):
+        scan.ignored.append(f"val/images/{name}")  # an image without a class
+    _check_same_classes(folder, "val", set(wnid_of.values()), wnids)
+
+    # Sort by class, then by name, as the training images are.
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    labelled = sorted((label_of[wnid], f"val/images/{name}") for name, wnid in wnid_of.items() if wnid in label_of)
+    test = [(name, label) for label, name in labelled]
+
+    # The annotations decide about labels, and words.txt about names: a change of either is a change of the data.
+    names = _class_names(folder, wnids)
+    stamps = [*scan.stamps, ("val_annotations", repr(sorted(wnid_of.items()))), ("words", repr(names))]
+    complete = len(wnids) == len(folder.entries("train").folders)
+    return Listing(names, train, test, stamps, scan.ignored, scan.hidden, complete)
+
+
+class _Scan:
+    """Collects the image files of class folders, and what was ignored on the way."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.stamps: list[File] = []
+        self.ignored: list[str] = []
+        self.hidden: list[str] = []
+
+    def classes(self, part: str, classes: Iterable[str], below: str = "") -> list[Member]:
+        """The images of all classes, from the folders <part>/<class>/<below>; their labels count the classes."""
+        beside = self.folder.entries(part)
+        self.ignored += [_join(part, name) for name, _ in beside.files]
+        self.hidden += [_join(part, name) for name in beside.hidden]
+
+        members = []
+        for label, name in enumerate(classes):
+            place = _join(part, name, below)
+            images = self.images(place)
+            if not images:
+                suffixes = ", ".join(SUFFIXES)
+                raise UserError(f"{self.folder.where(place)} holds no image ({suffixes}): fill or remove the class")
+            members += [(image, label) for image, _ in images]
+
+        return members
+
+    def images(self, place: str) -> list[File]:
+        """The images of one folder, named relative to the root. Sub-folders are refused."""
+        folders, files, hidden = self.folder.entries(place)
+        self.hidden += [_join(place, name) for name in hidden]
+
+        if folders:
+            # Unpacked by hand, Tiny-ImageNet is often read with the wrong dataset.name.
+            hint = " (dataset.name: tiny-imagenet reads the layout train/<wnid>/images)" if folders == ["images"] else ""
+            raise UserError(
+                f"{self.folder.where(place)} holds a folder, {folders[0]}: put the images into the folder of their class itself"
+                + hint
+            )
+
+        images = []
+        for name, stamp in files:
+            if name.lower().endswith(SUFFIXES):
+                images.append((_join(place, name), stamp))
+            else:
+                self.ignored.append(_join(place, name))
+
+        self.stamps += images
+        return images
+
+
+def _join(*names: str) -> str:
+    """A relative path; empty names are left out."""
+    return "/".join(name for name in names if name)
+
+
+def _training_classes(folder: Folder, limit: int | None, expected: str) -> list[str]:
+    """The classes in `train`, sorted by name; `expected` tells in messages what should be there."""
+    if not folder.has("train"):
+        raise UserError(f"{folder.where('train')} does not exist: {expected}")
+
+    classes = folder.entries("train").folders
     if len(classes) < 2:
-        raise UserError(f"{tree.where('train')} has too few class folders ({len(classes)} of at least two): {expected}")
+        raise UserError(f"{folder.where('train')} has too few class folders ({len(classes)} of at least two): {expected}")
+
     return classes[:limit]
 
 
-def _same_classes(tree: Tree, found: Iterable[str], classes: list[str], known: list[str], part: str = "test") -> None:
-    """Every class in both parts; those beyond `dataset.classes` need only be known."""
-    if missing := sorted(set(classes) - set(found)):
-        raise UserError(f"{tree.where(part)} has no images of class {missing[0]}: every class of train must be in {part}")
-    if surplus := sorted(set(found) - set(known)):
-        raise UserError(f"{tree.where(part)} has images of class {surplus[0]}, which train does not have: remove or add it there")
+def _check_same_classes(folder: Folder, part: str, found: Iterable[str], classes: list[str]) -> None:
+    """Refuse a test set without one of the `classes`, or with a class that is not in train at all."""
+    found = set(map(normal, found))
+    known = set(map(normal, folder.entries("train").folders))  # also the classes beyond dataset.classes
+
+    if missing := sorted(set(map(normal, classes)) - found):
+        raise UserError(f"{folder.where(part)} has no images of class {missing[0]}: every class of train must be in {part}")
+    if surplus := sorted(found - known):
+        raise UserError(
+            f"{folder.where(part)} has images of class {surplus[0]}, which train does not have: remove or add it there"
+        )
 
 
-def _annotations(tree: Tree, known: set[str]) -> dict[str, str]:
-    """File name → wnid of the validation images."""
+def _annotations(folder: Folder) -> dict[str, str]:
+    """File name → wnid of the validation images, from val_annotations.txt."""
     name = "val/val_annotations.txt"
-    answers: dict[str, str] = {}
-    for number, line in enumerate(_text(tree, name).splitlines(), start=1):
-        file, _, rest = line.partition("\t")
-        wnid = rest.partition("\t")[0].strip()
+    known = set(folder.entries("train").folders)
+    wnid_of = {}
+
+    for number, line in enumerate(folder.read_text(name).splitlines(), start=1):
         if not line.strip():
             continue
+
+        file, wnid, *_ = (*line.split("\t"), "")
+        wnid = wnid.strip()
         if wnid not in known:
-            raise UserError(f"{tree.where(name)}, line {number}: {wnid or 'nothing'} is no class of train: remove the line")
-        answers[file] = wnid
-    return answers
+            raise UserError(f"{folder.where(name)}, line {number}: {wnid or 'nothing'} is no class of train: remove the line")
+        wnid_of[file] = wnid
+
+    return wnid_of
 
 
-def _names(tree: Tree, wnids: list[str]) -> tuple[str, ...]:
-    """The first word for each wnid; a wnid that has none, or shares it with another, stays in the name."""
+def _class_names(folder: Folder, wnids: list[str]) -> tuple[str, ...]:
+    """The first word that words.txt gives for each wnid. If it gives none, the wnid; if two share it, the word and the wnid."""
     words = {}
-    if any(name == "words.txt" for name, _ in (tree.entries("") or ([], []))[1]):
-        words = dict(line.split("\t", 1) for line in _text(tree, "words.txt").splitlines() if "\t" in line)
+    if "words.txt" in dict(folder.entries("").files):
+        for line in folder.read_text("words.txt").splitlines():
+            wnid, separator, meaning = line.partition("\t")
+            if separator:
+                words[wnid] = meaning
+
     names = [words.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
     return tuple(name if names.count(name) == 1 else f"{name} {wnid}" for name, wnid in zip(names, wnids, strict=True))
-
-
-def _text(tree: Tree, name: str) -> str:
-    return tree.read(name).decode(errors="replace")

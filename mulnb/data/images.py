@@ -1,36 +1,79 @@
-"""`ImageSet`: images and their labels, checked."""
+"""`ImageSet`: images, their labels and class names, checked. `FolderImages`: the same with the names of their files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from mulnb.core.errors import UserError
 
+AS_PUBLISHED = "as published"
+BY_FILE_NAME = "by file name"
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """`images` uint8 [N, C, H, W], `labels` int64 [N] in 0 … len(classes) − 1, `classes` the names.
+    """Images with labels.
 
-    `source` says for people where they come from ("CIFAR-10 (JPEG copy)"); nothing is keyed by it.
+    Args:
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], each in 0 … len(classes) − 1.
+        classes: the names of the classes, in the order of the labels.
+        source: where the images come from, for people ("CIFAR-10 (JPEG copy)"). Nothing is keyed by it.
+        index: int64 [N], the position of each example in its source's own order, which scores from outside refer to: 0 … 49 999
+            for CIFAR's training images as torchvision gives them; for image folders, the position in the sorted listing. None
+            where it is unknown. No result is keyed by it.
+        source_size: how many examples the source has in that order; None where it is unknown.
+        order: which order that is, `AS_PUBLISHED` or `BY_FILE_NAME`; "" where it is unknown.
+
+    Raises:
+        UserError: another dtype or shape, more or fewer labels than images, or a label without a class.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     source: str = ""
+    index: np.ndarray | None = None
+    source_size: int | None = None
+    order: str = ""
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise UserError(f"images are {self.images.dtype} of shape {self.images.shape}: expected uint8 [N, C, H, W]")
-        if len(self.images) != len(self.labels):
-            raise UserError(f"{len(self.images)} images but {len(self.labels)} labels: give one label per image")
-        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
-            raise UserError(f"labels run from {self.labels.min()} to {self.labels.max()}: expected 0 … {len(self.classes) - 1}")
+        images, labels = self.images, self.labels
+
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise UserError(f"images are {images.dtype} of shape {images.shape}: expected uint8 [N, C, H, W]")
+        if len(images) != len(labels):
+            raise UserError(f"{len(images)} images but {len(labels)} labels: give one label per image")
+        if len(labels) and (labels.min() < 0 or labels.max() >= len(self.classes)):
+            raise UserError(f"labels run from {labels.min()} to {labels.max()}: expected 0 … {len(self.classes) - 1}")
+        if self.index is not None and len(self.index) != len(labels):
+            raise UserError(f"{len(labels)} images but {len(self.index)} source positions: give one index per image")
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: np.ndarray) -> ImageSet:
-        return replace(self, images=self.images[index], labels=self.labels[index])
+    def take(self, chosen: np.ndarray) -> Self:
+        """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions."""
+        index = None if self.index is None else self.index[chosen]
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index)
+
+
+@dataclass(frozen=True)
+class FolderImages(ImageSet):
+    """The images of a folder, with the way back from an example to its file.
+
+    Args:
+        files: [N], the file of each example, relative to the folder.
+        skipped: what was left out: (file or folder, reason).
+    """
+
+    files: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def take(self, chosen: np.ndarray) -> Self:
+        """The examples at the positions `chosen` (int [n]), in that order; they keep their files."""
+        part = super().take(chosen)
+        return replace(part, files=tuple(self.files[position] for position in chosen))

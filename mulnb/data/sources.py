@@ -1,7 +1,7 @@
-"""Where images come from: one function per `dataset.name`, each giving the training images and, if there are any, test images.
+"""Where images come from: one function per `dataset.name`, and the registry `SOURCES`.
 
-What is decoded is kept in the store as checked uint8 arrays, so that a source is slow only once. The official CIFAR archives
-are opened by `cifar`, image files by `image_files`.
+A source returns its training images and, if it has any, its test images. Images that were decoded are kept in the store, so that
+a source is slow only once. To add a data set, write such a function and enter it in `SOURCES`.
 """
 
 from __future__ import annotations
@@ -14,96 +14,129 @@ import numpy as np
 
 from mulnb.config import Dataset
 from mulnb.core import paths, store
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.core.registry import DATASETS, Registry
-from mulnb.data import cifar
-from mulnb.data import decode as image_files
-from mulnb.data.folders import Archive, Folder, Tree, class_folders, tiny_imagenet
-from mulnb.data.images import ImageSet
+from mulnb.data import cifar, folders, reader
+from mulnb.data.archives import unpacked
+from mulnb.data.decode import resized
+from mulnb.data.folders import Folder
+from mulnb.data.images import AS_PUBLISHED, ImageSet
 
 Source = Callable[[Dataset], tuple[ImageSet, ImageSet | None]]
-TINY = "tiny-imagenet-200"
 
 
-def _digits(dataset: Dataset) -> tuple[ImageSet, None]:
-    """scikit-learn's 1 797 real handwritten digits, 8×8, from the package itself (UCI ML repository, Alpaydin & Kaynak 1998)."""
+def digits(dataset: Dataset) -> tuple[ImageSet, None]:
+    """1 797 handwritten digits of 8×8 pixels that ship with scikit-learn (UCI ML repository, Alpaydin & Kaynak 1998)."""
 
     def decode() -> store.Artifact:
         from sklearn.datasets import load_digits
 
-        digits = load_digits()
-        images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-        return store.Artifact({"images": images, "labels": digits.target.astype(np.int64)})
+        published = load_digits()
+        images = np.rint(published.images * (255 / 16)).astype(np.uint8)[:, None]  # 0 … 16 → 0 … 255, [N, 1, 8, 8]
+        return store.Artifact({"images": images, "labels": published.target.astype(np.int64)})
 
-    # scikit-learn takes a second to import; the decoded arrays load in a millisecond
+    # The store spares the import of scikit-learn, which takes a second.
     arrays = store.get_or_compute("images", {"source": "sklearn digits", "version": 1}, decode).arrays
-    whole = ImageSet(arrays["images"], arrays["labels"], tuple("0123456789"), "Digits (scikit-learn)")
-    return image_files.resized(whole, dataset.size), None
+    images, labels = arrays["images"], arrays["labels"]
+    classes, n = tuple("0123456789"), len(labels)
+    whole = ImageSet(images, labels, classes, "Digits (scikit-learn)", np.arange(n), n, AS_PUBLISHED)
+
+    return resized(whole, dataset.size), None
 
 
-def _cifar(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
-    """The official files, which are downloaded if there are none, or a copy as an image folder."""
-    official, root = cifar.OFFICIAL[dataset.name], _root(dataset)
+def cifar_images(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
+    """CIFAR-10 or CIFAR-100: a copy as image folders if there is one, else the published files, downloaded if necessary.
+
+    The source index of the published files is the published order, to which scores of other projects refer. That of a copy is its
+    listing, sorted by class and file name: such scores cannot be joined to a copy by position.
+
+    Raises:
+        UserError: the files are damaged or cannot be downloaded, or the folder has another layout.
+    """
+    official = cifar.OFFICIAL[dataset.name]
+    root = _root(dataset)
+
     if not (root / "train").is_dir():
         train, test = cifar.read(official, root)
-        return image_files.resized(train, dataset.size), image_files.resized(test, dataset.size)
-    tree = Folder(root)
-    files = class_folders(tree, dataset.classes)
-    kind = "JPEG copy" if files.train[0][0].lower().endswith((".jpg", ".jpeg")) else "image folder"
-    return image_files.read(tree, lambda: files, dataset, f"{official.title} ({kind})")
+        return resized(train, dataset.size), resized(test, dataset.size)
+
+    folder = Folder(root)
+    listing = folders.class_folders(folder, dataset.classes)
+    first, _ = listing.train[0]
+    kind = "JPEG copy" if first.lower().endswith((".jpg", ".jpeg")) else "image folder"
+
+    return reader.read(folder, listing, dataset, f"{official.title} ({kind})")
 
 
-def _tiny_imagenet(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
-    """Tiny-ImageNet as it is published: 200 classes of 500 training images, 64×64; or some of its classes."""
-    tree = _find_tiny(_root(dataset))
-    train, test = image_files.read(tree, lambda: tiny_imagenet(tree, dataset.classes), dataset, "Tiny-ImageNet")
+def tiny_imagenet(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
+    """Tiny-ImageNet as it is published, or some of its classes: 200 classes of 500 training images of 64×64 pixels.
+
+    Raises:
+        UserError: there is no Tiny-ImageNet, it has another layout, or its zip is damaged.
+    """
+    folder = _find_tiny_imagenet(_root(dataset))
+    listing = folders.tiny_imagenet(folder, dataset.classes)
+    train, test = reader.read(folder, listing, dataset, "Tiny-ImageNet")
+
     if len(train.classes) != 200:
         title = f"Tiny-ImageNet ({len(train.classes)} of 200 classes)"
         train = replace(train, source=train.source.replace("Tiny-ImageNet", title))
     return train, test
 
 
-def _find_tiny(root: Path) -> Tree:
-    """The folder or the zip: `root` itself, or in it."""
-    for place in (root, root / TINY, root / f"{TINY}.zip"):
-        if (place / "train").is_dir():
-            return Folder(place)
-        if place.suffix.lower() == ".zip" and place.is_file():
-            return Archive(place)
-    raise UserError(
-        f"{root}: no Tiny-ImageNet here: put {TINY}.zip, or the folder {TINY} that it unpacks to, there, or say in dataset.root "
-        "where it is"
-    )
+def image_folder(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
+    """Any folder with train/<class>/* and, if there is a test set, test/<class>/*.
 
-
-def _folder(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
-    """Any tree train/<class>/* and test/<class>/* of images."""
+    Raises:
+        UserError: the folder is missing or has another layout.
+    """
     root = _root(dataset)
-    if dataset.root is None and not root.exists():
+    if not root.exists():
         raise UserError(f"{root} does not exist: put train/<class>/* there and test/<class>/*, or set dataset.root")
+
     if (root / "val").is_dir() and not (root / "test").is_dir():
-        image_files.notice(f"{root}: val is not read and a share of train becomes the test set: call it test to use it")
-    tree = Folder(root)
-    return image_files.read(tree, lambda: class_folders(tree, dataset.classes), dataset, f"{root.name} (image folder)")
+        notice(f"{root}: val is not read and a share of train becomes the test set: call it test to use it")
 
-
-def _root(dataset: Dataset) -> Path:
-    """Where the images lie. Raises `UserError` if the profile names a place that does not exist."""
-    if dataset.root is None:
-        return paths.data() / dataset.name
-    given = Path(dataset.root).expanduser()
-    # notebooks run in several working folders: a relative path is one of the home, too
-    for root in (given.absolute(), paths.home() / given):
-        if root.exists():
-            return root
-    raise UserError(f"dataset.root = {given.absolute()} does not exist: correct it, or create it and put the images there")
+    folder = Folder(root)
+    listing = folders.class_folders(folder, dataset.classes)
+    return reader.read(folder, listing, dataset, f"{root.name} (image folder)")
 
 
 SOURCES: Registry[Source] = DATASETS
 SOURCES |= {
-    "digits": _digits,
-    "cifar10": _cifar,
-    "cifar100": _cifar,
-    "tiny-imagenet": _tiny_imagenet,
-    "folder": _folder,
+    "digits": digits,
+    "cifar10": cifar_images,
+    "cifar100": cifar_images,
+    "tiny-imagenet": tiny_imagenet,
+    "folder": image_folder,
 }
+
+
+def _root(dataset: Dataset) -> Path:
+    """Where the images lie, or should lie. A place that the profile names must exist."""
+    if dataset.root is None:
+        return paths.data() / dataset.name
+
+    # Notebooks run in several working folders: a relative path may also start at the home.
+    given = Path(dataset.root).expanduser()
+    for root in (given.absolute(), paths.home() / given):
+        if root.exists():
+            return root
+
+    raise UserError(f"dataset.root = {given.absolute()} does not exist: correct it, or create it and put the images there")
+
+
+def _find_tiny_imagenet(root: Path) -> Folder:
+    """The published folder or zip: `root` itself, or in it. A zip is unpacked into the artifacts."""
+    name = "tiny-imagenet-200"
+
+    for place in (root, root / name, root / f"{name}.zip"):
+        if (place / "train").is_dir():
+            return Folder(place)
+        if place.suffix.lower() == ".zip" and place.is_file():
+            return Folder(unpacked(place))
+
+    raise UserError(
+        f"{root}: no Tiny-ImageNet here: put {name}.zip there, or the folder {name} that it unpacks to, or set dataset.root to "
+        "where it is"
+    )

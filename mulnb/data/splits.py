@@ -1,7 +1,6 @@
-"""Images: sources, the class-balanced split into train / hold-out / test, and label noise.
+"""The split of a profile's images into train, hold-out and test, balanced over classes, with label noise if asked for.
 
-Everything is uint8 on the way in and is decoded once; `load_data(profile)` returns the same `Splits` for the same profile on
-any machine.
+`load_data(profile)` gives the same `Splits` for the same profile on every machine.
 """
 
 from __future__ import annotations
@@ -20,8 +19,13 @@ from mulnb.data.sources import SOURCES
 
 @dataclass(frozen=True)
 class Splits:
-    """D (`train`), H (`holdout`, never trained on) and T (`test`) of METHOD §1; `flipped` bool [N] marks noisy training
-    labels.
+    """The data of a study: D, H and T of METHOD §1.
+
+    Args:
+        train: D, the training set.
+        holdout: H, images that no model is trained on.
+        test: T, the test set.
+        flipped: bool [N], the training examples whose label is noise.
     """
 
     train: ImageSet
@@ -36,102 +40,139 @@ class Splits:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every image and label: what results computed from these data are keyed by."""
-        return store.digest([[part.images, part.labels, part.classes] for part in (self.train, self.holdout, self.test)])
+        """A hash of every image, label and class name. Results computed from these data are keyed by it."""
+        parts = (self.train, self.holdout, self.test)
+        return store.digest([[part.images, part.labels, part.classes] for part in parts])
 
     @cached_property
     def mean(self) -> np.ndarray:
         """Channel means of the training images in [0, 1], float32 [C]."""
-        return (self._moments[0] / 255).astype(np.float32)
+        mean, _ = self._moments
+        return (mean / 255).astype(np.float32)
 
     @cached_property
     def std(self) -> np.ndarray:
         """Channel standard deviations of the training images in [0, 1], float32 [C]."""
-        return (np.sqrt(self._moments[1]) / 255).astype(np.float32)
+        _, variance = self._moments
+        return (np.sqrt(variance) / 255).astype(np.float32)
 
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance per channel, from sums of whole numbers: exact, and without a copy of all images as floats."""
-        images, axes = self.train.images, (0, 2, 3)
+        """Mean and variance per channel, float64 [C], from sums of integers: exact, and without a float copy of all images."""
+        images = self.train.images  # uint8 [N, C, H, W]
         total, squares = 0, 0
+
         for start in range(0, len(images), 1000):
             part = images[start : start + 1000]
-            total = total + part.sum(axis=axes, dtype=np.uint64)
-            squares = squares + np.square(part, dtype=np.uint16).sum(axis=axes, dtype=np.uint64)
-        count = images.size // images.shape[1]
-        # n·Σx² − (Σx)² is a difference of large numbers: in Python's integers nothing is lost
-        spread = [count * int(square) - int(one) ** 2 for one, square in zip(total, squares, strict=True)]
-        return total / count, np.array([one / count**2 for one in spread])
+            total = total + part.sum(axis=(0, 2, 3), dtype=np.uint64)
+            squares = squares + np.square(part, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
+
+        count = images.size // images.shape[1]  # pixels per channel
+        variance = []
+
+        for sum_x, sum_xx in zip(total, squares, strict=True):
+            # n·Σx² − (Σx)² is a small difference of large numbers; Python's integers lose nothing.
+            spread = count * int(sum_xx) - int(sum_x) ** 2
+            variance.append(spread / count**2)
+
+        return total / count, np.array(variance)
 
 
 def load_data(profile: Profile) -> Splits:
-    """The profile's images, split and with its label noise. Raises `UserError` if the profile asks for more than there is."""
+    """Load and split the images of a profile.
+
+    Args:
+        profile: its `dataset` names the source, the sizes, the label noise and the seed.
+
+    Returns:
+        The splits; the training and hold-out images are in the source's order.
+
+    Raises:
+        UserError: the images are missing or damaged, or the profile asks for more images, classes or forget sets than there are.
+    """
     dataset = profile.dataset
     rng = np.random.default_rng(dataset.seed)
+
     train, test = SOURCES[dataset.name](dataset)
     train = _first_classes(train, dataset.classes)
     if test is None:
         train, test = _split(train, dataset.test, rng)
     test = _first_classes(test, dataset.classes)
-    # streams of their own: the split and the noise of a profile that takes all images do not depend on them
+
+    # Samples have random streams of their own: taking all images does not change the split and the noise.
     train = _sample(train, dataset.train_images, "train_images", np.random.default_rng((dataset.seed, 1)))
     test = _sample(test, dataset.test_images, "test_images", np.random.default_rng((dataset.seed, 2)))
+
     train, holdout = _split(train, dataset.holdout, rng)
     train, flipped = _flip_labels(train, dataset.label_noise, rng)
-    splits = Splits(train, holdout, test, flipped)
+
     _check_sizes(profile, len(train))
-    return splits
+    return Splits(train, holdout, test, flipped)
 
 
 def _first_classes(whole: ImageSet, count: int | None) -> ImageSet:
-    """The first `count` classes by name (all sources sort them so)."""
+    """The first `count` classes by name; all sources sort them by name."""
     if count is None or count == len(whole.classes):
         return whole
     if count > len(whole.classes):
         raise UserError(f"dataset.classes = {count}: {whole.source} has {len(whole.classes)} classes")
+
     part = whole.take(np.flatnonzero(whole.labels < count))
     return replace(part, classes=whole.classes[:count])
 
 
 def _sample(whole: ImageSet, count: int | None, key: str, rng: np.random.Generator) -> ImageSet:
-    """`count` images in the source's order, as many of every class to within one; which class gets the odd one is drawn, too."""
+    """`count` random images in the source's order, balanced over classes to within one image; `key` names it in messages."""
     if count is None:
         return whole
-    k = len(whole.classes)
-    quota = np.full(k, count // k)
-    quota[rng.permutation(k)[: count % k]] += 1
-    there = np.bincount(whole.labels, minlength=k)
-    short = int((there - quota).argmin())
-    if there[short] < quota[short]:
+
+    # If the count is no multiple of the classes, random classes get one image more.
+    classes = len(whole.classes)
+    quota = np.full(classes, count // classes)
+    quota[rng.permutation(classes)[: count % classes]] += 1
+
+    available = np.bincount(whole.labels, minlength=classes)
+    short = int((available - quota).argmin())
+    if available[short] < quota[short]:
         raise UserError(
-            f"dataset.{key} = {count}: class {whole.classes[short]} has {there[short]} images, {quota[short]} are needed; "
-            f"at most {k * there.min()}"
+            f"dataset.{key} = {count}: class {whole.classes[short]} has {available[short]} images, {quota[short]} are needed; "
+            f"at most {classes * available.min()}"
         )
-    chosen = [rng.permutation(np.flatnonzero(whole.labels == label))[: quota[label]] for label in range(k)]
+
+    chosen = []
+    for label in range(classes):
+        members = np.flatnonzero(whole.labels == label)
+        chosen.append(rng.permutation(members)[: quota[label]])
     return whole.take(np.sort(np.concatenate(chosen)))
 
 
 def _split(whole: ImageSet, share: float, rng: np.random.Generator) -> tuple[ImageSet, ImageSet]:
-    """The rest, and a random `share` of every class (rounded); both in the source's order."""
+    """Split off a random `share` of every class (rounded): the rest and the share, both in the source's order."""
     chosen = np.zeros(len(whole), dtype=bool)
+
     for label in range(len(whole.classes)):
         members = np.flatnonzero(whole.labels == label)
         chosen[rng.permutation(members)[: round(share * len(members))]] = True
+
     return whole.take(np.flatnonzero(~chosen)), whole.take(np.flatnonzero(chosen))
 
 
 def _flip_labels(train: ImageSet, share: float, rng: np.random.Generator) -> tuple[ImageSet, np.ndarray]:
-    """Replace the labels of a random `share` of the examples by another class, drawn uniformly."""
+    """Replace the labels of a random `share` of the examples by another class, drawn uniformly; and which ones, bool [N]."""
     flipped = np.zeros(len(train), dtype=bool)
     flipped[rng.permutation(len(train))[: round(share * len(train))]] = True
+
     labels = train.labels.copy()
-    shift = rng.integers(1, len(train.classes), size=int(flipped.sum()))
+    shift = rng.integers(1, len(train.classes), size=int(flipped.sum()))  # never 0: never the true class
     labels[flipped] = (labels[flipped] + shift) % len(train.classes)
+
     return replace(train, labels=labels), flipped
 
 
 def _check_sizes(profile: Profile, n: int) -> None:
+    """Refuse forget sets that need more than the `n` training examples."""
     size, steps = profile.forget.size, profile.sequential.steps
+
     if 3 * size > n:
         raise UserError(
             f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {n} training examples; "

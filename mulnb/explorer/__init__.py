@@ -1,5 +1,40 @@
-"""The threshold explorer of notebook 06."""
+"""The threshold explorer of notebook 06.
 
+`panel` has the widgets of the choice and `workbench` those of unlearning; `selection` computes what a choice means, `pictures`,
+`images` and `outcomes` draw it, `canvas` makes it clickable; `style.css` has the colours of both themes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mulnb.explorer import stock
 from mulnb.explorer.panel import Explorer
 
-__all__ = ["Explorer"]
+__all__ = ["Explorer", "explore"]
+
+
+def explore(
+    images: Any,
+    labels: Any,
+    scores: Any,
+    memorization: Any = None,
+    classes: Sequence[str] | None = None,
+) -> Explorer:
+    """An explorer of your own images and scores: choose strata, look into them, export them; unlearning needs a profile.
+
+    Args:
+        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1].
+        labels: class numbers [N].
+        scores: [N], higher = more memorized, or a mapping from names to such arrays.
+        memorization: exact memorization [N], if it is known, to compare the strata with.
+        classes: names of the classes; their numbers by default.
+
+    Returns:
+        The explorer, as a cell's value.
+
+    Raises:
+        UserError: the arrays do not fit each other.
+    """
+    return Explorer(None, stock.of_arrays(images, labels, scores, memorization, classes))

@@ -1,7 +1,7 @@
-"""Unlearning while the notebook stays alive: work in a thread, with progress that is told and a cancel that is obeyed.
+"""Unlearning while the notebook stays alive: work in a thread that reports its progress and can be cancelled.
 
-Cancelling is cooperative: it takes effect after the optimizer step that is under way. What was finished by then (the oracle)
-stays stored, of the run itself nothing is; no model but its own copy was touched.
+Cancelling takes effect after the optimizer step under way. What was finished by then (the oracle) stays stored; nothing of the
+unfinished run does, and no model but the run's own copy was touched.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import workers
+from mulnb.core.store import Artifact
+from mulnb.core.vocabulary import label
 from mulnb.forget import Strata
+from mulnb.study.runs import oracle_job, unlearning_job
+from mulnb.study.scoring import original_job
 
-TELL_EVERY = 0.1  # seconds between two reports of progress: each one is a message to the browser
+REPORT_EVERY = 0.1  # seconds between two reports of progress: each is a message to the browser
 
 
 class Cancelled(Exception):
@@ -26,7 +32,13 @@ class Cancelled(Exception):
 
 
 class Background:
-    """`work(self)` in a thread. `progress(steps)` is told now and then, `finished(result, error)` once; both in that thread."""
+    """Work in a thread of its own.
+
+    Args:
+        work: what to do; it gets this object, to report to it.
+        progress: called with the number of steps now and then, in that thread.
+        finished: called once with the result, or with None and the exception, in that thread.
+    """
 
     def __init__(
         self,
@@ -36,29 +48,42 @@ class Background:
     ) -> None:
         self._work, self._progress, self._finished = work, progress, finished
         self._stop = threading.Event()
-        self._told = 0.0
+        self._reported = 0.0
+        self.started = time.monotonic()
         self.steps = 0
+        self.phase, self._end = "", math.inf
         self.thread = threading.Thread(target=self._run, name="mulnb-unlearn", daemon=True)
 
     def start(self) -> Background:
+        """Start the thread."""
         self.thread.start()
         return self
 
     def cancel(self) -> None:
+        """Ask the work to stop after the step under way."""
         self._stop.set()
 
+    def enter(self, phase: str, end: int) -> None:
+        """Begin a part of the work, which is expected to last until step `end`."""
+        self.phase, self._end = phase, end
+        self.reached(self.steps)
+
+    def step(self) -> None:
+        """Count a step; those beyond the expected end of a part, such as an audit's, do not count."""
+        self.reached(min(self.steps + 1, int(min(self._end, 1e9))))
+
     def reached(self, steps: int) -> None:
-        """So many steps are behind us, whether they were taken or their result was stored; the place to be cancelled at."""
+        """Report that `steps` steps are done, taken here or stored before. Raises `Cancelled` if the user cancelled."""
         self.steps = steps
-        if time.monotonic() - self._told > TELL_EVERY:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported > REPORT_EVERY:
+            self._reported = time.monotonic()
             self._progress(self.steps)
         if self._stop.is_set():
             raise Cancelled
 
     def _run(self) -> None:
         try:
-            with _as_it_was(), each_step(lambda: self.reached(self.steps + 1)):
+            with _undisturbed(), each_step(self.step):
                 result = self._work(self)
         except BaseException as error:
             self._finished(None, error)
@@ -68,9 +93,9 @@ class Background:
 
 @contextmanager
 def each_step(tick: Callable[[], None]) -> Iterator[None]:
-    """Call `tick` after every optimizer step that this thread takes; an exception that it raises ends the training.
+    """Call `tick` after every optimizer step of this thread; an exception that it raises ends the training.
 
-    A hook of torch's optimizers reaches every algorithm, also one of yours, without an argument handed down to `training.fit`.
+    A hook of torch's optimizers reaches every algorithm, also a user's own, without an argument passed down to `training.fit`.
     """
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -88,10 +113,10 @@ def each_step(tick: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _as_it_was() -> Iterator[None]:
-    """One torch thread: the same bits whether a run is live or part of a study. Random states are put back.
+def _undisturbed() -> Iterator[None]:
+    """One torch thread, so that a live run gives the same bits as the study's; random states are put back afterwards.
 
-    A replayed step (CUDA graph) bypasses the optimizer, where steps are counted and cancelled, so steps are plain ones.
+    CUDA graphs are off: a replayed step bypasses the optimizer, where steps are counted and cancelled.
     """
     import torch
 
@@ -101,33 +126,65 @@ def _as_it_was() -> Iterator[None]:
         yield
 
 
+class Result(NamedTuple):
+    """A live run: its row as in `study.unlearning`, and what the models say of every example.
+
+    `probability`: of the true class, by the original model, the unlearned one and the oracle, [N] each; empty if it diverged.
+    """
+
+    row: dict[str, Any]
+    probability: dict[str, np.ndarray]
+
+
 def unlearn(
-    profile: Profile, chosen: Strata, score: str, seed: int, runs: Sequence[tuple[str, str]], told: Background
-) -> list[dict[str, Any]]:
-    """The row of `study.unlearning` for each (algorithm, strategy) on the strata `chosen`; what is stored is not done again."""
+    profile: Profile, chosen: Strata, score: str, seed: int, runs: Sequence[tuple[str, str]], job: Background
+) -> list[Result]:
+    """Unlearn the strata `chosen` by each (algorithm, strategy); what is stored is not computed again."""
     study.check(profile)
-    wanted = planned(profile, score, seed, runs)
-    oracle, *plan = expected_steps(profile, chosen, wanted)
-    rows, behind = [], oracle
-    for run, steps in zip(wanted, plan, strict=True):
-        rows.append(study.outcome(profile, run, chosen))
-        behind += steps
-        told.reached(behind)
-    return rows
+    here = study.Study.of(profile)
+    planned = plan(profile, score, seed, runs)
+    end, *counts = expected_steps(profile, chosen, planned)
+
+    job.enter("training the oracle, a model that never sees the set", end)
+    oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
+    original = here.get(original_job(here, seed))
+    job.reached(end)
+
+    found = []
+    for run, count in zip(planned, counts, strict=True):
+        end += count
+        job.enter(f"{label(run.algorithm)}, {label(run.strategy)}", end)
+        row = study.outcome(profile, run, chosen)
+        unlearned = here.get(unlearning_job(here, run, chosen))
+        found.append(Result(row, _probability(original=original, unlearned=unlearned, oracle=oracle)))
+        job.reached(end)
+    return found
+
+
+def _probability(**artifacts: Artifact) -> dict[str, np.ndarray]:
+    """The probability of the true class by each model: the logistic function of its stored margins, which are log odds."""
+    found = {}
+    for name, artifact in artifacts.items():
+        if "margin" in artifact.arrays:
+            margin = np.clip(artifact.arrays["margin"].astype(np.float64).reshape(-1), -50, 50)
+            found[name] = 1 / (1 + np.exp(-margin))
+    return found if len(found) == len(artifacts) else {}
+
+
+def plan(profile: Profile, score: str, seed: int, runs: Sequence[tuple[str, str]]) -> list[study.Run]:
+    """Each (algorithm, strategy) with the settings that the profile has for it."""
+    settings = {(algorithm, strategy): found for algorithm, strategy, found in study.ways(profile)}
+    return [study.Run(algorithm, strategy, score, seed, settings[algorithm, strategy]) for algorithm, strategy in runs]
 
 
 def expected_steps(profile: Profile, chosen: Strata, runs: Sequence[study.Run]) -> list[int]:
-    """Optimizer steps of the oracle and of each run, about: what an algorithm calls an epoch is a pass over what is retained."""
-    rest = len(study.splits(profile).train) - len(chosen.forget)
-    stages = ([settings for _, settings in run.stages] for run in runs)
-    return [_passes(profile.training.model_dump(), rest), *(sum(_passes(one, rest) for one in each) for each in stages)]
+    """About how many optimizer steps the oracle and each run take: an algorithm's epoch is a pass over the retain set."""
+    retained = len(study.splits(profile).train) - len(chosen.forget)
+    found = [_steps(profile.training.model_dump(), retained)]
+    for run in runs:
+        found.append(sum(_steps(settings, retained) for _, settings in run.stages))
+    return found
 
 
-def planned(profile: Profile, score: str, seed: int, runs: Sequence[tuple[str, str]]) -> list[study.Run]:
-    """Each (algorithm, strategy) with the settings that the profile has for it."""
-    settings = {(algorithm, strategy): one for algorithm, strategy, one in study.ways(profile)}
-    return [study.Run(*run, score, seed, settings[run]) for run in runs]
-
-
-def _passes(settings: Mapping[str, Any], examples: int) -> int:
+def _steps(settings: Mapping[str, Any], examples: int) -> int:
     return int(settings.get("epochs", 5)) * math.ceil(examples / int(settings.get("batch", 256)))

@@ -1,116 +1,62 @@
-"""Choosing a forget set by hand, without torch and without widgets: thresholds ↔ sizes ↔ strata, and what is in the strata.
+"""Choosing a forget set by hand: thresholds ↔ sizes ↔ strata, and what is in the strata. No torch, no widgets.
 
 The explorer asks this module many times a second, so everything that depends on the score alone is sorted once (`Ranking`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 
-from mulnb import config, forget, study
-from mulnb.config import Profile
-from mulnb.core import paths
-from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import STRATA
+from mulnb import forget
+from mulnb.core.vocabulary import STRATA, label
 from mulnb.forget import Strata
-from mulnb.proxies import PROXIES, centre
-from mulnb.results import publish
+from mulnb.proxies import centre
 
-SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
-
-
-@dataclass(frozen=True)
-class Stock:
-    """What the explorer shows: images uint8 [N, C, H, W], labels [N], scores by (name, seed) [N], memorization ± `se` [N]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    flipped: np.ndarray  # bool [N]: label noise
-    memorization: np.ndarray
-    se: np.ndarray
-    proxies: dict[tuple[str, int], np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def scores(self, name: str, seed: int) -> np.ndarray:
-        return self.memorization if name == "memorization" else self.proxies[name, seed]
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Memorization, and the proxies that are there."""
-        return ["memorization", *(name for name in PROXIES if any(name == known for known, _ in self.proxies))]
-
-
-def stock(profile: Profile) -> Stock:
-    """The profile's stored results. Nothing is trained: raises `UserError` with the command to give where there are none."""
-    frames = _published(profile)
-    if frames is None:
-        if not study.stored(profile):
-            raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
-        frames = study.memorization(profile), study.proxies(profile)
-    memorization, proxies = frames
-    data = study.splits(profile).train
-    values = {key: one.value.to_numpy() for key, one in proxies.groupby(["proxy", "seed"], sort=False)}
-    exact = (memorization[name].to_numpy() for name in ("flipped", "memorization", "se"))
-    return Stock(data.images, data.labels, data.classes, *exact, values)
-
-
-def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The committed frames, if they were made with these settings: they are there on a fresh clone, where the store is empty."""
-    try:
-        known = Profile.model_validate(json.loads((paths.results(profile.name) / "run.json").read_text())["profile"])
-    except (OSError, ValueError, KeyError):
-        return None
-    if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
-        return None
-    frames = publish.load(profile.name, "memorization"), publish.load(profile.name, "proxies")
-    return None if frames[0] is None or frames[1] is None else frames
-
-
-def command(profile: Profile, notebooks: str = "01,02") -> str:
-    """The command that makes the profile's results, with what distinguishes it from the packaged profile of its name."""
-    if profile.name not in config.known_profiles():
-        return f"`./run_all.sh --profile YOUR.yaml --only {notebooks}` with the file of profile '{profile.name}'"
-    packaged, own = (_leaves(one.model_dump(mode="json")) for one in (config.load_profile(profile.name), profile))
-    changed = [f" --set '{key}={json.dumps(value)}'" for key, value in own.items() if packaged.get(key) != value]
-    return f"`./run_all.sh --profile {profile.name} --only {notebooks}{''.join(changed)}`"
-
-
-def _leaves(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return leaves
+Side = Literal["low", "high"]
 
 
 class Ranking:
-    """One score, sorted once. A stratum may hold up to a quarter of the examples, so that another quarter is always retained."""
+    """One score of N examples, sorted once.
+
+    Args:
+        score: its name; it says where the centre of the medium stratum lies.
+        values: the scores [N], higher = more memorized.
+        seed: breaks ties.
+    """
 
     def __init__(self, score: str, values: np.ndarray, seed: int) -> None:
         self.score, self.seed, self.centre = score, seed, centre(score)
         self.values = np.asarray(values, dtype=np.float64)
         self.sorted = np.sort(self.values)
-        self.limit = max(1, len(self.values) // 4)
+        self.limit = max(1, len(self.values) // 4)  # a stratum's largest size: at least a quarter is always retained
 
-    def size(self, side: Literal["low", "high"], threshold: float) -> int:
-        """How many examples lie at or beyond `threshold`, kept within 1 … `limit`."""
-        below = int(np.searchsorted(self.sorted, threshold, "right" if side == "low" else "left"))
-        return min(max(below if side == "low" else len(self.sorted) - below, 1), self.limit)
+    def size(self, side: Side, threshold: float) -> int:
+        """How many examples lie at or beyond `threshold`, clipped to 1 … `limit`."""
+        if side == "low":
+            beyond = np.searchsorted(self.sorted, threshold, "right")
+        else:
+            beyond = len(self.sorted) - np.searchsorted(self.sorted, threshold, "left")
+        return int(np.clip(beyond, 1, self.limit))
 
-    def threshold(self, side: Literal["low", "high"], size: int) -> float:
-        """The score of the last example that a stratum of `size` takes."""
+    def threshold(self, side: Side, size: int) -> float:
+        """The score of the last example in a stratum of `size`."""
         return float(self.sorted[size - 1] if side == "low" else self.sorted[-size])
 
-    def ties(self, side: Literal["low", "high"], size: int) -> tuple[int, int]:
+    def stepped(self, side: Side, size: int, step: int | str) -> int:
+        """The size after a threshold moved to the right by `step` examples, or to its "first" or "last" place on the axis."""
+        grows = side == "low"  # to the right, the low stratum grows and the high one shrinks
+        if step == "first":
+            return 1 if grows else self.limit
+        if step == "last":
+            return self.limit if grows else 1
+        return int(np.clip(size + (step if grows else -step), 1, self.limit))
+
+    def ties(self, side: Side, size: int) -> tuple[int, int]:
         """Of the examples exactly at the threshold: how many the stratum takes (drawn by seed), and how many there are."""
         at = self.threshold(side, size)
         first, last = np.searchsorted(self.sorted, [at, np.nextafter(at, np.inf)])
@@ -118,33 +64,44 @@ class Ranking:
         return int(taken), int(last - first)
 
     def strata(self, sizes: Sequence[int]) -> Strata:
+        """The low, medium and high stratum of these sizes, by the selector of the whole package."""
         return forget.strata(self.values, sizes, self.centre, self.seed)
 
     @cached_property
     def middle(self) -> float:
+        """The centre of the medium stratum, as a score."""
         return float(np.median(self.sorted)) if self.centre == "median" else float(self.centre)
 
     @cached_property
     def skewed(self) -> bool:
-        """A score that spreads over orders of magnitude is drawn on a logarithmic axis."""
+        """Whether the score spreads over orders of magnitude, so that its axis must be logarithmic."""
         low, middle, high = np.quantile(self.sorted, [0.1, 0.5, 0.99])
         return bool(low > 0 and high > 20 * middle)
 
     def growth(self, memorization: np.ndarray, points: int = 40) -> tuple[np.ndarray, np.ndarray]:
-        """Mean memorization of low, medium and high [3, points] if all had the same size, and those sizes [points].
+        """Mean memorization of the strata against their common size.
 
-        Exact but for ties: the examples nearest to the centre are a window of the sorted ones, so prefix sums are enough.
+        Args:
+            memorization: exact memorization [N].
+            points: about how many sizes.
+
+        Returns:
+            The sizes [points], and the means of low, medium and high [3, points]. They are exact but for ties: the examples
+            nearest to the centre are neighbours when sorted, so prefix sums are enough.
         """
         sizes = np.unique(np.geomspace(min(5, self.limit), self.limit, points).round().astype(int))
         order = np.argsort(self.values, kind="stable")
         total = np.r_[0.0, np.cumsum(memorization[order])]
+
         n = len(order)
         starts = np.array([self._window(size) for size in sizes])
-        sums = [total[sizes], total[starts + sizes] - total[starts], total[n] - total[n - sizes]]
-        return sizes, np.array(sums) / sizes
+        low = total[sizes]
+        medium = total[starts + sizes] - total[starts]
+        high = total[n] - total[n - sizes]
+        return sizes, np.array([low, medium, high]) / sizes
 
     def _window(self, size: int) -> int:
-        """Where the `size` examples nearest to the centre begin among the sorted ones, low and high being taken."""
+        """Where the `size` examples nearest to the centre begin in the sorted order, when low and high of that size are gone."""
         first, last = size, len(self.sorted) - 2 * size
         while first < last:
             half = (first + last) // 2
@@ -155,17 +112,57 @@ class Ranking:
         return first
 
 
-def overlap(chosen: Strata, truth: Strata, n: int) -> np.ndarray:
-    """Counts [3, 4]: how many examples of each chosen stratum (rows) lie in the true low, medium, high stratum, or in none."""
+@dataclass(frozen=True)
+class Filter:
+    """Which examples the reader wants to see: `mask` bool [N], of one stratum or (None) of all; `words` describe them."""
+
+    words: str
+    mask: np.ndarray
+    stratum: str | None = None
+
+
+def in_range(ranking: Ranking, low: float, high: float, lowest: float) -> Filter:
+    """The examples behind a bar of the histogram. The first bar, from `lowest` on, holds the smaller scores, too."""
+    values = ranking.values
+    mask = (values < high) | ((values == high) & (high >= ranking.sorted[-1]))  # the last bar has its upper edge
+    if low > lowest:
+        mask &= values >= low
+    return Filter(f"{label(ranking.score)} from {low:.3g} to {high:.3g}", mask)
+
+
+def in_class(labels: np.ndarray, number: int, name: str, stratum: str) -> Filter:
+    """The examples of a class in a stratum."""
+    return Filter(f"class {name} in {stratum}", labels == number, stratum)
+
+
+def in_cell(truth: Strata, n: int, row: int, column: int) -> Filter:
+    """The examples behind a cell of the matrix `overlap`."""
+    target = "in no stratum" if column == len(STRATA) else STRATA[column]
+    words = f"those chosen as {STRATA[row]} and {target} by exact memorization"
+    return Filter(words, true_stratum(truth, n) == column, STRATA[row])
+
+
+def true_stratum(truth: Strata, n: int) -> np.ndarray:
+    """For every example, its stratum by exact memorization: 0, 1, 2, or 3 for none [N]."""
     place = np.full(n, len(STRATA))
-    for column, part in enumerate(truth):
-        place[part] = column
+    for number, part in enumerate(truth):
+        place[part] = number
+    return place
+
+
+def overlap(chosen: Strata, truth: Strata, n: int) -> np.ndarray:
+    """How many examples of each chosen stratum (rows) lie in the true low, medium, high stratum, or in none: counts [3, 4]."""
+    place = true_stratum(truth, n)
     return np.array([np.bincount(place[part], minlength=len(STRATA) + 1) for part in chosen])
 
 
 def mean_memorization(chosen: Strata, memorization: np.ndarray, se: np.ndarray) -> np.ndarray:
-    """Mean and standard error [3, 2] of each stratum's memorization; the errors of examples are taken as independent."""
-    return np.array([(memorization[part].mean(), np.sqrt((se[part] ** 2).sum()) / len(part)) for part in chosen])
+    """Mean and standard error of each stratum's memorization [3, 2]; the errors of examples are taken as independent."""
+    found = []
+    for part in chosen:
+        error = np.sqrt((se[part] ** 2).sum()) / len(part)
+        found.append((memorization[part].mean(), error))
+    return np.array(found)
 
 
 def class_counts(chosen: Strata, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -174,7 +171,19 @@ def class_counts(chosen: Strata, labels: np.ndarray, classes: int) -> np.ndarray
 
 
 def sample(values: np.ndarray, part: np.ndarray, stratum: str, middle: float, count: int) -> np.ndarray:
-    """`count` examples of a stratum, evenly spaced from the most typical of it to the one at its edge."""
+    """At most `count` examples of a stratum, evenly spaced from its most typical example to the one at its edge."""
+    if len(part) == 0:
+        return part
     away = {"low": values[part], "medium": np.abs(values[part] - middle), "high": -values[part]}[stratum]
     ordered = part[np.argsort(away, kind="stable")]
-    return ordered[np.unique(np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int))]
+    places = np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)
+    return ordered[np.unique(places)]
+
+
+def moved(chosen: Strata, example: int, stratum: str | None) -> Strata:
+    """The strata with one example moved to `stratum`, or dropped from the set (None)."""
+    parts = []
+    for name, part in zip(STRATA, chosen, strict=True):
+        rest = part[part != example]
+        parts.append(np.sort(np.append(rest, example)) if name == stratum else rest)
+    return Strata(*parts)

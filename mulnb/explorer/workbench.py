@@ -1,29 +1,29 @@
-"""The explorer's second half: unlearn the chosen set live, cancel it, compare what came of it.
-
-Here is also how widgets say what went wrong (`Voice`).
-"""
+"""The explorer's second half: unlearn the chosen set live, cancel it, and compare the results."""
 
 from __future__ import annotations
 
 import functools
-import traceback
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
-from mulnb.core import store, vocabulary
+from mulnb.core import store
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import label
-from mulnb.explorer import live, svg
-from mulnb.explorer import pictures as sketches
+from mulnb.core.vocabulary import label, mix
+from mulnb.explorer import live, outcomes, svg
+from mulnb.explorer.canvas import Canvas
+from mulnb.explorer.controls import dropdown, offered, row
+from mulnb.explorer.voice import Voice
 from mulnb.forget import Strata
 
 
 class Choice(NamedTuple):
-    """A forget set and what it was chosen by."""
+    """A forget set and how it was chosen."""
 
     strata: Strata
     score: str
@@ -31,82 +31,47 @@ class Choice(NamedTuple):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Columns that tell one set from another."""
+        """Columns that distinguish one set from another."""
         sizes = tuple(len(part) for part in self.strata)
         return {"score": self.score, "seed": self.seed, "set": store.digest(list(self.strata)), "sizes": sizes}
 
 
-class Voice:
-    """What the widgets have to say: `message` for the reader, and tracebacks in `errors`, where tests and the runner look."""
-
-    def __init__(self) -> None:
-        self.message = widgets.HTML()
-        self.errors = widgets.Output()
-
-    def tell(self, words: str, bad: bool = False) -> None:
-        self.message.value = svg.page(f'<p class="{"bad" if bad else "note"}">{words}</p>')
-
-    def failed(self, error: BaseException) -> None:
-        """A user's mistake is a message; anything else is a fault of ours, with its traceback."""
-        if isinstance(error, UserError):
-            self.tell(str(error), bad=True)
-            return
-        text = "".join(traceback.format_exception(error))
-        # appended as data: an Output captures what is printed by the kernel's main thread only
-        self.errors.outputs += ({"output_type": "stream", "name": "stderr", "text": text},)
-        self.tell("This is a fault of the explorer; the traceback is below.", bad=True)
-
-    def guard(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """`callback`, whose exceptions are said here: a widget would swallow them."""
-
-        @functools.wraps(callback)
-        def guarded(*args: Any) -> None:
-            try:
-                callback(*args)
-            except Exception as error:
-                self.failed(error)
-
-        return guarded
-
-
-def dropdown(options: list, about: str, width: str) -> widgets.Dropdown:
-    """Names are shown in the field's spelling; `value` is the name itself."""
-    named = [(label(one) if isinstance(one, str) else str(one), one) for one in options]
-    return widgets.Dropdown(options=named, description=about, style={"description_width": "initial"}, layout={"width": width})
-
-
-def row(*children: widgets.Widget, **layout: str) -> widgets.Box:
-    return widgets.Box(children, layout={"flex_flow": "row wrap", "align_items": "center", **layout})
-
-
-def text(words: str) -> widgets.HTML:
-    return widgets.HTML(svg.page(words))
-
-
-def panel(basis: str = "100%") -> widgets.HTML:
-    return widgets.HTML(layout={"flex": f"1 1 {basis}", "min_width": "280px"})
-
-
 class Workbench:
-    """Algorithm, strategy, a button, a progress bar that can be cancelled, chart and table. `choice()`: the set to unlearn."""
+    """Algorithm, strategy, a button, a progress bar that can be cancelled; chart, explanation and table of the runs.
 
-    def __init__(self, profile: Profile, choice: Callable[[], Choice], voice: Voice) -> None:
-        self.profile, self.choice, self.voice = profile, choice, voice
+    Args:
+        profile: its algorithms, strategies and settings are offered.
+        choice: returns the set to unlearn.
+        on_shown: called when another run is explained.
+        voice: where errors are reported.
+    """
+
+    def __init__(self, profile: Profile, choice: Callable[[], Choice], on_shown: Callable[[], None], voice: Voice) -> None:
+        self.profile, self.choice, self.on_shown, self.voice = profile, choice, on_shown, voice
         self.rows: list[dict[str, Any]] = []
+        self.shown: int | None = None  # the number of the run that is explained
         self.job: live.Background | None = None
         self.error: BaseException | None = None
+        self._probability: dict[int, dict[str, np.ndarray]] = {}  # by number of the run: what the models say, [N] each
+
         mixed = ["rum"] if profile.unlearning.rum else []
-        self.algorithm = dropdown([*profile.unlearning.algorithms, *mixed], "algorithm", "210px")
-        self.strategy = dropdown(self._strategies(), "strategy", "180px")
-        self.run = widgets.Button(description="Unlearn this", icon="play", button_style="primary")
-        self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
-        self.bar = widgets.IntProgress(layout={"width": "220px"}, bar_style="info")
-        self.state, self.chart, self.outcome, self.table = widgets.HTML(), panel("36%"), panel("52%"), panel()
+        self.algorithm = dropdown([*profile.unlearning.algorithms, *mixed], "algorithm", "190px")
+        self.strategy = dropdown(self._strategies(), "strategy", "150px")
+        self.run = widgets.Button(description="Unlearn this", icon="play", button_style="primary", layout={"width": "115px"})
+        self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True, layout={"width": "80px"})
+        self.bar = widgets.IntProgress(layout={"width": "110px"}, bar_style="info")
+        self.state = widgets.HTML()
+
         self.algorithm.observe(voice.guard(self._on_algorithm), "value")
         self.run.on_click(voice.guard(lambda _: self.start()))
         self.cancel.on_click(voice.guard(lambda _: self.stop()))
-        controls = row(self.algorithm, self.strategy, self.run, self.cancel, self.bar, self.state)
-        self.view = widgets.VBox([controls, row(self.chart, self.outcome, align_items="flex-start"), self.table])
+
+        self.chart, self.why, self.table = Canvas(self._on_act, "36%"), Canvas(self._on_act, "50%"), Canvas(self._on_act)
+        heading = widgets.HTML(svg.page("<h3>2 · Unlearn it</h3>"))
+        controls = row(heading, self.algorithm, self.strategy, self.run, self.cancel, self.bar)
+        pictures = row(self.chart, self.why, align_items="flex-start")
+        self.view = widgets.VBox([controls, self.state, pictures, self.table])
+        self._say("the table and the chart show the runs of this kernel")
         self._draw()
 
     @property
@@ -114,59 +79,90 @@ class Workbench:
         """The live runs so far: the columns of `study.unlearning`, and `number`, `set` and `sizes`."""
         return pd.DataFrame(self.rows)
 
+    def select(self, algorithm: str | None = None, strategy: str | None = None) -> None:
+        """Set the two controls. Raises `UserError` for what the profile does not offer."""
+        algorithm = algorithm or self.algorithm.value
+        offered("algorithm", algorithm, [name for _, name in self.algorithm.options])
+        if strategy is not None:
+            offered(f"strategy of {algorithm}", strategy, self._strategies(algorithm))
+        self.algorithm.value = algorithm
+        if strategy is not None:
+            self.strategy.value = strategy
+
     def start(self) -> None:
-        """Run the chosen strategy on the chosen set, and what it is compared with first where it has not been run on it."""
-        if self.job is not None and self.job.thread.is_alive():
+        """Run the chosen strategy on the chosen set; first vanilla, which it is compared with, unless that is in the table."""
+        if self.busy:
             raise UserError("an unlearning run is under way: wait for it or cancel it")
         chosen, algorithm, strategy = self.choice(), self.algorithm.value, self.strategy.value
         wanted = dict.fromkeys([*self._references(algorithm), (algorithm, strategy)])
-        runs = [run for run in wanted if not self._known(chosen.facts, *run)]
+        runs = [run for run in wanted if self._known(chosen.facts, *run) is None]
         self.job, self.error = None, None
         if not runs:
+            self._explain(self._known(chosen.facts, algorithm, strategy))
             self._say(f"already in the table: {label(algorithm)}, {label(strategy)} on this set")
             return
-        planned = live.planned(self.profile, chosen.score, chosen.seed, runs)
+
+        planned = live.plan(self.profile, chosen.score, chosen.seed, runs)
         self.bar.max = sum(live.expected_steps(self.profile, chosen.strata, planned))
         self.bar.value, self.bar.bar_style = 0, "info"
         self.run.disabled, self.cancel.disabled = True, False
-        self._say("retraining an oracle without the set, then unlearning …")
+        self._say("starting …")
+
         finished = functools.partial(self._on_finished, chosen.facts)
         work = functools.partial(live.unlearn, self.profile, chosen.strata, chosen.score, chosen.seed, runs)
         self.job = live.Background(work, self.voice.guard(self._on_progress), self.voice.guard(finished))
         self.job.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way."""
+        return self.job is not None and self.job.thread.is_alive()
+
     def stop(self) -> None:
+        """Cancel the run under way."""
         self.cancel.disabled = True
         if self.job is not None:
             self._say("cancelling after this step …")
             self.job.cancel()
 
+    # --- what is offered -------------------------------------------------------------------------------------------------
+
     def _references(self, algorithm: str) -> list[tuple[str, str]]:
-        """Vanilla of the algorithm; for the full RUM, of those that it is made of."""
+        """Vanilla of the algorithm; for the full RUM, of the algorithms that it is made of."""
         parts = [algorithm]
         if algorithm == "rum":
-            parts = [one.algorithm for one in self.profile.unlearning.rum.stages]
+            parts = [stage.algorithm for stage in self.profile.unlearning.rum.stages]
         return [(name, "vanilla") for name in parts if name in self.profile.unlearning.algorithms]
 
-    def _strategies(self) -> list[str]:
-        if self.algorithm.value == "rum":
+    def _strategies(self, algorithm: str | None = None) -> list[str]:
+        """The strategies of an algorithm, RUM^F first."""
+        algorithm = algorithm or self.algorithm.value
+        if algorithm == "rum":
             return ["rum"]
-        return sorted(self.profile.unlearning.algorithms[self.algorithm.value], key=lambda name: name != "rum_f")
+        return sorted(self.profile.unlearning.algorithms[algorithm], key=lambda name: name != "rum_f")
 
     def _on_algorithm(self, _: Any) -> None:
-        before, offered = self.strategy.value, self._strategies()
-        self.strategy.options = [(label(name), name) for name in offered]
-        self.strategy.value = before if before in offered else offered[0]
+        before, choices = self.strategy.value, self._strategies()
+        self.strategy.options = [(label(name), name) for name in choices]
+        self.strategy.value = before if before in choices else choices[0]
 
-    def _known(self, facts: dict[str, Any], algorithm: str, strategy: str) -> bool:
+    def _known(self, facts: dict[str, Any], algorithm: str, strategy: str) -> int | None:
+        """The number of a run in the table."""
         wanted = facts | {"algorithm": algorithm}
-        return any(sketches.same_set(row, wanted) and row["strategy"] == strategy for row in self.rows)
+        for found in self.rows:
+            if outcomes.same_set(found, wanted) and found["strategy"] == strategy:
+                return found["number"]
+        return None
+
+    # --- progress --------------------------------------------------------------------------------------------------------
 
     def _on_progress(self, steps: int) -> None:
         self.bar.value = min(steps, self.bar.max)
-        self._say(f"step {steps} of about {self.bar.max}")
+        seconds = time.monotonic() - self.job.started
+        left = seconds / max(steps, 1) * max(self.bar.max - steps, 0)
+        self._say(f"{self.job.phase}: step {steps} of about {self.bar.max}, {_clock(left)} left")
 
-    def _on_finished(self, facts: dict[str, Any], rows: list[dict] | None, error: BaseException | None) -> None:
+    def _on_finished(self, facts: dict[str, Any], results: list[live.Result] | None, error: BaseException | None) -> None:
         self.run.disabled, self.cancel.disabled = False, True
         self.error = error
         if isinstance(error, live.Cancelled):
@@ -174,21 +170,48 @@ class Workbench:
             self._say(f"cancelled after {self.job.steps} steps: the run left no result, no model was changed")
         elif error is not None:
             self.bar.bar_style = "danger"
-            self._say("failed: see below")
+            self._say("failed: see the message")
             self.voice.failed(error)
         else:
-            self.rows += [one | facts | {"number": len(self.rows) + place} for place, one in enumerate(rows, 1)]
+            for found in results:
+                number = len(self.rows) + 1
+                self.rows.append(found.row | facts | {"number": number})
+                self._probability[number] = found.probability
             self.bar.value, self.bar.bar_style = self.bar.max, "success"
-            last = self.rows[-1]
-            found = f"ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}"
-            what = vocabulary.mix(self.profile.unlearning.rum) if last["strategy"] == "rum" else None
-            self._say(f"{what or ', '.join(map(label, (last['algorithm'], last['strategy'])))}: <b>{found}</b>")
-            self._draw()
+            self._say(self._verdict(self.rows[-1]))
+            self._explain(self.rows[-1]["number"])
+
+    def _verdict(self, last: dict[str, Any]) -> str:
+        """The newest run in a line."""
+        what = mix(self.profile.unlearning.rum) if last["strategy"] == "rum" else outcomes.describe(last)
+        return f"{what}: <b>ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}</b>"
+
+    @property
+    def probability(self) -> dict[str, np.ndarray]:
+        """Of the run that is explained: the probability of the true class by original, unlearned model and oracle, [N] each."""
+        return self._probability.get(self.shown, {})
+
+    # --- drawing ---------------------------------------------------------------------------------------------------------
+
+    def _on_act(self, name: str, arguments: list[str], _: dict[str, Any]) -> None:
+        if name == "run":
+            self._explain(int(arguments[0]))
+
+    def _explain(self, number: int | None) -> None:
+        """Explain the ToW of a run of the table."""
+        self.shown = number
+        self._draw()
+        self.on_shown()
 
     def _draw(self) -> None:
-        self.chart.value = svg.page(sketches.tow_chart(self.rows))
-        self.outcome.value = svg.page(sketches.outcome(self.rows))
-        self.table.value = sketches.table(self.rows)
+        row = next((found for found in self.rows if found["number"] == self.shown), None)
+        self.chart.html = svg.page(outcomes.tow_chart(self.rows, self.shown))
+        self.why.html = svg.page(outcomes.why(row, self.rows))
+        self.table.html = svg.page(outcomes.table(self.rows, self.shown))
 
     def _say(self, words: str) -> None:
-        self.state.value = svg.page(words)
+        self.state.value = svg.page(f'<span role="status">{words}</span>')
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

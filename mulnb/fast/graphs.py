@@ -1,10 +1,12 @@
 """Training steps on a GPU without the cost of launching them: recorded once as a CUDA graph, then replayed.
 
-A step of a small network is a few hundred kernels of a few microseconds each, and Python needs longer to launch one than the
-GPU to run it. A graph launches them all at once, and several networks' steps run side by side in it. On a CPU every step is taken
-as it comes. `MULNB_GRAPHS=1` asks for it: it has not run on a GPU yet, and until `benchmarks/gpu.sh` has shown that it is
-right and sooner, steps are launched one by one there, too. `MULNB_COMPILE=1` also fuses a network's elementwise work
-(`torch.compile`: it takes half a minute for the first network of an architecture, so it is for long trainings).
+A step of a small network is a few hundred kernels of a few microseconds each, and Python needs longer to launch a kernel than the
+GPU to run it. A graph launches them all at once, and the steps of several networks run side by side in it. On a CPU nothing is
+recorded.
+
+`MULNB_GRAPHS=1` turns the recording on. It is off otherwise: the code has not run on a GPU yet, and `benchmarks/gpu.sh` has to
+show first that the numbers are right and the time is shorter. `MULNB_COMPILE=1` also fuses a network's elementwise operations
+(`torch.compile`: half a minute for the first network of an architecture, so it is for long trainings).
 
 Source: "Whole-network capture" in PyTorch's notes on CUDA semantics.
 """
@@ -30,7 +32,7 @@ _plain: ContextVar[bool] = ContextVar("mulnb_plain_steps", default=False)
 
 @contextmanager
 def plain_steps() -> Iterator[None]:
-    """Record no CUDA graphs within: every step is launched as it comes, whatever `MULNB_GRAPHS` says."""
+    """Record no CUDA graphs inside the `with` block, whatever `MULNB_GRAPHS` says."""
     token = _plain.set(True)
     try:
         yield
@@ -41,67 +43,91 @@ def plain_steps() -> Iterator[None]:
 class Replayed:
     """Steps of one or more networks, taken together: `replayed([piece], [moves], epoch)` is `[step(piece, moves, epoch)]`.
 
-    The first steps of `size` examples are taken one by one, the next is recorded, and from then on it is replayed. Batches of
-    another size (the last of an epoch) are never recorded. If recording fails, every step is taken as it comes, with a warning.
+    The first `WARM_UP` steps are ordinary ones. Then one step of each batch size is recorded (the batches of an epoch differ by
+    one example at most) and replayed from there on. If a recording fails, a warning says so and all steps stay ordinary ones.
+
+    Args:
+        steps: one `training.Step` for each network.
+        recorded: whether recording is possible at all; an objective that holds state cannot be replayed.
     """
 
-    def __init__(self, steps: Sequence[Step], size: int) -> None:
-        self._steps, self._size = steps, size
-        self._possible = os.environ.get("MULNB_GRAPHS") == "1" and not _plain.get()
+    def __init__(self, steps: Sequence[Step], recorded: bool = True) -> None:
+        self._steps = steps
+        self._possible = recorded and os.environ.get("MULNB_GRAPHS") == "1" and not _plain.get()
         self._taken = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._recordings: dict[int, _Recording] = {}  # by batch size
 
     def __call__(self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int) -> list[tuple[Any, Tensor, Tensor]]:
-        if not (self._possible and pieces[0].is_cuda and len(pieces[0]) == self._size):
+        if not (self._possible and pieces[0].is_cuda):
             return self._one_by_one(pieces, moves, epoch)
+
         if self._taken < WARM_UP:
             self._taken += 1
             with _aside():
                 return self._one_by_one(pieces, moves, epoch)
-        if self._graph is None:
-            # what a graph reads and writes stays where it was recorded: batches are copied in, outputs are copied out
-            self._pieces = [piece.clone() for piece in pieces]
-            self._moves = [None if one is None else one.clone() for one in moves]
+
+        size = len(pieces[0])
+        if size not in self._recordings:
             try:
-                self._record()
+                self._recordings[size] = _Recording(self._steps, pieces, moves)
             except RuntimeError as error:
                 warnings.warn(f"the step could not be recorded as a CUDA graph, each is launched alone: {error}", stacklevel=2)
                 self._possible = False
                 return self._one_by_one(pieces, moves, epoch)
-        for kept, new in zip([*self._pieces, *self._moves], [*pieces, *moves], strict=True):
-            if new is not None:
-                kept.copy_(new)
-        self._graph.replay()
-        return [
-            (batch._replace(index=piece, labels=batch.labels.clone(), epoch=epoch), loss.clone(), logits.clone())
-            for piece, (batch, loss, logits) in zip(pieces, self._outputs, strict=True)
-        ]
+
+        return self._recordings[size].replay(pieces, moves, epoch)
 
     def _one_by_one(
         self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int
     ) -> list[tuple[Any, Tensor, Tensor]]:
-        return [step(piece, move, epoch) for step, piece, move in zip(self._steps, pieces, moves, strict=True)]
+        """Ordinary steps."""
+        found = []
+        for step, piece, move in zip(self._steps, pieces, moves, strict=True):
+            found.append(step(piece, move, epoch))
+        return found
 
-    def _record(self) -> None:
-        """Record one step of every network, each in a stream of its own. Recording runs nothing: no weight moves."""
-        graph = torch.cuda.CUDAGraph()
+
+class _Recording:
+    """One step of every network as a CUDA graph, each in a stream of its own. Recording runs nothing: no weight moves."""
+
+    def __init__(self, steps: Sequence[Step], pieces: Sequence[Tensor], moves: Sequence[Tensor | None]) -> None:
+        # what a graph reads and writes stays where it was recorded: batches are copied in, outputs are copied out
+        self._pieces = [piece.clone() for piece in pieces]
+        self._moves = [None if move is None else move.clone() for move in moves]
+
+        self._graph = torch.cuda.CUDAGraph()
+        self._streams = [torch.cuda.Stream() for _ in steps]
+        self._outputs = []
+
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(self._graph):
             here = torch.cuda.current_stream()
-            streams = [torch.cuda.Stream() for _ in self._steps]
-            outputs = []
-            for stream, step, *one in zip(streams, self._steps, self._pieces, self._moves, strict=True):
+            for stream, step, piece, move in zip(self._streams, steps, self._pieces, self._moves, strict=True):
                 stream.wait_stream(here)
                 with torch.cuda.stream(stream):
-                    outputs.append(step(*one, 0))
-            for stream in streams:
+                    self._outputs.append(step(piece, move, 0))
+
+            # the graph ends when every network's step has ended
+            for stream in self._streams:
                 here.wait_stream(stream)
-        self._graph, self._outputs, self._streams = graph, outputs, streams
+
+    def replay(self, pieces: Sequence[Tensor], moves: Sequence[Tensor | None], epoch: int) -> list[tuple[Any, Tensor, Tensor]]:
+        """The same step on other batches."""
+        for kept, new in zip([*self._pieces, *self._moves], [*pieces, *moves], strict=True):
+            if new is not None:
+                kept.copy_(new)
+        self._graph.replay()
+
+        found = []
+        for piece, (batch, loss, logits) in zip(pieces, self._outputs, strict=True):
+            batch = batch._replace(index=piece, labels=batch.labels.clone(), epoch=epoch)
+            found.append((batch, loss.clone(), logits.clone()))
+        return found
 
 
 @contextmanager
 def _aside() -> Iterator[None]:
-    """A side stream, in which the steps before a recording must be taken."""
+    """A side stream; PyTorch asks that the steps before a recording run in one."""
     here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
     aside.wait_stream(here)
     with torch.cuda.stream(aside):
@@ -110,7 +136,10 @@ def _aside() -> Iterator[None]:
 
 
 def compiled(model: nn.Module, where: torch.device) -> Callable[[Tensor], Tensor]:
-    """`model`, with its elementwise work fused where that was asked for. Networks of one architecture share the compiled code."""
+    """The network with its elementwise operations fused, if `MULNB_COMPILE=1` and it is on a GPU; otherwise `model` itself.
+
+    Networks of one architecture share the compiled code.
+    """
     if where.type == "cuda" and os.environ.get("MULNB_COMPILE") == "1":
         return torch.compile(model, dynamic=False)
     return model

@@ -1,9 +1,9 @@
-"""k small networks trained as one: same numbers as one after another, a fraction of the time.
+"""k small networks trained as one: the same numbers as one after another, in a fraction of the time.
 
 A training step on 8×8 images is so little arithmetic that calling the kernels costs more than running them. Here every layer
-holds the k networks' parameters side by side, so that one batched matrix product serves all of them. Activations are
-[k, C, H, W, B], the batch innermost: a convolution's patches are then copied in runs of B numbers, whatever its stride.
-(A grouped convolution says the same in one line, and takes twice as long for so few channels.)
+holds the parameters of all k networks side by side, so that one batched matrix product serves them all. Activations are
+[k, C, H, W, B] with the batch last: the patches of a convolution are then copied in runs of B numbers, whatever its stride.
+A grouped convolution would be one line, but takes twice as long for so few channels.
 """
 
 from __future__ import annotations
@@ -14,32 +14,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ALIGNED = 16  # float32 numbers in 64 bytes
+
 
 class Stack(nn.Module):
     """k networks as one. Input [k, B, C, H, W], network j reads row j; output logits [k, B, classes].
 
-    `networks` are `nn.Sequential`s of one shape, made of the layers in `LAYERS`; their values are copied in, and `copy_to` copies
-    them out. The networks never meet: the gradient of the sum of their losses is, for each, the gradient of its own.
+    The networks share nothing: the gradient of the sum of their losses is, for each network, the gradient of its own loss. The
+    result of a network is the same to the bit, whichever others it is stacked with.
+
+    Args:
+        networks: k `nn.Sequential`s of one shape, made of the layers in `LAYERS`. Their values are copied in; `copy_to` copies
+            them out.
     """
 
     def __init__(self, networks: Sequence[nn.Sequential]) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(LAYERS[type(copies[0])](copies) for copies in zip(*networks, strict=True)))
+        self.size = len(networks)
+
+        self.layers = nn.Sequential()
+        for copies in zip(*networks, strict=True):  # the same layer of every network
+            self.layers.append(LAYERS[type(copies[0])](copies))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits [k, B, classes] of images x [k, B, C, H, W]."""
         x = x.permute(0, 2, 3, 4, 1).contiguous()  # [k, C, H, W, B]
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # float32 whatever the recipe says: so small a step gains nothing by bf16
-            return self.layers(x).transpose(1, 2)
+        # float32 whatever the recipe says: so small a step gains nothing by bf16
+        with torch.autocast(x.device.type, enabled=False):
+            return self.layers(x).transpose(1, 2)  # [k, classes, B] → [k, B, classes]
+
+    @torch.no_grad()
+    def values(self, j: int) -> list[Tensor]:
+        """Parameters and BatchNorm statistics of network j, as views."""
+        return [value[j] for value in (*self.parameters(), *self.buffers())]
 
     @torch.no_grad()
     def copy_to(self, networks: Sequence[nn.Sequential]) -> None:
         """Write the values of the stack back into k separate networks."""
-        stacked = [*self.parameters(), *self.buffers()]
         for j, network in enumerate(networks):
-            for value, own in zip(stacked, [*network.parameters(), *_statistics(network)], strict=True):
-                own.copy_(value[j].view_as(own))
+            targets = [*network.parameters(), *_statistics(network)]
+            for value, own in zip(self.values(j), targets, strict=True):
+                own.copy_(value.view_as(own))
 
 
 class _Convolution(nn.Module):
@@ -47,11 +62,13 @@ class _Convolution(nn.Module):
 
     def __init__(self, copies: Sequence[nn.Conv2d]) -> None:
         super().__init__()
-        one = copies[0]
-        if (one.kernel_size, one.padding, one.groups, one.bias) != ((3, 3), (1, 1), 1, None) or one.stride[0] != one.stride[1]:
-            raise ValueError(f"only 3×3 convolutions with padding 1 and no bias can be stacked, not {one}")
-        self.stride = one.stride[0]
-        self.weight = _stacked(conv.weight for conv in copies)  # [k, O, C, 3, 3]
+        first = copies[0]
+        shape = (first.kernel_size, first.padding, first.groups, first.bias)
+        if shape != ((3, 3), (1, 1), 1, None) or first.stride[0] != first.stride[1]:
+            raise ValueError(f"only 3×3 convolutions with padding 1 and no bias can be stacked, not {first}")
+
+        self.stride = first.stride[0]
+        self.weight = _stacked(copies, "weight")  # [k, O, C, 3, 3]
 
     def forward(self, x: Tensor) -> Tensor:
         return _Convolve.apply(x, self.weight, self.stride)
@@ -64,19 +81,23 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         windows = F.pad(x, (0, 0, 1, 1, 1, 1)).unfold(2, 3, stride).unfold(3, 3, stride)  # [k, C, h, w, B, 3, 3], a view
         k, channels, h, w, batch = windows.shape[:5]
-        patches = windows.permute(0, 1, 5, 6, 2, 3, 4).reshape(k, channels * 9, h * w * batch)
+        patches = windows.permute(0, 1, 5, 6, 2, 3, 4).reshape(k, channels * 9, h * w * batch)  # the copy
+
         ctx.save_for_backward(patches, weight)
         ctx.stride, ctx.input = stride, x.shape
-        return torch.bmm(weight.flatten(2), patches).view(k, -1, h, w, batch)
+        return torch.bmm(weight.flatten(2), patches).view(k, -1, h, w, batch)  # [k, O, h, w, B]
 
     @staticmethod
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, Tensor, None]:
         patches, weight = ctx.saved_tensors
         h, w = dy.shape[2:4]
         dy = dy.flatten(2)  # [k, O, h·w·B]
+
         d_weight = torch.bmm(patches, dy.mT).mT.reshape(weight.shape)  # a sixth faster than dy @ patchesᵀ
-        if not ctx.needs_input_grad[0]:  # the images
+        if not ctx.needs_input_grad[0]:  # the input is the images
             return None, d_weight, None
+
+        # add each patch's gradient to the pixels that it was copied from
         k, channels, height, width, batch = ctx.input
         d_patches = torch.bmm(weight.flatten(2).mT, dy).view(k, channels, 3, 3, h, w, batch)
         dx = dy.new_zeros(k, channels, height + 2, width + 2, batch)
@@ -93,35 +114,40 @@ class _Normalisation(nn.Module):
     def __init__(self, copies: Sequence[nn.BatchNorm2d]) -> None:
         super().__init__()
         self.eps, self.momentum = copies[0].eps, copies[0].momentum
-        self.weight, self.bias = (_stacked(getattr(norm, name) for norm in copies) for name in ("weight", "bias"))  # [k, C]
+        self.weight, self.bias = _stacked(copies, "weight"), _stacked(copies, "bias")  # [k, C]
+
         for name in ("running_mean", "running_var"):
             self.register_buffer(name, torch.stack([getattr(norm, name) for norm in copies]))
 
     def forward(self, x: Tensor) -> Tensor:
-        flat = x.view(1, -1, x.shape[2:].numel())  # [1, k·C, n]: every network's channels are channels of their own
+        flat = x.view(1, -1, x.shape[2:].numel())  # [1, k·C, n]: all networks' channels as the channels of one
         gain, shift = self.weight.flatten(), self.bias.flatten()
         if not self.training:
             mean, var = self.running_mean.flatten(), self.running_var.flatten()
             return F.batch_norm(flat, mean, var, gain, shift, eps=self.eps).view_as(x)
+
         y, mean, var = _Normalise.apply(flat, gain, shift, self.eps)
+
+        # as nn.BatchNorm2d: the running variance is the unbiased one
         n = flat.shape[2]
         self.running_mean.lerp_(mean.view_as(self.running_mean), self.momentum)
-        self.running_var.lerp_(var.view_as(self.running_var) * n / (n - 1), self.momentum)  # unbiased, as nn.BatchNorm2d keeps it
+        self.running_var.lerp_(var.view_as(self.running_var) * n / (n - 1), self.momentum)
         return y.view_as(x)
 
 
 class _Normalise(torch.autograd.Function):
     """Batch normalisation of x [1, R, n] along n; also returns the R means and (biased) variances.
 
-    PyTorch's kernels do the work, except for the statistics: they would sum those one number at a time, which takes longer than
-    all the rest.
+    PyTorch's kernels do the work, except for the statistics: they sum those number by number, which takes longer than everything
+    else.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         mean = x.mean(2)
         centred = x - mean[..., None]
-        mean, var = mean[0], torch.linalg.vector_norm(centred, dim=2)[0].square() / x.shape[2]
+        mean, var = mean[0], torch.linalg.vector_norm(centred, dim=2)[0].square() / x.shape[2]  # [R] each
+
         zero = torch.zeros_like(mean)
         ctx.save_for_backward(centred, gain, zero, torch.rsqrt(var + eps))
         ctx.mark_non_differentiable(mean, var)
@@ -153,10 +179,16 @@ class _Linear(nn.Module):
 
     def __init__(self, copies: Sequence[nn.Linear]) -> None:
         super().__init__()
-        self.weight, self.bias = (_stacked(getattr(linear, name) for linear in copies) for name in ("weight", "bias"))
+        self.weight, self.bias = _stacked(copies, "weight"), _stacked(copies, "bias")  # [k, classes, F], [k, classes]
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias[..., None], self.weight, x.reshape(len(x), -1, x.shape[-1]))
+        batch = x.shape[-1]
+        x = x.reshape(len(x), -1, batch)  # [k, F, B]
+
+        # Let each network's numbers begin at a multiple of 64 bytes: the rounding of a matrix product depends on the alignment of
+        # its operands, and a network must not depend on its place in the stack. Zeros add nothing to any sum.
+        x = F.pad(x, (0, -batch % ALIGNED))
+        return torch.baddbmm(self.bias[..., None], self.weight, x)[..., :batch]
 
 
 LAYERS = {
@@ -169,9 +201,12 @@ LAYERS = {
 }
 
 
-def _stacked(values) -> nn.Parameter:
-    return nn.Parameter(torch.stack([value.detach() for value in values]).contiguous())
+def _stacked(copies: Sequence[nn.Module], name: str) -> nn.Parameter:
+    """The parameter `name` of every network's copy of a layer, side by side."""
+    values = [getattr(layer, name).detach() for layer in copies]
+    return nn.Parameter(torch.stack(values).contiguous())
 
 
 def _statistics(network: nn.Module) -> list[Tensor]:
+    """The running statistics of BatchNorm, without its counter of batches."""
     return [buffer for name, buffer in network.named_buffers() if "running" in name]

@@ -186,8 +186,10 @@ def _optimum(v: Tensor, y: Tensor, c: float) -> tuple[Tensor, float]:
     at = _Point(half, half, ones, ones, 0.0)
 
     for _ in range(STEPS):
+        if at.gap < GAP:  # before the next system is factored: it is singular where examples are equal
+            break
         newton = _Newton(at, v, y)
-        if at.gap < GAP or (at.gap < ROUGH_GAP and newton.missing > ROUGH_GRADIENT):
+        if at.gap < ROUGH_GAP and newton.missing > ROUGH_GRADIENT:
             break
 
         # Mehrotra's predictor: how far could the step to gap 0 go, and what gap would it leave

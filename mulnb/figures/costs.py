@@ -75,7 +75,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "
         "averaged over k trainings, with the seconds of the further ones. Pool: exact scores from M models against those of the "
-        f"whole pool, of which they are a part; intervals over repeated choices of M models.{ceiling}",
+        f"models left out; intervals over repeated choices of M models.{ceiling}",
     )
 
 
@@ -97,9 +97,7 @@ def _panel(axes: Axes, fidelity: pd.DataFrame, proxies: list[str], column: str) 
         points(axes, cells["seconds"], *columns(cells, column), look(SCORE, name), size=5.5)
 
     axes.set(xscale="log", xlabel="seconds (log scale)")
-    first, last = table["seconds"].min(), table["seconds"].max()
-    room = max((last / first) ** 0.12, 2)  # for the counts beside the last points
-    axes.set_xlim(first / room, last * room)
+    axes.margins(x=0.16)
     lowest = np.nanmin([*table[column], *table[f"{column}_low"]])
     axes.set_ylim(min(0.0, lowest - 0.03), 1.02)
 

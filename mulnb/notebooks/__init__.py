@@ -1,1 +1,1 @@
-"""The numbered notebooks, run without a browser."""
+"""The numbered notebooks: run without a browser, or opened in JupyterLab."""

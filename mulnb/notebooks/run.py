@@ -1,8 +1,8 @@
 """Run the numbered notebooks, one after the other, without a browser: `python -m mulnb.notebooks`, behind `./run_all.sh`.
 
-A run is checked before it starts (profile, overrides, parameters, declared outputs) and after each notebook: every file that
-the notebook declares in its metadata, `"mulnb": {"outputs": [...]}`, must have been written by this run. The sources are read
-only, except by `--save-notebooks`, which stores the outputs of a run with default parameters in them.
+Everything is checked before the first notebook starts (profile, overrides, parameters, declared outputs). After each notebook,
+every file that it declares in its metadata, `"mulnb": {"outputs": [...]}`, must have been written by this run. The notebooks
+themselves are only read, except by `--save-notebooks`, which stores the outputs of a run with default parameters in them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ import ast
 import contextlib
 import json
 import os
-import shutil
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mulnb import config
-from mulnb.core import paths, workers
+from mulnb.core import commands, paths, progress
 from mulnb.core.errors import NotebookFailed, UserError
 
-LAST = 5  # the notebooks after 05 are for hands on: they run when named
+INTERACTIVE = {"06", "07"}  # for hands on: run only when named with --only
 
 
 @dataclass(frozen=True)
@@ -42,98 +39,152 @@ class Notebook:
         return self.path.stem
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:  # one line, like every other mistake of a user
-        raise UserError(message)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the notebooks that the options ask for.
+
+    Args:
+        argv: the words of the command line; those of this process if None.
+
+    Returns:
+        The exit code: 0 fine, 2 a user's mistake, 1 a notebook failed, 130 interrupted.
+    """
+    return commands.exit_code(lambda: run(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options; `run_all.sh` passes on all but `--notebooks`, which is for the tests."""
-    parser = _Parser(prog="python -m mulnb.notebooks", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--profile", default="digits", metavar="NAME", help="a profile's name, or the path of a YAML file")
-    parser.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of 00 to 05")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="change the profile")
-    parser.add_argument("--workers", metavar="N", help="tasks that run at once (default: one per core)")
-    parser.add_argument("--save-notebooks", action="store_true", help="then store the outputs in the notebooks themselves")
-    parser.add_argument("--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0 fine, 2 a user's mistake, 1 a notebook failed, 130 interrupted."""
-    try:
-        run(parser().parse_args(argv))
-        return 0
-    except UserError as error:
-        return _fail(str(error), 2)
-    except NotebookFailed as error:
-        return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was finished is stored, the same command goes on from there", 130)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"mulnb: {message}", file=sys.stderr)
-    return code
+    found = commands.Parser(prog="python -m mulnb.notebooks", description=__doc__)
+    commands.add_profile(found)
+    commands.add_workers(found)
+    found.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of all but 06 and 07")
+    found.add_argument("--save-notebooks", action="store_true", help="store the outputs in the notebooks themselves")
+    found.add_argument("--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER")
+    return found
 
 
 def run(options: argparse.Namespace) -> None:
-    overrides = dict(config.parse_override(text) for text in options.set)
-    profile = config.load_profile(options.profile, overrides)
-    parameters = {"profile": _portable(options.profile), "overrides": overrides}
-    notebooks = [read(path) for path in select(options.notebooks, options.only)]
-    for notebook in notebooks:
+    """Check everything, then run the notebooks.
+
+    Raises:
+        UserError: an option is not valid, or a notebook raised one.
+        NotebookFailed: a notebook failed in another way, or did not write what it declares.
+    """
+    profile, parameters = profile_and_parameters(options)
+
+    # Everything is read and checked before the first notebook starts: the last one may run hours later.
+    notebooks = []
+    for path in select(options.notebooks, options.only):
+        notebook = read(path)
         check(notebook, parameters, as_written=options.save_notebooks)
-    if options.workers is not None:
-        os.environ["MULNB_WORKERS"] = options.workers
-        workers.count()  # raises for what is no number, before anything starts
-    with _environment() as progress:
-        _run_all(notebooks, parameters, profile.name, progress, options.save_notebooks)
+        notebooks.append(notebook)
+    commands.use_workers(options.workers)
+
+    with _environment() as state:
+        executed = _run_all(notebooks, parameters, profile.name, state)
+    if options.save_notebooks:
+        _save(notebooks, executed)
 
 
-def _portable(profile: str) -> str:
-    """A profile file is named from where the user stands; the kernel stands in the notebooks' folder."""
-    return profile if profile in config.known_profiles() else str(Path(profile).resolve())
+def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile, dict[str, Any]]:
+    """What `--profile` and `--set` ask for.
+
+    Returns:
+        The profile, and the parameters that make a notebook load it.
+
+    Raises:
+        UserError: the profile or an override is not valid.
+    """
+    overrides = dict(map(config.parse_override, options.set))
+    profile = config.load_profile(options.profile, overrides)
+
+    # A profile's file is named from where the user stands, but the kernel runs in the notebook's folder: make it absolute.
+    packaged = options.profile in config.known_profiles()
+    name = options.profile if packaged else str(Path(options.profile).resolve())
+    return profile, {"profile": name, "overrides": overrides}
 
 
 def select(folder: Path, only: str | None) -> list[Path]:
-    """The notebooks to run, in order of their numbers; `only` is a list such as "02,03". Raises `UserError` for unknown ones."""
-    found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    """The notebooks to run, in the order of their numbers.
+
+    Args:
+        folder: where the notebooks are.
+        only: numbers such as `"02,03"`; None for all but the interactive ones.
+
+    Raises:
+        UserError: there are no notebooks, or not one of such a number.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+        found[path.name[:2]] = path
     if not found:
         raise UserError(f"no numbered notebooks in {folder}: run from a checkout of the project")
     if only is None:
-        return [path for number, path in found.items() if int(number) <= LAST]
-    asked = {part.strip().zfill(2) for part in only.split(",")}
-    if unknown := sorted(asked - set(found)):
+        return [path for number, path in found.items() if number not in INTERACTIVE]
+
+    numbers = set()
+    for part in only.split(","):
+        if not part.strip():
+            raise UserError(f"--only '{only}': name notebooks by their numbers, for example --only 02,03")
+        numbers.add(part.strip().zfill(2))  # "2" means 02
+
+    if unknown := sorted(numbers - set(found)):
         raise UserError(f"--only {only}: there is no notebook {', '.join(unknown)}; there are {', '.join(found)}")
-    return [path for number, path in found.items() if number in asked]
+    return [path for number, path in found.items() if number in numbers]
 
 
 def read(path: Path) -> Notebook:
-    """Read what a notebook takes and leaves. Raises `UserError` if it cannot be read, `NotebookFailed` if it declares nothing."""
+    """Read which parameters a notebook takes and which files it declares.
+
+    A notebook is JSON: `papermill.inspect_notebook` would need two seconds to be imported before the first mistake is reported,
+    and it gives the defaults as source text, which had to be evaluated all the same.
+
+    Raises:
+        UserError: the notebook cannot be read, or has not exactly one cell of plain parameters.
+        NotebookFailed: it declares no outputs.
+    """
     try:
         tree = json.loads(path.read_text())
         cells = [cell for cell in tree["cells"] if "parameters" in cell["metadata"].get("tags", [])]
         outputs = tuple(tree["metadata"].get("mulnb", {}).get("outputs", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a readable notebook: {error}") from None
+
     if len(cells) != 1:
         raise UserError(f"{path.stem} has {len(cells)} cells tagged 'parameters': it needs exactly one")
     if not outputs:
         raise NotebookFailed(f"{path.stem} declares no outputs: list the files that it writes in its metadata, mulnb.outputs")
+
     return Notebook(path, _literals(path.stem, "".join(cells[0]["source"])), outputs)
 
 
 def _literals(name: str, source: str) -> dict[str, Any]:
+    """The values that a cell assigns, by name."""
+    values = {}
     try:
-        assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-        return {target.id: ast.literal_eval(node.value) for node in assigned for target in node.targets}
+        # comments and docstrings are allowed; whatever else a cell does would be lost in another run
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    values[target.id] = ast.literal_eval(node.value)
     except (SyntaxError, ValueError, AttributeError):
         raise UserError(f"{name}: its cell 'parameters' may only assign plain values to names") from None
 
+    return values
+
 
 def check(notebook: Notebook, parameters: dict[str, Any], as_written: bool) -> None:
-    """papermill only warns about a parameter that the notebook does not know, and would run with its default."""
+    """Reject parameters that the notebook does not have.
+
+    papermill only warns about them and runs with the defaults.
+
+    Args:
+        notebook: what `read` found.
+        parameters: the values that will be passed.
+        as_written: True if they must be the notebook's own, because its outputs will be stored in it.
+
+    Raises:
+        UserError: a parameter is unknown, or differs where it must not.
+    """
     if unknown := sorted(set(parameters) - set(notebook.parameters)):
         raise UserError(f"{notebook.name} has no parameter {', '.join(unknown)}: it has {', '.join(notebook.parameters)}")
     if as_written and parameters != notebook.parameters:
@@ -142,42 +193,68 @@ def check(notebook: Notebook, parameters: dict[str, Any], as_written: bool) -> N
 
 @contextlib.contextmanager
 def _environment() -> Iterator[Path]:
-    """What kernels find: no settings or history of the user's IPython, and where to tell the state of a long computation."""
+    """Set what the kernels find: none of the user's IPython settings or history, and the file for the progress, returned."""
     with tempfile.TemporaryDirectory(prefix="mulnb-") as scratch:
-        place = Path(scratch)
-        os.environ["MULNB_PROGRESS"] = str(place / "progress.json")
-        os.environ["IPYTHONDIR"] = str(place / "ipython")
-        os.environ["JUPYTER_RUNTIME_DIR"] = str(place / "runtime")
-        yield place / "progress.json"
+        folder = Path(scratch)
+        os.environ["MULNB_PROGRESS"] = str(folder / "progress.json")
+        os.environ["IPYTHONDIR"] = str(folder / "ipython")
+        os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
+        yield folder / "progress.json"
 
 
-def _run_all(notebooks: Sequence[Notebook], parameters: dict[str, Any], profile: str, progress: Path, save: bool) -> None:
-    import nbformat
-
-    from mulnb.notebooks import kernel as headless
-
+def _run_all(notebooks: Sequence[Notebook], parameters: dict[str, Any], profile: str, state: Path) -> list[Any]:
+    """Execute the notebooks in order, check after each that it wrote its files, and return them with their outputs."""
+    kernel = _kernel()
     started = time.monotonic()
     folder = paths.artifacts() / "executed" / profile
-    done = []
-    for number, notebook in enumerate(notebooks, 1):
+    executed = []
+
+    for number, notebook in enumerate(notebooks, start=1):
         before = _stamps(notebook, profile)
-        progress.unlink(missing_ok=True)
-        with _shown(f"[{number}/{len(notebooks)}] {notebook.name}", progress):
-            executed = headless.execute(notebook.path, folder / notebook.path.name, parameters)
+
+        with progress.shown(f"[{number}/{len(notebooks)}] {notebook.name}", state):
+            executed.append(kernel.execute(notebook.path, folder / notebook.path.name, parameters))
+
             after = _stamps(notebook, profile)
-            if missing := [name for name in notebook.outputs if after[name] is None or after[name] == before[name]]:
+            missing = [name for name in notebook.outputs if after[name] is None or after[name] == before[name]]
+            if missing:
                 raise NotebookFailed(f"{notebook.name} did not write {', '.join(missing)} to {paths.results(profile)}")
-        done.append((notebook, executed))
-    if save:
-        sources = [nbformat.read(notebook.path, as_version=4) for notebook, _ in done]
-        clean = [headless.with_outputs(source, ran, notebook.name) for source, (notebook, ran) in zip(sources, done, strict=True)]
-        for notebook, tree in zip(notebooks, clean, strict=True):  # all are fit to be committed, or none is touched
-            paths.write_text(notebook.path, nbformat.writes(tree) + "\n")
+
     print(_summary(notebooks, profile, time.monotonic() - started))
+    return executed
+
+
+def _kernel() -> Any:
+    """The module that executes a notebook; imported late, because papermill takes two seconds."""
+    try:
+        from mulnb.notebooks import kernel
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mulnb"):
+            raise
+        raise UserError(f"running notebooks needs the package {error.name}: install mulnb[notebooks]") from None
+
+    return kernel
+
+
+def _save(notebooks: Sequence[Notebook], executed: Sequence[Any]) -> None:
+    """Store the outputs in the notebooks: all of them, or none if one is not fit to be committed."""
+    import nbformat
+
+    kernel = _kernel()
+    texts = []
+    for notebook, ran in zip(notebooks, executed, strict=True):
+        source = nbformat.read(notebook.path, as_version=4)
+        texts.append(nbformat.writes(kernel.with_outputs(source, ran, notebook.name)) + "\n")
+
+    for notebook, text in zip(notebooks, texts, strict=True):
+        paths.write_text(notebook.path, text)
 
 
 def _stamps(notebook: Notebook, profile: str) -> dict[str, tuple[int, int] | None]:
-    """By declared file, what changes whenever it is written, in place or by renaming: no clock has to agree with the disk's."""
+    """For each declared file, a value that changes whenever it is written, in place or by renaming; None if it is missing.
+
+    Comparing two stamps needs no clock that agrees with the disk's.
+    """
     stamps: dict[str, tuple[int, int] | None] = {}
     for name in notebook.outputs:
         try:
@@ -185,61 +262,23 @@ def _stamps(notebook: Notebook, profile: str) -> dict[str, tuple[int, int] | Non
             stamps[name] = (stat.st_mtime_ns, stat.st_ino)
         except OSError:
             stamps[name] = None
+
     return stamps
 
 
-@contextlib.contextmanager
-def _shown(label: str, progress: Path) -> Iterator[None]:
-    """Say that `label` runs and how long it took; on a terminal, one line that lives meanwhile."""
-    started, stop = time.monotonic(), threading.Event()
-    live = sys.stdout.isatty()
-    erase = "\r\x1b[K" if live else ""
-
-    def show() -> None:
-        while not stop.wait(0.5):
-            line = f"{label}  {_clock(time.monotonic() - started)}  {_state(progress)}"
-            print(f"{erase}{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
-
-    print(f"{label} …", end="" if live else "\n", flush=True)
-    thread = threading.Thread(target=show, daemon=True)
-    if live:
-        thread.start()
-    verdict = "failed after"
-    try:
-        yield
-        verdict = "done in"
-    except KeyboardInterrupt:
-        verdict = "interrupted after"
-        raise
-    finally:
-        stop.set()
-        if live:
-            thread.join()
-        print(f"{erase}{label} {verdict} {_clock(time.monotonic() - started)}", flush=True)
-
-
-def _state(progress: Path) -> str:
-    """What `workers.run_all` last told: which computation, how much of it, since when; nothing between two computations."""
-    try:
-        state = json.loads(progress.read_text())
-        label, done, total, started = state["label"], state["done"], state["total"], state["started"]
-    except (OSError, ValueError, KeyError):
-        return ""
-    return "" if done >= total else f"{label} {done}/{total}, {_clock(time.time() - started)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def _summary(notebooks: Sequence[Notebook], profile: str, seconds: float) -> str:
-    files = {(paths.results(profile) / name).resolve() for notebook in notebooks for name in notebook.outputs}
-    lines = [f"{_count(len(notebooks), 'notebook')} in {_clock(seconds)}, executed: {paths.artifacts() / 'executed' / profile}"]
+    """Where the executed notebooks, the figures and the tables of a run are."""
+    files: set[Path] = set()
+    for notebook in notebooks:
+        files.update((paths.results(profile) / name).resolve() for name in notebook.outputs)
+
+    where = paths.artifacts() / "executed" / profile
+    lines = [f"{_count(len(notebooks), 'notebook')} in {progress.clock(seconds)}, executed: {where}"]
     for folder in sorted({path.parent for path in files if path.suffix in {".png", ".csv"}}):
-        figures, tables = (sum(path.parent == folder and path.suffix == suffix for path in files) for suffix in (".png", ".csv"))
+        suffixes = [path.suffix for path in files if path.parent == folder]
+        figures, tables = suffixes.count(".png"), suffixes.count(".csv")
         lines.append(f"{_count(figures, 'figure')} and {_count(tables, 'table')}: {folder}")
+
     return "\n".join(lines)
 
 

@@ -6,9 +6,7 @@ The notebooks call `publish` and draw figures from the frames that it returns; `
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +17,7 @@ from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import paths, vocabulary
 from mulnb.core.errors import UserError
+from mulnb.core.machine import device_name, git_commit
 from mulnb.results import claims, evidence, search, tables
 from mulnb.results.paper import PAIRS
 
@@ -127,7 +126,7 @@ def _proxies(profile: Profile) -> Frames:
         "the exact scores), the share of its high stratum that is in memorization's, and its cost on top of training."
     )
     tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
-    return frames
+    return frames | {"fidelity": study.fidelity(profile)}
 
 
 def _unlearning(profile: Profile) -> Frames:
@@ -151,7 +150,18 @@ def _unlearning(profile: Profile) -> Frames:
     if full_rum:
         caption = f"The full {full_rum} against every other run on the same forget sets, each for itself: above 0, RUM is better."
         tables.write(tables.rum_table(frame), profile, "table_rum", caption)
-    return {"unlearning": frame}
+
+    crossed = study.crossed(profile)
+    if len(crossed) == 0:  # a given forget set has no order by memorization
+        return {"unlearning": frame}
+    caption = "Only the order differs: the forget set of memorization, refined by RUM^F in the order of each score."
+    tables.write(tables.crossed_table(crossed), profile, "table_crossed", caption)
+    return {"unlearning": frame, "crossed": crossed}
+
+
+def _audits(profile: Profile) -> Frames:
+    """Membership scores example by example, of the forget sets by the first score; the audits' columns are in `unlearning`."""
+    return {"audit_examples": study.audit_examples(profile, profile.unlearning.scores[0])}
 
 
 def _sequential(profile: Profile) -> Frames:
@@ -182,6 +192,7 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
     "proxies": _proxies,
     "unlearning": _unlearning,
     "sequential": _sequential,
+    "audits": _audits,
 }
 
 
@@ -216,41 +227,7 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
         "seeds": list(profile.seeds),
         "git_commit": git_commit(),
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": device(),
+        "device": device_name(),
         "stages": {name: stages[name] for name in STAGES if name in stages},
     }
     paths.write_text(path, json.dumps(record, indent=1) + "\n")
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with "+" behind it if files were changed since; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=paths.CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "mulnb", "notebooks")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def device() -> str:
-    """The processor's or GPU's name, without loading torch for it where there is no GPU."""
-    try:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        gpus = subprocess.run(query, capture_output=True, text=True, check=True)
-        if gpus.stdout.strip():
-            return gpus.stdout.strip().splitlines()[0]
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []

@@ -1,8 +1,8 @@
-"""The experiments: a profile in, tidy frames out, every expensive step stored and never done twice.
+"""The experiments: a profile in, tidy frames out. Every expensive step is stored and never computed twice.
 
-`Study.of(profile)` holds what the experiments share. Each step is a `Job`: what it is made from (its key), and a function that
-computes it; `gather` runs the missing ones on the workers. An interrupted study goes on where it stopped; a finished one only
-reads. The functions here take a profile and are all that a notebook needs.
+`Study.of(profile)` holds what the experiments share. Each step is a `Job`: everything that its result depends on (the key), and
+a function that computes it. `gather` runs the missing jobs on the workers. An interrupted study continues where it stopped, and
+a finished one only reads. The functions here take a profile and are all that a notebook needs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.data import Splits
 from mulnb.forget import Strata
-from mulnb.study import chains, runs, scoring, tuning
+from mulnb.study import audits, chains, frames, ranking, scoring, tuning
 from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
@@ -26,9 +26,12 @@ __all__ = [
     "Job",
     "Run",
     "Study",
+    "audit_examples",
     "check",
     "convergence",
     "counts",
+    "crossed",
+    "fidelity",
     "memorization",
     "outcome",
     "proxies",
@@ -46,7 +49,7 @@ __all__ = [
 
 
 def splits(profile: Profile) -> Splits:
-    """The profile's data, loaded once a process."""
+    """The profile's data, loaded once in a process."""
     return Study.of(profile).splits
 
 
@@ -57,17 +60,22 @@ def memorization(profile: Profile) -> pd.DataFrame:
 
 def convergence(profile: Profile) -> pd.DataFrame:
     """How the exact scores settle as the pool grows: columns `models repeat split_half spearman_full mean_se`."""
-    return scoring.convergence(Study.of(profile))
+    return ranking.convergence(Study.of(profile))
 
 
 def proxies(profile: Profile) -> pd.DataFrame:
     """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    return scoring.proxies(Study.of(profile))
+    return ranking.proxies(Study.of(profile))
 
 
 def proxy_costs(profile: Profile) -> pd.DataFrame:
-    """Table 1: columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`."""
-    return scoring.proxy_costs(Study.of(profile))
+    """Table 1: how well each proxy ranks as memorization does, and what it costs; see `ranking.proxy_costs`."""
+    return ranking.proxy_costs(Study.of(profile))
+
+
+def fidelity(profile: Profile) -> pd.DataFrame:
+    """Cost against fidelity: columns `kind name count seed seconds spearman overlap reliability`."""
+    return ranking.fidelity(Study.of(profile))
 
 
 def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
@@ -82,12 +90,22 @@ def strata(profile: Profile, score: str, seed: int) -> Strata:
 
 def unlearning(profile: Profile) -> pd.DataFrame:
     """Every algorithm × strategy × score × seed against its oracle (METHOD §5–§7); columns as in DESIGN."""
-    return runs.unlearning(Study.of(profile))
+    return frames.unlearning(Study.of(profile))
+
+
+def crossed(profile: Profile) -> pd.DataFrame:
+    """One forget set refined in the order of each score (METHOD §7c): columns of `unlearning` and `order`."""
+    return frames.crossed(Study.of(profile))
+
+
+def audit_examples(profile: Profile, score: str = "memorization") -> pd.DataFrame:
+    """Membership scores example by example (METHOD §7b); see `audits.examples`."""
+    return audits.examples(Study.of(profile), score)
 
 
 def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:
     """The row of `unlearning` for one run on strata of your own, computed here and now unless it is stored."""
-    return runs.outcome(Study.of(profile), run, chosen)
+    return frames.outcome(Study.of(profile), run, chosen)
 
 
 def sequential(profile: Profile) -> pd.DataFrame:
@@ -111,16 +129,28 @@ def stored(profile: Profile) -> bool:
 
 
 def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame]) -> float:
-    """Seconds of training and unlearning behind a stage, summed over workers, from what the artefacts recorded."""
+    """Seconds of training and unlearning behind a stage, summed over workers, as the artefacts recorded them.
+
+    Args:
+        profile: the study.
+        stage: `memorization`, `proxies`, or the name of a frame of unlearning.
+        frames: the frames of the stage, by name.
+    """
     study = Study.of(profile)
+
+    if stage == "audits":
+        return 0.0  # read from stored margins
     if stage == "memorization":
-        return study.pool.seconds
+        return 0.0 if study.pool is None else study.pool.seconds
     if stage == "proxies":
-        return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + scoring.training_seconds(study)
+        return frames["proxy_costs"].seconds.sum() * len(profile.seeds) + ranking.training_seconds(study)
+
+    # every run once, and every oracle once, whichever rows it stands in
     keys: Sequence[str] = ("score", "seed")
     table = frames[stage]
     if stage == "sequential":
-        keys, table = ("strategy", "seed", "step"), table[table.scope == "union"]
+        keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin(["retrain", "nothing"])]
     else:
-        table = table[table.algorithm != "retrain"]
+        table = table[~table.algorithm.isin(["retrain", "nothing"])]
+
     return float(table.seconds.sum() + table.drop_duplicates([*keys]).oracle_seconds.sum())

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mulnb import audit, forget
+from mulnb import forget
+from mulnb.core.registry import STACKABLE_ALGORITHMS
 from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
+from mulnb.study.frames import compare
 from mulnb.study.jobs import Job
-from mulnb.study.runs import Run, apply, compare, oracle_job
+from mulnb.study.oracles import Asked, converged, measure, oracle_job
+from mulnb.study.runs import Run, apply
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
-from mulnb.study.study import Study, algorithm_version, weights
+from mulnb.study.study import SHOWN_SEEDS, Study, algorithm_version, weights, without
 
 
 def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
-    """Step `step` = 1, 2, … of a chain. Computing it computes what is missing of the steps before."""
+    """One step of a chain. Computing it also computes the missing steps before it.
+
+    Args:
+        study: the profile and the original models.
+        strategy: of the chain.
+        seed: of the chain's original model.
+        step: 1, 2, …
+    """
     profile, plan = study.profile, study.profile.sequential
     parts = {
-        **study.key("rum", "audit", "fast.svc", "proxies", "forget"),
+        **study.key("rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "recording", "forget"),
         "algorithm": algorithm_version(plan.algorithm),
         "original": original_job(study, seed).parts,
         "holdout": profile.proxies.holdout_retraining,
@@ -31,41 +42,70 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
         "retain_later_strata": profile.unlearning.retain_later_strata,
         "step": step,
     }
-    return Job("sequential", parts, _take_step, (strategy, seed, step))
+    group = f"{strategy} {step}" if plan.algorithm in STACKABLE_ALGORITHMS else ""
+    return Job("sequential", parts, _take_steps, (strategy, seed, step), group)
 
 
-def _take_step(study: Study, strategy: str, seed: int, step: int) -> Artifact:
-    """Choose a forget set by the current model's own hold-out retraining scores, unlearn it, and score the new model."""
+def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifact]:
+    """The same step of several chains: choose a forget set by the current model's own scores, unlearn it, score the new model."""
     from mulnb.training import Diverged
 
-    profile, plan = study.profile, study.profile.sequential
-    if step == 1:
-        last = study.get(original_job(study, seed))
-        before = study.get(holdout_job(study, seed)).arrays["holdout_retraining"]
-        present = np.ones(len(study.train), dtype=bool)
-    else:
-        last = study.get(step_job(study, strategy, seed, step - 1))
-        before, present = last.arrays["after"], last.arrays["present"]
+    plan = study.profile.sequential
+    strategy, _, step = tasks[0]
+    seeds, last = [], []
+    for task in tasks:
+        seeds.append(task[1])
+        last.append(_before(study, *task))
     model = study.restore(last)
+    present = np.stack([own.arrays["present"] for own in last])  # [k, N]
 
-    chosen = forget.strata(before, profile.forget.size, centre(plan.score), seed + step, np.flatnonzero(present))
-    settings = profile.unlearning.algorithms[plan.algorithm][strategy]
-    run = Run(plan.algorithm, strategy, plan.score, seed + step, settings)
+    # the next forget set of each chain, by the scores of its current model
+    settings = study.profile.unlearning.algorithms[plan.algorithm][strategy]
+    sets, runs = [], []
+    for own, seed in zip(last, seeds, strict=True):
+        candidates = np.flatnonzero(own.arrays["present"])
+        sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), seed + step, candidates))
+        runs.append(Run(plan.algorithm, strategy, plan.score, seed + step, settings))
+
+    place = f"{strategy}, seed {seeds[0]}, step {step} of {plan.steps}"
     try:
-        model, seconds = apply(study, model, run, chosen, present)
+        model, facts = apply(study, model, runs, sets, present)
+        logits, test_logits = study.outputs(model)
     except Diverged as error:  # a model without finite outputs has no scores to choose the next set by
-        raise Diverged(f"sequential unlearning, {strategy}, seed {seed}, step {step} of {plan.steps}: {error}") from None
+        raise Diverged(f"sequential unlearning, {place}: {error}") from None
+    for own, seed in zip(logits, seeds, strict=True):
+        if not own.isfinite().all():
+            place = f"{strategy}, seed {seed}, step {step} of {plan.steps}"
+            raise Diverged(f"sequential unlearning, {place}: the model diverged; use a smaller lr")
+    after = holdout_scores(study, model, seeds)
 
-    present = present.copy()
-    present[chosen.forget] = False
-    kept, gone = np.flatnonzero(present), np.flatnonzero(~present)
-    outcomes = {
-        "step": audit.evaluate(model, study.train, study.test, chosen.forget, kept, seed),
-        "union": audit.evaluate(model, study.train, study.test, gone, kept, seed),
-    }
-    arrays = {"low": chosen.low, "medium": chosen.medium, "high": chosen.high, "present": present}
-    arrays |= {"before": before, "after": holdout_scores(study, model, seed)}
-    return Artifact(weights(model) | arrays, outcomes | {"seconds": seconds})
+    found = []
+    for j, network in enumerate(study.unstack(model)):
+        left = present[j].copy()  # [N], what the network still contains
+        left[sets[j].forget] = False
+
+        # measured on the set of this step, and on all sets so far
+        asked = Asked((sets[j].forget, np.flatnonzero(~left)), np.flatnonzero(left), seeds[j])
+        of_step, of_union = measure(study, logits[j], test_logits[j], asked)
+
+        arrays = {name: getattr(sets[j], name) for name in STRATA}
+        arrays |= {"present": left, "before": last[j].arrays["after"], "after": after[j]}
+        own = {name: values[j] for name, values in facts.items()}
+        found.append(Artifact(weights(network) | arrays, {"step": of_step, "union": of_union} | own))
+
+    return found
+
+
+def _before(study: Study, strategy: str, seed: int, step: int) -> Artifact:
+    """What a step begins with: the weights, `present` bool [N], and the current model's scores `after` [N]."""
+    if step > 1:
+        return study.get(step_job(study, strategy, seed, step - 1))
+
+    # the first step begins with the original model, which contains all of D
+    original = study.get(original_job(study, seed))
+    scores = study.get(holdout_job(study, seed)).arrays["holdout_retraining"]
+    everything = np.ones(len(study.train), dtype=bool)
+    return Artifact(original.arrays | {"present": everything, "after": scores}, original.meta)
 
 
 def _chains(study: Study) -> dict[tuple[str, int], list[Artifact]]:
@@ -73,58 +113,145 @@ def _chains(study: Study) -> dict[tuple[str, int], list[Artifact]]:
     profile, plan = study.profile, study.profile.sequential
     score_seeds(study, profile.seeds)
     places = list(itertools.product(plan.strategies, profile.seeds))
-    study.gather([step_job(study, *place, plan.steps) for place in places], "sequential unlearning")
 
-    chains = {}
-    for place in places:
-        chains[place] = [study.get(step_job(study, *place, step)) for step in range(1, plan.steps + 1)]
+    chains: dict[tuple[str, int], list[Artifact]] = {place: [] for place in places}
+    for step in range(1, plan.steps + 1):
+        jobs = [step_job(study, *place, step) for place in places]
+        done = study.gather(jobs, f"sequential unlearning, step {step}")
+        for place, artifact in zip(places, done, strict=True):
+            chains[place].append(artifact)
     return chains
 
 
 def _forgotten(step: Artifact) -> np.ndarray:
     """The forget set of one step, sorted."""
-    return Strata(*(step.arrays[name] for name in STRATA)).forget
+    low, medium, high = [step.arrays[name] for name in STRATA]
+    return Strata(low, medium, high).forget
+
+
+def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np.ndarray) -> Job:
+    """The floor: the outcome of the original model, which has forgotten nothing.
+
+    Args:
+        study: the original models.
+        seed: of the original model.
+        forgets: the sets to measure it on, indices int64.
+        kept: R, indices int64.
+    """
+    parts = {
+        **study.key("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
+        "original": original_job(study, seed).parts,
+        "forgets": list(forgets),
+        "kept": kept,
+    }
+    return Job("floor", parts, _measure_floors, (seed, forgets, kept), group="floor")
+
+
+def _measure_floors(study: Study, tasks: list[tuple[int, tuple[np.ndarray, ...], np.ndarray]]) -> list[Artifact]:
+    """Measure the original models of several jobs; each of them predicts only once."""
+    seeds = sorted({seed for seed, *_ in tasks})
+
+    outputs = {}  # by seed, logits of D and of T
+    for start in range(0, len(seeds), study.together):
+        some = seeds[start : start + study.together]
+        model = study.restore([study.get(original_job(study, seed)) for seed in some])
+        for seed, logits, test_logits in zip(some, *study.outputs(model), strict=True):
+            outputs[seed] = (logits, test_logits)
+
+    found = []
+    for seed, forgets, kept in tasks:
+        outcomes = measure(study, *outputs[seed], Asked(forgets, kept, seed))
+        meta = {"outcomes": outcomes, "seconds": 0.0, "passes_retain": 0.0, "passes_forget": 0.0}
+        found.append(Artifact(meta=meta))
+    return found
 
 
 def sequential(study: Study) -> pd.DataFrame:
     """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope`.
 
-    `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union.
+    `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union. The floor, on the
+    sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
     """
     plan = study.profile.sequential
+    n = len(study.splits.train)
+
+    # every step of every chain, and its oracle
     steps, oracle_jobs = [], []
     for (strategy, seed), chain in _chains(study).items():
         for step, artifact in enumerate(chain, start=1):
-            sets = {"step": _forgotten(artifact), "union": np.flatnonzero(~artifact.arrays["present"])}
-            steps.append((strategy, seed, step, artifact, sets))
-            oracle_jobs.append(oracle_job(study, sets["union"], [sets["step"], sets["union"]], seed))
-    oracles = study.gather(oracle_jobs, "oracles of the steps")
+            sets = (_forgotten(artifact), np.flatnonzero(~artifact.arrays["present"]))
+            steps.append((strategy, seed, step, artifact.meta, sets))
+            oracle_jobs.append(oracle_job(study, sets[1], sets, seed, relearns=False))
+
+    # floor and ceiling, on the sets of the first strategy's chains
+    ends, floors, second = [], [], []
+    for strategy, seed, step, _, sets in steps:
+        if strategy == plan.strategies[0]:
+            ends.append((seed, step, sets))
+            floors.append(floor_job(study, seed, sets, without(n, sets[1])))
+            second.append(oracle_job(study, sets[1], sets, seed, number=1, relearns=False))
+
+    trained = study.gather([*oracle_jobs, *second], "oracles of the steps")
+    oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
+    floored = study.gather(floors, "the original models on every step's sets")
+
+    trusted = converged(study, [seed for _, seed, *_ in steps], oracles)
+    rows = []
+    reference = {}  # by seed and step, the oracle of the first strategy's chain
+    for (strategy, seed, step, meta, sets), oracle, fitted in zip(steps, oracles, trusted, strict=True):
+        reference.setdefault((seed, step), (oracle, fitted))
+        unlearned = {"outcomes": [meta["step"], meta["union"]]} | meta
+        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, fitted)
+
+    for strategy, artifacts in (("nothing", floored), ("retrain", ceilings)):
+        for (seed, step, sets), artifact in zip(ends, artifacts, strict=True):
+            rows += _rows(study, strategy, seed, step, sets, artifact.meta, *reference[seed, step])
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    study: Study,
+    strategy: str,
+    seed: int,
+    step: int,
+    sets: tuple[np.ndarray, ...],
+    unlearned: dict[str, Any],
+    oracle: Artifact,
+    fitted: bool,
+) -> list[dict[str, Any]]:
+    """The two rows, `step` and `union`, of one step of one chain."""
+    plan = study.profile.sequential
+    cost = {name: unlearned.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")}
 
     rows = []
-    for (strategy, seed, step, artifact, sets), oracle in zip(steps, oracles, strict=True):
-        for outcome, (scope, members) in zip(oracle.meta["outcomes"], sets.items(), strict=True):
-            unlearned = artifact.meta[scope] | {"seconds": artifact.meta["seconds"]}
-            row = {
-                "profile": study.profile.name,
-                "algorithm": plan.algorithm,
-                "strategy": strategy,
-                "score": plan.score,
-                "seed": seed,
-                "step": step,
-                "scope": scope,
-                "n_forget": len(members),
-            }
-            rows.append(row | compare(unlearned, outcome | {"seconds": oracle.meta["seconds"]}))
-    return pd.DataFrame(rows)
+    for number, scope in enumerate(("step", "union")):
+        head = {
+            "profile": study.profile.name,
+            "algorithm": plan.algorithm,
+            "strategy": strategy,
+            "score": plan.score,
+            "seed": seed,
+            "step": step,
+            "scope": scope,
+            "n_forget": len(sets[number]),
+        }
+        reference = oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}
+        own = compare(unlearned["outcomes"][number] | cost, reference)
+        rows.append(head | own | {"converged": fitted})
+    return rows
 
 
 def sequential_scores(study: Study) -> pd.DataFrame:
     """Figure 7: the proxy before and after each step. Columns `strategy seed step moment group example value`.
 
+    Of the first `SHOWN_SEEDS` seeds: a row for every example is much to keep, and the figure shows their spread.
     `group` is `forget` (the step's set) or `retain` (what is still present after the step).
     """
     frames = []
+    shown = study.profile.seeds[:SHOWN_SEEDS]
     for (strategy, seed), chain in _chains(study).items():
+        if seed not in shown:
+            continue
         for step, artifact in enumerate(chain, start=1):
             groups = {"forget": _forgotten(artifact), "retain": np.flatnonzero(artifact.arrays["present"])}
             for moment, (group, members) in itertools.product(("before", "after"), groups.items()):

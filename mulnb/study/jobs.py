@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,58 +18,124 @@ if TYPE_CHECKING:
     from mulnb.study.study import Study
 
 
+FEW = 4  # networks of which a stack is worth its while
+
+
 @dataclass(frozen=True)
 class Job:
-    """One step of a study.
+    """One step of a study that is computed once and stored."""
 
-    `parts` is its complete recipe, by which the result is stored; `compute(study, *args)` makes it, in any process.
-    """
-
-    kind: str
-    parts: Mapping[str, Any]
-    compute: Callable[..., Artifact]
-    args: tuple = ()
+    kind: str  # the folder of its results
+    parts: Mapping[str, Any]  # everything that the result depends on; the result is stored by it
+    compute: Callable[[Study, list[Any]], list[Artifact]]  # (study, tasks) → an artefact for each task, in any process
+    task: Any = None  # what distinguishes this job from others with the same `compute`
+    group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
 
     @property
     def key(self) -> str:
+        """A hash of `parts`."""
         return store.digest(self.parts)
 
 
 def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
-    """The artefact of every job, in this order. The missing ones are computed on the workers first.
+    """The artefact of every job. The missing ones are computed on the workers first.
 
     Args:
-        label: what the progress bar is called.
+        study: whose jobs they are.
+        jobs: in any order; the same job may come twice.
+        label: of the progress bar.
+
+    Returns:
+        One artefact for each job, in the order of `jobs`.
     """
     found = [store.get(job.kind, job.parts) for job in jobs]
-    missing = {job.key: job for job, artifact in zip(jobs, found, strict=True) if artifact is None}
+    missing: dict[str, Job] = {}
+    for job, artifact in zip(jobs, found, strict=True):
+        if artifact is None:
+            missing[job.key] = job  # a job that comes twice is computed once
+
     if missing:
         check(study.profile)  # reject a mistake before the first training, not after the last
         work = functools.partial(_work, study.profile, registry.additions())
-        workers.run_all(work, list(missing.values()), label)
+        workers.run_all(work, chunks(list(missing.values()), study.together), label)
+
     return [artifact or run_job(study, job) for job, artifact in zip(jobs, found, strict=True)]
 
 
+def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
+    """Divide jobs into tasks for the workers: jobs of one group together, and enough chunks for all workers.
+
+    The result of a job does not depend on its chunk (`fast.stacked`), so an interrupted study may divide the rest differently.
+
+    Args:
+        jobs: what is to be computed.
+        together: jobs in a chunk, at most.
+
+    Returns:
+        The chunks; each has jobs of one kind and one group.
+    """
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for number, job in enumerate(jobs):
+        own = job.group or str(number)  # a job without a group is a group of its own
+        groups.setdefault((job.kind, own), []).append(job)
+
+    found = []
+    for members in groups.values():
+        count = math.ceil(len(members) / together)
+        if together > 1 and len(members) >= workers.count() * FEW:  # an even share for every worker
+            count = workers.count() * math.ceil(count / workers.count())
+
+        size = math.ceil(len(members) / count)
+        for start in range(0, len(members), size):
+            found.append(members[start : start + size])
+    return found
+
+
 def run_job(study: Study, job: Job) -> Artifact:
-    """The artefact of a job, computed here and now if it is missing: with one thread, as a worker would."""
+    """The artefact of a job, computed in this process if it is missing: with one thread, as in a worker.
 
-    def compute() -> Artifact:
-        with workers.single_thread():
-            return job.compute(study, *job.args)
+    Args:
+        study: whose job it is.
+        job: what is wanted.
+    """
+    found = store.get(job.kind, job.parts)
+    if found is not None:
+        return found
+    return _run_together(study, [job])[0]
 
-    return store.get_or_compute(job.kind, job.parts, compute)
+
+def _run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+    """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
+    started = time.perf_counter()
+    with workers.single_thread():
+        made = jobs[0].compute(study, [job.task for job in jobs])
+
+    share = (time.perf_counter() - started) / len(jobs)
+    for job, artifact in zip(jobs, made, strict=True):
+        artifact.meta["wall_s"] = share
+        store.put(job.kind, job.parts, artifact)
+    return made
 
 
-def _work(profile: Profile, added: list[dict[str, Any]], job: Job) -> None:
-    """What a worker process does: its own study of the profile stays loaded from job to job."""
+def _work(profile: Profile, added: list[dict[str, Any]], jobs: Sequence[Job]) -> None:
+    """What a worker process does: its own study of the profile stays loaded from task to task."""
     from mulnb.study.study import Study
 
     registry.adopt(added)
-    run_job(Study.of(profile), job)
+    _run_together(Study.of(profile), jobs)
+
+
+def same_settings(settings: Any) -> str:
+    """A text that is equal for equal settings, for `Job.group`."""
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json")  # a part of a profile
+
+    return json.dumps(settings, sort_keys=True, default=plain)
 
 
 def check(profile: Profile) -> None:
-    """Raises `UserError` if an algorithm or one of its settings is unknown: before anything is trained."""
+    """Raises `UserError` if an algorithm or one of its settings is unknown, or the pool too small: before any training."""
     from mulnb import unlearning
 
     for algorithm, strategies in profile.unlearning.algorithms.items():

@@ -12,15 +12,14 @@ import pandas as pd
 
 from mulnb import memorization as exact
 from mulnb.core import store
+from mulnb.core.errors import UserError
 from mulnb.core.registry import PROXIES
-from mulnb.core.stats import Interval, t_interval
 from mulnb.core.store import Artifact
 from mulnb.memorization import Pool
-from mulnb.proxies import orient
 from mulnb.study.jobs import Job
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
-    from torch import nn
+    from torch import Tensor, nn
 
     from mulnb.study.study import Study
 
@@ -29,89 +28,176 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 
 def pool_jobs(study: Study) -> list[Job]:
     """The pool in groups of `pool.group` models, which train as one network where the architecture allows it."""
-    plan, profile = study.profile.pool, study.profile
+    profile = study.profile
+    plan = profile.pool
     recipe = {
-        **study.key("pool", "fast.stacked"),
+        **study.key("pool", "audit.margins"),
         "model": profile.pool_model,
         "recipe": profile.pool_training,
         "share": plan.share,
         "seed": plan.seed,
     }
+
     found = []
     for start in range(0, plan.models, plan.group):
         stop = min(start + plan.group, plan.models)
-        found.append(Job("pool", recipe | {"numbers": [start, stop]}, _train_pool, (start, stop)))
+        found.append(Job("pool", recipe | {"numbers": [start, stop]}, _train_pool, range(start, stop)))
     return found
 
 
-def _train_pool(study: Study, start: int, stop: int) -> Artifact:
+def _train_pool(study: Study, groups: list[range]) -> list[Artifact]:
+    """Train the models of several groups; membership and correctness are stored as bits."""
     from mulnb.pool import train_group
 
-    trained = train_group(study.profile, study.train, range(start, stop), len(study.splits.train.classes))
-    bits = {"member": np.packbits(trained.member, axis=1), "correct": np.packbits(trained.correct, axis=1)}
-    return Artifact(bits | {"margin": trained.margin})
+    found = []
+    for numbers in groups:
+        trained = train_group(study.profile, study.train, study.test, numbers, len(study.splits.train.classes))
+        bits = {"member": np.packbits(trained.member, axis=1), "correct": np.packbits(trained.correct, axis=1)}
+        found.append(Artifact(bits | {"margin": trained.margin, "margin_test": trained.margin_test}))
+    return found
 
 
 def load_pool(study: Study) -> Pool:
-    """The profile's pool of models, trained where it is missing; `Pool.seconds` sums what training took over the workers."""
-    groups = study.gather(pool_jobs(study), f"pool of {study.profile.pool.models} models")
+    """The profile's pool of models, trained where it is missing.
+
+    Raises:
+        UserError: the pool is too small for the membership audits that the profile asks for; before any training.
+    """
+    plan = study.profile.pool
     n = len(study.splits.train)
+    if study.profile.audit.membership:
+        _check_shadows(study)
+    groups = study.gather(pool_jobs(study), f"pool of {plan.models} models")
+
+    def join(name: str) -> np.ndarray:
+        """The rows of all groups, [M, …]."""
+        return np.concatenate([group.arrays[name] for group in groups])
 
     def bits(name: str) -> np.ndarray:
-        return np.concatenate([np.unpackbits(group.arrays[name], axis=1, count=n).astype(bool) for group in groups])
+        """The same of an array that is stored as bits, bool [M, N]."""
+        return np.unpackbits(join(name), axis=1, count=n).astype(bool)
 
-    margin = np.concatenate([group.arrays["margin"] for group in groups])
-    return Pool(bits("member"), bits("correct"), margin, sum(group.meta["wall_s"] for group in groups))
+    seconds = sum(group.meta["wall_s"] for group in groups)
+    return Pool(bits("member"), bits("correct"), join("margin"), seconds, join("margin_test"))
+
+
+def _check_shadows(study: Study) -> None:
+    """Reject a pool in which an example is left out by too few models for the membership audits."""
+    from mulnb.audit import lira
+    from mulnb.memorization import membership
+
+    plan = study.profile.pool
+    member = membership(range(plan.models), len(study.splits.train), plan.share, plan.seed)
+    try:
+        lira.check(member)
+    except UserError as error:
+        raise UserError(f"profile {study.profile.name}: {error}, or set audit.membership: false") from None
 
 
 def exact_scores(study: Study) -> pd.DataFrame:
-    """Columns `example label memorization se n_in n_out flipped` (METHOD §2); `flipped` marks label noise."""
-    frame = exact.estimate(study.pool.correct, study.pool.member)
-    frame.insert(1, "label", study.splits.train.labels)
+    """Columns `example label memorization se n_in n_out flipped` (METHOD §2); `flipped` marks label noise.
+
+    Scores from a file have no standard error and no models: NaN and 0.
+    """
+    data = study.splits.train
+    if study.pool is None:
+        columns = {"example": np.arange(len(data)), "memorization": imported_scores(study), "se": np.nan, "n_in": 0, "n_out": 0}
+        frame = pd.DataFrame(columns)
+    else:
+        frame = exact.estimate(study.pool.correct, study.pool.member)
+    frame.insert(1, "label", data.labels)
     return frame.assign(flipped=study.splits.flipped)
 
 
-def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
-    """How the scores settle as the pool grows; columns as `memorization.convergence`."""
-    pool = study.pool
-    sizes = sorted({round(len(pool) * share) for share in (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0)})
-    return exact.convergence(pool.correct, pool.member, tuple(sizes), repeats, seed=study.profile.pool.seed)
+def imported_scores(study: Study) -> np.ndarray:
+    """The scores of the profile's `pool.scores`, [N]."""
+    from mulnb.data.scores import load_scores
+
+    given = study.profile.pool.scores
+    return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=study.splits.train)
 
 
 # ---- the original models and their proxies
 
 
 def original_job(study: Study, seed: int) -> Job:
-    """θ_o of one seed, and the proxies that are read off its training."""
+    """θ_o of one seed: its weights, and the proxies that are read off its training."""
     parts = {
-        **study.key("proxies"),
+        **study.key("proxies", "recording", "audit.margins"),
         "recipe": study.profile.training,
         "curvature": study.profile.proxies.loss_curvature,
         "seed": seed,
     }
-    return Job("original", parts, _train_original, (seed,))
+    return Job("original", parts, _train_originals, seed, group="original")
 
 
-def _train_original(study: Study, seed: int) -> Artifact:
-    """θ_o with what training tells about each example; times are seconds of each signal alone."""
+def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
+    """θ_o with what training tells about each example; times are seconds of each signal alone, and of one network."""
     from mulnb import proxies, training
-    from mulnb.study.study import weights
+    from mulnb.audit.margins import log_odds
 
-    settings = study.profile.proxies.loss_curvature
-    model = study.fresh(seed).to(study.train.device)
-    recorder = proxies.SignalRecorder(len(study.train), study.train.device)
+    settings, k = study.profile.proxies.loss_curvature, len(seeds)
+    stacked = study.together > 1
+    order = seeds if stacked else seeds[0]
+    model = study.fresh(order).to(study.train.device)
+
+    # what each step and each epoch is shown to
+    recorder = proxies.SignalRecorder(len(study.train), study.train.device, k if stacked else None)
     trace = proxies.CurvatureTrace(model, study.train, settings.h)
 
     started = time.perf_counter()
     hook = trace.after_epoch if settings.when == "epochs" else None
-    training.fit(model, study.train, study.profile.training, seed, recorder=recorder, after_epoch=hook)
+    training.fit(model, study.train, study.profile.training, order, recorder=recorder, after_epoch=hook)
     if settings.when == "end":
         trace.after_epoch(0, 0.0)
-    seconds = recorder.seconds | {"loss_curvature": trace.seconds}
-    training_s = time.perf_counter() - started - sum(seconds.values())
 
+    # seconds of the signals are taken off those of the training
+    seconds = {}
+    for name, value in (recorder.seconds | {"loss_curvature": trace.seconds}).items():
+        seconds[name] = value / k
+    training_s = (time.perf_counter() - started) / k - sum(seconds.values())
+
+    logits, test_logits = study.outputs(model)  # [k, N, K], [k, |T|, K]
+    finite(logits, seeds, "original model")
+    correct = (logits.argmax(2) == study.train.labels).cpu().numpy()  # [k, N]
+    margins, test_margins = log_odds(logits, study.train.labels), log_odds(test_logits, study.test.labels)
     signals = recorder.raw() | {"loss_curvature": trace.mean()}
-    return Artifact(weights(model) | signals, {"seconds": seconds, "training_s": training_s})
+
+    found = []
+    for j, network in enumerate(study.unstack(model)):
+        arrays = _weights(network)
+        for name, raw in signals.items():
+            arrays[name] = raw[j] if stacked else raw
+        arrays |= {"margin": margins[j], "margin_test": test_margins[j], "correct": correct[j]}
+
+        meta = {"seconds": seconds, "training_s": training_s, "acc_train": float(correct[j].mean())}
+        found.append(Artifact(arrays, meta))
+    return found
+
+
+def finite(logits: Tensor, seeds: Sequence[int], what: str) -> None:
+    """Check the outputs of trained networks.
+
+    Args:
+        logits: [k, N, K].
+        seeds: of the networks.
+        what: what the networks are, for the message.
+
+    Raises:
+        Diverged: a network's logits are not finite: no later step could use it.
+    """
+    from mulnb.training import Diverged
+
+    for own, seed in zip(logits, seeds, strict=True):
+        if not own.isfinite().all():
+            raise Diverged(f"the {what} of seed {seed} diverged: use a smaller training.lr")
+
+
+def _weights(model: nn.Module) -> dict[str, np.ndarray]:
+    """As `study.weights`; that module imports this one."""
+    from mulnb.study.study import weights
+
+    return weights(model)
 
 
 def holdout_job(study: Study, seed: int) -> Job:
@@ -121,97 +207,61 @@ def holdout_job(study: Study, seed: int) -> Job:
         "settings": study.profile.proxies.holdout_retraining,
         "seed": seed,
     }
-    return Job("holdout_retraining", parts, _score_by_holdout, (seed,))
+    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout")
 
 
-def _score_by_holdout(study: Study, seed: int) -> Artifact:
-    model = study.restore(study.get(original_job(study, seed)))
-    return Artifact({"holdout_retraining": holdout_scores(study, model, seed)})
+def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:
+    """Hold-out retraining of several original models as one."""
+    model = study.restore([study.get(original_job(study, seed)) for seed in seeds])
+    return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds)]
 
 
-def holdout_scores(study: Study, model: nn.Module, seed: int) -> np.ndarray:
-    """Hold-out retraining scores [N] of any model of the study."""
+def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int]) -> np.ndarray:
+    """Hold-out retraining scores of any networks of the study.
+
+    Args:
+        study: the data, and the settings of its profile.
+        model: k networks as one, or one network; see `Study.stack`.
+        seeds: k seeds of the order of examples.
+
+    Returns:
+        float32 [k, N], in nats.
+    """
     from mulnb import proxies
 
     settings = study.profile.proxies.holdout_retraining
     unseen = study.holdout if settings.holdout == "holdout" else study.test
-    return proxies.holdout_retraining(model, study.train, unseen, settings, seed)
+    if study.together > 1:
+        return proxies.holdout_retraining(model, study.train, unseen, settings, list(seeds))
+    return proxies.holdout_retraining(model, study.train, unseen, settings, seeds[0])[None]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The proxies of one seed: `raw` by name [N], and the `seconds` that each one costs."""
+    """The proxies of one seed."""
 
-    raw: dict[str, np.ndarray]
-    seconds: dict[str, float]
+    raw: dict[str, np.ndarray]  # by name, [N] each
+    seconds: dict[str, float]  # what each proxy costs on top of training
 
 
 def score_seeds(study: Study, seeds: Iterable[int]) -> None:
-    """Compute what is missing of the proxies of several seeds, together."""
+    """Compute the missing proxies of several seeds on the workers."""
     wanted = list(seeds)
     study.gather([original_job(study, seed) for seed in wanted], "original models")
     study.gather([holdout_job(study, seed) for seed in wanted], "hold-out retraining")
 
 
 def load_scored(study: Study, seed: int) -> Scored:
-    """The proxies of one seed, from the store or computed here and now."""
+    """The proxies of one seed, from the store or computed in this process."""
     original, tuned = study.get(original_job(study, seed)), study.get(holdout_job(study, seed))
-    raw = {name: value for name, value in original.arrays.items() if not name.startswith("weights/")}
+    raw = {name: value for name, value in original.arrays.items() if name in PROXIES}
     seconds = original.meta["seconds"] | {"holdout_retraining": tuned.meta["wall_s"]}
     return Scored(raw | tuned.arrays, seconds)
 
 
 def stored(study: Study) -> bool:
     """Whether memorization and proxies can be read without training anything."""
-    seeds = study.profile.seeds
-    wanted = [
-        *pool_jobs(study),
-        *(original_job(study, seed) for seed in seeds),
-        *(holdout_job(study, seed) for seed in seeds),
-    ]
-    return all(store.folder(job.kind, job.parts).is_dir() for job in wanted)
-
-
-# ---- frames
-
-
-def proxies(study: Study) -> pd.DataFrame:
-    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    score_seeds(study, study.profile.seeds)
-    frames = []
+    wanted = pool_jobs(study)
     for seed in study.profile.seeds:
-        for name in PROXIES.names:
-            raw = study.scored(seed).raw[name]
-            columns = {"example": np.arange(len(raw)), "proxy": name, "seed": seed, "raw": raw, "value": orient(name, raw)}
-            frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
-
-
-def proxy_costs(study: Study) -> pd.DataFrame:
-    """Table 1. Columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
-
-    `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval; `seconds`: mean over
-    seeds of what the proxy costs on top of training; `share_of_exact`: relative to training the pool.
-    """
-    truth = study.memorization.memorization.to_numpy()
-    score_seeds(study, study.profile.seeds)
-    scored = [study.scored(seed) for seed in study.profile.seeds]
-
-    rows = []
-    for name in PROXIES.names:
-        rho = _interval([exact.agreement(orient(name, of_seed.raw[name]), truth) for of_seed in scored])
-        seconds = float(np.mean([of_seed.seconds[name] for of_seed in scored]))
-        rows.append((name, seconds, seconds / study.pool.seconds, rho.mean, rho.low, rho.high, rho.n))
-    return pd.DataFrame(rows, columns=["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high", "n_seeds"])
-
-
-def _interval(values: Sequence[float]) -> Interval:
-    """The t interval of correlations; unknown if one of them is."""
-    if np.isfinite(values).all():
-        return t_interval(values)
-    return Interval(np.nan, np.nan, np.nan, len(values))
-
-
-def training_seconds(study: Study) -> float:
-    """Seconds of training the original models, signals left out, summed over seeds."""
-    return sum(study.get(original_job(study, seed)).meta["training_s"] for seed in study.profile.seeds)
+        wanted += [original_job(study, seed), holdout_job(study, seed)]
+    return all(store.folder(job.kind, job.parts).is_dir() for job in wanted)

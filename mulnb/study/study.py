@@ -1,7 +1,7 @@
 """`Study`: one object that holds what all experiments of a profile share.
 
-Its data on the device, how to make an untrained network, the pool, the scores and the strata; and the way to the store. The
-experiments themselves are functions of a `Study`: `scoring`, `runs`, `chains`, `tuning`.
+It has the data on the device, untrained networks, the pool, the scores and the strata, and it reads and writes the store. The
+experiments themselves are functions of a `Study`: `scoring`, `frames`, `chains`, `tuning`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from mulnb import forget
 from mulnb.config import Profile
 from mulnb.core import paths, store
-from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES
+from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES, STACKABLE_ARCHITECTURES
 from mulnb.core.store import Artifact
 from mulnb.data import Splits, load_data
 from mulnb.forget import ForgetSet, Strata
@@ -27,11 +27,14 @@ from mulnb.study.jobs import Job
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
+    from mulnb.audit.membership import Shadow
     from mulnb.memorization import Pool
     from mulnb.study.scoring import Scored
     from mulnb.training import Examples
+
+SHOWN_SEEDS = 3  # of the frames that have a row for every example and run
 
 _open: dict[tuple[str, Path], Study] = {}
 
@@ -48,7 +51,7 @@ class Study:
 
     @classmethod
     def of(cls, profile: Profile) -> Study:
-        """The study of `profile` in the store in use; a profile is compared by its content."""
+        """The study of `profile` with the current store. Equal profiles share one study."""
         key = (profile.model_dump_json(), paths.home())
         if key not in _open:
             _open[key] = cls(profile)
@@ -81,8 +84,23 @@ class Study:
 
         return training.examples(getattr(self.splits, part), self.splits)
 
-    def fresh(self, seed: int) -> nn.Module:
-        """An untrained network of the profile, with the weights that `seed` draws."""
+    @cached_property
+    def together(self) -> int:
+        """How many networks are trained as one stack: `pool.group` where the architecture allows it, else 1."""
+        return self.profile.pool.group if self.profile.model.arch in STACKABLE_ARCHITECTURES else 1
+
+    def fresh(self, seed: int | Sequence[int]) -> nn.Module:
+        """An untrained network.
+
+        Args:
+            seed: draws the weights; several seeds give a stack of as many networks.
+        """
+        if not isinstance(seed, int):
+            return self.stack([self._build(own) for own in seed])
+        return self._build(seed)
+
+    def _build(self, seed: int) -> nn.Module:
+        """One untrained network."""
         from mulnb import models
 
         train, model = self.splits.train, self.profile.model
@@ -95,25 +113,76 @@ class Study:
             seed=seed,
         )
 
-    def restore(self, artifact: Artifact) -> nn.Module:
+    def stack(self, networks: Sequence[nn.Module]) -> nn.Module:
+        """The networks as one `Stack`, where the architecture allows it; else the only network, as it is.
+
+        A single network becomes a stack, too, so that its numbers are those it has in any other stack.
+        """
+        from mulnb.fast.stacked import Stack
+
+        if self.together == 1:
+            [network] = networks
+            return network
+        return Stack(networks).to(self.train.device)
+
+    def unstack(self, model: nn.Module) -> list[nn.Module]:
+        """The networks of a stack, each for itself."""
+        if self.together == 1:
+            return [model]
+
+        networks = [self._build(0).to(self.train.device) for _ in range(model.size)]
+        model.copy_to(networks)
+        return networks
+
+    def restore(self, artifacts: Sequence[Artifact]) -> nn.Module:
+        """The networks whose weights the artefacts hold, on the device and as one; see `stack`."""
+        return self.stack([self.restore_one(artifact) for artifact in artifacts])
+
+    def restore_one(self, artifact: Artifact) -> nn.Module:
         """The network whose weights an artefact holds, on the device."""
         import torch
 
         prefix = "weights/"
-        names = [name for name in artifact.arrays if name.startswith(prefix)]
-        model = self.fresh(0).to(self.train.device)
-        model.load_state_dict({name.removeprefix(prefix): torch.from_numpy(artifact.arrays[name]) for name in names})
+        state = {}
+        for name, values in artifact.arrays.items():
+            if name.startswith(prefix):
+                state[name.removeprefix(prefix)] = torch.from_numpy(values)
+
+        model = self._build(0).to(self.train.device)
+        model.load_state_dict(state)
         return model
+
+    def outputs(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Logits [k, N, K] of D and [k, |T|, K] of T, for one network or a stack; NaN for a network that diverged."""
+        import torch
+
+        from mulnb import training
+
+        both = []
+        for data in (self.train, self.test):
+            try:
+                logits = training.predict(model, data)
+            except training.Diverged:
+                logits = torch.full((len(data), len(self.splits.train.classes)), torch.nan, device=data.device)
+            both.append(logits if logits.dim() == 3 else logits[None])  # [k, n, K]
+
+        return both[0], both[1]
 
     # ---- the store
 
     def key(self, *modules: str) -> dict[str, Any]:
-        """The part of a key that says which data, which network, and which code."""
+        """The part of a key that says which data, which network, and which code.
+
+        Args:
+            modules: names below `mulnb` of the code that the result depends on, besides models and training.
+        """
         key = {
             "data": [self.splits.fingerprint, self.splits.mean, self.splits.std],
             "model": self.profile.model,
-            "code": store.code_version("fast.graphs", "models", "training", *modules),
+            "code": store.code_version("examples", "fast.graphs", "fast.stacked", "models", "training", *modules),
         }
+
+        # entries from outside the package are not in its code
         if added := ARCHITECTURES.version(self.profile.model.arch):
             key["architecture"] = added
         if PROXIES.added and "proxies" in modules:
@@ -125,15 +194,27 @@ class Study:
         return jobs.gather(self, wanted, label)
 
     def get(self, job: Job) -> Artifact:
-        """The artefact of one job, computed here and now if it is missing."""
+        """The artefact of one job, computed in this process if it is missing."""
         return jobs.run_job(self, job)
 
     # ---- scores and strata
 
     @cached_property
-    def pool(self) -> Pool:
-        """The models on random subsets, as what they left behind (METHOD §2)."""
-        return scoring.load_pool(self)
+    def pool(self) -> Pool | None:
+        """The models on random subsets, as what they left behind (METHOD §2). None where scores come from a file."""
+        return None if self.profile.pool.scores else scoring.load_pool(self)
+
+    @cached_property
+    def shadow(self) -> Shadow | None:
+        """Margins of the pool's models on examples that they were not trained on, for LiRA and RMIA.
+
+        None where there is no pool, or where `audit.membership` is off.
+        """
+        from mulnb.audit.membership import Shadow
+
+        if self.pool is None or not self.profile.audit.membership:
+            return None
+        return Shadow.of(self.pool.margin, self.pool.member, self.pool.margin_test)
 
     @cached_property
     def memorization(self) -> pd.DataFrame:
@@ -167,19 +248,24 @@ class Study:
 
     @property
     def refining_scores(self) -> tuple[str, ...]:
-        """What the column `score` says. A forget set from a file counts as one score."""
+        """The values of the column `score`. A forget set from a file counts as one score."""
         if self.given is None:
             return self.profile.unlearning.scores
+
         return (str(self.given.settings.get("score", "forget_file")),)
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """A network's weights as arrays of an artefact; `Study.restore` reads them."""
+    """A network's weights as arrays of an artefact; `Study.restore` reads them.
+
+    Args:
+        model: one network, not a stack.
+    """
     return {f"weights/{name}": value.cpu().numpy() for name, value in model.state_dict().items()}
 
 
 def without(n: int, gone: np.ndarray) -> np.ndarray:
-    """The indices 0 … n − 1 that are not in `gone`, in order."""
+    """The indices 0 … n − 1 without those in `gone`, int64, in ascending order."""
     kept = np.ones(n, dtype=bool)
     kept[gone] = False
     return np.flatnonzero(kept)
@@ -191,7 +277,11 @@ ALGORITHM_FILES = Path(__file__).parents[1] / "unlearning"
 
 
 def algorithm_version(name: str) -> str:
-    """A hash of what an unlearning algorithm does: results are keyed by it, and only an edited algorithm runs again."""
+    """A hash of what an unlearning algorithm does. It is part of the results' keys: only an edited algorithm runs again.
+
+    Args:
+        name: an algorithm of the package or one from outside.
+    """
     if (ALGORITHM_FILES / f"{name}.py").is_file():  # read from its file: torch takes seconds to import
         return store.code_version(*(f"unlearning.{file}" for file in _with_imports(name)))
     ALGORITHMS.check(name)
@@ -199,7 +289,7 @@ def algorithm_version(name: str) -> str:
 
 
 def _with_imports(name: str) -> set[str]:
-    """An algorithm's file and those of the same folder that it builds on."""
+    """An algorithm's file and the files of the same folder that it imports."""
     found = {name}
     for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):

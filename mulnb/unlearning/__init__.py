@@ -1,10 +1,22 @@
 """Unlearning algorithms (METHOD §6): one file each, one signature, one registry.
 
-`algorithm(model, data, forget, retain, *, seed, fresh, **settings) -> model` changes `model` in place (callers pass a copy)
-and returns it. `data` are the training `Examples`; `forget` and `retain` int64 index tensors into them; `fresh(seed)` builds
-an untrained network of the same architecture. The settings are keyword arguments whose defaults are the authors'. A new
-algorithm is a new file of this folder with a function of the file's name (and that name in `core.registry`), or, from outside, an
-entry added to `ALGORITHMS`.
+    algorithm(model, data, forget, retain, *, seed, fresh, **settings) -> model
+
+    model: nn.Module      the original model; it is changed in place (callers pass a copy) and returned
+    data: Examples        the training set D
+    forget: int64 [n]     indices of S
+    retain: int64 [m]     indices of R, what the model may still use
+    seed: int ≥ 0         draws whatever is random
+    fresh: seed → network builds an untrained network of the same architecture; only `retrain` needs it
+    settings              keyword arguments; the defaults are the authors' values
+
+In the formulas, CE(X) is the mean cross-entropy over X, in nats, and θ are the weights.
+
+The algorithms in `core.registry.STACKABLE_ALGORITHMS` also take a `Stack` of k networks. Then `forget` and `retain` are [k, n]
+and `seed` is a list of k seeds.
+
+To add an algorithm, add a file to this folder with a function of the file's name, and the name to `core.registry`; or, from
+outside the package, add an entry to `ALGORITHMS`.
 """
 
 from __future__ import annotations
@@ -22,20 +34,29 @@ from mulnb.core.registry import ALGORITHMS
 Algorithm = Callable[..., nn.Module]
 
 for _name in ALGORITHMS.builtin:  # one file each, with a function of the file's name
-    ALGORITHMS[_name] = getattr(importlib.import_module(f"{__name__}.{_name}"), _name)
+    ALGORITHMS.setdefault(_name, getattr(importlib.import_module(f"{__name__}.{_name}"), _name))
 
 
 def check(name: str, settings: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless `name` is an algorithm and every setting is one of its keyword arguments."""
+    """Check the name and the settings of an algorithm before anything is trained.
+
+    Args:
+        name: an algorithm of `ALGORITHMS`.
+        settings: keyword arguments for it.
+
+    Raises:
+        UserError: the algorithm or one of its settings is unknown.
+    """
     ALGORITHMS.check(name)
-    parameters = inspect.signature(ALGORITHMS[name]).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [
-        parameter.name
-        for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in {"seed", "fresh"}
-    ]
+
+    known = []
+    for parameter in inspect.signature(ALGORITHMS[name]).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return  # it takes any setting, as `retrain` does
+
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in {"seed", "fresh"}:
+            known.append(parameter.name)
+
     for key in settings:
         if key not in known:
             raise UserError(f"algorithm '{name}' has no setting '{key}': it has {', '.join(known)}")

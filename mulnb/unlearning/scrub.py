@@ -1,14 +1,18 @@
-"""SCRUB (Kurmanji et al. 2023, arXiv 2302.09880): a student that obeys its teacher on R and disobeys it on S."""
+"""SCRUB: a student that follows its teacher on R and moves away from it on S (Kurmanji et al. 2023, arXiv 2302.09880).
+
+    max-pass over S: loss = −KL(S)          min-pass over R: loss = γ·CE(R) + β·KL(R)
+
+KL(X) is the mean of T²·KL(teacher ‖ student) over X, both distributions softened by the temperature T.
+"""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
-from mulnb.training import Batch, Examples, fit, predict
+from mulnb.training import Batch, Examples, fit, mean_loss, predict
 
 
 def scrub(
@@ -17,7 +21,7 @@ def scrub(
     forget: Tensor,
     retain: Tensor,
     *,
-    seed: int,
+    seed,
     fresh=None,
     beta=0.001,
     gamma=0.99,
@@ -27,20 +31,46 @@ def scrub(
     epochs=5,
     batch=256,
 ) -> nn.Module:
-    """Each epoch: in the first `msteps` a pass over S with −KL, then a pass over R with γ·CE + β·KL.
+    """In every epoch, a min-pass over R; before it, in the first `msteps` epochs, a max-pass over S.
 
-    KL = T²·KL(teacher ‖ student), both softened by the temperature T; the teacher is `model` as it came, in eval mode. RUM's
-    authors give no β and γ; 0.001 and 0.99 are those published with SCRUB (α and γ there). The SGD of the max-passes has a
-    momentum of its own, zero when a pass begins: SCRUB's single optimizer would carry the ascent on into the first ten steps on
-    R, and with small sets that is the whole pass. `msteps` = 0, β = 0 and γ = 1 is fine-tuning, bit for bit.
-    Raises `UserError` for a temperature that is not positive, a negative weight, or `msteps` outside 0 … `epochs`.
+    The teacher is `model` as it was given, in eval mode. RUM's authors give no β and γ; 0.001 and 0.99 are the values published
+    with SCRUB (α and γ there). Each max-pass has an SGD of its own, whose momentum starts at zero: with SCRUB's single optimizer
+    the ascent would continue through the first ten steps on R, which is the whole pass where the sets are small. `msteps` = 0,
+    β = 0 and γ = 1 is fine-tuning, bit for bit.
+
+    Args:
+        model: the original model, changed in place; a network or a `Stack` of k.
+        data: the training examples D.
+        forget: S, int64 [n] or [k, n].
+        retain: R, int64 [m] or [k, m].
+        seed: int ≥ 0, draws the orders of R and of S; k of them for a stack.
+        fresh: not used.
+        beta: β, the weight of KL(R), ≥ 0.
+        gamma: γ, the weight of CE(R), ≥ 0.
+        temperature: T, > 0.
+        msteps: number of max-passes, 0 … `epochs`.
+        lr: learning rate of SGD, > 0.
+        epochs: passes over R, ≥ 0.
+        batch: examples in a batch, ≥ 2.
+
+    Returns:
+        `model`.
+
+    Raises:
+        UserError: a temperature that is not positive, a negative weight, or `msteps` outside 0 … `epochs`.
     """
     _check(beta, gamma, temperature, msteps, epochs)
-    teacher = _outputs(model, data, torch.cat([forget, retain]))
+    teacher = predict(model, data)  # [N, K] or [k, N, K], once: a frozen teacher's outputs never change
 
     def divergence(student: Tensor, index: Tensor) -> Tensor:
-        p, q = (F.log_softmax(logits / temperature, dim=1) for logits in (teacher[index], student))
-        return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)  # torch's order: KL(p ‖ q)
+        """KL of each example, averaged over the batch: [] or [k]."""
+        taught = teacher[index] if index.dim() == 1 else _of_each(teacher, index)  # [B, K] or [k, B, K]
+        log_p = F.log_softmax(taught / temperature, dim=-1)
+        log_q = F.log_softmax(student / temperature, dim=-1)
+
+        # KL(p ‖ q) of each example; torch takes q first
+        kl = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)  # [B] or [k, B]
+        return temperature**2 * kl.mean(-1)
 
     def disobey(model: nn.Module, on: Batch) -> tuple[Tensor, Tensor]:
         logits = model(on.inputs).float()
@@ -48,12 +78,16 @@ def scrub(
 
     def obey(model: nn.Module, on: Batch) -> tuple[Tensor, Tensor]:
         logits = model(on.inputs).float()
-        loss = gamma * F.cross_entropy(logits, on.labels)
-        return (loss + beta * divergence(logits, on.index) if beta else loss), logits
+        loss = gamma * mean_loss(logits, on.labels)
+        if beta:
+            loss = loss + beta * divergence(logits, on.index)
+        return loss, logits
 
     def max_pass(epoch: int) -> None:
         if epoch < msteps:
-            fit(model, data, Recipe(lr=lr, epochs=1, batch=batch), seed + 1 + epoch, index=forget, objective=disobey)
+            # another order of S in every pass
+            shifted = seed + 1 + epoch if isinstance(seed, int) else [of_network + 1 + epoch for of_network in seed]
+            fit(model, data, Recipe(lr=lr, epochs=1, batch=batch), shifted, index=forget, objective=disobey)
 
     def after_min_pass(epoch: int, loss: float) -> bool:
         max_pass(epoch + 1)
@@ -64,16 +98,18 @@ def scrub(
     return fit(model, data, recipe, seed, index=retain, objective=obey, after_epoch=after_min_pass)
 
 
-def _outputs(model: nn.Module, data: Examples, index: Tensor) -> Tensor:
-    """Logits float32 [N, K] of the examples at `index`: once is enough, since a frozen teacher always says the same."""
-    logits = predict(model, data, index)
-    return logits.new_zeros(len(data), logits.shape[1]).index_copy_(0, index, logits)
+def _of_each(teacher: Tensor, index: Tensor) -> Tensor:
+    """Each network's own rows: `teacher` [k, N, K] at `index` [k, B] gives [k, B, K]."""
+    return teacher.gather(1, index[..., None].expand(-1, -1, teacher.shape[2]))
 
 
 def _check(beta: float, gamma: float, temperature: float, msteps: int, epochs: int) -> None:
+    """Reject impossible settings."""
     if temperature <= 0:
         raise UserError(f"scrub: temperature = {temperature}: should be positive, 4 is usual")
+
     if beta < 0 or gamma < 0:
-        raise UserError(f"scrub: beta = {beta}, gamma = {gamma}: weights of what is descended on R, neither can be negative")
+        raise UserError(f"scrub: beta = {beta}, gamma = {gamma}: the weights of the loss on R cannot be negative")
+
     if not 0 <= msteps <= epochs:
         raise UserError(f"scrub: msteps = {msteps}: should be between 0 and epochs = {epochs}")

@@ -5,289 +5,381 @@
     unlearned = mulnb.unlearn(model, images, labels, strata, algorithm="neg_grad_plus", strategy="rum_f")
     report = mulnb.evaluate(unlearned, images, labels, strata, holdout=(x, y), original=model)
 
-The model is any `torch.nn.Module` from images [B, C, H, W] to logits [B, K]. It is never changed: work is done on copies, on the
-model's own device and in its own precision, and the modes of its modules and all random states are as before afterwards.
-Images are uint8 (scaled to [0, 1]) or floating point (taken as they are) tensors or arrays [N, C, H, W], or a folder with one
-sub-folder per class (then `labels` is None); `normalize=(mean, std)` is applied after that, for models that expect it.
+The model is a `torch.nn.Module` from images [B, C, H, W] to logits, or its weights with a `factory`. It is never changed: work
+is done on copies, on the model's own device and in its own precision, and all random states are as before afterwards.
+`images` are whatever `inputs.read` takes: tensors, arrays, a Dataset, a DataLoader, a folder; `labels` is None where the images
+bring them. `mulnb.forget` (in `forgetting`) does all four steps in one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mulnb import forget as selector
-from mulnb import proxies, rum, training
+from mulnb import proxies, rum
 from mulnb.config import HoldoutRetraining, LossCurvature
+from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.data.decode import read_class_folders
-from mulnb.fast.graphs import plain_steps
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
-from mulnb.rum import Unlearned
+from mulnb.your_model import checks
+from mulnb.your_model.adapt import (
+    Adapted,
+    Factory,
+    Model,
+    adapt,
+    check_finite,
+    check_outputs,
+    check_trainable,
+    protected,
+    untrained,
+)
+from mulnb.your_model.inputs import Images, Normalize, read
+from mulnb.your_model.progress import Callback, Progress
+from mulnb.your_model.recipe import Training, trained_by, with_batch
+from mulnb.your_model.request import Request, indices
 
-Images = Tensor | np.ndarray | str | Path
-Labels = Tensor | np.ndarray | Sequence[int] | None
-Pair = tuple[Images, Labels] | str | Path
-Normalize = tuple[Sequence[float] | float, Sequence[float] | float] | None
+Given = Any  # images of any kind: see `inputs.read`
+EVERY_ALGORITHM = "neg_grad_plus"
 
-LOGITS = "mulnb needs a tensor of logits [batch, classes] (wrap the model in a small Module whose forward returns just that)"
+
+@dataclass(frozen=True)
+class Unlearned(rum.Unlearned):
+    """What `unlearn` returns: `.model`, a plain module in the modes of the one given, and `.seconds`, the time it took.
+
+    `.algorithm`, `.strategy`, `.settings` (one mapping a stage) and `.seed` say how; `.frozen_norms` names the BatchNorm layers
+    that stayed in eval mode.
+    """
+
+    algorithm: Any = None
+    strategy: str = ""
+    settings: Any = None
+    seed: int = 0
+    frozen_norms: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the weights as safetensors, with the plain module's keys. Returns the path."""
+        return save_weights(self.model, path)
+
+
+def save_weights(model: nn.Module, path: str | Path) -> Path:
+    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
+    from safetensors.torch import save_model
+
+    path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        path = path.with_name(f"{path.name}.safetensors")
+    # save_model keeps tied weights once, and says so in the file
+    return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
 
 
 def score(
-    model: nn.Module,
-    images: Images,
-    labels: Labels = None,
+    model: Model,
+    images: Given,
+    labels: Any = None,
     *,
     proxy: str = "holdout_retraining",
-    holdout: Pair | None = None,
+    holdout: Given | None = None,
     seed: int = 0,
     normalize: Normalize = None,
+    factory: Factory | None = None,
+    training: Training | None = None,
+    progress: Callback | bool | None = None,
     **settings: Any,
 ) -> np.ndarray:
-    """How strongly a finished model memorized each example, [N], higher = more memorized (METHOD §3).
+    """How strongly a finished model memorized each example (METHOD §3).
 
-    `proxy`: "holdout_retraining", which needs `holdout`, images and labels that the model was never trained on, or
-    "loss_curvature". `settings`: those of `config.HoldoutRetraining` (lr, epochs, patience, batch) or `config.LossCurvature` (h).
-    Raises `UserError` for a proxy that needs the training itself, data that do not fit the model, or a diverging fine-tuning.
+    Args:
+        model, images, labels, normalize, factory: see the module's first lines.
+        proxy: "holdout_retraining", which needs `holdout`, or "loss_curvature".
+        holdout: images and labels that the model was never trained on.
+        seed: of the fine-tuning on the hold-out.
+        training: your own recipe for that fine-tuning.
+        progress: a callback (`progress.State` -> False to stop), or False for silence.
+        **settings: those of `config.HoldoutRetraining` (lr, epochs, patience, batch) or `config.LossCurvature` (h).
+
+    Returns:
+        float32 [N], higher = more memorized.
+
+    Raises:
+        UserError: the proxy needs the training itself, data do not fit the model, or the fine-tuning diverges.
     """
-    data = examples(model, images, labels, normalize)
-    if proxy == "loss_curvature":
-        with reseeded(model, seed):
-            return proxies.loss_curvature(training.clone(model), data, settings_of(LossCurvature, proxy, settings).h)
-    if proxy != "holdout_retraining":
-        posthoc = " and ".join(name for name, one in PROXIES.items() if one.post_hoc)
-        why = "is read off training, epoch by epoch" if proxy in PROXIES else "is unknown"
+    checks.check_seed(seed)
+    if proxy not in ("holdout_retraining", "loss_curvature"):
+        posthoc = " and ".join(name for name, entry in PROXIES.items() if entry.post_hoc)
+        why = "is read off training, epoch by epoch (mulnb.Recorder does it)" if proxy in PROXIES else "is unknown"
         raise UserError(f"proxy '{proxy}' {why}: a finished model can be scored with {posthoc}")
-    if holdout is None:
+    if proxy == "holdout_retraining" and holdout is None:
         raise UserError("holdout_retraining needs holdout=(images, labels) that the model was never trained on")
-    unseen = pair(model, holdout, "holdout", normalize)
-    with reseeded(model, seed):
-        how = settings_of(HoldoutRetraining, proxy, settings)
-        return proxies.holdout_retraining(training.clone(model), data, unseen, how, seed)
+    kind = LossCurvature if proxy == "loss_curvature" else HoldoutRetraining
+    how = checks.recipe_of(kind, proxy, with_batch(training, "", settings) if kind is HoldoutRetraining else settings)
+
+    place = next(iter(_parameters(model, factory)))
+    with protected(place.device, seed):
+        network, data = opened(model, images, labels, normalize, factory)
+        checks.survey(data)
+        if proxy == "loss_curvature":
+            return proxies.loss_curvature(network, data, how.h, batch=min(512, data.largest_batch))
+        check_trainable(network)
+        unseen = pair(network, holdout, "holdout", normalize)
+        checks.check_unseen(data, unseen)
+        shown = Progress(progress)
+        shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
+        torch.manual_seed(seed)
+        with trained_by(training, unseen, shown.step):
+            found = proxies.holdout_retraining(network, data, unseen, how, seed)
+        shown.close()
+        return found
 
 
 def strata(
-    scores: np.ndarray | Tensor,
+    scores: np.ndarray | Tensor | None = None,
     *,
-    forget: Sequence[int] | np.ndarray | Tensor | None = None,
+    forget: Request | None = None,
     size: int | Sequence[int] | None = None,
     centre: float | str = "median",
     seed: int = 0,
+    files: Sequence[str] | None = None,
 ) -> Strata:
-    """Strata of a score [N]: of a given list `forget` of examples, or of `size` examples each chosen by the score.
+    """Strata of a score: of a request, or of `size` examples each chosen by the score.
 
-    A given list is split by the terciles of its own scores (ties by `seed`); sizes differ by one at most. Raises `UserError`
-    unless one of the two is given, for indices that repeat or lie outside the scores, and for fewer than three.
+    Args:
+        scores: [N], higher = more memorized. A request without scores is not split: only `vanilla` can unlearn it.
+        forget: the examples to forget, as `request.indices` takes them. They are split by the terciles of their own scores (ties
+            by `seed`); sizes differ by one at most. Fewer than three leave strata empty.
+        size, centre: see `mulnb.forget.strata`.
+        seed: of the ties.
+        files: the names of the images, if the request has file names.
+
+    Raises:
+        UserError: not exactly one of `forget` and `size` is given, or the request does not fit the scores.
     """
-    values = np.asarray(_numpy(scores), dtype=np.float64)
     if (forget is None) == (size is None):
         raise UserError("strata: give either forget=indices, to split them, or size=n, to choose n examples per stratum")
+    if scores is None:
+        if forget is None:
+            raise UserError("strata: size=n chooses by scores: give scores, or forget=indices")
+        return whole(indices(forget, 2**62, files=files, what="strata: forget"))
+    values = _scores(scores)
     if size is not None:
         return selector.strata(values, size, centre, seed)
-    index = np.asarray(_numpy(forget))
-    if index.ndim != 1 or len(index) < 3 or not np.issubdtype(index.dtype, np.integer):
-        raise UserError("strata: forget must be a list of at least three example indices (whole numbers)")
-    if index.min() < 0 or index.max() >= len(values):
-        raise UserError(f"strata: forget has index {index.min() if index.min() < 0 else index.max()} of 0 … {len(values) - 1}")
-    if len(np.unique(index)) < len(index):
-        raise UserError("strata: forget names an example twice")
+    index = indices(forget, len(values), files=files, what="strata: forget")
     if np.isnan(values[index]).any():
         raise UserError(f"strata: the score of example {index[np.isnan(values[index])][0]} is not a number")
-    mixed = np.random.default_rng(seed).permutation(np.sort(index))
-    ordered = mixed[np.argsort(values[mixed], kind="stable")].astype(np.int64)
-    return Strata(*(np.sort(part) for part in np.array_split(ordered, 3)))
+    return selector.split(index, values, seed)
+
+
+def whole(index: np.ndarray) -> Strata:
+    """A request that is not split: all of it is one stratum."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Strata(nothing, nothing, np.asarray(index, dtype=np.int64))
 
 
 def unlearn(
-    model: nn.Module,
-    images: Images,
-    labels: Labels,
-    strata: Strata,
+    model: Model,
+    images: Given,
+    labels: Any,
+    strata: Strata | Request,
     *,
-    algorithm: str | Sequence[str | None] = "neg_grad_plus",
-    strategy: str = "rum_f",
+    algorithm: str | Sequence[str | None] = EVERY_ALGORITHM,
+    strategy: str | None = None,
     settings: rum.Settings | None = None,
     seed: int = 0,
     normalize: Normalize = None,
-    fresh: Callable[[], nn.Module] | None = None,
+    fresh: Factory | None = None,
+    factory: Factory | None = None,
+    training: Training | None = None,
+    already_forgotten: Request | None = None,
+    duplicates: str = "refuse",
+    progress: Callback | bool | None = None,
 ) -> Unlearned:
-    """A copy of `model` that has unlearned the strata: `.model`, and the `.seconds` that it took.
+    """A copy of `model` that has unlearned a request.
 
-    `images` and `labels` are all of D; what is not in the strata is retained. `algorithm`: a name, or for `strategy="rum"` one
-    for each of low, medium and high, where None does nothing. `settings`: keyword arguments of the algorithm, or a list with one
-    mapping a stage (by default the authors'). `fresh`: a function without arguments that builds an untrained network, which only
-    `retrain` needs. Raises `UserError` for names, settings or data that do not fit, and if training diverges.
+    Args:
+        model, images, labels, normalize, factory: see the module's first lines. `images` are all of D; what is neither in the
+            request nor already forgotten is retained.
+        strata: what `mulnb.strata` returns, or a request of any kind, which only `vanilla` can unlearn.
+        algorithm: a name, or for `strategy="rum"` one for each of low, medium and high, where None does nothing.
+        strategy: `rum_f` by default, `vanilla` for a request that is not split into three.
+        settings: keyword arguments of the algorithm, or a list with one mapping a stage (by default the authors').
+        seed: of every order and draw.
+        fresh: a function without arguments that builds an untrained network, which only `retrain` needs.
+        training: your own recipe, which every algorithm takes.
+        already_forgotten: examples that earlier requests removed: they are neither retained nor unlearned again.
+        duplicates: "refuse" a request whose images stay as exact copies in the retain set, or "keep" these.
+        progress: a callback (`progress.State` -> False to stop), or False for silence.
+
+    Returns:
+        The unlearned model and how it was made.
+
+    Raises:
+        UserError: names, settings or data do not fit, or training diverges. Nothing that was given has changed.
     """
-    data = examples(model, images, labels, normalize)
-    check_strata(strata, len(data))
-    if "salun" in algorithms(algorithm) and not all(parameter.requires_grad for parameter in model.parameters()):
-        raise UserError("salun weighs all parameters: set requires_grad of the frozen ones, or use another algorithm")
+    checks.check_seed(seed)
+    names = checks.algorithm_names(algorithm)
+    if "retrain" in names and fresh is None:
+        raise UserError("retrain needs fresh=, a function that builds an untrained network of the same architecture")
     if isinstance(settings, (list, tuple)):
-        settings = [one or {} for one in settings]  # None beside an algorithm None: nothing is set where nothing is done
-    with reseeded(model, seed):
-        build = None if fresh is None else maker(model, fresh)
-        how = {"algorithm": algorithm, "strategy": strategy, "settings": settings}
-        unlearned = rum.unlearn(model, data, strata, **how, seed=seed, fresh=build)
-    unlearned.model.zero_grad(set_to_none=True)
-    return unlearned
+        settings = [stage or {} for stage in settings]  # None beside an algorithm None: nothing is set where nothing is done
+    place = next(iter(_parameters(model, factory)))
+    with protected(place.device, seed):
+        network, data = opened(model, images, labels, normalize, factory)
+        chosen = strata if isinstance(strata, Strata) else whole(request_of(strata, data))
+        checks.check_strata(chosen, len(data))
+        split = min(len(part) for part in chosen) > 0
+        strategy = strategy or ("rum_f" if split else "vanilla")
+        if strategy != "vanilla" and not split:
+            raise UserError(
+                f"strategy '{strategy}' needs three strata, and the request of {len(chosen.forget)} is not split: "
+                "give mulnb.strata(scores, forget=…) of at least three examples, or strategy='vanilla'"
+            )
+        settings = _settings(names, strategy, settings, training)
+        present = present_of(data, chosen.forget, already_forgotten)
+        checks.survey(data)
+        if duplicates == "refuse":
+            checks.check_duplicates(data, chosen.forget, present)
+        if any(name is not None and name != "retrain" for name in names):
+            check_trainable(network)
+        shown = Progress(progress)
+        torch.manual_seed(seed)
+        found = run(network, data, chosen, algorithm, strategy, settings, seed, fresh, training, present, shown)
+        shown.close()
+    return found
+
+
+def run(
+    network: Adapted,
+    data: Images,
+    strata: Strata,
+    algorithm: str | Sequence[str | None],
+    strategy: str,
+    settings: rum.Settings,
+    seed: int,
+    fresh: Factory | None,
+    training: Training | None,
+    present: np.ndarray,
+    shown: Progress,
+) -> Unlearned:
+    """`rum.unlearn` on what was checked before."""
+    shown.part(f"unlearning: {algorithm}, {strategy}", 0)
+    build = None if fresh is None else untrained(fresh, network)
+    with trained_by(training, data, shown.step):
+        found = rum.unlearn(
+            network,
+            data,
+            strata,
+            algorithm=algorithm,
+            strategy=strategy,
+            settings=settings,
+            seed=seed,
+            fresh=build,
+            present=present,
+        )
+    check_finite(found.model)
+    result = found.model.module
+    result.zero_grad(set_to_none=True)
+    for part, was in zip(result.modules(), network.module.modules(), strict=False):
+        part.training = was.training
+    passes = (found.passes_retain, found.passes_forget)
+    return Unlearned(result, found.seconds, *passes, algorithm, strategy, settings, seed, network.frozen_norms)
 
 
 # --- what comes in -------------------------------------------------------------------------------------------------------
 
 
-class Inputs(training.Examples):
-    """Examples as somebody else's model expects them: its device and precision, ordinary memory layout."""
-
-    def __init__(self, images: Tensor, labels: Tensor, dtype: torch.dtype, normalize: Normalize) -> None:
-        super().__init__(images, labels)
-        self.dtype = dtype
-        self._affine = None
-        if normalize is not None:
-            self._affine = [torch.as_tensor(one, dtype=dtype, device=images.device).reshape(-1, 1, 1) for one in normalize]
-
-    def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
-        x = self.images[index] if moves is None else training.moved(self.images[index], moves)
-        x = x.to(self.dtype) / 255 if x.dtype == torch.uint8 else x.to(self.dtype)
-        return x if self._affine is None else (x - self._affine[0]) / self._affine[1]
+def opened(
+    model: Model,
+    images: Given,
+    labels: Any = None,
+    normalize: Normalize = None,
+    factory: Factory | None = None,
+    name: str = "images",
+) -> tuple[Adapted, Images]:
+    """A working copy of the model and the checked images beside it. Raises `UserError` if they do not fit each other."""
+    network = model if isinstance(model, Adapted) else adapt(model, factory)
+    data = beside(network, images, labels, normalize, name)
+    return network, data
 
 
-def pair(model: nn.Module, given: Pair, name: str, normalize: Normalize) -> Inputs:
-    """`(images, labels)`, or a folder, as `examples`."""
-    if isinstance(given, (str, Path)):
-        return examples(model, given, None, normalize)
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise UserError(f"{name}: expected a pair (images, labels), or a folder")
-    return examples(model, *given, normalize)
-
-
-def examples(model: nn.Module, images: Images, labels: Labels, normalize: Normalize = None) -> Inputs:
-    """Checked images and labels beside the model. Raises `UserError` if they do not fit each other or the model."""
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model is a {type(model).__name__}: expected a torch.nn.Module")
-    parameters = list(model.parameters())
-    if len({parameter.device for parameter in parameters}) != 1:
-        raise UserError("the model's parameters must lie on one device, and it must have some")
-    where = parameters[0].device
-    dtype = next((one.dtype for one in parameters if one.is_floating_point()), torch.float32)
-    if isinstance(images, (str, Path)):
-        if labels is not None:
-            raise UserError("images is a folder, whose sub-folders are the classes: labels must be None")
-        images, labels, _ = read_folder(images)
-    images, labels = _tensor(images, "images"), _tensor([] if labels is None else labels, "labels")
-    if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        raise UserError(f"images are {_described(images)}: expected uint8 or floating point [N, C, H, W]")
-    if labels.ndim != 1 or labels.is_floating_point() or len(labels) != len(images) or len(images) == 0:
-        raise UserError(f"labels are {_described(labels)} for {len(images)} images: expected one whole number per image")
-    data = Inputs(images.to(where), labels.long().to(where), dtype, normalize)
-    classes = check_outputs(model, data)
-    if labels.min() < 0 or labels.max() >= classes:
-        raise UserError(f"labels run from {labels.min()} to {labels.max()}, the model has {classes} classes: 0 … {classes - 1}")
+def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, name: str = "images") -> Images:
+    """Checked images beside a working copy."""
+    parameter = next((value for value in network.parameters() if value.is_floating_point()), None)
+    if parameter is None:
+        raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
+    data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
+    first = data.inputs(torch.arange(min(8, len(data)), device=data.device))
+    classes = check_outputs(network, first)
+    checks.check_labels(data, classes, "labels" if name == "images" else f"labels of {name}")
+    data.memo["classes"] = classes
     return data
 
 
-def check_outputs(model: nn.Module, data: Inputs) -> int:
-    """The number of classes. Raises `UserError` unless the model turns images into logits [batch, classes]."""
-    first = data.inputs(torch.arange(min(2, len(data)), device=data.device))
-    with reseeded(model, 0), torch.no_grad(), training.mode(model, training=False):
-        try:
-            output = model(first)
-        except (RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"the model cannot read images that are {_described(first)}: {reason}") from None
-    if isinstance(output, Mapping):
-        raise UserError(f"the model returns a dict with {', '.join(map(str, output))}: {LOGITS}")
-    if not isinstance(output, Tensor):
-        size = f" of {len(output)}" if isinstance(output, (tuple, list)) else ""
-        raise UserError(f"the model returns a {type(output).__name__}{size}: {LOGITS}")
-    if output.ndim != 2 or len(output) != len(first) or output.shape[1] < 2 or not output.is_floating_point():
-        raise UserError(f"the model returns {_described(output)} for {len(first)} images: {LOGITS}")
-    if (output >= 0).all() and torch.allclose(output.sum(1).float(), torch.ones(len(output), device=output.device), atol=1e-4):
-        raise UserError("the model returns probabilities: return the logits, before the softmax")
-    return output.shape[1]
+def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:
+    """`(images, labels)`, a data set or a folder, beside a working copy."""
+    is_pair = isinstance(given, (tuple, list)) and len(given) == 2
+    if not is_pair and isinstance(given, (Tensor, np.ndarray, tuple, list)):
+        raise UserError(f"{name}: expected a pair (images, labels), a data set, or a folder")
+    images, labels = given if is_pair else (given, None)
+    return beside(network, images, labels, normalize, name)
 
 
-def read_folder(root: str | Path) -> tuple[Tensor, Tensor, list[str]]:
-    """Images uint8 [N, C, H, W], labels [N] and class names of a folder with one sub-folder per class, sorted by name.
-
-    Files are read as those of a profile are (`image_files.read_class_folders`); images stay grey if all are. Raises `UserError`
-    for a missing or empty folder, an unreadable image, or two sizes.
-    """
-    found = read_class_folders(Path(root).expanduser())
-    images = torch.from_numpy(found.images)
-    grey = bool((images == images[:, :1]).all())
-    return (images[:, :1] if grey else images).contiguous(), torch.from_numpy(found.labels), list(found.classes)
+def request_of(request: Request, data: Images, what: str = "the request") -> np.ndarray:
+    """The examples that a request names among these images."""
+    labels = data.labels.cpu().numpy()
+    return indices(request, len(data), labels=labels, files=data.files, classes=data.classes, what=what)
 
 
-def algorithms(given: Any) -> list[str | None]:
-    """The names in what `unlearn` was given as its algorithm. Raises `UserError` if it is neither a name nor a list of names."""
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, (list, tuple)) or not all(name is None or isinstance(name, str) for name in names):
-        raise UserError(f"algorithm = {given!r}: expected a name, or for strategy='rum' a list of three names, None for nothing")
-    return list(names)
+def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | None) -> np.ndarray:
+    """bool [N]: what the model still contains. Raises `UserError` if the request is in part gone, or nothing would be left."""
+    present = np.ones(len(data), dtype=bool)
+    if already_forgotten is not None and np.size(already_forgotten) > 0:
+        gone = request_of(already_forgotten, data, "already_forgotten")
+        present[gone] = False
+        if not present[forget].all():
+            raise UserError(f"example {data.name(int(forget[~present[forget]][0]))} of the request is already forgotten")
+    if present.sum() <= len(forget):
+        raise UserError("the request and what is already forgotten are all of the examples: nothing would be retained")
+    return present
 
 
-def check_strata(strata: Strata, n: int) -> None:
-    """Raises `UserError` unless `strata` are three disjoint sets of indices into `n` examples that leave something to retain."""
-    if not isinstance(strata, Strata):
-        raise UserError(f"strata is a {type(strata).__name__}: expected what mulnb.strata or mulnb.forget.load(…).strata returns")
-    selector.check(strata, n, "the forget set")
-    if len(strata.forget) >= n:
-        raise UserError(f"the forget set is all of the {n} examples: nothing would be retained")
+def _settings(
+    names: list[str | None], strategy: str, settings: rum.Settings | None, training: Training | None
+) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+    """Checked settings, with the recipe's batch size."""
+    given = list(settings) if isinstance(settings, (list, tuple)) else [settings or {}] * len(names)
+    pairs = zip(names, given, strict=False) if len(names) == len(given) else ((names[0], stage) for stage in given)
+    filled = []
+    for name, stage in pairs:
+        if name is not None:
+            checks.check_settings(name, stage)
+            stage = with_batch(training, name, stage)
+        filled.append(stage)
+    return filled if isinstance(settings, (list, tuple)) or len(names) > 1 else filled[0]
 
 
-# --- what stays as it was ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def reseeded(model: nn.Module, seed: int) -> Iterator[None]:
-    """Work with torch's generators seeded (dropout draws from them), and put them back.
-
-    Steps are plain ones: anybody's forward pass may do what cannot be recorded for replay.
-    """
-    where = next(model.parameters()).device
-    with plain_steps(), torch.random.fork_rng([where] if where.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def maker(model: nn.Module, fresh: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
-    """seed → an untrained network in the device and precision of `model`."""
-    like = next(model.parameters())
-
-    def make(seed: int) -> nn.Module:
-        torch.manual_seed(seed)
-        return fresh().to(like.device, like.dtype)
-
-    return make
-
-
-def settings_of(kind: type, proxy: str, given: Mapping[str, Any]) -> Any:
+def _scores(scores: Any) -> np.ndarray:
+    if hasattr(scores, "files") and hasattr(scores, "close"):  # an opened .npz archive
+        raise UserError(f"strata: scores is an archive with {', '.join(scores.files)}: read it by mulnb.load_scores(file)")
     try:
-        return kind(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(kind.model_fields)
-        raise UserError(f"{proxy}: {'.'.join(map(str, first['loc']))}: {first['msg']}; its settings are {known}") from None
+        values = np.asarray(scores.detach().cpu() if isinstance(scores, Tensor) else scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
+    if values.ndim != 1 or len(values) == 0:
+        raise UserError(f"strata: scores have the shape {list(values.shape)}: expected one number per example")
+    return values
 
 
-def _numpy(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-
-
-def _tensor(value: Any, name: str) -> Tensor:
-    try:
-        return value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: a {type(value).__name__} is no tensor or array of numbers: {error}") from None
-
-
-def _described(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+def _parameters(model: Model, factory: Factory | None) -> list[Tensor]:
+    """One parameter of the model, for its device; of weights, the factory's network decides (on the CPU)."""
+    if isinstance(model, Adapted):
+        return list(model.parameters())[:1]
+    if isinstance(model, nn.Module):
+        return list(model.parameters())[:1] or [torch.empty(0)]
+    return [torch.empty(0)]

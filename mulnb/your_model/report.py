@@ -1,9 +1,11 @@
-"""`mulnb.evaluate`: what can be said about an unlearned model of your own, with or without an oracle (METHOD §7)."""
+"""`mulnb.evaluate`: what can be said about an unlearned model of your own, and the verdict (METHOD §7)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,19 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mulnb import audit, training
+from mulnb import audit
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.rum import Unlearned
-from mulnb.your_model import api as own
-from mulnb.your_model.api import Images, Inputs, Labels, Normalize, Pair
-
-RELEARN = Recipe(epochs=50, batch=64, lr=0.01)  # at most so many epochs are tried
-ENOUGH = 0.9  # relearned: so much of the accuracy on the retain set
+from mulnb.your_model import api, checks
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
+from mulnb.your_model.inputs import Normalize
+from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
+from mulnb.your_model.recipe import Training
+from mulnb.your_model.request import Request, whole_classes
+from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
 
 ACCURACIES = ("acc_low", "acc_medium", "acc_high", "acc_forget", "acc_retain", "acc_test")
 COLUMNS = {
@@ -31,9 +35,12 @@ COLUMNS = {
     "acc_forget": "accuracy, forget set",
     "acc_retain": "accuracy, retain set",
     "acc_test": "accuracy, unseen images",
+    "acc_test_all": "accuracy, unseen images, forgotten classes included",
+    "acc_test_class": "accuracy, unseen images of the forgotten classes",
     "mia": "MIA efficacy, forget set",
     "mia_unseen": "MIA efficacy, unseen images (the reference)",
     "mia_retain": "MIA efficacy, retain set",
+    "auc": "AUC, forget set against unseen images",
     "relearn_epochs": "epochs to relearn the forget set",
     "tow": "ToW",
     "tow_mia": "ToW-MIA",
@@ -44,62 +51,125 @@ NO_ORACLE = (
 )
 HOW_TO_READ = f"""\
 MIA efficacy: the share taken for unseen by an attack that was trained on retained against unseen images. A forget set like any
-other should come near the reference; a harder one (wrong labels, rare cases) lies beyond it in an oracle, too. Epochs to relearn:
-of training on the forget set alone, until its accuracy is {ENOUGH:g} of the retain set's; few for what any model gets right, or
-where traces are left."""
+other should come near the reference; a harder one (wrong labels, rare cases) exceeds it even for an oracle. AUC: how often the
+model is surer of a forgotten than of an unseen image; .5 is like any other, a harder set lies below. Epochs to relearn: of
+training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's. Few mean that traces remain, or
+that the set is easy."""
+LEAST = 10  # images of a hold-out: half train the attack, half are its reference
 
 
 def evaluate(
-    unlearned: Unlearned | nn.Module,
-    images: Images,
-    labels: Labels,
-    strata: Strata,
+    unlearned: Unlearned | Model,
+    images: Any,
+    labels: Any,
+    strata: Strata | Request,
     *,
-    holdout: Pair,
-    test: Pair | None = None,
-    original: nn.Module | None = None,
-    oracle: nn.Module | None = None,
+    holdout: Any,
+    test: Any = None,
+    original: Model | None = None,
+    oracle: Model | None = None,
     seed: int = 0,
     normalize: Normalize = None,
+    factory: Factory | None = None,
+    already_forgotten: Request | None = None,
+    reference: Reference | None = None,
 ) -> Report:
     """Accuracies, membership inference with the hold-out as the reference, relearn time; with an oracle, ToW and ToW-MIA.
 
-    `holdout`: images and labels no model was trained on; half of them train the attack, half are the reference. `test`: where the
-    accuracy on unseen images is measured (the hold-out by default). `original` and `oracle`: models to compare with. No model is
-    changed. Raises `UserError` if something does not fit.
+    Args:
+        unlearned: what `mulnb.unlearn` returned, or any model that is to be judged.
+        images, labels, normalize, factory: as for `mulnb.unlearn`.
+        strata: what was to be forgotten: strata, or a request of any kind.
+        holdout: images and labels no model was trained on; half of them train the attack, half are the reference.
+        test: where the accuracy on unseen images is measured (the hold-out by default).
+        original, oracle: models to compare with. Without the original, "nothing was forgotten" cannot be told.
+        seed: which images train the attack.
+        already_forgotten: examples that earlier requests removed.
+        reference: what models without the forget set do on it, where that is known (`mulnb.forget` finds it).
+
+    Returns:
+        A report. No model is changed.
+
+    Raises:
+        UserError: something does not fit.
     """
+    checks.check_seed(seed)
+    given = {"images": images, "labels": labels, "holdout": holdout, "test": test, "normalize": normalize, "factory": factory}
     models = {"original": original, "unlearned": getattr(unlearned, "model", unlearned), "oracle": oracle}
     models = {name: model for name, model in models.items() if model is not None}
-    given = {"images": images, "labels": labels, "strata": strata, "holdout": holdout, "test": test, "normalize": normalize}
-    rows = {name: _outcome(model, **given, seed=seed) for name, model in models.items()}
-    if oracle is not None:
+    place = next(iter(api._parameters(models["unlearned"], factory)))
+    with protected(place.device, seed):
+        networks = {name: adapt(model, factory) for name, model in models.items()}
+        setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
+        outcomes = {}
+        for name, network in networks.items():
+            outcomes[name] = outcome(network, setting)
+        known = outcomes.get("original", outcomes["unlearned"]).row
+        for name, found in outcomes.items():
+            torch.manual_seed(seed)
+            target = known["acc_forget"] if "original" in outcomes else known["acc_retain"]
+            found.row["relearn_epochs"] = relearn(networks[name], setting.data, setting.strata.forget, target, seed)
+    rows = {name: found.row for name, found in outcomes.items()}
+    if "oracle" in rows:
         for row in rows.values():
             row |= {"tow": audit.tow(row, rows["oracle"]), "tow_mia": audit.tow_mia(row, rows["oracle"])}
-    sizes = {name: len(part) for name, part in zip(STRATA, strata, strict=True)}
-    return Report(rows, sizes, models, given | {"seed": seed})
+    facts = _facts(outcomes, setting, overlap, reference)
+    sizes = {name: len(part) for name, part in zip(STRATA, setting.strata, strict=True)}
+    given |= {"strata": setting.strata, "already_forgotten": already_forgotten, "seed": seed, "reference": reference}
+    about = {
+        "algorithm": getattr(unlearned, "algorithm", None),
+        "strategy": getattr(unlearned, "strategy", None),
+        "settings": getattr(unlearned, "settings", None),
+        "seconds": getattr(unlearned, "seconds", None),
+        "data": checks.survey(setting.data).data,
+        "classes": list(setting.gone),
+    }
+    verdict = decide(rows, facts)
+    if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
+        warnings.warn(f"{verdict.words}: {verdict.reasons[0]}", stacklevel=2)
+    return Report(rows, sizes, verdict, about, models, given)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Prints, plots (`plot()`), and is a frame (`to_frame()`). `train_oracle` adds what only an oracle can tell."""
+    """Prints, plots (`plot()`), is a frame (`to_frame()`) and a page (`save()`). `train_oracle` adds what only an oracle tells.
+
+    `rows`: per model, what was measured. `sizes`: examples per stratum. `verdict`: what it means. `about`: how it was made.
+    """
 
     rows: Mapping[str, Mapping[str, float]]
     sizes: Mapping[str, int]
+    verdict: Verdict
+    about: Mapping[str, Any]
     _models: Mapping[str, nn.Module] = field(repr=False)
     _given: Mapping[str, Any] = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per model. Columns `model`, accuracies (`acc_…`), `mia…`, `relearn_epochs` (infinite if the limit was met), and
-        with an oracle `tow tow_mia`.
+        """One row per model: `model`, accuracies (`acc_…`), `mia…`, `auc`, `relearn_epochs` (infinite if the limit was met),
+        with an oracle `tow tow_mia`. Strata that are empty are NaN; `acc_test_…` come with whole classes only.
         """
         return pd.DataFrame([{"model": name} | dict(row) for name, row in self.rows.items()])
 
+    def table(self) -> pd.DataFrame:
+        """What is printed: one column per model, one line per measurement, in words."""
+        found = self.to_frame().set_index("model").T
+        found = found[found.notna().any(axis=1)]
+        order = [name for name in COLUMNS if name in found.index]
+        found = found.loc[order]
+        found.index = [COLUMNS[name] for name in order]
+        return found
+
     def __str__(self) -> str:
-        table = self.to_frame().set_index("model").T
-        table.index = [COLUMNS[name] for name in table.index]
-        size = f"forget set: {sum(self.sizes.values())} examples ({', '.join(f'{n} {name}' for name, n in self.sizes.items())})"
-        shown = table.to_string(float_format=lambda value: f"> {RELEARN.epochs}" if np.isinf(value) else f"{value:.3f}")
-        return "\n".join([size, shown, "", HOW_TO_READ, *([] if "oracle" in self.rows else [NO_ORACLE])])
+        parts = ", ".join(f"{n} {name}" for name, n in self.sizes.items() if n)
+        split = f" ({parts})" if min(self.sizes.values()) else ""
+        size = f"forget set: {sum(self.sizes.values())} examples{split}"
+        lines = [size]
+        if self.about["classes"]:
+            names = ", ".join(map(str, self.about["classes"]))
+            lines.append(f"all examples of class {names} are forgotten: accuracy on unseen images is that of the other classes")
+        shown = self.table().to_string(float_format=lambda value: f"> {RELEARN.epochs}" if np.isinf(value) else f"{value:.3f}")
+        oracle = [] if "oracle" in self.rows else [NO_ORACLE]
+        return "\n".join([*lines, shown, "", str(self.verdict), "", HOW_TO_READ, *oracle])
 
     __repr__ = __str__
 
@@ -109,73 +179,102 @@ class Report:
 
         return your_model.draw(self.rows, self.sizes)
 
-    def train_oracle(self, fresh: Callable[[], nn.Module], **recipe: Any) -> Report:
-        """Train an oracle without the forget set, and report again with ToW and ToW-MIA.
+    def save(self, path: str | Path) -> Path:
+        """Write the report as one self-contained page, and as JSON beside it.
 
-        `fresh`: a function without arguments that builds an untrained network; `recipe`: fields of `config.Recipe`, with the
-        values that the original was trained with. Takes as long as that training. Raises `UserError` for an unknown field.
+        Args:
+            path: of the page, ending in .html.
+
+        Returns:
+            The page's path. The JSON file has the same name and the suffix .json.
+
+        Raises:
+            UserError: the files cannot be written.
         """
-        settings = own.settings_of(Recipe, "train_oracle", {"epochs": 30, "batch": 256, "lr": 0.1, "schedule": "cosine"} | recipe)
-        data = {name: self._given[name] for name in ("images", "labels", "strata", "normalize", "seed")}
-        how = {"algorithm": "retrain", "strategy": "vanilla", "settings": settings.model_dump()}
+        from mulnb.your_model import page
+
+        return page.write(self, Path(path))
+
+    def train_oracle(self, fresh: Factory, *, training: Training | None = None, **recipe: Any) -> Report:
+        """Train an oracle without the forget set, and report again with ToW and ToW-MIA. Takes as long as that training.
+
+        Args:
+            fresh: a function without arguments that builds an untrained network.
+            training: your own optimizer, schedule, transform and precision.
+            **recipe: fields of `config.Recipe`, with the values that the original was trained with.
+
+        Raises:
+            UserError: a field is unknown, or `fresh` does not build a new network.
+        """
+        settings = checks.recipe_of(
+            Recipe, "train_oracle", {"epochs": 30, "batch": 256, "lr": 0.1, "schedule": "cosine"} | recipe
+        )
+        data = {name: self._given[name] for name in ("images", "labels", "strata", "normalize", "seed", "already_forgotten")}
+        how = {"algorithm": "retrain", "strategy": "vanilla", "settings": settings.model_dump(), "duplicates": "keep"}
         models = dict(self._models)
-        oracle = own.unlearn(models["unlearned"], **data, **how, fresh=fresh).model
-        return evaluate(models["unlearned"], **self._given, original=models.get("original"), oracle=oracle)
+        factory = self._given["factory"]
+        oracle = api.unlearn(models["unlearned"], **data, **how, fresh=fresh, factory=factory, training=training).model
+        given = {name: value for name, value in self._given.items() if name != "reference"}
+        found = evaluate(models["unlearned"], **given, original=models.get("original"), oracle=oracle)
+        made = {name: self.about[name] for name in ("algorithm", "strategy", "settings", "seconds")}
+        return Report(found.rows, found.sizes, found.verdict, {**found.about, **made}, found._models, found._given)
 
 
-def _outcome(
-    model: nn.Module,
-    images: Images,
-    labels: Labels,
-    strata: Strata,
-    holdout: Pair,
-    test: Pair | None,
-    normalize: Normalize,
-    seed: int,
-) -> dict[str, float]:
-    """The row of one model, which is not changed."""
-    data = own.examples(model, images, labels, normalize)
-    own.check_strata(strata, len(data))
-    unseen = own.pair(model, holdout, "holdout", normalize)
-    if len(unseen) < 10:
-        raise UserError(f"holdout has {len(unseen)} images: half train the attack, half are its reference; give at least 10")
-    tested = unseen if test is None else own.pair(model, test, "test", normalize)
-    retain = np.setdiff1d(np.arange(len(data)), strata.forget)
-    with own.reseeded(model, seed):
-        logits, unseen_logits = training.predict(model, data), training.predict(model, unseen)
-        correct = (logits.argmax(1) == data.labels).cpu().numpy()
-        test_correct = training.predict(model, tested).argmax(1) == tested.labels
-        row = {f"acc_{name}": float(correct[part].mean()) for name, part in zip(STRATA, strata, strict=True)}
-        row |= {"acc_forget": float(correct[strata.forget].mean()), "acc_retain": float(correct[retain].mean())}
-        row["acc_test"] = float(test_correct.double().mean())
-        seen = audit.attack_features(logits, data.labels)["confidence"]
-        row |= _attack(seen, audit.attack_features(unseen_logits, unseen.labels)["confidence"], strata.forget, retain, seed)
-        row["relearn_epochs"] = _relearn(model, data, strata.forget, ENOUGH * row["acc_retain"], seed)
-    return row
+def setting_of(
+    network: Adapted, given: Mapping[str, Any], strata: Strata | Request, already_forgotten: Request | None, seed: int
+) -> tuple[Setting, str]:
+    """What the models are measured on, and a sentence about a hold-out that is not unseen."""
+    data = api.beside(network, given["images"], given["labels"], given["normalize"])
+    chosen = strata if isinstance(strata, Strata) else api.whole(api.request_of(strata, data))
+    checks.check_strata(chosen, len(data))
+    present = api.present_of(data, chosen.forget, already_forgotten)
+    unseen = api.pair(network, given["holdout"], "holdout", given["normalize"])
+    if len(unseen) < LEAST:
+        raise UserError(f"holdout has {len(unseen)} images: half train the attack, half are its reference; give at least {LEAST}")
+    tested = unseen if given["test"] is None else api.pair(network, given["test"], "test", given["normalize"])
+    checks.survey(data)
+    overlap = ""
+    for part, name in ((unseen, "hold-out"), (tested, "test set")):
+        shared = checks.overlap(data, part, name)
+        if shared is not None and not overlap:
+            overlap = f"the {name} is not unseen: its image {part.name(shared[0])} is training image {data.name(shared[1])}"
+    labels = data.labels.cpu().numpy()
+    gone = whole_classes(chosen.forget, labels, present)
+    retain = np.setdiff1d(np.flatnonzero(present), chosen.forget)
+    return Setting(data, unseen, tested, chosen, retain, gone, seed), overlap
 
 
-def _attack(seen: np.ndarray, unseen: np.ndarray, forget: np.ndarray, retain: np.ndarray, seed: int) -> dict[str, float]:
-    """Efficacy on the forget set, and on images that certainly were seen or not, none of which the attack was trained on."""
-    draw = np.random.default_rng(seed)
-    strange, reference = np.array_split(draw.permutation(len(unseen)), 2)
-    mixed = draw.permutation(retain)
-    shown, kept = mixed[: len(strange)], mixed[len(strange) : 2 * len(strange)]
-    member, non_member = seen[shown], unseen[strange]
-    found = {"mia": seen[forget], "mia_unseen": unseen[reference], "mia_retain": seen[kept if len(kept) else shown]}
-    return {name: audit.mia(member, non_member, features) for name, features in found.items()}
+def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, reference: Reference | None) -> Facts:
+    new, original = outcomes["unlearned"], outcomes.get("original")
+    moved = changed = float("nan")
+    if original is not None:
+        moved = float(np.abs(new.p - original.p).mean())
+        changed = float((new.right != original.right).mean())
+    labels = setting.data.labels.cpu()
+    chance = float(torch.bincount(labels).max()) / len(labels)
+    sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
+    if "oracle" in outcomes:
+        reference = oracle_reference(outcomes["oracle"])
+    elif setting.gone:
+        reference = class_reference(new.row, sizes[0])
+    reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
+    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone)
 
 
-def _relearn(model: nn.Module, data: Inputs, forget: np.ndarray, target: float, seed: int) -> float:
-    """Epochs of training on the forget set alone until its accuracy reaches `target`; infinity if that takes too long."""
-    student, index, used = training.clone(model), torch.from_numpy(forget).to(data.device), 0
+def oracle_reference(found: Outcome) -> Reference:
+    """The interval around one oracle: of two trainings with other seeds, so many examples of n differ."""
+    row = found.row
+    low, high = interval(row["acc_forget"], len(found.right))
+    return Reference(row["acc_forget"], low, high, row["auc"], row["acc_test"], True, "of the oracle", float(found.p.mean()))
 
-    def good(*_: Any) -> bool:
-        nonlocal used
-        used += 1
-        return float((training.predict(student, data, index).argmax(1) == data.labels[index]).double().mean()) >= target
 
-    if good():
-        return 0.0
-    used = 0
-    training.fit(student, data, RELEARN, seed, index=index, after_epoch=good)
-    return float(used) if used < RELEARN.epochs or good() else float("inf")
+def class_reference(row: Mapping[str, float], n: int) -> Reference:
+    """Of a whole class: a model that never saw it does not say it."""
+    return Reference(0.0, 0.0, interval(0.0, n)[1], 0.5, float("nan"), True, "of a model that never saw the class")
+
+
+def holdout_reference(row: Mapping[str, float], n: int, n_test: int) -> Reference:
+    """Of a set like any other: what the model itself does on unseen images."""
+    share = row["acc_test"]
+    low, high = interval(share, min(n, n_test))
+    return Reference(share, low, high, 0.5, float("nan"), False, "of unseen images")

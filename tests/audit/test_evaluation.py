@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mulnb import audit, models, training
+from mulnb import audit, examples, models, training
 from mulnb.config import Recipe
 from mulnb.training import Examples, predict
 
@@ -30,13 +30,13 @@ def test_method10_08_evaluation_changes_nothing():
 def test_method10_08_a_recipe_that_augments_does_so_in_training_alone(monkeypatch):
     images = torch.randint(0, 255, (80, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = Examples(images, torch.arange(80) % 4, torch.tensor([0.5]), torch.tensor([0.3]))
-    moves, move = [], training.moved
-    monkeypatch.setattr(training, "moved", lambda *given: moves.append(1) or move(*given))
+    moves, move = [], examples.moved
+    monkeypatch.setattr(examples, "moved", lambda *given: moves.append(1) or move(*given))
     monkeypatch.setenv("MULNB_GRAPHS", "0")
     recipe = Recipe(epochs=2, batch=20, lr=0.05, augment=True)
     model = training.fit(models.build("small_cnn", num_classes=4, in_channels=1, seed=0), data, recipe, seed=0)
     assert len(moves) == 8  # every batch of the training
     statistics = {name: value.clone() for name, value in model.named_buffers()}
-    one, two = (audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0) for _ in range(2))
-    assert len(moves) == 8 and one == two
+    first, second = (audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0) for _ in range(2))
+    assert len(moves) == 8 and first == second
     assert statistics and all(torch.equal(statistics[name], value) for name, value in model.named_buffers())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import measures as bench
+from benchmarks import plan
 from benchmarks import report as bench_report
 from benchmarks import timing as bench_timing
 from benchmarks.timing import Spread
@@ -17,16 +17,17 @@ from mulnb import models
 from mulnb.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_quick_bench_writes_its_report_figure_and_page(home, capsys):
     """Every item of the plan is measured; both ways of every pair gave the same numbers, or there would be no report."""
     assert main(["bench", "--quick"]) == 0
     folder = home / "figures" / "bench"
     report = json.loads((folder / "bench.json").read_text())
     assert {pair["item"] for pair in report["pairs"]} == set("abcdf")
-    assert {figure["item"] for figure in report["figures"]} == set("ceg")
+    assert {measure["item"] for measure in report["measures"]} == set("ceg")
     assert {growth["name"] for growth in report["growth"]} == {"pool", "recording", "attack"}
     for pair in report["pairs"]:
-        assert pair["here"]["n"] == bench.QUICK.repeats and pair["difference"] < 0.05 and pair["ratio"]["median"] > 0
+        assert pair["here"]["n"] == plan.QUICK.repeats and pair["difference"] < 0.05 and pair["ratio"]["median"] > 0
     page = (folder / "bench.md").read_text()
     assert report["machine"]["device"] in page and all(pair["name"] in page for pair in report["pairs"])
     assert page in capsys.readouterr().out

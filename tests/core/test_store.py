@@ -84,7 +84,7 @@ def test_the_code_version_sees_code_and_not_comments(tmp_path, monkeypatch):
         store.code_version.cache_clear()
         return store.code_version("room")
 
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "core" / "store.py"))
+    monkeypatch.setattr(store, "PACKAGE", tmp_path)
     plain = version("def f(x):\n    return x + 1\n")
     assert plain == version('"""A docstring."""\n\n# a comment\ndef f(x):\n    """Another."""\n    return (x + 1)\n')
     assert plain == version("import os\nfrom mulnb.core import paths\n\ndef f(x):\n    import sys\n    return x + 1\n")
@@ -152,3 +152,18 @@ def test_paths_do_not_depend_on_the_working_directory(home, monkeypatch, tmp_pat
     assert all(path.is_absolute() for path in before)
     monkeypatch.delenv("MULNB_HOME")
     assert paths.home() == paths.CHECKOUT
+
+
+def test_a_folder_is_written_whole_and_the_first_writer_wins(home):
+    place = home / "artifacts" / "unpacked"
+    paths.write_folder(place, lambda to: (to / "a.txt").write_text("first"))
+    paths.write_folder(place, lambda to: (to / "a.txt").write_text("second"))  # another process was faster
+    assert (place / "a.txt").read_text() == "first" and list(place.parent.iterdir()) == [place]
+
+    def fail(to):
+        (to / "b.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"cannot write .*/half: No space left on device"):
+        paths.write_folder(place.parent / "half", fail)
+    assert list(place.parent.iterdir()) == [place]

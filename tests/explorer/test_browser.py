@@ -1,4 +1,4 @@
-"""Notebook 06 in a real browser: JupyterLab in headless Chromium, moved by mouse and keyboard as a reader would."""
+"""Notebook 06 in a real browser: JupyterLab in headless Chromium, used by mouse and keyboard as a reader would."""
 
 from __future__ import annotations
 
@@ -19,35 +19,53 @@ pytestmark = [
 ]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it comes with mulnb[test]")
 LONG = {"unlearning.algorithms.fine_tune.vanilla.epochs": 5000}  # something to cancel
+SIZES = ("low", "medium", "high")
 
 
 class Page:
     """The explorer in its page: what a reader sees and does."""
 
-    def __init__(self, page) -> None:
-        self.page = page
+    def __init__(self, page, address: str) -> None:
+        self.page, self.address = page, address
         self.faults: list[str] = []
+        self.missing: list[str] = []
         page.on("pageerror", lambda error: self.faults.append(f"page: {error}"))
         page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
         # JupyterLab asks for files that need not be there; whatever is really missed shows in the page
         page.on("response", lambda response: self.missing.append(response.url) if response.status == 404 else None)
-        self.missing: list[str] = []
+        page.on("dialog", lambda dialog: dialog.accept())  # "leave this page?"
+
+    def open(self) -> None:
+        self.page.goto(f"{self.address}lab/tree/06.ipynb?reset")
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait for the kernel: before, a run would ask which one to take."""
+        self.page.get_by_text("| Idle").wait_for(timeout=60_000)
 
     def run_all(self) -> None:
-        self.page.get_by_text("| Idle").wait_for(timeout=60_000)  # before, it would ask which kernel to take
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_text("Run All Cells", exact=True).click()
-        self.page.wait_for_selector("text=/errors: \\d/", timeout=60_000)
+        self.menu("Run", "Run All Cells")
+        self.page.locator(".mx svg").first.wait_for(timeout=60_000)
+        self.page.wait_for_function("document.body.innerText.includes('| Idle')", timeout=60_000)
+
+    def menu(self, *names: str) -> None:
+        self.page.get_by_role("menuitem", name=names[0], exact=True).click()
+        for name in names[1:-1]:
+            self.page.get_by_text(name, exact=True).hover()
+        self.page.get_by_text(names[-1], exact=True).click()
 
     def text(self, words: str) -> str:
         """What the explorer says where `words` stand."""
         return self.page.locator(".mx p, .mx td, .widget-html-content", has_text=words).last.inner_text()
 
-    def slider(self, label: str):
-        return self.page.locator(".widget-slider", has_text=label)
+    def handle(self, side: str):
+        return self.page.locator(f"[role=slider][data-act='drag:{side}']")
 
-    def number(self, label: str) -> float:
-        return float(self.slider(label).locator(".widget-readout").inner_text())
+    def sizes(self) -> list[int]:
+        return [int(self.page.get_by_label(f"size: {name}").input_value()) for name in SIZES]
+
+    def button(self, name: str):
+        return self.page.locator(".mulnb-explorer").get_by_role("button", name=name)  # the name begins with an icon
 
     def until(self, words: str, seconds: float = 30) -> str:
         place = self.page.locator(".mx", has_text=re.compile(words)).last
@@ -58,7 +76,7 @@ class Page:
         return [image.get_attribute("src") for image in self.page.locator(".mx .tiles img").all()]
 
     def rows(self) -> int:
-        return self.page.locator(".mx table tr").count() - 1
+        return self.page.locator(".mx .wide tbody tr").count()
 
     def contrast(self) -> float:
         """The least contrast (WCAG) of the words in the pictures against the page."""
@@ -74,90 +92,269 @@ class Page:
             }"""
         )
 
+    def clipped(self) -> list[str]:
+        """Pieces that are wider than their place, or labels that stick out of their picture."""
+        return self.page.evaluate(
+            """() => {
+              const wide = [...document.querySelectorAll('.mx')].filter(one => !one.querySelector('.wide')
+                && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))
+              const words = [...document.querySelectorAll('.mx svg text')].filter(word => {
+                const own = word.getBoundingClientRect(), box = word.closest('svg').getBoundingClientRect()
+                return own.left < box.left - 1 || own.right > box.right + 1 }).map(word => word.textContent)
+              return wide.concat(words)
+            }"""
+        )
+
 
 @pytest.fixture(scope="module")
-def explorer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab")
-    home = shutil.copytree(smoke_home(), folder / "home")
-    (folder / "notebooks").mkdir()
-    notebook(
-        paths.CHECKOUT / "notebooks" / "06_explore.ipynb", folder / "notebooks" / "06.ipynb", profile="smoke", overrides=LONG
-    )
-    with jupyter_lab(home, folder / "notebooks") as (address, log), sync_api.sync_playwright() as playwright:
+def browser():
+    with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = Page(browser.new_page(viewport={"width": 1280, "height": 1700}))
-        page.page.goto(f"{address}lab/tree/06.ipynb?reset")
-        page.run_all()
-        page.home, page.log = home, log
-        yield page
+        yield browser
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab on the notebook: its address, its log, and the home with the results."""
+    folder = tmp_path_factory.mktemp("lab")
+    home = shutil.copytree(smoke_home(), folder / "home")
+    (folder / "notebooks").mkdir()
+    source = paths.CHECKOUT / "notebooks" / "06_explore.ipynb"
+    notebook(source, folder / "notebooks" / "06.ipynb", profile="smoke", overrides=LONG)
+    with jupyter_lab(home, folder / "notebooks") as (address, log):
+        yield address, log, home
+
+
+@pytest.fixture(scope="module")
+def explorer(lab, browser):
+    address, log, home = lab
+    page = Page(browser.new_page(viewport={"width": 1280, "height": 800}), address)
+    page.open()
+    page.home, page.log = home, log
+    page.first_words = page.page.locator(".jp-Notebook").inner_text()
+    page.first_images = page.page.locator(".jp-Notebook img:visible").count()
+    page.run_all()
+    return page
+
+
+# --- the first minute ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_screen_says_what_to_press_and_shows_no_picture_of_the_explorer(explorer):
+    assert "Run All Cells: the explorer appears below" in explorer.first_words
+    assert explorer.first_images == 0
+
+
+def test_run_all_leaves_the_reader_at_the_explorer(explorer):
+    explorer.page.wait_for_timeout(1500)  # whatever scrolls has scrolled
+    box = explorer.page.locator(".mulnb-explorer").bounding_box()
+    assert 0 < box["y"] < 600
+    assert not explorer.page.get_by_text("errors: 0").is_visible()  # the tests' prints are folded away
+
+
+def test_run_all_unlearns_and_exports_nothing(explorer):
+    assert explorer.rows() == 0 and not list(explorer.home.glob("figures/*/forget_set.json"))
+    assert not list((explorer.home / "artifacts").glob("unlearned/*"))
+
+
+# --- choosing ------------------------------------------------------------------------------------------------------------
+
+
 def test_dragging_a_threshold_changes_numbers_and_pictures(explorer):
-    threshold, images = explorer.number("high: score"), explorer.pictures()
-    assert "36 of" in explorer.text("to be forgotten")
-    box = explorer.slider("high: score").locator(".noUi-handle").bounding_box()
+    images = explorer.pictures()
+    assert "36 of" in explorer.text("Choose a forget set")
+    explorer.handle("high").scroll_into_view_if_needed()
+    box = explorer.handle("high").bounding_box()
     explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     explorer.page.mouse.down()
-    explorer.page.mouse.move(box["x"] - 40, box["y"], steps=4)
+    explorer.page.mouse.move(box["x"] - 60, box["y"] + 20, steps=6)
     explorer.page.mouse.up()
-    explorer.page.wait_for_function("!document.body.innerText.includes('36 of ')")
-    assert explorer.number("high: score") < threshold
-    assert int(re.search(r"(\d+) of", explorer.text("to be forgotten"))[1]) > 36
+    explorer.page.wait_for_function("!document.querySelector('.mulnb-explorer').innerText.includes('36 of ')")
+    explorer.page.wait_for_timeout(800)  # the last moves are drawn
+    assert min(explorer.sizes()) == max(explorer.sizes()) > 12
+    assert explorer.handle("high").bounding_box()["x"] < box["x"] - 20
     assert explorer.pictures() != images
 
 
-def test_the_arrow_keys_move_a_slider(explorer):
-    size = explorer.page.locator(".widget-slider", has_text="examples").first
-    before = int(size.locator(".widget-readout").inner_text())
-    size.locator(".noUi-handle").focus()
-    explorer.page.keyboard.press("ArrowRight")
-    explorer.until(rf"{3 * (before + 1)} of \d+ examples")
-    assert [
-        slider.inner_text() for slider in explorer.page.locator(".widget-slider:has-text('examples') .widget-readout").all()
-    ] == [str(before + 1)] * 3
+def test_the_arrow_keys_move_a_threshold(explorer):
+    before = explorer.sizes()[2]
+    explorer.handle("high").focus()
+    for _ in range(2):  # the handle is drawn anew after the first, and keeps the focus
+        explorer.page.keyboard.press("ArrowRight")
+        explorer.page.wait_for_timeout(400)
+    assert explorer.sizes() == [before - 2] * 3
+
+
+def test_every_control_has_a_name_for_screen_readers(explorer):
+    names = explorer.page.evaluate(
+        """() => [...document.querySelectorAll('.mulnb-explorer :is(input, select, button, [role=slider], [role=button])')]
+            .filter(one => one.offsetParent !== null || one.ownerSVGElement)
+            .map(one => one.getAttribute('aria-label') || one.title || one.innerText
+                || [...(one.labels ?? [])].map(label => label.innerText).join(''))"""
+    )
+    assert len(names) > 40 and all(name.strip() for name in names)
+
+
+def test_another_score_never_changes_the_sizes(explorer):
+    size, score = explorer.page.get_by_label("size: low"), explorer.page.get_by_label("score", exact=True)
+    options = score.locator("option").all_inner_texts()
+    assert len(options) >= 7
+    for wanted in (11, 12, 40):
+        size.fill(str(wanted))
+        size.press("Enter")
+        explorer.until(rf"{3 * wanted} of \d+ examples")
+        for option in [*options, options[0]]:
+            score.select_option(option)
+            explorer.page.locator(".mx svg[aria-label^='Distribution of']", has_text=option).wait_for()
+            assert explorer.sizes() == [wanted] * 3
+    explorer.page.wait_for_timeout(500)  # nothing comes late, either
+    assert explorer.sizes() == [40] * 3
+
+
+def test_an_image_is_enlarged_by_a_click_and_by_a_key(explorer):
+    explorer.page.locator(".mx figure").first.click()
+    assert "in the forget set, stratum low" in explorer.until("Example \\d+")
+    explorer.page.locator(".mx figure").last.focus()
+    explorer.page.keyboard.press("Enter")
+    assert "in the forget set, stratum high" in explorer.until("stratum high")
+    explorer.page.get_by_role("tab", name="Memorized?").click()
+    explorer.page.locator("[data-act='cell:2:2']").click()
+    explorer.until("Only those chosen as high and high by exact memorization")
+    explorer.page.get_by_role("button", name="Show all").click()
+    explorer.page.get_by_role("tab", name="Size").click()
+
+
+# --- unlearning ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_live_run_and_one_that_is_cancelled(explorer):
-    assert explorer.rows() == 2  # what the notebook's own cell ran
-    explorer.page.get_by_role("button", name="Unlearn this").click()
-    explorer.page.wait_for_function("document.querySelectorAll('.mx table tr').length == 5", timeout=60_000)
-    assert re.search(r"NegGrad\+, RUM\^F: ToW 0\.\d+", explorer.until("ToW-MIA 0"))
+    explorer.page.get_by_label("algorithm").select_option("NegGrad+")
+    explorer.button("Unlearn this").click()
+    explorer.until(r"^NegGrad\+, RUM\^F: ToW 0\.\d+, ToW-MIA 0\.\d+$")
+    assert explorer.rows() == 2 and "ToW 0." in explorer.until("Why this ToW")
     explorer.page.get_by_label("algorithm").select_option("Fine-tune")
-    explorer.page.get_by_role("button", name="Unlearn this").click()
-    explorer.until(r"step \d{2,} of about")
-    explorer.page.get_by_role("button", name="Cancel").click()
+    explorer.button("Unlearn this").click()
+    assert " left" in explorer.until(r"step \d{2,} of about")
+    explorer.button("Cancel").click()
     assert "no model was changed" in explorer.until(r"cancelled after \d+ steps")
-    assert explorer.rows() == 4 and explorer.page.get_by_role("button", name="Unlearn this").is_enabled()
+    assert explorer.rows() == 2 and explorer.button("Unlearn this").is_enabled()
 
 
 def test_a_set_is_exported_and_imported(explorer):
-    explorer.page.get_by_role("textbox", name="file").fill("sets/mine.json")
-    explorer.page.get_by_role("button", name="Export").click()
+    (explorer.home / "my sets").mkdir()
+    explorer.page.get_by_role("textbox", name="file").fill("my sets/mine.json")
+    explorer.button("Export").click()
     explorer.until("indices written")
-    tree = json.loads((explorer.home / "sets" / "mine.json").read_text())
-    summary = explorer.text("to be forgotten")
-    explorer.slider("high: score").locator(".noUi-handle").focus()
+    tree = json.loads((explorer.home / "my sets" / "mine.json").read_text())
+    summary = explorer.text("Choose a forget set")
+
+    explorer.handle("high").focus()
     explorer.page.keyboard.press("Home")
-    explorer.page.wait_for_function(f"!document.body.innerText.includes({summary!r})")
-    explorer.page.get_by_role("button", name="Import").click()
+    explorer.page.wait_for_function("document.querySelectorAll('.mulnb-explorer').length == 1")
+    explorer.page.wait_for_timeout(500)
+    assert explorer.text("Choose a forget set") != summary
+    explorer.button("Export").click()  # asks, and proposes another name
+    explorer.until("mine.json exists and holds another set")
+    assert explorer.page.get_by_role("textbox", name="file").input_value() == "my sets/mine-2.json"
+    assert json.loads((explorer.home / "my sets" / "mine.json").read_text()) == tree
+
+    explorer.page.get_by_role("textbox", name="file").fill("my sets/mine.json")
+    explorer.button("Import").click()
     explorer.until(f"indices read, hash {tree['hash'][:12]}")
-    assert explorer.text("to be forgotten") == summary and sum(map(len, (tree["low"], tree["medium"], tree["high"]))) > 36
+    assert explorer.text("Choose a forget set") == summary
+
+
+# --- what it looks like --------------------------------------------------------------------------------------------------
+
+
+def test_images_and_tow_are_in_view_together(explorer):
+    explorer.page.locator(".mulnb-explorer").evaluate("element => element.scrollIntoView()")
+    explorer.page.wait_for_timeout(300)
+    place = explorer.page.locator(".jp-WindowedPanel-outer").first.bounding_box()
+    bottom = place["y"] + place["height"]
+    for part in ("svg[aria-label^='Distribution']", ".sheets", "svg[aria-label^='ToW against']"):
+        box = explorer.page.locator(f".mx {part}").bounding_box()
+        assert box["y"] >= place["y"] - 2 and box["y"] + box["height"] <= bottom + 2, part
+
+
+@pytest.mark.parametrize(("width", "height"), [(1600, 1000), (1280, 800), (900, 800)])
+def test_nothing_is_clipped(explorer, width, height):
+    explorer.page.set_viewport_size({"width": width, "height": height})
+    explorer.page.wait_for_timeout(500)
+    for tab in ("Size", "Memorized?", "Classes", "Example"):
+        explorer.page.get_by_role("tab", name=tab).click()
+        explorer.page.locator(f"[role=tab][aria-selected=true]:has-text('{tab}')").wait_for()
+        assert explorer.clipped() == []
+    explorer.page.get_by_role("tab", name="Size").click()
+    explorer.page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_both_themes_are_readable(explorer):
     assert explorer.contrast() > 4.5
-    explorer.page.get_by_role("menuitem", name="Settings", exact=True).click()
-    explorer.page.get_by_text("Theme", exact=True).hover()
-    explorer.page.get_by_text("JupyterLab Dark", exact=True).click()
+    explorer.menu("Settings", "Theme", "JupyterLab Dark")
     explorer.page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
     assert explorer.contrast() > 4.5
 
 
-def test_nothing_is_wider_than_its_cell(explorer):
-    too_wide = """() => [...document.querySelectorAll('.mx')].filter(one => !one.querySelector('.wide')
-        && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))"""
-    assert explorer.page.evaluate(too_wide) == []
+def test_no_error_in_page_or_kernel(explorer):
+    """After all the others, and before kernels are ended: it looks back on them."""
+    assert explorer.page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert explorer.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    log = explorer.log.read_text()
+    assert "Traceback" not in log and "ERROR" not in log, log[-3000:]
+    assert [fault for fault in explorer.faults if "404" not in fault] == []
+    assert [url for url in explorer.missing if "widgets" in url or "static" in url] == []
+
+
+# --- reloading and restarting --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_reload_during_a_run_keeps_choice_table_and_run(explorer, saved):
+    explorer.page.get_by_label("size: low").fill("17")
+    explorer.page.get_by_label("size: low").press("Enter")
+    explorer.until(r"51 of \d+ examples")
+    rows = explorer.rows()
+    assert rows == 2
+    explorer.page.get_by_label("algorithm").select_option("Fine-tune")
+    explorer.button("Unlearn this").click()
+    explorer.until(r"step \d{2,} of about")
+    if saved:
+        explorer.page.keyboard.press("Control+s")
+        explorer.page.wait_for_timeout(1000)
+
+    explorer.page.reload()
+    explorer.page.locator(".jp-Notebook").wait_for(timeout=60_000)
+    if not saved:  # the file knows nothing of the explorer: its cell runs again
+        explorer.ready()
+        explorer.run_all()
+    explorer.until(r"51 of \d+ examples")
+    assert explorer.sizes() == [17] * 3 and explorer.rows() == rows
+    before = explorer.until(r"step \d{2,} of about")
+    explorer.page.wait_for_timeout(1000)
+    assert explorer.until(r"step \d{2,} of about") != before  # it goes on
+    explorer.button("Cancel").click()
+    explorer.until(r"cancelled after \d+ steps")
+
+
+def test_after_a_restart_of_the_kernel_a_sentence_says_what_to_do(explorer):
+    explorer.menu("Kernel", "Restart Kernel…")
+    explorer.page.get_by_role("button", name="Confirm Kernel Restart").click()
+    place = explorer.page.locator(".mulnb-explorer.jupyter-widgets-disconnected")
+    place.wait_for(timeout=30_000)
+    said = place.evaluate("element => getComputedStyle(element, '::before').content")
+    assert "Run its cell again (Shift+Enter)" in said
+    assert not explorer.button("Unlearn this").is_visible()  # nothing that looks alive and is not
+    broken = explorer.page.evaluate(
+        """() => [...document.querySelectorAll('.mulnb-explorer .jupyter-widgets-disconnected')]
+            .filter(one => one.offsetParent !== null).length"""
+    )
+    assert broken == 0
+    explorer.ready()
+    explorer.run_all()
+    explorer.until(r"36 of \d+ examples")
+    assert explorer.button("Unlearn this").is_visible()
 
 
 def test_run_all_lab_opens_the_explorer(tmp_path):
@@ -166,16 +363,6 @@ def test_run_all_lab_opens_the_explorer(tmp_path):
         pytest.skip("the environment was not set up by run_all.sh, which would make it anew")
     with jupyter_lab(tmp_path, command=[str(root / "run_all.sh"), "--lab"]) as (address, _):
         with urllib.request.urlopen(address) as page:
-            assert page.url.endswith("/lab/tree/notebooks/06_explore.ipynb")
-        with urllib.request.urlopen(f"{address}api/contents/notebooks/06_explore.ipynb?content=0") as found:
+            assert page.url.endswith("/lab/tree/artifacts/lab/digits/06_explore.ipynb")
+        with urllib.request.urlopen(f"{address}api/contents/artifacts/lab/digits/06_explore.ipynb?content=0") as found:
             assert json.load(found)["type"] == "notebook"
-
-
-def test_no_error_in_page_or_kernel(explorer):
-    """The last one: it looks back on all the others."""
-    assert explorer.page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
-    assert explorer.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    log = explorer.log.read_text()
-    assert "Traceback" not in log and "ERROR" not in log, log[-3000:]
-    assert [fault for fault in explorer.faults if "404" not in fault] == []
-    assert [url for url in explorer.missing if "widgets" in url or "static" in url] == []

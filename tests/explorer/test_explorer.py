@@ -1,215 +1,247 @@
-"""The explorer without a browser: what a choice means, what the widgets do with it, live runs, files, and how fast it answers."""
+"""The explorer without a browser: what the widgets do with a choice, how fast they answer, and where results come from."""
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import time
 
 import numpy as np
 import pytest
-import torch
-from lab import smoke_home
+from lab import invented_stock
 from synthetic import profile as invented
 
 import mulnb
-from mulnb import explorer as room
-from mulnb import forget, study
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
-from mulnb.explorer import Explorer, live, selection
-from mulnb.explorer import pictures as sketches
-from mulnb.explorer.selection import Ranking, Stock
-from mulnb.forget import Strata
+from mulnb.explorer import Explorer, explore, images, outcomes, pictures, stock
 from mulnb.proxies import unit
+from mulnb.study import jobs
 
-
-def stock(n: int = 400, side: int = 8, channels: int = 1, classes: int = 10, seed: int = 0) -> Stock:
-    draw = np.random.default_rng(seed)
-    memorization = np.clip(draw.beta(0.4, 2, n), 0, 1)
-    proxies = {
-        ("confidence", 0): 0.7 * memorization + 0.3 * draw.random(n),
-        ("binary_accuracy", 0): np.round(memorization * 10) / 10,  # ties
-        ("holdout_retraining", 0): np.exp(draw.normal(8 * memorization - 8, 1)),  # orders of magnitude
-    }
-    images = draw.integers(0, 256, (n, channels, side, side), dtype=np.uint8)
-    names = tuple(f"class {number}" for number in range(classes))
-    return Stock(images, draw.integers(0, classes, n), names, draw.random(n) < 0.1, memorization, np.full(n, 0.05), proxies)
-
-
-@pytest.fixture
-def explorer() -> Explorer:
-    return Explorer(invented(seeds=[0]), stock())
-
-
-@pytest.fixture
-def smoke(tmp_path, monkeypatch):
-    """The profile `smoke` with results in a home of the test's own."""
-    home = shutil.copytree(smoke_home(), tmp_path / "smoke")
-    monkeypatch.setenv("MULNB_HOME", str(home))
-    return mulnb.load_profile("smoke")
+TABS = ("growth", "agreement", "classes", "example")
 
 
 def sizes(explorer: Explorer) -> list[int]:
-    return [slider.value for slider in explorer.sizes.values()]
+    return [control.value for control in explorer.sizes.values()]
 
 
-# --- what a choice means -------------------------------------------------------------------------------------------------
+def drag(explorer: Explorer, side: str, threshold: float) -> None:
+    """Drag a handle of the histogram to a score."""
+    explorer.distribution.act(f"drag:{side}", x=float(pictures.score_axis(explorer._ranking)(threshold)))
 
 
-def test_thresholds_and_sizes_are_two_words_for_the_same():
-    ranking = Ranking("confidence", np.random.default_rng(0).permutation(200) / 200, seed=0)
-    for size in (1, 7, 50):
-        for side in ("low", "high"):
-            assert ranking.size(side, ranking.threshold(side, size)) == size
-    chosen = ranking.strata((7, 9, 11))
-    assert [len(part) for part in chosen] == [7, 9, 11]
-    assert (ranking.values[chosen.low] <= ranking.threshold("low", 7)).all()
-    assert (ranking.values[chosen.high] >= ranking.threshold("high", 11)).all()
-
-
-def test_the_strata_are_those_of_the_one_selector():
-    scores = np.random.default_rng(0).integers(0, 20, 300) / 20  # ties
-    for name, centre in (("memorization", 0.5), ("confidence", "median")):
-        for a, b in zip(Ranking(name, scores, 3).strata((30, 30, 30)), forget.strata(scores, 30, centre, 3), strict=True):
-            assert np.array_equal(a, b)
-
-
-def test_ties_at_a_threshold_are_counted():
-    ranking = Ranking("binary_accuracy", np.repeat([0.0, 0.5, 1.0], [50, 40, 10]), seed=0)
-    assert ranking.ties("low", 20) == (20, 50) and ranking.ties("high", 25) == (15, 40) and ranking.ties("high", 10) == (10, 10)
-    assert ranking.size("low", 0.0) == ranking.limit == 25  # more are tied than a stratum may hold
-    assert [len(part) for part in ranking.strata((25, 25, 25))] == [25, 25, 25]
-
-
-@pytest.mark.parametrize("name", ["memorization", "confidence"])
-def test_the_curve_of_growth_is_the_mean_of_the_real_strata(name):
-    draw = np.random.default_rng(1)
-    scores, memorization = draw.beta(0.5, 2, 500), draw.random(500)
-    ranking = Ranking(name, scores, seed=0)
-    for size, means in zip(*(part.T if part.ndim > 1 else part for part in ranking.growth(memorization)), strict=True):
-        expected = [memorization[part].mean() for part in ranking.strata((size,) * 3)]
-        assert means == pytest.approx(expected)
-
-
-def test_overlap_means_and_classes_by_hand():
-    chosen, truth = (Strata(*map(np.array, parts)) for parts in (([0, 1], [2, 3], [4, 5]), ([0, 2], [3, 6], [4, 5])))
-    assert selection.overlap(chosen, truth, 8).tolist() == [[1, 0, 0, 1], [1, 1, 0, 0], [0, 0, 2, 0]]
-    means = selection.mean_memorization(chosen, np.arange(8) / 10, np.full(8, 0.3))
-    assert means[:, 0] == pytest.approx([0.05, 0.25, 0.45]) and means[:, 1] == pytest.approx(np.full(3, 0.3 / 2**0.5))
-    assert selection.class_counts(chosen, np.array([0, 0, 1, 2, 2, 2, 0, 0]), 3).tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 2]]
-
-
-def test_the_contact_sheet_ends_at_the_threshold():
-    values = np.arange(100) / 100
-    part = np.arange(80, 100)
-    shown = selection.sample(values, part, "high", 0.5, 5)
-    assert shown[0] == 99 and shown[-1] == 80 and len(shown) == 5
-    assert selection.sample(values, np.arange(40, 60), "medium", 0.5, 30)[0] == 50
-
-
-# --- widgets -------------------------------------------------------------------------------------------------------------
+# --- choosing ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_control_has_a_label_and_thresholds_their_unit(explorer):
-    controls = [explorer.score, explorer.seed, explorer.equal, explorer.low, explorer.high, *explorer.sizes.values()]
-    assert all(control.description for control in controls)
-    assert {slider.description for slider in explorer.sizes.values()} == {"examples"}
+    controls = [explorer.score, explorer.seed, explorer.equal, *explorer.sizes.values()]
+    assert len({control.description for control in controls}) == len(controls) and all(one.description for one in controls)
     for name in explorer.stock.names:
         explorer.choose(name)
-        assert unit(name) in explorer.panels["distribution"].value and unit(name) in explorer.unit.value
+        handles = re.findall(r'role="slider"[^>]* aria-label="([^"]+)" aria-valuetext="([^"]+)"', explorer.distribution.html)
+        assert [label for label, _ in handles] == ["low: score at most", "high: score at least"]
+        assert unit(name) in explorer.distribution.html
 
 
 def test_a_threshold_moves_the_sizes_and_a_size_the_thresholds(explorer):
-    explorer.high.value = 0.6
+    drag(explorer, "high", 0.6)
     expected = int((explorer.stock.memorization >= 0.6).sum())
     assert sizes(explorer) == [expected] * 3
-    assert explorer.low.value == pytest.approx(np.sort(explorer.stock.memorization)[expected - 1])
+    assert explorer.threshold("low") == pytest.approx(np.sort(explorer.stock.memorization)[expected - 1])
     explorer.sizes["medium"].value = 20
     assert sizes(explorer) == [20] * 3
-    assert explorer.high.value == pytest.approx(np.sort(explorer.stock.memorization)[-20])
+    assert explorer.threshold("high") == pytest.approx(np.sort(explorer.stock.memorization)[-20])
+    assert len(explorer.choose(high=0.6).high) == expected
 
 
 def test_strata_of_different_sizes(explorer):
     explorer.equal.value = False
     explorer.sizes["high"].value = 13
-    explorer.low.value = explorer.low.max
+    drag(explorer, "low", 1.0)
     assert sizes(explorer) == [100, 40, 13] == [len(part) for part in explorer.strata]
     explorer.equal.value = True
     assert sizes(explorer) == [100] * 3
 
 
-def test_a_browsers_echo_is_not_a_move(explorer):
-    """The page answers a threshold that is set from here with the nearest step of its slider, even after the next one is set."""
-    for size in (30, 50):
-        explorer.sizes["high"].value = size
-    first, second = (explorer._ranking.threshold("high", size) for size in (30, 50))
-    explorer.high.value = first + 0.4 * explorer.high.step
-    explorer.high.value = second - 0.4 * explorer.high.step
-    assert sizes(explorer) == [50] * 3
-    explorer.high.value = explorer.high.value - 20 * explorer.high.step  # this one is the user's
-    assert sizes(explorer)[0] > 50
+def test_keys_move_a_threshold_the_way_they_point(explorer):
+    explorer.equal.value = False
+    for side, step, expected in (("low", 1, 41), ("low", 10, 51), ("high", 1, 39), ("high", -10, 49)):
+        explorer.distribution.act(f"drag:{side}", step=step)
+        assert explorer.sizes[side].value == expected
+    for side, step, expected in (("low", "first", 1), ("low", "last", 100), ("high", "first", 100), ("high", "last", 1)):
+        explorer.distribution.act(f"drag:{side}", step=step)
+        assert explorer.sizes[side].value == expected
 
 
 def test_every_picture_follows_a_move(explorer):
-    before = {name: panel.value for name, panel in explorer.panels.items()}
-    explorer.sizes["low"].value = 90
-    assert [name for name, panel in explorer.panels.items() if panel.value == before[name]] == []
-    assert "<b>270</b> of 400 examples" in explorer.panels["summary"].value
-    assert explorer.panels["sheets"].value.count("<figure") == 3 * sketches.TILES
+    for tab in TABS[:3]:
+        explorer.aside.act(f"tab:{tab}")
+        before = [explorer.distribution.html, explorer.sheets.html, explorer.aside.html, explorer.summary.value]
+        explorer.choose(sizes=20 if len(explorer.strata.low) == 90 else 90)
+        after = [explorer.distribution.html, explorer.sheets.html, explorer.aside.html, explorer.summary.value]
+        assert all(new != old for new, old in zip(after, before, strict=True))
+    assert "<b>270</b> of 400 examples" in explorer.summary.value
+    assert explorer.sheets.html.count("<figure") == 3 * images.TILES
 
 
 def test_another_score_keeps_the_sizes(explorer):
-    explorer.choose(sizes=25)
+    for size in (1, 11, 12, 25, 100):
+        explorer.choose(sizes=size)
+        for name in explorer.stock.names:
+            explorer.score.value = name
+            assert sizes(explorer) == [size] * 3 and not explorer.voice.errors.outputs
+    explorer.choose("binary_accuracy", sizes=20)
+    assert "ties are low, by seed" in explorer.sheets.html
+
+
+@pytest.mark.parametrize(("n", "side", "channels", "limit"), [(1295, 8, 1, 0.15), (45_000, 32, 3, 0.4)])
+def test_it_answers_while_a_threshold_is_dragged(n, side, channels, limit):
+    explorer = Explorer(invented(seeds=[0]), invented_stock(n, side, channels))
+    seconds = []
+
+    def timed(move) -> None:
+        started = time.perf_counter()
+        move()
+        seconds.append(time.perf_counter() - started)
+
+    for tab in TABS[:3]:
+        explorer.aside.act(f"tab:{tab}")
+        for name in explorer.stock.names:
+            timed(lambda name=name: explorer.choose(name))
+            for share in np.linspace(0.6, 0.99, 6):
+                threshold = float(np.quantile(explorer._ranking.sorted, share))
+                timed(lambda threshold=threshold: drag(explorer, "high", threshold))
+    print(f"N = {n}: median {1e3 * np.median(seconds):.0f} ms, slowest {1e3 * max(seconds):.0f} ms of {len(seconds)} moves")
+    assert np.median(seconds) < limit / 2 and np.quantile(seconds, 0.9) < limit
+    assert not explorer.voice.errors.outputs
+
+
+# --- looking -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_click_shows_the_examples_behind_it(explorer):
+    def shown() -> set[int]:
+        return set(map(int, re.findall(r'data-act="image:(\d+)"', explorer.sheets.html)))
+
+    explorer.choose("confidence", sizes=10)
+    explorer.aside.act("tab:agreement")
+    overlap = int(re.search(r'cell:2:2"[^>]*aria-label="(\d+) examples', explorer.aside.html)[1])
+    explorer.aside.act("cell:2:2")
+    truth = set(np.argsort(explorer.stock.memorization)[-10:].tolist())
+    assert len(shown()) == overlap > 0 and shown() == set(explorer.strata.high.tolist()) & truth
+
+    label = int(explorer.stock.labels[explorer.strata.low[0]])
+    explorer.aside.act(f"class:0:{label}")
+    assert {int(explorer.stock.labels[example]) for example in shown()} == {label}
+    assert shown() <= set(explorer.strata.low.tolist())
+
+    low, high = re.search(r'data-act="bin:([^:]+):([^"]+)"', explorer.distribution.html).groups()
+    explorer.distribution.act(f"bin:{low}:{high}")
+    scores = explorer.stock.scores("confidence", 0)
+    assert shown() and all(scores[example] <= float(high) for example in shown())
+    assert "<b>retained</b>" in explorer.sheets.html
+    explorer.sheets.act("all")
+    assert len(shown()) == 30
+
+
+def test_every_example_of_the_histogram_can_be_seen(explorer):
     for name in explorer.stock.names:
-        explorer.score.value = name
-        assert sizes(explorer) == [25] * 3 and not explorer.voice.errors.outputs
-    explorer.choose("binary_accuracy")
-    assert "ties, by seed" in explorer.ranges["low"].value
+        explorer.choose(name)
+        bars = re.findall(r'data-act="(bin:[^"]+)" [^>]*aria-label="(\d+) examples', explorer.distribution.html)
+        assert sum(int(count) for _, count in bars) == len(explorer.stock)
+        for act, count in bars:
+            explorer.distribution.act(act)
+            assert explorer.filter.mask.sum() == int(count)
+
+
+def test_an_image_is_enlarged_dropped_and_added(explorer):
+    example = int(explorer.strata.high[0])
+    explorer.sheets.act(f"image:{example}")
+    assert f"Example {example}" in explorer.aside.html and "in the forget set, stratum high" in explorer.aside.html
+    assert all(f">{name}<" in explorer.aside.html for name in ("memorization", "confidence", "hold-out retraining"))
+
+    explorer.aside.act(f"move:{example}:")
+    assert example not in explorer.strata.forget and len(explorer.strata.forget) == 119
+    assert "A set of your own" in explorer.summary.value and "retained" in explorer.aside.html
+    explorer.aside.act(f"move:{example}:low")
+    assert example in explorer.strata.low
+    explorer.choose(sizes=1)
+    explorer.aside.act(f"move:{int(explorer.strata.low[0])}:")
+    assert "a stratum must not be empty" in explorer.voice.message.value and len(explorer.strata.low) == 1
+
+
+def test_one_meaning_a_mark(explorer):
+    """A colour is a stratum, with its name beside it; a shape is a strategy. The square is no strategy's."""
+    assert len(set(outcomes.SHAPES.values())) == len(outcomes.SHAPES) and "square" not in outcomes.SHAPES.values()
+    for tab in TABS[:3]:
+        explorer.aside.act(f"tab:{tab}")
+        assert all(f">{name}<" in explorer.aside.html for name in STRATA)
+    assert all(f">{name}<" in explorer.distribution.html for name in STRATA)
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------------
 
 
 def test_an_error_in_a_callback_is_seen(explorer, monkeypatch):
-    monkeypatch.setattr(sketches, "histogram", lambda *_: 1 / 0)
+    monkeypatch.setattr(pictures, "histogram", lambda *_, **__: 1 / 0)
     explorer.sizes["low"].value = 30
     (output,) = explorer.voice.errors.outputs
     assert "ZeroDivisionError" in output["text"] and "Traceback (most recent call last)" in output["text"]
     assert "fault of the explorer" in explorer.voice.message.value
 
 
-def test_a_users_mistake_is_a_message(explorer):
-    explorer.file.value = "nowhere.json"
-    explorer.load_button.click()
-    assert "nowhere.json does not exist" in explorer.voice.message.value and not explorer.voice.errors.outputs
+def test_a_users_mistake_is_one_line(explorer):
+    explorer.file.field.value = "nowhere.json"
+    explorer.file.load_button.click()
+    assert "nowhere.json does not exist" in explorer.file.voice.message.value and not explorer.voice.errors.outputs
     for wrong in ({"score": "beauty"}, {"seed": 9}, {"sizes": 0}, {"sizes": 101}, {"sizes": (1, 2)}):
-        with pytest.raises(UserError, match=r"is not offered|expected one or three numbers from 1 to 100"):
+        with pytest.raises(UserError, match=r"is not offered here|expected one or three numbers from 1 to 100"):
             explorer.choose(**wrong)
+    for algorithm, strategy in (("negggrad", None), ("salun", "rumf"), (None, "rumf")):
+        before = explorer.workbench.algorithm.value, explorer.workbench.strategy.value
+        with pytest.raises(UserError, match="is not offered here: choose one of") as error:
+            explorer.unlearn(algorithm, strategy)
+        assert "\n" not in str(error.value)
+        assert (explorer.workbench.algorithm.value, explorer.workbench.strategy.value) == before
 
 
-def test_colours_come_with_names_and_shapes(explorer):
-    assert len({sketches.SHAPES[name] for name in STRATA}) == 3
-    for panel in ("distribution", "growth", "agreement", "balance"):
-        assert all(f">{name}<" in explorer.panels[panel].value for name in STRATA)
+# --- where it comes from -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "side", "channels", "limit"), [(1295, 8, 1, 0.15), (45_000, 32, 3, 0.4)])
-def test_it_answers_while_the_slider_moves(n, side, channels, limit):
-    explorer = Explorer(invented(seeds=[0]), stock(n, side, channels))
-    seconds = []
-    for name in explorer.stock.names:
-        started = time.perf_counter()
-        explorer.score.value = name
-        seconds.append(time.perf_counter() - started)
-        low, high = explorer.high.min, explorer.high.max
-        for value in np.linspace(low, high, 8)[1:-1]:
-            started = time.perf_counter()
-            explorer.high.value = value
-            seconds.append(time.perf_counter() - started)
-    print(f"N = {n}: median {1e3 * np.median(seconds):.0f} ms, slowest {1e3 * max(seconds):.0f} ms of {len(seconds)} moves")
-    assert np.median(seconds) < limit / 2 and np.quantile(seconds, 0.9) < limit
-    assert not explorer.voice.errors.outputs
+@pytest.mark.slow  # the first to compute the results of smoke
+def test_a_profiles_name_is_enough(smoke):
+    assert len(Explorer("smoke").stock) == len(mulnb.load_data(smoke).train)
+    with pytest.raises(UserError, match="digitz"):
+        Explorer("digitz")
 
 
-# --- stored results ------------------------------------------------------------------------------------------------------
+def test_the_kernel_keeps_the_choice(smoke):
+    """The cell runs again after a reload of the page: same widgets, same choice."""
+    first = Explorer(smoke)
+    first.choose("confidence", sizes=7)
+    again = Explorer(smoke)
+    assert again.view is first.view and again.score.value == "confidence" and sizes(again) == [7] * 3
+    assert Explorer(smoke, shared=False).view is not first.view
+    assert Explorer(mulnb.load_profile("smoke", {"forget.size": 9})).view is not first.view
+
+
+def test_own_data_are_explored_without_a_profile(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    images, labels, scores = draw.random((90, 8, 8)), draw.integers(0, 3, 90), draw.random(90)
+    explorer = explore(images, labels, scores)
+    drag(explorer, "high", 0.9)
+    assert len(explorer.strata.high) == (scores >= 0.9).sum()
+    explorer.aside.act("tab:agreement")  # nothing to agree with: no such tab
+    assert "Memorized?" not in explorer.aside.html
+    with pytest.raises(UserError, match="unlearning needs a profile"):
+        explorer.unlearn()
+
+    explorer.file.save_button.click()
+    assert (tmp_path / "forget_set.json").is_file() and "indices written" in explorer.file.voice.message.value
+    known = explore(images, labels, {"loss": scores}, memorization=scores)
+    known.aside.act("tab:agreement")
+    assert "Memorized?" in known.aside.html and known.stock.names == ["memorization", "loss"]
 
 
 def test_without_results_it_says_which_command_makes_them():
@@ -224,227 +256,23 @@ def test_without_results_it_says_which_command_makes_them():
 
 
 def test_results_are_read_from_the_published_frames_and_from_the_store(smoke, monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "run_job", None)  # nothing may be computed
-    published = selection.stock(smoke)
+    monkeypatch.setattr(jobs, "run_job", None)  # nothing may be computed
+    published = stock.of_profile(smoke)
     shutil.rmtree(tmp_path / "smoke" / "artifacts" / "pool")
-    assert np.array_equal(selection.stock(smoke).memorization, published.memorization)
+    assert np.array_equal(stock.of_profile(smoke).memorization, published.memorization)
     with pytest.raises(UserError, match="no results for these settings"):
-        selection.stock(mulnb.load_profile("smoke", {"model.width": 8}))
+        stock.of_profile(mulnb.load_profile("smoke", {"model.width": 8}))
 
 
 def test_the_store_alone_is_enough(smoke, tmp_path):
-    published = selection.stock(smoke)
+    published = stock.of_profile(smoke)
     shutil.rmtree(tmp_path / "smoke" / "figures")
-    stored = selection.stock(smoke)
+    stored = stock.of_profile(smoke)
     assert np.array_equal(stored.memorization, published.memorization) and stored.proxies.keys() == published.proxies.keys()
     assert all(np.array_equal(stored.proxies[key], published.proxies[key]) for key in stored.proxies)
 
 
-# --- live unlearning -----------------------------------------------------------------------------------------------------
-
-
-def test_a_live_run_is_the_studys_run(smoke):
-    explorer = Explorer(smoke)
-    results = explorer.unlearn("neg_grad_plus", "rum_f")
-    assert results.strategy.tolist() == ["vanilla", "rum_f"] and results.number.tolist() == [1, 2]
-    run = study.Run("neg_grad_plus", "rum_f", "memorization", 0, smoke.unlearning.algorithms["neg_grad_plus"]["rum_f"])
-    expected = study.outcome(smoke, run, study.strata(smoke, "memorization", 0))
-    assert results.iloc[1][list(expected)].to_dict() == expected
-    assert "press" not in explorer.bench.chart.value and f"{expected['tow']:.3f}" in explorer.bench.table.value
-    assert explorer.bench.bar.value == explorer.bench.bar.max and explorer.bench.cancel.disabled
-    assert len(explorer.unlearn("neg_grad_plus", "rum_f")) == 2  # once is enough
-    assert explorer.unlearn("fine_tune", "shuffle").strategy.tolist() == ["vanilla", "rum_f", "vanilla", "shuffle"]
-    assert not explorer.voice.errors.outputs
-
-
-def test_the_full_rum_is_offered_where_the_profile_runs_it(smoke):
-    short = {"lr": 0.03, "epochs": 1, "batch": 128}
-    stages = {"medium": {"algorithm": "fine_tune", "settings": short}, "high": {"algorithm": "salun", "settings": short}}
-    profile = mulnb.load_profile("smoke", {"unlearning.rum": stages})
-    offered = [one for _, one in Explorer(smoke).bench.algorithm.options]
-    explorer = Explorer(profile)
-    bench = explorer.bench
-    assert [one for _, one in bench.algorithm.options] == [*offered, "rum"] and "rum" not in offered
-    assert "rum" not in [one for _, one in bench.strategy.options]
-    results = explorer.unlearn("rum", "rum")
-    assert results.algorithm.tolist() == ["fine_tune", "salun", "rum"]  # beside vanilla of those that it is made of
-    assert results.strategy.tolist() == ["vanilla", "vanilla", "rum"]
-    expected = study.outcome(
-        profile,
-        study.Run("rum", "rum", "memorization", 0, profile.unlearning.rum),
-        study.strata(profile, "memorization", 0),
-    )
-    assert results.iloc[2][list(expected)].to_dict() == expected
-    assert "RUM (low: nothing, medium: Fine-tune, high: SalUn)" in bench.state.value
-    assert bench.bar.value == bench.bar.max and not explorer.voice.errors.outputs
-    bench.algorithm.value = "salun"
-    assert bench.strategy.value == "rum_f"  # an algorithm alone has no full RUM
-
-
-@pytest.mark.parametrize("during", ["the oracle", "the run"])
-def test_cancelling_leaves_everything_as_it_was(smoke, tmp_path, during):
-    explorer = Explorer(smoke)
-    explorer.unlearn("neg_grad_plus", "vanilla")
-    stored = {kind: len(list((tmp_path / "smoke" / "artifacts" / kind).glob("*"))) for kind in ("unlearned", "oracle")}
-    chosen = explorer.choose("confidence")
-    last = 3 if during == "the oracle" else live.expected_steps(smoke, chosen, [])[0] + 2
-    torch.manual_seed(5)
-    before = random_states()
-    bench, told = explorer.bench, []
-    progress = bench._on_progress
-
-    def stop_at_the_last_step(steps: int) -> None:
-        told.append(steps)
-        progress(steps)
-        if steps == last:
-            bench.cancel.click()
-
-    bench._on_progress = stop_at_the_last_step
-    tell_every, live.TELL_EVERY = live.TELL_EVERY, 0
-    try:
-        bench.run.click()
-        bench.job.thread.join(60)
-    finally:
-        live.TELL_EVERY = tell_every
-    assert told == list(range(1, last + 1)) and f"cancelled after {last} steps" in bench.state.value
-    assert len(explorer.results) == 1
-    stored["oracle"] += during == "the run"
-    assert {kind: len(list((tmp_path / "smoke" / "artifacts" / kind).glob("*"))) for kind in stored} == stored
-    assert all(np.array_equal(a, b) for a, b in zip(random_states(), before, strict=True))
-    assert not bench.run.disabled and bench.cancel.disabled and not explorer.voice.errors.outputs
-    bench._on_progress = progress
-    assert len(explorer.unlearn("neg_grad_plus", "rum_f")) == 3  # and the next run is not cancelled
-
-
-def random_states() -> list[np.ndarray]:
-    return [torch.get_rng_state().numpy(), *np.random.get_state()[1:3], np.array(torch.get_num_threads())]
-
-
-def test_a_failed_run_is_told(smoke, monkeypatch):
-    explorer = Explorer(smoke)
-    monkeypatch.setattr(study, "outcome", lambda *_: 1 / 0)
-    explorer.bench.run.click()
-    explorer.bench.job.thread.join(60)
-    assert "ZeroDivisionError" in explorer.voice.errors.outputs[0]["text"] and not explorer.bench.run.disabled
-    with pytest.raises(ZeroDivisionError):
-        explorer.unlearn()
-
-
-def test_steps_of_another_thread_are_not_counted():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    counted = []
-    with live.each_step(lambda: counted.append(1)):
-        optimizer.step()
-        other = live.Background(lambda _: optimizer.step(), lambda _: None, lambda *_: None)
-        other.thread.start()
-        other.thread.join()
-    optimizer.step()
-    assert len(counted) == 1 and other.steps == 1
-
-
-# --- files ---------------------------------------------------------------------------------------------------------------
-
-
-def test_a_set_travels(smoke, tmp_path):
-    explorer = Explorer(smoke)
-    chosen = explorer.choose("confidence", (10, 12, 14), seed=1)
-    explorer.save_button.click()
-    assert "36 indices written" in explorer.voice.message.value
-    saved = tmp_path / "smoke" / "figures" / "smoke" / "forget_set.json"
-    tree = json.loads(saved.read_text())
-    assert {**tree["settings"], "thresholds": None} == {
-        **{"profile": "smoke", "score": "confidence", "seed": 1, "sizes": [10, 12, 14], "thresholds": None}
-    }
-    other = Explorer(smoke)
-    other.load_button.click()
-    assert (other.score.value, other.seed.value, sizes(other), other.equal.value) == ("confidence", 1, [10, 12, 14], False)
-    assert all(np.array_equal(a, b) for a, b in zip(other.strata, chosen, strict=True))
-    profile = mulnb.load_profile("smoke", {"forget.file": "figures/smoke/forget_set.json"})
-    frame = study.unlearning(profile)
-    assert set(frame.score) == {"confidence"} and set(frame.n_forget) == {36} and set(frame.seed) == {0, 1}
-
-
-def test_a_set_of_somebody_elses_is_shown_as_it_is(smoke, tmp_path):
-    data = study.splits(smoke)
-    own = Strata(*(np.arange(start, start + 9) for start in (0, 30, 60)))
-    forget.save(tmp_path / "mine.json", own, data.fingerprint, len(data.train))
-    explorer = Explorer(smoke)
-    explorer.load(tmp_path / "mine.json")
-    assert all(np.array_equal(a, b) for a, b in zip(explorer.strata, own, strict=True))
-    assert "Imported set" in explorer.panels["summary"].value
-    explorer.sizes["low"].value = 12
-    assert "Imported set" not in explorer.panels["summary"].value and len(explorer.strata.low) == 12
-
-
-def save(path, low=(0, 1), medium=(2, 3), high=(4, 5), data="abc", n=10):
-    return forget.save(path, Strata(*(np.array(part) for part in (low, medium, high))), data, n, {"score": "entropy"})
-
-
-def test_a_saved_set_is_read_back(tmp_path):
-    saved = save(tmp_path / "set.json")
-    found = forget.load(tmp_path / "set.json", "abc", 10)
-    assert found.hash == saved.hash and found.settings == {"score": "entropy"}
-    assert [part.tolist() for part in found.strata] == [[0, 1], [2, 3], [4, 5]]
-
-
-def test_a_relative_file_is_found_from_the_home(home, tmp_path, monkeypatch):
-    save(home / "sets" / "one.json")
-    monkeypatch.chdir(tmp_path)
-    assert forget.load("sets/one.json").n == 10
-    with pytest.raises(UserError, match=r"sets/two\.json does not exist; looked in"):
-        forget.load("sets/two.json")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda tree: tree["low"].append(7), "was changed after it was saved"),
-        (lambda tree: tree.update(settings={}), "was changed after it was saved"),
-        (lambda tree: tree.pop("high"), "is no forget set"),
-        (lambda tree: tree.update(format="other"), "is no forget set"),
-        (lambda tree: tree.update(low=["a"]), "is no forget set"),
-        (lambda tree: tree.update(low=[[0, 1]]), "is no forget set"),
-    ],
-)
-def test_a_changed_file_is_refused(tmp_path, change, message):
-    save(tmp_path / "set.json")
-    tree = json.loads((tmp_path / "set.json").read_text())
-    change(tree)
-    (tmp_path / "set.json").write_text(json.dumps(tree))
-    with pytest.raises(UserError, match=message) as error:
-        forget.load(tmp_path / "set.json")
-    assert "\n" not in str(error.value)
-
-
-def test_a_set_that_does_not_fit_is_refused(tmp_path):
-    save(tmp_path / "set.json")
-    for data, n in (("other", 10), ("abc", 11)):
-        with pytest.raises(UserError, match=r"was made for other images or labels \(unnamed, 10 examples\)"):
-            forget.load(tmp_path / "set.json", data, n)
-    for wrong, message in (
-        ({"high": (4, 2)}, "example 2 is in it twice"),
-        ({"low": (0, 0)}, "example 0 is in it twice"),
-        ({"high": (4, 10)}, "has index 10: the data have 0 … 9"),
-        ({"low": (-1, 1)}, "has index -1"),
-        ({"low": np.array([], int)}, "has an empty stratum"),
-    ):
-        with pytest.raises(UserError, match=message):
-            save(tmp_path / "other.json", **wrong)
-    (tmp_path / "text.json").write_text("no json")
-    with pytest.raises(UserError, match="is no forget set"):
-        forget.load(tmp_path / "text.json")
-
-
-def test_a_hand_made_file_is_checked_too(tmp_path):
-    overlapping = forget.ForgetSet(Strata(*map(np.array, ([0, 1], [1, 2], [3, 4]))), "abc", 10)
-    tree = overlapping._contents() | {"hash": overlapping.hash}  # the hash is right, the set is not
-    (tmp_path / "set.json").write_text(json.dumps(tree))
-    with pytest.raises(UserError, match="example 1 is in it twice"):
-        forget.load(tmp_path / "set.json")
-
-
 def test_what_is_left_without_widgets(explorer):
-    assert "open this notebook in JupyterLab" in repr(explorer)
+    assert "run this cell in JupyterLab" in repr(explorer)
     assert explorer._repr_mimebundle_()["text/plain"] == repr(explorer)
-    assert room.Explorer is mulnb.explorer.Explorer
+    assert mulnb.explorer.Explorer is Explorer

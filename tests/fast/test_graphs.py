@@ -72,10 +72,10 @@ def test_side_by_side_and_stacked_are_the_same_augmented_trainings():
     subsets = [torch.randperm(60, generator=torch.Generator().manual_seed(seed))[:45] for seed in seeds]
     recipe = Recipe(epochs=2, batch=16, lr=0.02, augment=True)
     networks = [network(seed=seed) for seed in seeds]
-    stacked = pool.train_stacked(networks, data, subsets, recipe, seeds)
-    in_turn = pool.train_in_turn(networks, data, subsets, recipe, seeds)
+    stacked = pool.predict_each(pool.train_stacked(networks, data, subsets, recipe, seeds), data)
+    in_turn = pool.predict_each(pool.train_in_turn(networks, data, subsets, recipe, seeds), data)
     fits = [training.fit(copy.deepcopy(n), data, recipe, s, index=i) for n, s, i in zip(networks, seeds, subsets, strict=True)]
-    alone = torch.stack([training.predict(one, data) for one in fits])
+    alone = torch.stack([training.predict(fitted, data) for fitted in fits])
     assert torch.equal(in_turn, alone)
     assert torch.allclose(stacked, alone, atol=1e-3, rtol=1e-3)
 
@@ -83,12 +83,11 @@ def test_side_by_side_and_stacked_are_the_same_augmented_trainings():
 def test_a_stack_computes_in_float32_whatever_the_recipe_says():
     data, seeds = examples(40, side=8), [1, 2]
     subsets = [torch.arange(30)] * 2
-    results = [
-        pool.train_stacked(
-            [network(seed=s) for s in seeds], data, subsets, Recipe(epochs=1, batch=16, lr=0.02, precision=p), seeds
-        )
-        for p in ("fp32", "bf16")
-    ]
+    results = []
+    for precision in ("fp32", "bf16"):
+        recipe = Recipe(epochs=1, batch=16, lr=0.02, precision=precision)
+        stack = pool.train_stacked([network(seed=seed) for seed in seeds], data, subsets, recipe, seeds)
+        results.append(pool.predict_each(stack, data))
     assert torch.equal(*results)
 
 

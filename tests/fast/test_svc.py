@@ -51,3 +51,18 @@ def test_a_step_is_cut_where_the_first_value_would_turn_negative():
     assert at.reach(svc._Point(full, full, full, full, -100.0)) == 1.0
     moved = at.moved(step, 0.25)
     assert moved.s.tolist() == [0.875, 0.0] and moved.b == -24.0
+
+
+def test_many_equal_examples_end_at_the_optimum():
+    """Probabilities of a model that is certain of everything are a handful of points: the last Newton system is singular."""
+    from sklearn.svm import SVC
+
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        classes = torch.randint(0, 10, (718,), generator=generator)
+        x = torch.nn.functional.one_hot(classes, 10).double()
+        y = torch.cat([torch.ones(359), -torch.ones(359)]).double()
+        ours = svc.fit(x, y, 3.0, 0.1).decision(x).numpy()
+        theirs = SVC(C=3.0, gamma=0.1, tol=1e-7).fit(x.numpy(), y.numpy()).decision_function(x.numpy())
+        clear = np.abs(theirs) > 1e-3
+        assert np.isfinite(ours).all() and ((ours > 0) == (theirs > 0))[clear].all()

@@ -1,31 +1,41 @@
-"""Every committed notebook, run for real by papermill on `smoke`: it finishes, hides no error, and writes what it declares."""
+"""Every committed notebook, run for real by papermill on `smoke`: it finishes, hides no error, and writes what it declares.
+
+`smoke` is what the notebooks were not written for: nbval runs them on `digits`, papermill with other parameters. What the tests
+of the explorer computed of `smoke` already is in the store; nothing is computed twice in a run of all tests.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import nbformat
 import pytest
+from lab import smoke_home
 
 from mulnb.core import paths
-from mulnb.notebooks import kernel as headless
+from mulnb.notebooks import kernel
 
+pytestmark = pytest.mark.slow
 NOTEBOOKS = sorted((paths.CHECKOUT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """One run of all notebooks, 06 and 07 too where they are there, started from a foreign folder with a space in its name."""
+    """One run of all notebooks, the interactive ones too, started from a foreign folder with a space in its name."""
     home, elsewhere = tmp_path_factory.mktemp("home of smoke"), tmp_path_factory.mktemp("else where")
+    shutil.copytree(smoke_home() / "artifacts", home / "artifacts")  # not its figures: this run must write them
     env = os.environ | {"MULNB_HOME": str(home), "MULNB_WORKERS": "2"}
     env.pop("MULNB_FIGURES", None)
+
     only = ",".join(path.name[:2] for path in NOTEBOOKS)
     command = [sys.executable, "-m", "mulnb.notebooks", "--profile", "smoke", "--only", only]
     sources = [path.read_bytes() for path in NOTEBOOKS]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=elsewhere)
+
     assert done.returncode == 0, done.stderr
     assert [path.read_bytes() for path in NOTEBOOKS] == sources  # the sources are never rewritten
     assert not list(elsewhere.iterdir())  # nothing lands in the working directory
@@ -40,10 +50,11 @@ def test_all_are_numbered_in_order():
 def test_it_ran_on_smoke_without_a_hidden_error(executed, path):
     home, _ = executed
     ran = nbformat.read(home / "artifacts" / "executed" / "smoke" / path.name, as_version=4)
-    assert headless.hidden_errors(ran) == []
-    outputs = [output for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert kernel.hidden_errors(ran) == []
+    cells = [cell for cell in ran.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
     assert outputs and not any(output.output_type == "error" for output in outputs)
-    assert all(cell.execution_count for cell in ran.cells if cell.cell_type == "code")
+    assert all(cell.execution_count for cell in cells)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

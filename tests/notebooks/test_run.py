@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from mulnb.core import paths
 from mulnb.core.errors import NotebookFailed
-from mulnb.notebooks import kernel as headless
+from mulnb.notebooks import kernel
 from mulnb.notebooks import run as runner
 
 DEFAULTS = 'profile = "smoke"\noverrides = {}'
@@ -86,6 +86,8 @@ def test_parameters_reach_the_kernel_of_this_python(folder, tmp_path, monkeypatc
         (["--set", "pool.modles=3"], "did you mean 'models'?"),
         (["--set", "seeds"], "expected key.sub=value"),
         (["--only", "00,09"], "there is no notebook 09; there are 00, 01"),
+        (["--only", ""], "--only '': name notebooks by their numbers"),
+        (["--only", "00,"], "--only '00,': name notebooks by their numbers"),
         (["--workers", "many"], "workers = 'many'"),
         (["--only"], "argument --only: expected one argument"),
         (["--fast"], "unrecognized arguments: --fast"),
@@ -94,7 +96,7 @@ def test_parameters_reach_the_kernel_of_this_python(folder, tmp_path, monkeypatc
 def test_a_mistake_is_one_line_before_anything_runs(folder, monkeypatch, capsys, options, message):
     make(folder, "00_one", WRITE)
     make(folder, "01_two", WRITE)
-    monkeypatch.setattr(headless, "execute", lambda *_: pytest.fail("a notebook was started"))
+    monkeypatch.setattr(kernel, "execute", lambda *_: pytest.fail("a notebook was started"))
     assert run(folder, *options) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and message in lines[0]
@@ -147,8 +149,8 @@ def test_printed_tracebacks_are_errors_and_warnings_are_not():
         return new_notebook(cells=[new_markdown_cell("x"), cell])
 
     printed = "callback failed\n\x1b[31mTraceback (most recent call last)\x1b[39m:\n  File ...\nKeyError: 'x'\n"
-    assert headless.hidden_errors(notebook(printed)) == ["KeyError: 'x'"]
-    assert headless.hidden_errors(notebook("UserWarning: this is slow\n")) == []
+    assert kernel.hidden_errors(notebook(printed)) == ["KeyError: 'x'"]
+    assert kernel.hidden_errors(notebook("UserWarning: this is slow\n")) == []
 
 
 def test_a_kernel_that_dies_is_a_failure_with_a_name(folder, capsys):
@@ -217,6 +219,6 @@ def test_a_path_of_this_machine_is_not_saved():
     shown = new_notebook(cells=[new_code_cell("path", outputs=[new_output("stream", name="stdout", text=f"see {path}\n")])])
     picture = new_output("display_data", data={"image/png": path})
     with pytest.raises(NotebookFailed, match=f"01_x, cell 1 prints {path}, a path"):
-        headless.with_outputs(shown, shown, "01_x")
+        kernel.with_outputs(shown, shown, "01_x")
     shown.cells[0].outputs = [picture]  # base64, where any short path may stand
-    assert headless.with_outputs(shown, shown, "01_x").cells[0].outputs == [picture]
+    assert kernel.with_outputs(shown, shown, "01_x").cells[0].outputs == [picture]

@@ -120,7 +120,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert [line for line in stderr.splitlines() if line.strip()] == [
-        "mulnb: interrupted; what was finished is kept, the same command goes on from there"
+        "mulnb: interrupted; finished work is kept, and the same command continues from there"
     ]
     assert list((tmp_path / "artifacts" / "pool").glob("*/manifest.json"))
     assert not list((tmp_path / "artifacts").rglob(".partial-*/manifest.json"))
@@ -153,23 +153,31 @@ def test_columns_are_those_of_the_design(finished):
     _, frames, _ = finished
     outcome = "n_forget acc_forget acc_retain acc_test mia oracle_acc_forget oracle_acc_retain oracle_acc_test oracle_mia"
     unlearning = f"profile algorithm strategy score seed {outcome} tow tow_mia seconds oracle_seconds".split()
+    audits = ["lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs"]
     assert list(frames["memorization"])[:6] == ["example", "label", "memorization", "se", "n_in", "n_out"]
     assert list(frames["proxies"]) == ["example", "proxy", "seed", "raw", "value"]
     assert list(frames["proxy_costs"])[:6] == ["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high"]
-    assert list(frames["unlearning"]) == unlearning
-    assert set(frames["sequential"]) == {*unlearning, "step", "scope"}
-    for frame in frames.values():
-        assert not frame.drop(columns=["split_half", "ci_low", "ci_high"], errors="ignore").isna().any().any()
+    assert list(frames["unlearning"])[: len(unlearning)] == unlearning
+    more = {"passes_retain", "passes_forget", "converged", *audits, *(f"oracle_{name}" for name in audits)}
+    assert more <= set(frames["unlearning"])
+    assert {*unlearning, "step", "scope", "passes_retain", "passes_forget"} <= set(frames["sequential"])
+    assert {*unlearning, "order", "converged"} <= set(frames["crossed"])
+    for name in ("unlearning", "sequential", "crossed", "memorization", "proxies"):
+        known = frames[name][[column for column in frames[name] if "klom" not in column]]  # two seeds are too few for KLoM
+        assert not known.isna().any().any(), name
 
 
-def test_every_run_is_there_once_and_the_oracle_scores_one(finished):
+def test_every_run_is_there_once_with_a_floor_and_a_real_second_oracle_as_ceiling(finished):
     profile, frames, _ = finished
     runs = frames["unlearning"]
     plan = profile.unlearning
-    assert len(runs) == (9 + 1 + 1) * len(plan.scores) * len(profile.seeds)  # with the full RUM and the oracle
+    assert len(runs) == (12 + 1 + 1 + 1) * len(plan.scores) * len(profile.seeds)  # with full RUM, floor and ceiling
     assert not runs.duplicated(["algorithm", "strategy", "score", "seed"]).any()
-    oracle = runs[runs.algorithm == "retrain"]
-    assert (oracle.tow == 1).all() and (oracle.tow_mia == 1).all() and (oracle.acc_forget == oracle.oracle_acc_forget).all()
+    ceiling = runs[runs.algorithm == "retrain"]
+    assert (ceiling.tow < 1).any() and (ceiling.acc_test != ceiling.oracle_acc_test).any()  # another seed, another model
+    floor = runs[runs.algorithm == "nothing"]
+    assert (floor.passes_retain == 0).all() and (floor.passes_forget == 0).all()
+    assert (floor.groupby("seed").acc_test.nunique() == 1).all()  # the original model itself
     assert (runs.n_forget == 3 * profile.forget.size).all()
     assert (runs.groupby(["score", "seed"]).oracle_acc_forget.nunique() == 1).all()
     product = (
@@ -193,19 +201,21 @@ def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finis
     assert {name for name, _ in stored} >= {"fine_tune vanilla", "neg_grad_plus rum_f", "salun shuffle", "rum rum"}
     for seed in profile.seeds:
         expected = [study.strata(profile, score, seed) for score in profile.unlearning.scores]
-        expected = {json.dumps([store._plain(part) for part in one]) for one in expected}
+        expected = {json.dumps([store.to_json(part) for part in one]) for one in expected}
         assert len(expected) == len(profile.unlearning.scores)
         assert all(found == expected for (_, at), found in stored.items() if at == seed)
 
 
 def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is():
-    """Nothing else in the package makes strata; `mulnb.strata` splits a set that it is given, `forget.load` reads one."""
+    """Whatever is chosen or split by scores is so by `forget`; elsewhere strata are only read back or matched one by one."""
     makers = {}
     for path in sorted((paths.CHECKOUT / "mulnb").rglob("*.py")):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         count = sum(getattr(call.func, "id", getattr(call.func, "attr", "")) == "Strata" for call in calls)
         makers |= {path.name: count} if count else {}
-    assert makers == {"forget.py": 2, "api.py": 1}
+    read_back = {"chains.py": 1, "ledger.py": 1, "selection.py": 1}  # from an artefact, a ledger, the explorer's choice by hand
+    matched = {"tuning.py": 1, "api.py": 1}  # a stand-in request, example by example; a request that is not split
+    assert makers == {"forget.py": 3} | read_back | matched
     assert centre("memorization") == 0.5
     assert {centre(name) for name in PROXIES} == {"median"}
 
@@ -226,11 +236,11 @@ def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatc
     whole = here.get(job).arrays
     (here, job), taken, apply = last_step("interrupted"), [], chains.apply
 
-    def counted(study, model, run, *more):
-        taken.append(run.seed)  # of step 1, 2, 3, … in the chain of seed 0
+    def counted(study, model, runs, *more):
+        taken.append(runs[0].seed)  # of step 1, 2, 3, … in the chain of seed 0
         if taken == [1, 2, 3]:
             raise KeyboardInterrupt
-        return apply(study, model, run, *more)
+        return apply(study, model, runs, *more)
 
     monkeypatch.setattr(chains, "apply", counted)
     with pytest.raises(KeyboardInterrupt):
@@ -246,18 +256,24 @@ def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
 
     here = Study(load_profile("smoke", CHAIN))
     before = here.get(chains.step_job(here, "rum_f", 0, 2))
+    original = here.get(chains.original_job(here, 0))
     given = []
-    monkeypatch.setattr(chains, "apply", lambda study, model, *more: given.append(model.state_dict()) or (model, 0.0))
-    changed = {
-        name: value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value for name, value in before.arrays.items()
-    }
-    original = here.get(chains.original_job(here, 0)).arrays
+
+    def untouched(study, model, *more):
+        given.append(study.unstack(model)[0].state_dict())
+        return model, {"seconds": [0.0], "passes_retain": [0.0], "passes_forget": [0.0]}
+
+    monkeypatch.setattr(chains, "apply", untouched)
+    changed = {}
+    for name, value in before.arrays.items():
+        changed[name] = value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value
     for arrays in (before.arrays, changed):
         monkeypatch.setattr(here, "get", lambda job, arrays=arrays: Artifact(arrays))
-        chains._take_step(here, "rum_f", 0, 3)
+        chains._take_steps(here, [("rum_f", 0, 3)])
         for name, value in given[-1].items():
-            assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
-    assert any(not np.array_equal(value.numpy(), original[f"weights/{name}"]) for name, value in given[0].items())
+            if "num_batches" not in name:  # which no network reads
+                assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
+    assert any(not np.array_equal(value.numpy(), original.arrays[f"weights/{name}"]) for name, value in given[0].items())
 
 
 def test_a_sequential_step_that_diverges_is_named():
@@ -271,6 +287,9 @@ def test_sequential_sets_are_disjoint_chosen_afresh_and_leave_the_rest(finished)
     profile, frames, _ = finished
     steps, values = frames["sequential"], frames["sequential_scores"]
     size, plan = 3 * profile.forget.size, profile.sequential
+    ends = steps[steps.strategy.isin(["nothing", "retrain"])]  # floor and ceiling, on the first chain's sets
+    assert len(ends) == 2 * len(profile.seeds) * plan.steps * 2 and (ends[ends.strategy == "retrain"].tow < 1).any()
+    steps = steps.drop(ends.index)
     assert len(steps) == len(plan.strategies) * len(profile.seeds) * plan.steps * 2
     assert (steps[steps.scope == "step"].n_forget == size).all()
     assert (steps[steps.scope == "union"].n_forget == steps[steps.scope == "union"].step * size).all()
@@ -293,7 +312,7 @@ def test_run_json_says_what_ran(finished):
     profile, frames, record = finished
     assert record["seeds"] == list(profile.seeds) and record["profile"]["pool"]["models"] == profile.pool.models
     assert list(record["stages"]) == list(publish.STAGES)
-    assert record["stages"]["unlearning"]["rows"] == {"unlearning": len(frames["unlearning"])}
+    assert record["stages"]["unlearning"]["rows"]["unlearning"] == len(frames["unlearning"])
     assert all(stage["compute_s"] > 0 for stage in record["stages"].values())
     assert record["versions"]["torch"] and record["device"]
 
@@ -301,7 +320,8 @@ def test_run_json_says_what_ran(finished):
 def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finished):
     profile, _, _ = finished
     table = study.tune(profile)
-    assert table.groupby(["algorithm", "strategy"]).settings.apply(set).map(tuple).nunique() == 1
+    assert (table.groupby(["algorithm", "strategy"]).settings.nunique() == 2).all()
+    assert table.passes_retain.round().nunique() == 1  # three epochs at once, or one in each of three stages
     assert (table.groupby(["algorithm", "strategy"]).chosen.sum() == 1).all()
     best = table.loc[table.groupby(["algorithm", "strategy"]).objective.idxmax()]
     assert best.chosen.all()
@@ -319,14 +339,17 @@ def test_a_profile_pins_the_winners_of_its_recorded_search(name):
     assert (runs.chosen.sum() == 1).all()
     for row in table.loc[runs.objective.idxmax()].itertuples():
         assert row.chosen and plan[row.algorithm][row.strategy] == json.loads(row.settings), (row.algorithm, row.strategy)
-    candidates = table.groupby(["algorithm", "strategy"]).settings.apply(frozenset).groupby("algorithm")
-    assert (candidates.nunique() == 1).all()  # every strategy of an algorithm tried the same
+    tried = table.groupby(["algorithm", "strategy"]).size().groupby("algorithm")
+    assert (tried.nunique() == 1).all()  # every strategy of an algorithm had as many candidates
+    if "passes_retain" in table:  # and could make as many passes over R
+        most = table.groupby(["algorithm", "strategy"]).passes_retain.max().round().groupby("algorithm")
+        assert (most.max() - most.min() <= 1).all()
     for algorithm, strategies in table.groupby("algorithm").strategy.unique().items():
         assert {*strategies} == {*plan[algorithm]}
 
 
-def count_threads(study: Study) -> Artifact:
-    return Artifact(meta={"threads": torch.get_num_threads()})
+def count_threads(study: Study, tasks: list) -> list[Artifact]:
+    return [Artifact(meta={"threads": torch.get_num_threads()}) for _ in tasks]
 
 
 def test_what_is_missing_is_computed_with_one_thread_outside_the_workers_too():
@@ -344,12 +367,17 @@ def test_digits_was_searched():
     assert "digits" in SEARCHED
 
 
-ONE_SEARCH = {"tune.seeds": [7], "tune.grid": {"random_label": {"lr": [0.03, 0.1], "epochs": [1], "batch": [128]}}, **SMALL}
+ONE_SEARCH = {"tune.seeds": [7], "tune.grid": {"random_label": {"lr": [0.03, 0.1], "epochs": [3], "batch": [128]}}, **SMALL}
 
 
 def test_an_algorithm_that_is_not_pinned_yet_is_searched_with_every_strategy():
     table = study.tune(load_profile("smoke", ONE_SEARCH))
-    assert table.groupby("strategy", sort=False).settings.count().to_dict() == {"vanilla": 2, "shuffle": 2, "rum_f": 2}
+    assert table.groupby("strategy", sort=False).settings.count().to_dict() == {
+        "vanilla": 2,
+        "repeat": 2,
+        "shuffle": 2,
+        "rum_f": 2,
+    }
     assert set(table.seeds) == {"7"} and set(table.scores) == {"memorization"}
 
 
@@ -363,20 +391,38 @@ def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
 
     profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs._unlearn
 
-    def interrupted(study, run, chosen):
+    def interrupted(study, tasks):
         if len(done) == 4:
             raise KeyboardInterrupt
-        done.append(run)
-        return unlearn(study, run, chosen)
+        done.extend(run for run, _ in tasks)
+        return unlearn(study, tasks)
 
     monkeypatch.setattr(runs, "_unlearn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study.tune(profile)
     first = list(done)
-    monkeypatch.setattr(runs, "_unlearn", lambda study, run, chosen: done.append(run) or unlearn(study, run, chosen))
+    monkeypatch.setattr(runs, "_unlearn", lambda study, tasks: done.extend(run for run, _ in tasks) or unlearn(study, tasks))
     table = study.tune(profile)
-    assert len(first) == 4 and len(done) == 6 == len(table)  # 2 candidates × 3 strategies, each once
-    assert len({(run.strategy, run.settings["lr"]) for run in done}) == 6
+    assert len(first) == 4 and len(done) == 8 == len(table)  # 2 candidates × 4 strategies, each once
+    assert len({(run.strategy, run.settings["lr"]) for run in done}) == 8
+
+
+def test_a_winner_on_the_edge_extends_the_grid_up_to_its_declared_end():
+    from mulnb.config import Axis
+    from mulnb.study.tuning import extended, of_stage, on_edge
+
+    grid = {"lr": (0.01, 0.1), "epochs": (3, 9), "batch": (128,)}
+    how = {"lr": Axis(factor=2, low=0.004, high=0.15), "epochs": Axis(factor=2, high=12)}
+    assert on_edge(grid, {"lr": 0.1, "epochs": 3, "batch": 128}) == ["lr", "epochs"]
+    wider = extended(grid, [{"lr": 0.1, "epochs": 9, "batch": 128}], how)
+    assert wider == {"lr": (0.01, 0.1, 0.15), "epochs": (3, 9, 12), "batch": (128,)}  # cut at the declared ends
+    assert extended(wider, [{"lr": 0.15, "epochs": 12, "batch": 128}], how) == wider  # which are final
+    assert extended(grid, [{"lr": 0.01, "epochs": 3, "batch": 128}], how)["lr"] == (0.005, 0.01, 0.1)
+    assert (
+        of_stage({"lr": 0.1, "epochs": 9}, "vanilla")["epochs"] == 9 == 3 * of_stage({"lr": 0.1, "epochs": 9}, "rum_f")["epochs"]
+    )
+    with pytest.raises(UserError, match="multiples of 3"):
+        of_stage({"epochs": 10}, "repeat")
 
 
 def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypatch):
@@ -401,17 +447,77 @@ def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
     monkeypatch.setenv("MULNB_HOME", str(tmp_path))
     done = []
 
-    def compute(study: Study, n: int):
+    def compute(study: Study, tasks: list[int]) -> list[Artifact]:
+        [n] = tasks
         if n == 2:
             raise RuntimeError("boom")
         done.append(n)
-        return Artifact(meta={"n": n})
+        return [Artifact(meta={"n": n})]
 
-    jobs = [study.Job("test", {"n": n}, compute, (n,)) for n in range(4)]
+    jobs = [study.Job("test", {"n": n}, compute, n) for n in range(4)]
     here = Study(load_profile("smoke"))
     with pytest.raises(RuntimeError, match="boom"):
         here.gather(jobs, "test")
     monkeypatch.setattr(study.jobs, "check", lambda profile: None)
-    jobs[2] = study.Job("test", {"n": 2}, lambda study, n: Artifact(meta={"n": n}), (2,))
+    jobs[2] = study.Job("test", {"n": 2}, lambda study, tasks: [Artifact(meta={"n": n}) for n in tasks], 2)
     assert [artifact.meta["n"] for artifact in here.gather(jobs, "test")] == [0, 1, 2, 3]
     assert done == [0, 1, 3]
+
+
+def test_jobs_of_one_group_are_cut_into_even_chunks_and_others_stand_alone(monkeypatch):
+    from mulnb.study.jobs import chunks
+
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    jobs = [study.Job("kind", {"n": n}, count_threads, n, group="same") for n in range(30)]
+    alone = [study.Job("kind", {"n": n}, count_threads, n) for n in range(30, 33)]
+    sizes = [len(chunk) for chunk in chunks(jobs + alone, together=25)]
+    assert sizes == [15, 15, 1, 1, 1]
+    assert [len(chunk) for chunk in chunks(jobs[:10], together=25)] == [5, 5]
+    assert [len(chunk) for chunk in chunks(jobs[:5], together=25)] == [5]
+    assert [len(chunk) for chunk in chunks(jobs[:3], together=1)] == [1, 1, 1]
+
+
+def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
+    """The control for "three passes" (METHOD §5): passes over R and over S as `rum_f` and `shuffle` make them."""
+    here = Study(load_profile("smoke", {"seeds": [0], "unlearning.scores": ["memorization"]}))
+    from mulnb.study import frames
+
+    frame = frames.unlearning(here)
+    steps = frame[frame.algorithm == "fine_tune"].set_index("strategy").passes_retain
+    assert steps["repeat"] == steps["rum_f"] == steps["shuffle"] == 3 * steps["vanilla"] == 3
+
+
+def test_a_grid_that_cannot_be_extended_is_refused_before_any_training(home):
+    for key, value, message in (
+        ("tune.extend", {"momentum": {"factor": 2, "high": 1}}, "tune.extend.momentum: no grid has this axis"),
+        ("tune.extend", {"lr": {"factor": 2, "step": 0.1}}, "either a factor or a step"),
+        ("tune.grid", {"fine_tune": {"lr": [0.1], "epochs": [4], "batch": [64]}}, "multiples of 3"),
+        ("tune.grid", {"fine_tune": {"lr": [0.0, 0.1], "epochs": [3], "batch": [64]}}, "positive values only"),
+    ):
+        changes = {key: value}
+        if key == "tune.grid":
+            changes["tune.extend"] = {"lr": {"factor": 2, "high": 1}}
+        with pytest.raises(UserError, match=message):
+            study.tune(load_profile("smoke", changes))
+    assert not (home / "artifacts" / "original").exists()
+
+
+def test_scores_from_a_file_replace_the_pool(home, tmp_path):
+    """Nobody's pool is trained, audits that need one are left out, and everything else runs."""
+    n = len(study.splits(load_profile("smoke")).train)
+    values = np.random.default_rng(0).random(n)
+    np.savez(tmp_path / "scores.npz", memorization=values)
+    given = {"file": str(tmp_path / "scores.npz"), "key": "memorization", "index": "train"}
+    profile = load_profile("smoke", SMALL | {"pool": {"scores": given}})
+    assert np.allclose(study.memorization(profile).memorization, values)
+    frame = study.unlearning(profile)
+    assert frame.lira_auc.isna().all() and frame.tow.between(0, 1).all() and frame.relearn_epochs.notna().all()
+    assert study.proxy_costs(profile).share_of_exact.isna().all()
+    assert not (home / "artifacts" / "pool").exists()
+
+
+def test_a_pool_too_small_for_the_membership_audits_is_refused_before_it_is_trained(home):
+    with pytest.raises(UserError, match=r"LiRA needs at least 8 pool models without each example.*audit.membership: false"):
+        study.memorization(load_profile("smoke", {"pool.models": 12}))
+    assert not (home / "artifacts" / "pool").exists()
+    assert len(study.memorization(load_profile("smoke", {"pool.models": 12, "audit.membership": False})))

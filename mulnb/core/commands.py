@@ -1,0 +1,97 @@
+"""What the command lines share: options with one meaning everywhere, and how mistakes are reported.
+
+`mulnb …` and `python -m mulnb.notebooks` (behind `./run_all.sh`) both use it. A mistake is one line on stderr, and the exit code
+says of which kind it is: 0 fine, 2 a mistake of the user, 130 interrupted, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from mulnb.core import workers
+from mulnb.core.errors import NotebookFailed, UserError
+
+FINE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+INTERRUPTION = "interrupted; finished work is kept, and the same command continues from there"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like every other mistake; options cannot be abbreviated."""
+
+    def __init__(self, **settings) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `{self.prog} --help` lists what is valid")
+
+
+def add_profile(parser: argparse.ArgumentParser, name: str = "--profile") -> None:
+    """Let `parser` take a profile and overrides of its values.
+
+    Args:
+        parser: the parser, or the sub-parser of one command.
+        name: `--profile` for an option that defaults to `digits`, `profile` for a positional argument.
+    """
+    text = "a profile's name, or the path of a YAML file"
+    parser.add_argument(name, default="digits", metavar="NAME|FILE", help=text)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="change one value; repeatable")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Let `parser` take the number of tasks that run at once."""
+    parser.add_argument("--workers", metavar="N", help="tasks that run at once (default: one per core; one on a GPU)")
+
+
+def use_workers(count: str | None, backend: str | None = None) -> None:
+    """Set the workers of this process and of the kernels that it starts.
+
+    Args:
+        count: tasks that run at once, as the user typed it; None leaves `MULNB_WORKERS` as it is.
+        backend: one of `workers.BACKENDS`; None leaves `MULNB_BACKEND` as it is.
+
+    Raises:
+        UserError: the number or the backend, given here or in the environment, is not valid.
+    """
+    if count is not None:
+        os.environ["MULNB_WORKERS"] = count
+    if backend is not None:
+        os.environ["MULNB_BACKEND"] = backend
+
+    # Reject an invalid value before computing.
+    workers.count(on_gpu=False)
+    workers.backend()
+
+
+def exit_code(command: Callable[[], int | None]) -> int:
+    """Run a command and report how it ended.
+
+    Args:
+        command: what to do; it raises `UserError` for a user's mistake, and may return an exit code of its own.
+
+    Returns:
+        The exit code of the process. An unexpected exception is not caught: its traceback helps to repair the program.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()  # a reader that closed the pipe is noticed here, not at Python's exit
+    except UserError as error:
+        return _report(str(error), MISTAKE)
+    except NotebookFailed as error:
+        return _report(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _report(INTERRUPTION, INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (e.g. `head`) closed the pipe; without this, Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+    return FINE if code is None else code
+
+
+def _report(message: str, code: int) -> int:
+    print(f"mulnb: {message}", file=sys.stderr)
+    return code

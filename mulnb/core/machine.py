@@ -1,0 +1,61 @@
+"""What a result was computed with: the git commit of the checkout and the name of the processor or GPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from mulnb.core import paths
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that the package runs from.
+
+    Returns:
+        The full hash, with "+" behind it if files under `mulnb/` or `notebooks/` differ from the commit. None outside a git
+        checkout, or where git is not installed.
+    """
+    try:
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "mulnb", "notebooks")
+        return _git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def device_name() -> str:
+    """The name of the first GPU, or of the processor with its number of cores. Does not import torch.
+
+    Returns:
+        For example "NVIDIA H100 80GB HBM3" or "AMD EPYC 9B14, 2 cores".
+    """
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+
+    try:
+        gpus = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        gpus = ""  # no NVIDIA driver
+
+    if gpus:
+        return gpus.splitlines()[0]
+    return f"{_processor_name()}, {os.cpu_count()} cores"
+
+
+def _git(*words: str) -> str:
+    """The output of a git command in the checkout."""
+    done = subprocess.run(["git", *words], cwd=paths.CHECKOUT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _processor_name() -> str:
+    """The processor's name from Linux's /proc/cpuinfo, or what Python knows about it on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

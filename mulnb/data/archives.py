@@ -1,0 +1,61 @@
+"""Unpacks a zip of images once, so that it can be read as a folder."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+from mulnb.core import paths, store, workers
+from mulnb.core.errors import UserError
+from mulnb.data.folders import is_litter
+
+CHUNK = 1000  # files between two steps of the progress bar
+AGAIN = "delete it and download it again, or let `wget -c` or `curl -C - -O` continue a broken download"
+
+
+def unpacked(archive: Path) -> Path:
+    """Unpack a zip into `artifacts/unpacked/`, unless that was done before. The folder of the zip may be read-only.
+
+    Args:
+        archive: the zip. If its name, size or time changes, it is unpacked again.
+
+    Returns:
+        The folder with the content. If all of it lies in one folder of the zip, this is that folder.
+
+    Raises:
+        UserError: the zip is damaged or incomplete (names the zip and the file in it), or the disk is full.
+    """
+    stat = archive.stat()
+    stamp = store.digest([archive.name, stat.st_size, stat.st_mtime_ns])
+    place = paths.artifacts() / "unpacked" / stamp
+
+    if not place.is_dir():
+        paths.write_folder(place, lambda to: _unpack(archive, to))
+
+    content = [path for path in place.iterdir() if not is_litter(path.name)]
+    return content[0] if len(content) == 1 and content[0].is_dir() else place
+
+
+def _unpack(archive: Path, to: Path) -> None:
+    """Unpack all files of a zip into the folder `to`; zipfile keeps them inside it, whatever their names say."""
+    try:
+        packed = zipfile.ZipFile(archive)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{archive}: not a complete zip ({error}): {AGAIN}") from None
+
+    names = packed.namelist()
+
+    with packed:
+        for start in workers.progress(range(0, len(names), CHUNK), math.ceil(len(names) / CHUNK), "unpacking images"):
+            for name in names[start : start + CHUNK]:
+                _extract(packed, name, to)
+
+
+def _extract(packed: zipfile.ZipFile, name: str, to: Path) -> None:
+    """Unpack one file."""
+    try:
+        packed.extract(name, to)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it needs a password
+        raise UserError(f"{packed.filename}: {name} ({error}): the zip is damaged: {AGAIN}") from None

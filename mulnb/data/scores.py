@@ -1,0 +1,361 @@
+"""Scores from outside: memorization that others have estimated, joined to the examples of a split and checked.
+
+Released scores refer to the *source* data set's own order, and a split holds some of its examples, so the split's source index
+says which score belongs to which example. Files that are known to work (METHOD §2):
+
+- Feldman & Zhang (2020), CIFAR-100: `load_scores("cifar100_infl_matrix.npz", "tr_mem", data=train)`, labels in `tr_labels`.
+- Zhao et al. (2024), CIFAR-10: `load_scores(file, "memorization", data=train)`, 50 000 scores without labels.
+- C-scores (Jiang et al. 2021): `load_scores(file, "scores", orientation="consistency", data=train)`, labels in `labels`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mulnb.core.errors import UserError
+from mulnb.data.images import BY_FILE_NAME, ImageSet
+
+LABELS = ("tr_labels", "labels", "label")  # names under which a file may hold the labels of its examples
+AGREE = 0.99  # the least share of labels in the file that must equal those of the data
+
+Orientation = Literal["memorization", "consistency"]
+
+
+def load_scores(
+    file: str | Path,
+    key: str | None = None,
+    index: str | None = None,
+    orientation: Orientation = "memorization",
+    *,
+    data: ImageSet,
+) -> np.ndarray:
+    """Read a score for each example of a data set from a file. Pickled objects are never loaded.
+
+    If the file holds labels (`tr_labels`, `labels` or `label`), they are compared with those of the data, and the share of equal
+    labels is printed.
+
+    Args:
+        file: an .npz, .npy, .csv, .parquet or .json file (JSON: an object of lists, a list of objects, or a list of numbers).
+        key: the array or column with the scores; None if the file has only one.
+        index: which example a score belongs to. "source": the scores stand in the source's order, and `data.index` picks them.
+            "train": they stand in the order of `data` already. Another word: the array or column of the file that holds the
+            source index of each score. None: "train" if there are as many scores as examples and no other reading is possible,
+            else "source".
+        orientation: "memorization" if high scores mean strongly memorized; "consistency" for C-scores, which lie in [0, 1], mean
+            the opposite, and become 1 − c.
+        data: the examples that need scores: the `train` of a split.
+
+    Returns:
+        Scores as float64 [N] in the order of `data`, oriented so that higher = more memorized.
+
+    Raises:
+        UserError: the file cannot be read, has no such key (its keys are listed), has another number of scores than the source or
+            the data, or lacks a finite score for an example; the labels disagree; the source index is needed and unknown; or
+            images were listed by file name and the file has no labels to check the order by.
+    """
+    if orientation not in ("memorization", "consistency"):
+        raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")
+
+    table = _Table(Path(file).expanduser())
+    column = _scores_of(table, key)
+    rows = _rows(table, column, index, data)  # int64 [N], the place in the file of each example's score
+    scores = column.values[rows]
+
+    _check_finite(table, column, scores, data)
+    _check_labels(table, column, rows, index, data)
+
+    return _oriented(table, column, scores, orientation)
+
+
+# --- reading a file ------------------------------------------------------------------------------------------------------
+
+
+class _Table:
+    """A file of scores: its arrays or columns by name. A bare array, or a list of numbers, is called ""."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}
+
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: correct the path of the scores")
+
+        kind = path.suffix.lower()
+        if kind not in readers:
+            known = ", ".join(readers)
+            raise self.error(f"scores are read from {known}; pickles (.pkl, .pt) are never loaded: save the scores as .npz")
+
+        try:
+            self.arrays: Mapping[str, np.ndarray] = readers[kind](path)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:  # pandas and json raise kinds of ValueError
+            raise self.error(f"cannot be read as {kind} ({' '.join(str(error).split())})") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return self.arrays[name]
+        except ValueError as error:  # the array holds pickled objects
+            raise self.error(f"{name} cannot be read ({error}): save it as an array of numbers") from None
+
+    @property
+    def names(self) -> str:
+        """The names of the arrays, for messages."""
+        names = list(self.arrays)
+        return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+
+    def error(self, text: str) -> UserError:
+        """The error to raise about this file."""
+        return UserError(f"{self.path}: {text}")
+
+
+class _Npz(Mapping[str, np.ndarray]):
+    """An .npz file. Each array is read when it is asked for: influence matrices beside the scores may be huge."""
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._path = path
+        self._names = names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with np.load(self._path, allow_pickle=False) as arrays:
+            return arrays[name]
+
+    def __contains__(self, name: object) -> bool:  # the one of Mapping would read the array
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _read_numpy(path: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of an .npz file, a bare array, or the fields of a structured one; told by the content, not by the suffix."""
+    loaded = np.load(path, allow_pickle=False)
+
+    if not isinstance(loaded, np.ndarray):
+        with loaded:
+            return _Npz(path, list(loaded.files))
+
+    if loaded.dtype.names:
+        return {name: loaded[name] for name in loaded.dtype.names}
+    return {"": loaded}
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a table, which must have names: without a header, pandas would take the first score for one."""
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    if all(_is_number(name) for name in frame):
+        raise ValueError("the first line must name the columns")
+    return {str(name): frame[name].to_numpy() for name in frame}
+
+
+def _read_parquet(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a table."""
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    return {str(name): frame[name].to_numpy() for name in frame}
+
+
+def _read_json(path: Path) -> dict[str, np.ndarray]:
+    """An object of lists, a list of objects with the same names, or a list of numbers."""
+    content = json.loads(path.read_text())
+
+    if isinstance(content, dict):
+        return {name: np.asarray(column) for name, column in content.items()}
+
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        import pandas as pd
+
+        frame = pd.DataFrame(content)
+        return {str(name): frame[name].to_numpy() for name in frame}
+
+    return {"": np.asarray(content)}
+
+
+def _is_number(name: object) -> bool:
+    """Whether a column's name is a number."""
+    try:
+        float(str(name))
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The scores of a file: their name for messages, and `values`, float64 [M]."""
+
+    name: str
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def _scores_of(table: _Table, key: str | None) -> _Column:
+    """Find the scores in the file and check that they are one number per example."""
+    names = list(table.arrays)
+
+    if names == [""]:  # a bare array has no name, whatever the user calls it
+        name, values = "the array", table[""]
+    elif key in table:
+        name, values = str(key), table[key]
+    elif key is None and len(names) == 1:
+        name, values = names[0], table[names[0]]
+    elif key is None:
+        raise table.error(f"say which key holds the scores: it has {table.names}")
+    else:
+        raise table.error(f"no key '{key}': it has {table.names}")
+
+    if values.dtype.kind not in "fiub":
+        raise table.error(f"{name} holds {values.dtype} and not numbers")
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]  # [M, 1] → [M]
+    if values.ndim != 1 or not len(values):
+        raise table.error(f"{name} has the shape {list(values.shape)}: expected one score per example, [N]")
+
+    return _Column(name, values.astype(np.float64))
+
+
+# --- which score belongs to which example --------------------------------------------------------------------------------
+
+
+def _rows(table: _Table, column: _Column, index: str | None, data: ImageSet) -> np.ndarray:
+    """The place in the file of the score of each example, int64 [N]."""
+    n, found = len(data), len(column)
+    counts = f"{column.name} has {found} scores"
+
+    if index is None:
+        index = "train" if found == n and _only_in_order(data) else "source"
+
+    if index == "train":
+        if found != n:
+            raise table.error(f"{counts} for {n} examples: with index = train, they must be as many")
+        return np.arange(n)
+
+    if data.index is None:
+        raise table.error(f"{counts} for {n} examples of unknown source index: give one score per example, in their order")
+
+    if index != "source":
+        return _rows_by_index(table, index, found, data.index)
+
+    if data.source_size not in (None, found):
+        raise table.error(f"{counts}, but the source of the data has {data.source_size} examples: they must be as many")
+    if data.index.max() >= found:
+        raise table.error(f"{counts}, but the data hold example {data.index.max()} of their source")
+    return data.index
+
+
+def _only_in_order(data: ImageSet) -> bool:
+    """Whether N scores can only stand in the order of the N examples, or the source's order is the same."""
+    if data.index is None or data.index.max() >= len(data):
+        return True
+    return np.array_equal(data.index, np.arange(len(data)))
+
+
+def _rows_by_index(table: _Table, name: str, found: int, wanted: np.ndarray) -> np.ndarray:
+    """The place of each `wanted` source index (int64 [N]) in the array of source indices of the file."""
+    if name not in table:
+        raise table.error(f"no key '{name}' for the index: use source, train, or one of {table.names}")
+
+    given = table[name]
+    if given.shape != (found,) or given.dtype.kind not in "iu":
+        raise table.error(f"{name} is {given.dtype} {list(given.shape)}: expected one whole number for each of {found} scores")
+
+    order = np.argsort(given, kind="stable")
+    ordered = given[order]
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if repeated.size:
+        raise table.error(f"{name} names the source index {repeated[0]} twice")
+
+    place = np.searchsorted(ordered, wanted).clip(max=found - 1)
+    missing = wanted[ordered[place] != wanted]
+    if missing.size:
+        raise table.error(f"{name} lacks {missing.size} of {len(wanted)} examples; the first is source index {missing[0]}")
+
+    return order[place]
+
+
+# --- checks --------------------------------------------------------------------------------------------------------------
+
+
+def _check_finite(table: _Table, column: _Column, scores: np.ndarray, data: ImageSet) -> None:
+    """Refuse NaN and infinite scores."""
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        first = int(bad[0])
+        raise table.error(
+            f"{column.name} has no finite score for {bad.size} of {len(scores)} examples; the first is {_named(first, data)}: "
+            f"{scores[first]}"
+        )
+
+
+def _check_labels(table: _Table, column: _Column, rows: np.ndarray, index: str | None, data: ImageSet) -> None:
+    """Compare the labels of the file, if it has any, with those of the data, and print the share that is equal."""
+    name = next((name for name in LABELS if name in table and name != column.name), None)
+
+    if name is None:
+        whole_source = data.source_size in (None, len(column))
+        if index is None and data.order == BY_FILE_NAME and whole_source:
+            raise table.error(
+                "the images are listed by file name, the scores may stand in the published order, and there are no labels "
+                f"({', '.join(LABELS)}) to check by: say index = source if the scores are listed by file name, too"
+            )
+        _print(f"{table.path.name}: no labels beside the scores, so it was not checked that they belong to these examples")
+        return
+
+    given = table[name]
+    if given.shape != (len(column),):
+        raise table.error(f"{name} has the shape {list(given.shape)} beside {len(column)} scores: expected one label per score")
+
+    given = given[rows]
+    known = data.labels if given.dtype.kind in "fiub" else np.asarray(data.classes)[data.labels]
+    equal = np.asarray(given == known)  # bool [N]
+    share = float(equal.mean())
+
+    if share < AGREE:
+        first = int(np.flatnonzero(~equal)[0])
+        raise table.error(
+            f"{name} equals the labels of the data for {share:.4f} of {len(equal)} examples ({AGREE} needed); the first that "
+            f"differs is {_named(first, data)}: {given[first]} in the file, {known[first]} in the data: the file belongs to "
+            "other data, to another order, or to labels without noise"
+        )
+    _print(f"{table.path.name}: {share:.4f} of {len(equal)} labels equal those of the data")
+
+
+def _oriented(table: _Table, column: _Column, scores: np.ndarray, orientation: Orientation) -> np.ndarray:
+    """Turn scores so that higher = more memorized."""
+    if orientation == "memorization":
+        return scores
+
+    if scores.min() < 0 or scores.max() > 1:
+        raise table.error(
+            f"{column.name} runs from {scores.min():.4g} to {scores.max():.4g}, but consistency scores lie in [0, 1]: set "
+            "orientation = memorization if high scores mean strongly memorized"
+        )
+    return 1 - scores
+
+
+def _named(example: int, data: ImageSet) -> str:
+    """The number of an example for messages, with its position in the source if that is known."""
+    return f"example {example}" if data.index is None else f"example {example} (source index {data.index[example]})"
+
+
+def _print(text: str) -> None:
+    """Print a line once: worker processes that load the same scores stay silent."""
+    if multiprocessing.parent_process() is None:
+        print(text)

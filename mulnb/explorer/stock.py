@@ -1,0 +1,197 @@
+"""What the explorer shows: images, labels and scores, from a profile's stored results or given as arrays. Nothing is trained.
+
+torch is not imported: an explorer of published results opens in a second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mulnb import config, study
+from mulnb.config import Profile
+from mulnb.core import paths, store
+from mulnb.core.errors import UserError
+from mulnb.proxies import PROXIES
+from mulnb.results import publish
+
+SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
+
+
+@dataclass(frozen=True)
+class Stock:
+    """N examples and their scores.
+
+    `images` uint8 [N, C, H, W], `labels` [N], `flipped` bool [N] (label noise); `memorization` ± `se` [N], or None where it is
+    not known; `proxies` [N] by (name, seed); `fingerprint`: a hash of the data that exported sets carry.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    flipped: np.ndarray
+    memorization: np.ndarray | None
+    se: np.ndarray | None
+    proxies: dict[tuple[str, int], np.ndarray]
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def scores(self, name: str, seed: int) -> np.ndarray:
+        """The score `name` of every example [N]; memorization does not depend on the seed."""
+        return self.memorization if name == "memorization" else self.proxies[name, seed]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The scores that are there: memorization, the known proxies in their order, then others."""
+        found = {name for name, _ in self.proxies}
+        exact = [] if self.memorization is None else ["memorization"]
+        return exact + [name for name in PROXIES if name in found] + sorted(found - set(PROXIES))
+
+
+def of_profile(profile: Profile) -> Stock:
+    """The stored results of a profile.
+
+    Args:
+        profile: its memorization and proxy scores must be published under `figures/` or be in the store.
+
+    Returns:
+        The training examples with all scores.
+
+    Raises:
+        UserError: there are no results for these settings; the message has the command that makes them.
+    """
+    frames = _published(profile)
+    if frames is None:
+        if not study.stored(profile):
+            raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
+        frames = study.memorization(profile), study.proxies(profile)
+    memorization, proxies = frames
+
+    splits = study.splits(profile)
+    data = splits.train
+    return Stock(
+        images=data.images,
+        labels=data.labels,
+        classes=data.classes,
+        flipped=memorization["flipped"].to_numpy(),
+        memorization=memorization["memorization"].to_numpy(),
+        se=np.nan_to_num(memorization["se"].to_numpy()),  # imported scores have none
+        proxies={key: rows.value.to_numpy() for key, rows in proxies.groupby(["proxy", "seed"], sort=False)},
+        fingerprint=splits.fingerprint,
+    )
+
+
+def of_arrays(
+    images: Any,
+    labels: Any,
+    scores: Any,
+    memorization: Any = None,
+    classes: Sequence[str] | None = None,
+) -> Stock:
+    """Images, labels and scores of your own.
+
+    Args:
+        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1]; arrays or CPU tensors.
+        labels: class numbers [N].
+        scores: [N], higher = more memorized, or a mapping from names to such arrays.
+        memorization: exact memorization [N], if it is known: the strata of the scores are compared with those of it.
+        classes: names of the classes; their numbers by default.
+
+    Returns:
+        The same as a profile's results, without seeds.
+
+    Raises:
+        UserError: shapes do not agree, a score is not a finite number, or labels are no class numbers.
+    """
+    pictures, labels = _pixels(np.asarray(images)), np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
+        raise UserError(f"labels have shape {labels.shape}: expected whole numbers, one for each of the {len(pictures)} images")
+
+    named = dict(scores) if isinstance(scores, Mapping) else {"score": scores}
+    if memorization is not None:
+        named["memorization"] = memorization
+    values = {name: _finite(name, one, len(labels)) for name, one in named.items()}
+    exact = values.pop("memorization", None)
+    if len(labels) < 4 or not (values or exact is not None):
+        raise UserError(f"{len(labels)} examples with {len(values)} scores: the explorer needs at least 4 examples and one score")
+
+    count = int(labels.max()) + 1
+    names = tuple(classes) if classes is not None else tuple(map(str, range(count)))
+    if labels.min() < 0 or len(names) < count:
+        raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
+
+    return Stock(
+        images=pictures,
+        labels=labels.astype(np.int64),
+        classes=names,
+        flipped=np.zeros(len(labels), dtype=bool),
+        memorization=exact,
+        se=None if exact is None else np.zeros(len(labels)),
+        proxies={(name, 0): one for name, one in values.items()},
+        fingerprint=store.digest([pictures, labels, names]),
+    )
+
+
+def command(profile: Profile, notebooks: str = "01,02") -> str:
+    """The command that makes the profile's results, with the settings that differ from the packaged profile of its name."""
+    if profile.name not in config.known_profiles():
+        return f"`./run_all.sh --profile YOUR.yaml --only {notebooks}` with the file of profile '{profile.name}'"
+    changed = "".join(f" --set '{key}={json.dumps(value)}'" for key, value in changes(profile).items())
+    return f"`./run_all.sh --profile {profile.name} --only {notebooks}{changed}`"
+
+
+def changes(profile: Profile) -> dict[str, Any]:
+    """The settings, by dotted key, in which a profile differs from the packaged one of its name."""
+    packaged = _leaves(config.load_profile(profile.name).model_dump(mode="json"))
+    own = _leaves(profile.model_dump(mode="json"))
+    return {key: value for key, value in own.items() if packaged.get(key) != value}
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A nested mapping as dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return leaves
+
+
+def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """The committed frames, if they were made with these settings: a fresh clone has them, and an empty store."""
+    try:
+        known = Profile.model_validate(json.loads((paths.results(profile.name) / "run.json").read_text())["profile"])
+    except (OSError, ValueError, KeyError):
+        return None
+    if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
+        return None
+
+    memorization, proxies = publish.load(profile.name, "memorization"), publish.load(profile.name, "proxies")
+    return None if memorization is None or proxies is None else (memorization, proxies)
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Images as uint8 [N, C, H, W] with one or three channels."""
+    if images.ndim == 3:
+        images = images[:, None]  # [N, H, W] -> [N, 1, H, W]
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise UserError(f"images have shape {images.shape}: expected [N, H, W] or [N, C, H, W] with 1 or 3 channels")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating) or images.min() < 0 or images.max() > 1:
+        raise UserError(f"images are {images.dtype}: expected uint8, or floating point from 0 to 1")
+    return (images * 255).round().astype(np.uint8)
+
+
+def _finite(name: str, values: Any, count: int) -> np.ndarray:
+    """A score as float64 [N]."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise UserError(f"score '{name}' has shape {values.shape}: expected {count} finite numbers, one for each image")
+    return values

@@ -1,0 +1,129 @@
+"""The audits beyond the paper, read from stored margins: no model is trained here (METHOD §7b)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mulnb.audit import klom, membership
+from mulnb.core.store import Artifact
+from mulnb.forget import Strata
+from mulnb.study.oracles import oracle_job
+from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
+from mulnb.study.study import SHOWN_SEEDS
+
+if TYPE_CHECKING:
+    from mulnb.study.study import Study
+
+CELL = ["algorithm", "strategy", "score"]
+
+
+def columns(
+    study: Study, frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
+) -> pd.DataFrame:
+    """`frame` with the columns `lira_auc lira_tpr01 rmia_auc klom_p50 klom_p95 relearn_epochs`, and the oracle's own.
+
+    Args:
+        study: its pool gives the shadow models.
+        frame: a row per run, as `study.unlearning` makes it.
+        sets: of each row, what was forgotten.
+        unlearned: of each row, the artefact of the unlearned model.
+        oracles: of each row, that of its oracle.
+    """
+    rows = []
+    for of_run in zip(sets, unlearned, oracles, strict=True):
+        rows.append(_of_run(study, *of_run))
+    frame = pd.concat([frame, pd.DataFrame(rows, index=frame.index)], axis=1)
+
+    return _with_klom(frame, sets, unlearned, oracles)
+
+
+def _of_run(study: Study, chosen: Strata, unlearned: Artifact, oracle: Artifact) -> dict[str, float]:
+    """Membership and relearn time of one run and of its oracle."""
+    row: dict[str, float] = {}
+    for prefix, artifact in (("", unlearned), ("oracle_", oracle)):
+        summary = dict.fromkeys(("lira_auc", "lira_tpr01", "rmia_auc"), np.nan)
+        if study.shadow is not None and "margin" in artifact.arrays:
+            scores = study.shadow.scores(artifact.arrays["margin"], artifact.arrays["margin_test"], chosen.forget)
+            summary = scores.summary()
+
+        summary["relearn_epochs"] = artifact.meta.get("relearn_epochs", np.nan)
+        row |= {prefix + name: value for name, value in summary.items()}
+    return row
+
+
+def _with_klom(
+    frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
+) -> pd.DataFrame:
+    """KLoM on S of each algorithm × strategy × score, over its seeds: all rows of such a cell have the same value.
+
+    An example is measured over the seeds whose forget set holds it. The oracle's own value is that of the second oracles, which
+    are the rows of algorithm `retrain`.
+    """
+    values = pd.DataFrame(np.nan, index=frame.index, columns=["klom_p50", "klom_p95", "oracle_klom_p50", "oracle_klom_p95"])
+    for _, rows in frame.groupby(CELL, sort=False):
+        places = rows.index.to_numpy()
+        if any("margin" not in unlearned[place].arrays for place in places):
+            continue  # a run diverged
+
+        margins = np.stack([unlearned[place].arrays["margin"] for place in places])  # [k, N]
+        references = np.stack([oracles[place].arrays["margin"] for place in places])
+
+        present = np.zeros(margins.shape, dtype=bool)  # [k, N], in the forget set of the seed
+        for row, place in enumerate(places):
+            present[row, sets[place].forget] = True
+
+        members = np.flatnonzero(present.any(0))
+        each = klom.per_example(margins[:, members], references[:, members], present[:, members])
+        for name, value in klom.summary(each).items():
+            values.loc[places, name] = value
+
+    frame = pd.concat([frame, values], axis=1)
+    ceiling = frame[frame["algorithm"] == "retrain"].drop_duplicates("score").set_index("score")
+    for name in ("klom_p50", "klom_p95"):
+        frame[f"oracle_{name}"] = frame["score"].map(ceiling[name])
+    return frame
+
+
+def examples(study: Study, score: str) -> pd.DataFrame:
+    """Membership scores example by example, for the runs on forget sets by `score`, of the first `SHOWN_SEEDS` seeds.
+
+    Returns:
+        Columns `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group` is
+        `forget` (S; `example` is its position in D) or `test` (T; its position in T). Empty where there is no pool.
+    """
+    if study.shadow is None or score not in study.refining_scores:
+        return pd.DataFrame()
+
+    frames = []
+    for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
+        for seed in study.profile.seeds[:SHOWN_SEEDS]:
+            run, chosen = Run(algorithm, strategy, score, seed, settings), study.strata(score, seed)
+            unlearned = study.get(unlearning_job(study, run, chosen))
+            oracle = study.get(oracle_job(study, chosen.forget, [chosen.forget], seed))
+            if "margin" in unlearned.arrays:
+                frames.append(_of_examples(study.shadow, run, chosen, unlearned, oracle))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _of_examples(shadow: membership.Shadow, run, chosen: Strata, unlearned: Artifact, oracle: Artifact) -> pd.DataFrame:
+    """One run's rows of `examples`."""
+    columns = {}
+    for prefix, artifact in (("", unlearned), ("oracle_", oracle)):
+        margin, margin_test = artifact.arrays["margin"], artifact.arrays["margin_test"]
+        scores = shadow.scores(margin, margin_test, chosen.forget)
+
+        # the examples of S, then those of T
+        columns[f"{prefix}margin"] = np.concatenate([margin[chosen.forget], margin_test])
+        columns[f"{prefix}lira"] = np.concatenate([scores.lira_forget, scores.lira_test])
+        columns[f"{prefix}rmia"] = np.concatenate([scores.rmia_forget, scores.rmia_test])
+
+    n, m = len(chosen.forget), len(unlearned.arrays["margin_test"])
+    head = {"algorithm": run.algorithm, "strategy": run.strategy, "score": run.score, "seed": run.seed}
+    head["example"] = np.concatenate([chosen.forget, np.arange(m)])
+    head["group"] = np.repeat(["forget", "test"], [n, m])
+    floats = {name: values.astype(np.float32) for name, values in columns.items()}
+    return pd.DataFrame(head | floats)

@@ -1,0 +1,156 @@
+"""How well scores rank the examples, and what they cost: the frames behind Table 1 and the curves of fidelity (METHOD §2, §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mulnb import forget
+from mulnb import memorization as exact
+from mulnb.core.registry import PROXIES
+from mulnb.core.stats import Interval, t_interval
+from mulnb.proxies import orient
+from mulnb.study.scoring import original_job, score_seeds
+from mulnb.study.study import Study
+
+
+def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
+    """How the scores settle as the pool grows; columns as `memorization.convergence`. Empty where there is no pool."""
+    if study.pool is None:
+        return pd.DataFrame(columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
+    pool = study.pool
+    sizes = sorted({round(len(pool) * share) for share in (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0)})
+    return exact.convergence(pool.correct, pool.member, tuple(sizes), repeats, seed=study.profile.pool.seed)
+
+
+def proxies(study: Study) -> pd.DataFrame:
+    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
+    score_seeds(study, study.profile.seeds)
+    frames = []
+    for seed in study.profile.seeds:
+        for name in PROXIES.names:
+            raw = study.scored(seed).raw[name]
+            columns = {"example": np.arange(len(raw)), "proxy": name, "seed": seed, "raw": raw, "value": orient(name, raw)}
+            frames.append(pd.DataFrame(columns))
+
+    return pd.concat(frames, ignore_index=True)
+
+
+def proxy_costs(study: Study) -> pd.DataFrame:
+    """Table 1: how well each proxy ranks as memorization does, and what it costs.
+
+    Returns:
+        Columns `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`, then `disattenuated` and `overlap` with their
+        `_low` and `_high`, and `paper`.
+        `spearman`: ρ between the oriented proxy and memorization, mean over seeds with its 95 % t interval.
+        `seconds`: mean over seeds of what the proxy costs on top of training; `share_of_exact`: relative to training the pool.
+        `disattenuated`: ρ over the root of the exact scores' reliability, what it would be without the pool's own noise.
+        `overlap`: share of the proxy's high stratum that is in memorization's.
+    """
+    truth = study.memorization.memorization.to_numpy()
+    seeds = study.profile.seeds
+    score_seeds(study, seeds)
+    pool_seconds = np.nan if study.pool is None else study.pool.seconds
+    ceiling = np.sqrt(reliability(study))
+
+    rows = []
+    for name in PROXIES.names:
+        scored = [study.scored(seed) for seed in seeds]
+        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored])
+        overlap = _interval([_overlap(study, study.scores(name, seed), seed) for seed in seeds])
+        seconds = float(np.mean([own.seconds[name] for own in scored]))
+
+        row = {"proxy": name, "seconds": seconds, "share_of_exact": seconds / pool_seconds}
+        row |= {"spearman": rho.mean, "ci_low": rho.low, "ci_high": rho.high, "n_seeds": rho.n}
+        for end, value in (("", rho.mean), ("_low", rho.low), ("_high", rho.high)):
+            row[f"disattenuated{end}"] = value / ceiling
+        row |= {"overlap": overlap.mean, "overlap_low": overlap.low, "overlap_high": overlap.high}
+        rows.append(row | {"paper": PROXIES[name].paper})
+
+    return pd.DataFrame(rows)
+
+
+def reliability(study: Study) -> float:
+    """Reliability of the exact scores of the whole pool: the split-half ρ by Spearman–Brown, 2ρ / (1 + ρ).
+
+    Returns:
+        NaN where there is no pool.
+    """
+    if study.pool is None:
+        return np.nan
+
+    # ρ of two halves of the pool, or of the largest two disjoint pools that were compared
+    halves = convergence(study).dropna(subset=["split_half"])
+    largest = halves[halves.models == halves.models.max()].split_half.mean()
+    return float(2 * largest / (1 + largest))
+
+
+def _overlap(study: Study, scores: np.ndarray, seed: int, exact_scores: np.ndarray | None = None) -> float:
+    """Share of the high stratum of `scores` that is in that of the exact scores (by default the whole pool's)."""
+    size = study.profile.forget.size
+    if exact_scores is None:
+        exact_scores = study.scores("memorization", seed)
+    high, wanted = (forget.strata(values, size, "median", seed).high for values in (scores, exact_scores))
+    return len(np.intersect1d(high, wanted)) / size
+
+
+def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
+    """What a better score costs: proxies, means of several trainings' confidence, and pools of several sizes.
+
+    Returns:
+        Columns `kind name count seed seconds spearman overlap reliability`. `kind` is `proxy`, `mean` (of the confidence in
+        `count` trainings; its seconds are those of the additional trainings) or `pool` (of `count` models; `seed` is the repeat).
+        Proxies and means are compared with the scores of the whole pool, whose `reliability` bounds them; a small pool with the
+        scores of the models that are not in it.
+    """
+    whole = study.memorization.memorization.to_numpy()
+    seeds = list(study.profile.seeds)
+    score_seeds(study, seeds)
+    training_s = training_seconds(study) / len(seeds)
+
+    rows = []
+
+    def add(kind: str, name: str, count: int, seed: int, seconds: float, scores: np.ndarray, against: np.ndarray = whole) -> None:
+        row = {"kind": kind, "name": name, "count": count, "seed": seed, "seconds": seconds}
+        row["spearman"] = exact.agreement(scores, against)
+        rows.append(row | {"overlap": _overlap(study, np.nan_to_num(scores), seed, np.nan_to_num(against))})
+
+    for name in PROXIES.names:
+        for seed in seeds:
+            add("proxy", name, 1, seed, study.scored(seed).seconds[name], study.scores(name, seed))
+
+    # the mean of `count` trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often
+    for count in range(2, min(len(seeds), 5) + 1):
+        for place, seed in enumerate(seeds):
+            chosen = [seeds[(place + step) % len(seeds)] for step in range(count)]
+            mean = np.mean([study.scores("confidence", own) for own in chosen], axis=0)  # [N]
+            cost = sum(study.scored(own).seconds["confidence"] for own in chosen)
+            add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
+
+    # a small pool is compared with the models that are not in it: as part of the whole pool it would agree with itself
+    if study.pool is not None:
+        rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
+        sizes = {round(len(pool) * share) for share in (0.05, 0.1, 0.2, 0.35, 0.5)}
+        for count in sorted(sizes):
+            for repeat in range(repeats):
+                order = rng.permutation(len(pool))
+                some, others = order[:count], order[count:]
+                scores = exact.scores(pool.correct[some], pool.member[some])
+                left_out = exact.scores(pool.correct[others], pool.member[others])
+                add("pool", "memorization", count, repeat, pool.seconds * count / len(pool), scores, left_out)
+
+    return pd.DataFrame(rows).assign(reliability=reliability(study))
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    """The t interval of correlations; unknown if one of them is."""
+    if np.isfinite(values).all():
+        return t_interval(values)
+    return Interval(np.nan, np.nan, np.nan, len(values))
+
+
+def training_seconds(study: Study) -> float:
+    """Seconds of training the original models, signals left out, summed over seeds."""
+    return sum(study.get(original_job(study, seed)).meta["training_s"] for seed in study.profile.seeds)

@@ -1,0 +1,353 @@
+"""A user's network as the method needs it: a working copy whose forward pass returns logits [B, K].
+
+The model given is never touched. `adapt` unwraps DataParallel, DDP and torch.compile, copies the plain module, and puts it
+into `Adapted`, which reads the logits out of whatever the network returns and keeps frozen BatchNorm frozen.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from mulnb.core.errors import UserError
+from mulnb.fast.graphs import plain_steps
+from mulnb.training import clone, mode
+
+Model = nn.Module | Mapping[str, Tensor] | str | Path  # a module, or its weights together with a factory
+Factory = Callable[[], nn.Module]
+
+NORMS = nn.modules.batchnorm._NormBase  # BatchNorm and InstanceNorm: layers with running statistics
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+WANTED = "mulnb needs logits [batch, classes]: wrap the model in a small Module whose forward returns just that"
+
+
+class Adapted(nn.Module):
+    """The working copy. `module` is the plain network, with the keys that the user knows."""
+
+    def __init__(self, module: nn.Module, frozen_norms: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self.frozen_norms = frozen_norms  # names of the layers that stay in eval mode
+        self.training = module.training
+
+    def train(self, mode: bool = True) -> Adapted:
+        super().train(mode)
+        for name in self.frozen_norms:
+            self.module.get_submodule(name).eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] to logits [B, K]; a head with one logit gives K = 2."""
+        try:
+            output = self._single(x) if self.training and len(x) == 1 else self.module(x)
+        except UserError:
+            raise
+        except Exception as error:  # the user's own code: it may raise anything
+            raise UserError(f"the model failed on images that are {described(x)}: {first_line(error)}") from error
+        return logits_of(output, len(x))
+
+    def _single(self, x: Tensor) -> Any:
+        """One image has no batch statistics: BatchNorm uses its running ones."""
+        norms = [layer for layer in self.module.modules() if isinstance(layer, NORMS) and layer.training]
+        for layer in norms:
+            layer.eval()
+        try:
+            return self.module(x)
+        finally:
+            for layer in norms:
+                layer.train()
+
+
+def logits_of(output: Any, n: int) -> Tensor:
+    """Logits [n, K] from what a network returned for n images.
+
+    Args:
+        output: a tensor, a mapping or object with `logits`, or a tuple or list whose first matrix is the main output
+            (auxiliary heads follow it in torchvision's networks). [n, 1] and [n] are one logit for the second of two classes.
+        n: the number of images.
+
+    Raises:
+        UserError: there are no logits in it.
+    """
+    found = _main(output)
+    if not isinstance(found, Tensor):
+        raise UserError(f"the model returns {_kind(output)}: {WANTED}")
+    if found.is_floating_point() and len(found) == n and (found.ndim == 1 or (found.ndim == 2 and found.shape[1] == 1)):
+        # softmax over (0, z) is (1 - sigmoid(z), sigmoid(z)): cross-entropy on it is binary cross-entropy on z
+        z = found.reshape(n, 1)
+        found = torch.cat([torch.zeros_like(z), z], dim=1)  # [n, 2]
+    if found.ndim != 2 or len(found) != n or found.shape[1] < 2 or not found.is_floating_point():
+        raise UserError(f"the model returns {described(found)} for {n} images: {WANTED}")
+    return found
+
+
+def _main(output: Any) -> Any:
+    """The part of an output that should be the logits."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        if "logits" in output:
+            return output["logits"]
+        values = list(output.values())
+    elif hasattr(output, "logits"):
+        return output.logits
+    elif isinstance(output, (tuple, list)):
+        values = list(output)
+    else:
+        return None
+    matrices = [value for value in values if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
+    if isinstance(output, Mapping) and len(matrices) != 1:
+        return None  # which of them is meant cannot be told
+    return matrices[0] if matrices else None
+
+
+def _kind(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"a dict with {', '.join(map(str, output))}"
+    size = f" of {len(output)}" if isinstance(output, (tuple, list)) else ""
+    return f"a {type(output).__name__}{size}"
+
+
+# --- from what the user has to a working copy ----------------------------------------------------------------------------
+
+
+def plain(model: Any, factory: Factory | None = None) -> nn.Module:
+    """The plain module behind wrappers, or one built by `factory` and filled with the weights given. Nothing is copied.
+
+    Args:
+        model: a module, a state dict, or the path of a checkpoint (.safetensors, .pt, .pth).
+        factory: a function without arguments that builds the untrained network; only weights need it.
+
+    Raises:
+        UserError: the model cannot be worked with, or the weights do not fit the factory's network.
+    """
+    if isinstance(model, (Mapping, str, Path)):
+        model = _from_weights(model, factory)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model is a {type(model).__name__}: expected a torch.nn.Module, or a state dict with factory=")
+    while True:
+        if isinstance(model, WRAPPERS):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):  # what torch.compile returns
+            model = model._orig_mod
+        else:
+            break
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            where = f"its part '{name}'" if name else "the model"
+            raise UserError(f"{where} is a TorchScript module, which cannot be copied for training: give the Python module")
+        if type(part).__name__ in {"FullyShardedDataParallel", "FSDPModule"}:
+            raise UserError("the model is sharded over processes (FSDP): gather its state dict and give it with factory=")
+    return model
+
+
+def adapt(model: Model, factory: Factory | None = None) -> Adapted:
+    """A working copy of `model`, on its device, in its precision and in its modes.
+
+    Args:
+        model, factory: see `plain`.
+
+    Returns:
+        The copy. Its `frozen_norms` are the BatchNorm layers that stay in eval mode: those whose parameters are all frozen,
+        and those that are in eval mode while the model is in train mode.
+
+    Raises:
+        UserError: the model cannot be copied, has no parameters, or lies on several devices.
+    """
+    given = plain(model, factory)
+    if any(is_lazy(parameter) for parameter in given.parameters()):
+        raise UserError("the model has uninitialised (lazy) parameters: run one batch through it first")
+    places = {parameter.device for parameter in given.parameters()}
+    if len(places) != 1:
+        raise UserError("the model's parameters must lie on one device, and it must have some")
+    if next(iter(places)).type == "meta":
+        raise UserError("the model lies on the meta device, without weights: load them first")
+    copied = clone(given)
+    names = []
+    for name, layer in given.named_modules():
+        if isinstance(layer, NORMS) and layer.track_running_stats and _frozen(layer, given):
+            names.append(name)
+    for parameter in copied.parameters():
+        parameter.grad = None
+    return Adapted(copied, tuple(names))
+
+
+def _frozen(layer: nn.Module, model: nn.Module) -> bool:
+    parameters = list(layer.parameters())
+    without_gradient = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+    return without_gradient or (model.training and not layer.training)
+
+
+def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
+    """seed -> an untrained network from the user's `fresh`, on the device and in the precision of `like`.
+
+    Raises (when called):
+        UserError: `fresh` returns no module, or the trained model itself.
+    """
+    parameter = next(like.parameters())
+    trained = {value.data_ptr() for value in like.parameters()}
+
+    def make(seed: int) -> Adapted:
+        torch.manual_seed(seed)
+        built = plain(fresh())
+        if any(value.data_ptr() in trained for value in built.parameters()):
+            raise UserError("fresh returns the trained model itself: it must build a new, untrained network")
+        same = [
+            a.shape == b.shape and torch.equal(a.cpu(), b.cpu()) for a, b in zip(built.parameters(), _inner(like), strict=False)
+        ]
+        if same and all(same):
+            raise UserError("fresh returns the trained weights: it must build a new, untrained network")
+        return adapt(built.to(parameter.device, parameter.dtype))
+
+    return make
+
+
+def _inner(model: nn.Module) -> Iterator[nn.Parameter]:
+    return (model.module if isinstance(model, Adapted) else model).parameters()
+
+
+def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory | None) -> nn.Module:
+    """The factory's network with these weights."""
+    source = "the state dict" if isinstance(weights, Mapping) else str(weights)
+    if factory is None:
+        raise UserError(f"{source} holds weights only: give factory=, a function that builds the network")
+    if not isinstance(weights, Mapping):
+        weights = read_weights(Path(weights))
+    model = plain(factory())
+    renamed = {}
+    for key, value in weights.items():
+        name = str(key)
+        while name.startswith(("module.", "_orig_mod.")):  # of DataParallel and torch.compile
+            name = name.removeprefix("module.").removeprefix("_orig_mod.")
+        renamed[name] = value
+    try:
+        found = model.load_state_dict(renamed, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source} does not fit the factory's network: {reason[:200]}") from None
+    # tied weights are saved once: the others have the values of the one that was loaded
+    loaded = {id(value) for key, value in model.state_dict(keep_vars=True).items() if key in renamed}
+    missing = [key for key in found.missing_keys if id(model.state_dict(keep_vars=True)[key]) not in loaded]
+    for keys, words in ((missing, "are missing"), (found.unexpected_keys, "are not in the network")):
+        if keys:
+            raise UserError(f"{source} does not fit the factory's network: {len(keys)} weights {words}, the first is '{keys[0]}'")
+    return model
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The state dict in a checkpoint file; of a training checkpoint, the entry `state_dict`, `model_state_dict` or `model`."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
+    except Exception as error:  # a damaged file may fail anywhere in the reader
+        raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path} holds no state dict: save model.state_dict()")
+    return found
+
+
+# --- what the network does -----------------------------------------------------------------------------------------------
+
+
+def check_outputs(model: Adapted, inputs: Tensor) -> int:
+    """Try the network in eval and in train mode, on a copy of it, and return the number of classes K.
+
+    Args:
+        model: the working copy.
+        inputs: a few network inputs [B, C, H, W].
+
+    Raises:
+        UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
+    """
+    inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
+    trial = clone(model).requires_grad_(False)
+    inputs = inputs.detach().requires_grad_()  # the graph behind the output shows whether a sigmoid made it
+    with protected(inputs.device, 0):
+        found = []
+        for training in (True, False):
+            with mode(trial, training=training):
+                found.append(trial(inputs))
+        with mode(trial, training=False):
+            _probabilities(_main(trial.module(inputs)))
+    second, first = found
+    if first.shape != second.shape:
+        raise UserError(
+            f"the model returns {described(first)} in eval mode and {described(second)} in train mode: {WANTED} in both"
+        )
+    return first.shape[1]
+
+
+def _probabilities(output: Tensor) -> None:
+    """Refuse softmax outputs; warn where they look like those of a sigmoid."""
+    values = output.detach().float()
+    inside = bool((values >= 0).all()) and bool((values <= 1).all())
+    if inside and values.ndim == 2 and values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
+        raise UserError("the model returns probabilities: return the logits, before the softmax")
+    made_by = type(output.grad_fn).__name__.lower() if output.grad_fn is not None else ""
+    if "sigmoid" in made_by and "log" not in made_by:
+        message = "the model's outputs are those of a sigmoid, all in [0, 1]: mulnb needs the logits, before the sigmoid"
+        warnings.warn(message, stacklevel=2)
+
+
+def check_trainable(model: Adapted) -> None:
+    """Raises `UserError` unless the network has a parameter that may move."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raises `UserError` if a weight is not finite."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UserError(f"weight '{name}' of the model is not finite: the training that made it diverged")
+
+
+@contextmanager
+def protected(where: torch.device, seed: int) -> Iterator[None]:
+    """Work with every random generator seeded, with gradients on, and put all generators back afterwards.
+
+    Steps are plain ones (no CUDA graphs): anybody's forward pass may do what cannot be recorded.
+    """
+    python, arrays = random.getstate(), np.random.get_state()
+    on_mps = where.type == "mps"
+    mps = torch.mps.get_rng_state() if on_mps else None
+    try:
+        devices = [where] if where.type == "cuda" else []
+        with plain_steps(), torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+        if on_mps:
+            torch.mps.set_rng_state(mps)
+
+
+def described(value: Tensor) -> str:
+    """Type and shape in words: "float32 [2, 3, 16, 16]"."""
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

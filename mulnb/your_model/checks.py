@@ -1,0 +1,228 @@
+"""Gates before any work: what would make a result wrong is refused in one line that names the example.
+
+`survey` reads all images once and remembers a fingerprint of each; the other checks compare fingerprints, accuracies and
+settings with what can be right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from mulnb import unlearning
+from mulnb.config import Recipe
+from mulnb.core.errors import UserError
+from mulnb.forget import Strata
+from mulnb.your_model.inputs import Images
+
+
+@dataclass(frozen=True)
+class Survey:
+    """`digests`: uint64 [N], equal for images with equal pixels. `data`: one hash of all images and labels."""
+
+    digests: np.ndarray
+    data: str
+
+
+def survey(data: Images, name: str = "images") -> Survey:
+    """Read every image once, unless this very object was read before.
+
+    Raises:
+        UserError: a pixel is not finite; the message names the image.
+    """
+    if "survey" not in data.memo:
+        data.memo["survey"] = _survey(data, name)
+    return data.memo["survey"]
+
+
+def _survey(data: Images, name: str) -> Survey:
+    digests = np.empty(len(data), dtype=np.uint64)
+    whole = hashlib.sha256()
+    for start, batch in data.in_order():
+        batch = batch.cpu()
+        if batch.is_floating_point():
+            good = torch.isfinite(batch).flatten(1).all(1)
+            if not bool(good.all()):
+                place = start + int((~good).nonzero()[0])
+                raise UserError(f"{name}: image {data.name(place)} has a pixel that is not finite (NaN or infinite)")
+            batch = _canonical(batch)
+        rows = batch.contiguous().flatten(1).numpy()
+        for offset, row in enumerate(rows):
+            digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
+            digests[start + offset] = np.frombuffer(digest, dtype=np.uint64)[0]
+    whole.update(digests.tobytes())
+    whole.update(data.labels.cpu().numpy().tobytes())
+    return Survey(digests, whole.hexdigest())
+
+
+def _canonical(batch: Tensor) -> Tensor:
+    """Floating-point images that are multiples of 1/255 as uint8, so that they equal the same images held as uint8."""
+    values = batch.float() * 255
+    levels = values.round()
+    exact = bool(((values - levels).abs() < 1e-2).all()) and float(levels.min()) >= 0 and float(levels.max()) <= 255
+    return levels.to(torch.uint8) if exact else batch.float()
+
+
+def overlap(data: Images, other: Images, name: str) -> tuple[int, int] | None:
+    """The first image of `other` that is also in `data`: its place there and here; None if there is none."""
+    mine, theirs = survey(data), survey(other, name)
+    shared = np.isin(theirs.digests, mine.digests)
+    if not shared.any():
+        return None
+    place = int(np.flatnonzero(shared)[0])
+    return place, int(np.flatnonzero(mine.digests == theirs.digests[place])[0])
+
+
+def check_unseen(data: Images, holdout: Images, name: str = "holdout") -> None:
+    """Raises `UserError` if an image of the hold-out is among the training images."""
+    if (found := overlap(data, holdout, name)) is not None:
+        there, here = found
+        raise UserError(
+            f"{name}: image {holdout.name(there)} is also training image {data.name(here)}: "
+            "give images that no model was trained on"
+        )
+
+
+def check_duplicates(data: Images, forget: np.ndarray, present: np.ndarray) -> None:
+    """Raises `UserError` if an image to be forgotten stays among the retained ones as an exact copy.
+
+    Args:
+        data: the training images.
+        forget: int64 [n], the examples to forget.
+        present: bool [N], what the model still contains.
+    """
+    digests = survey(data).digests
+    retained = present.copy()
+    retained[forget] = False
+    copies = retained & np.isin(digests, digests[forget])
+    if copies.any():
+        copy = int(np.flatnonzero(copies)[0])
+        original = int(forget[np.flatnonzero(digests[forget] == digests[copy])[0]])
+        raise UserError(
+            f"image {data.name(original)} is to be forgotten, and image {data.name(copy)}, which stays, has the same pixels "
+            f"({int(copies.sum())} such copies): add the copies to the request, or give duplicates='keep'"
+        )
+
+
+def duplicates_of(data: Images, forget: np.ndarray) -> np.ndarray:
+    """`forget` and all exact copies of its images, int64, sorted."""
+    digests = survey(data).digests
+    return np.flatnonzero(np.isin(digests, digests[forget]))
+
+
+def check_labels(data: Images, classes: int, name: str = "labels") -> None:
+    """Raises `UserError` unless all labels are 0 … `classes` − 1."""
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= classes:
+        place = int(((data.labels < 0) | (data.labels >= classes)).nonzero()[0])
+        raise UserError(
+            f"{name} run from {low} to {high}, the model has {classes} classes: 0 … {classes - 1} "
+            f"(example {data.name(place)} is {int(data.labels[place])})"
+        )
+
+
+def near_chance(accuracy: float, labels: Tensor, count: int) -> float | None:
+    """The accuracy of always saying the most frequent class, if `accuracy` over `count` images is hardly above it; or None."""
+    chance = float(torch.bincount(labels.cpu()).max()) / len(labels)
+    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
+    limit = chance + max(2 * math.sqrt(chance * (1 - chance) / max(count, 1)), 0.1 * (1 - chance))
+    return chance if accuracy <= limit else None
+
+
+def check_strata(strata: Strata, n: int) -> None:
+    """Raises `UserError` unless `strata` are disjoint sets of indices into `n` examples, not all empty, that leave some."""
+    if not isinstance(strata, Strata):
+        raise UserError(f"strata is a {type(strata).__name__}: expected what mulnb.strata or mulnb.forget.load(…).strata returns")
+    every = np.concatenate(list(strata))
+    if len(every) == 0:
+        raise UserError("the forget set is empty: name at least one example")
+    if every.min() < 0 or every.max() >= n:
+        raise UserError(f"the forget set has index {every.min() if every.min() < 0 else every.max()}: the data have 0 … {n - 1}")
+    values, counts = np.unique(every, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(f"the forget set: example {values[counts > 1][0]} is in it twice; strata must not overlap")
+    if len(every) >= n:
+        raise UserError(f"the forget set is all of the {n} examples: nothing would be retained")
+
+
+# --- settings of algorithms ----------------------------------------------------------------------------------------------
+
+RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
+    "keep": (1e-12, 1, "above 0 and at most 1"),
+    "gamma": (0, math.inf, "0 or more"),
+    "beta": (0, math.inf, "0 or more"),
+    "temperature": (1e-12, math.inf, "positive"),
+    "damping": (1e-300, math.inf, "positive"),
+    "samples": (1, math.inf, "a whole number of at least 1"),
+    "msteps": (0, math.inf, "a whole number of at least 0"),
+    "lr": (1e-300, math.inf, "positive"),
+    "epochs": (0, math.inf, "a whole number of at least 0"),
+    "batch": (2, math.inf, "a whole number of at least 2"),
+}
+WHOLE = {"samples", "msteps", "epochs", "batch"}
+
+
+def check_settings(algorithm: str, settings: Mapping[str, Any]) -> None:
+    """Raises `UserError` for an unknown algorithm or setting, and for a value that cannot be right."""
+    if not isinstance(settings, Mapping):
+        raise UserError(f"settings of {algorithm} are a {type(settings).__name__}: expected keyword arguments as a dict")
+    unlearning.check(algorithm, settings)
+    if algorithm == "retrain":
+        recipe_of(Recipe, algorithm, settings)
+        return
+    defaults = inspect.signature(unlearning.ALGORITHMS[algorithm]).parameters
+    for name, value in settings.items():
+        if name not in RANGES:
+            if name == "alpha":
+                _check_alpha(algorithm, value)
+            continue
+        low, high, words = RANGES[name]
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+        whole = name not in WHOLE or (number and float(value).is_integer())
+        if not (number and low <= value <= high and whole):
+            raise UserError(f"{algorithm}: {name} = {value!r}: should be {words}")
+    if algorithm == "scrub":
+        msteps, epochs = (settings.get(name, defaults[name].default) for name in ("msteps", "epochs"))
+        if msteps > epochs:
+            raise UserError(f"scrub: msteps = {msteps}: should be between 0 and epochs = {epochs}")
+
+
+def _check_alpha(algorithm: str, value: Any) -> None:
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+    highest = 1 if algorithm == "neg_grad_plus" else math.inf
+    if not (number and 0 <= value <= highest):
+        words = "between 0 (ascent alone) and 1 (fine-tuning)" if highest == 1 else "0 or more"
+        raise UserError(f"{algorithm}: alpha = {value!r}: should be {words}")
+
+
+def recipe_of(kind: type, what: str, given: Mapping[str, Any]) -> Any:
+    """Keyword arguments as a settings model of `mulnb.config`. Raises `UserError` for one that is unknown or out of range."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(kind.model_fields)
+        raise UserError(f"{what}: {'.'.join(map(str, first['loc']))}: {first['msg']}; its settings are {known}") from None
+
+
+def check_seed(seed: Any) -> None:
+    """Raises `UserError` unless `seed` is a whole number that every generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
+        raise UserError(f"seed = {seed!r}: should be a whole number from 0 to {2**31 - 1}")
+
+
+def algorithm_names(given: Any) -> list[str | None]:
+    """The names in what was given as an algorithm. Raises `UserError` if it is neither a name nor a list of names."""
+    names: Sequence[Any] = [given] if isinstance(given, str) else given
+    if not isinstance(names, (list, tuple)) or not all(name is None or isinstance(name, str) for name in names):
+        raise UserError(f"algorithm = {given!r}: expected a name, or for strategy='rum' a list of three names, None for nothing")
+    return list(names)

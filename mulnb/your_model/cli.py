@@ -1,0 +1,151 @@
+"""`mulnb forget`: `mulnb.forget` for a checkpoint, from the command line.
+
+    mulnb forget --model checkpoint.safetensors --factory my_project.models:build --data train/ --holdout unseen/ \\
+        --request request.csv --out forgotten/
+
+`mulnb.__main__` adds the arguments and calls `run`. Nothing here loads torch before `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mulnb.core.errors import UserError
+
+ABOUT = "Let a model of your own forget a request, and say whether it is forgotten."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `mulnb forget` takes to a parser."""
+    parser.add_argument("--model", required=True, metavar="FILE", help="checkpoint: .safetensors, or .pt/.pth with a state dict")
+    parser.add_argument("--factory", required=True, metavar="MODULE:FUNCTION", help="builds the network, without arguments")
+    data = "a folder with one sub-folder per class, an .npz with images and labels, or MODULE:FUNCTION that returns a data set"
+    parser.add_argument("--data", required=True, metavar="DATA", help=f"all training images: {data}")
+    parser.add_argument("--holdout", required=True, metavar="DATA", help="images that the model was never trained on, likewise")
+    parser.add_argument("--test", metavar="DATA", help="images to measure accuracy on (default: the hold-out)")
+    parser.add_argument("--request", required=True, metavar="FILE", help="what to forget: .csv, .txt, .json or .npy")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the model, the report and the trials")
+    parser.add_argument("--mean", metavar="M[,M…]", help="mean that the model's inputs are normalised by, one per channel")
+    parser.add_argument("--std", metavar="S[,S…]", help="standard deviation, likewise")
+    parser.add_argument("--scores", metavar="FILE", help="scores of the training images, as mulnb.load_scores reads them")
+    parser.add_argument("--ledger", metavar="FILE", help="a mulnb.Requests file: earlier requests, and where this one is added")
+    parser.add_argument("--about", default="", metavar="TEXT", help="who asked, for the ledger")
+    parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="time for the search (default: 300)")
+    parser.add_argument("--trials", type=int, metavar="N", help="settings to try, at most")
+    parser.add_argument("--device", metavar="NAME", help="where to work: cpu, cuda, cuda:1, mps (default: the factory's)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every draw (default: 0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options say, and print the report.
+
+    Returns:
+        0 if the request is forgotten as far as can be told, 1 if the verdict is another one.
+
+    Raises:
+        UserError: something does not fit.
+    """
+    from mulnb.your_model.forgetting import forget
+    from mulnb.your_model.scores_file import load_scores
+
+    out = Path(options.out).expanduser()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out} exists and is not empty: name a new folder")
+    build = _placed(named(options.factory, "--factory"), options.device)
+    found = forget(
+        options.model,
+        data_of(options.data, "--data"),
+        options.request,
+        holdout=data_of(options.holdout, "--holdout"),
+        test=None if options.test is None else data_of(options.test, "--test"),
+        budget=options.budget,
+        trials=options.trials,
+        scores=None if options.scores is None else load_scores(options.scores),
+        seed=options.seed,
+        normalize=_normalize(options.mean, options.std),
+        factory=build,
+        ledger=options.ledger,
+        about=options.about,
+    )
+    found.save(out)
+    print(found)
+    print(f"written to {out}")
+    return 0 if found.verdict.good else 1
+
+
+def named(text: str, option: str) -> Callable[[], Any]:
+    """The function that "package.module:function" names. Modules of the current folder are found, too."""
+    module, _, function = text.partition(":")
+    if not module or not function:
+        raise UserError(f"{option} {text}: expected MODULE:FUNCTION, for example my_project.models:build")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"{option} {text}: {error}; the module must be installed, or lie in this folder") from None
+    for name in function.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        raise UserError(f"{option} {text}: {module} has no function '{function}'")
+    return found
+
+
+def data_of(text: str, option: str) -> Any:
+    """What an option names as data: a folder, the arrays of an .npz, or what a function returns."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix == ".npz":
+        return _arrays(path, option)
+    if ":" in text and not path.exists():
+        return named(text, option)()
+    raise UserError(f"{option} {text}: expected a folder, an .npz with images and labels, or MODULE:FUNCTION")
+
+
+def _arrays(path: Path, option: str) -> tuple[Any, Any]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return found["images"], found["labels"]
+    except FileNotFoundError:
+        raise UserError(f"{option} {path} does not exist") from None
+    except KeyError as error:
+        raise UserError(f"{option} {path}: {error}; expected the arrays images and labels") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option} {path} cannot be read: {error}") from None
+
+
+def _normalize(mean: str | None, std: str | None) -> tuple[list[float], list[float]] | None:
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise UserError("--mean and --std go together: give both")
+    parts = []
+    for text, option in ((mean, "--mean"), (std, "--std")):
+        try:
+            parts.append([float(part) for part in text.split(",")])
+        except ValueError:
+            raise UserError(f"{option} {text}: expected numbers, one per channel, with commas between them") from None
+    return parts[0], parts[1]
+
+
+def _placed(build: Callable[[], Any], device: str | None) -> Callable[[], Any]:
+    """The factory, with its network on a device that is there."""
+    if device is None:
+        return build
+    import torch
+
+    present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    wanted = "cuda:0" if device == "cuda" else device
+    if wanted not in present:
+        raise UserError(f"--device {device} is not there: this machine has {', '.join(present)}")
+    return lambda: build().to(wanted)

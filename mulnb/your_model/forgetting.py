@@ -1,0 +1,221 @@
+"""`mulnb.forget(model, data, request, holdout=…)`: everything in one call, with defaults that forget or say that they did not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from mulnb import training as loop
+from mulnb.config import HoldoutRetraining
+from mulnb.core import paths
+from mulnb.core.errors import UserError
+from mulnb.forget import Strata
+from mulnb.proxies import holdout_retraining, loss_curvature
+from mulnb.your_model import api, checks
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, check_trainable, plain, protected
+from mulnb.your_model.inputs import Images, Normalize
+from mulnb.your_model.ledger import Requests
+from mulnb.your_model.outcome import outcome
+from mulnb.your_model.page import json_ready
+from mulnb.your_model.progress import Callback, Progress
+from mulnb.your_model.recipe import Training, trained_by
+from mulnb.your_model.report import Report, evaluate, setting_of
+from mulnb.your_model.request import Request
+from mulnb.your_model.stand_in import check_budget
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, tuned
+from mulnb.your_model.verdict import Verdict
+
+SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What `mulnb.forget` returns. `.model` has forgotten the request if `.verdict.good`; `.report` says why, or why not.
+
+    `scores` float [N], higher = more memorized; `strata`: the request, split by them; `tuned`: the search and its trials.
+    """
+
+    unlearned: api.Unlearned
+    report: Report
+    strata: Strata
+    scores: np.ndarray | None = field(repr=False)
+    tuned: Tuned = field(repr=False)
+    seconds: float = 0.0
+
+    @property
+    def model(self) -> nn.Module:
+        return self.unlearned.model
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.report.verdict
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        return self.tuned.trials
+
+    def __str__(self) -> str:
+        how = f"{self.unlearned.algorithm}, {self.unlearned.strategy}, {dict(self.unlearned.settings)}"
+        lines = [str(self.report), "", f"{len(self.trials)} trials in {self.seconds:.0f} s; the best: {how}"]
+        return "\n".join([*lines, *([f"no oracle was approximated: {self.tuned.why}"] if self.tuned.why else [])])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write model.safetensors, report.html, report.json, request.json and trials.csv into a folder. Returns its path."""
+        folder = Path(folder).expanduser()
+        api.save_weights(self.model, folder / "model.safetensors")
+        self.report.save(folder / "report.html")
+        tree = {name: getattr(self.strata, name).tolist() for name in ("low", "medium", "high")}
+        tree["how"] = json_ready(dataclasses.asdict(dataclasses.replace(self.tuned, trials=None, unlearned=None)))
+        paths.write_text(folder / "request.json", json.dumps(tree, indent=1) + "\n")
+        paths.write_text(folder / "trials.csv", self.trials.to_csv(index=False))
+        return folder
+
+
+def forget(
+    model: Model,
+    data: Any,
+    request: Request,
+    *,
+    holdout: Any,
+    test: Any = None,
+    labels: Any = None,
+    budget: float | None = BUDGET,
+    trials: int | None = None,
+    algorithm: str | Sequence[str] = ALGORITHMS,
+    strategy: str | Sequence[str] | None = None,
+    oracle: Model | None = None,
+    fresh: Factory | None = None,
+    scores: Any = None,
+    seed: int = 0,
+    normalize: Normalize = None,
+    factory: Factory | None = None,
+    training: Training | None = None,
+    already_forgotten: Request | None = None,
+    duplicates: str = "refuse",
+    ledger: Requests | str | Path | None = None,
+    about: str = "",
+    progress: Callback | bool | None = None,
+) -> Forgotten:
+    """Forget a request, and say whether it is forgotten.
+
+    Scores the examples, splits the request into strata, finds out what a model without it would do on it, searches for settings
+    under a budget, and reports with a verdict. The model given is not changed.
+
+    Args:
+        model: a module, or its weights with `factory`.
+        data: all training images with their labels: (images, labels), a Dataset, a DataLoader or a folder.
+        request: what is to be forgotten: indices, a mask, file names, {"class": …}, or a file with one of these.
+        holdout: images and labels that the model was never trained on, as `data`.
+        test: others, on which the accuracy on unseen images is measured (the hold-out by default).
+        labels: where `data` has none.
+        budget: seconds for reference and search together; None: only `trials` counts.
+        trials: how many settings are tried, at most.
+        algorithm, strategy, oracle, fresh: see `mulnb.tune`.
+        scores: [N], higher = more memorized, for example of a `Recorder`; by default hold-out retraining.
+        seed: of every draw.
+        normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
+        ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
+        progress: a callback (`progress.State` -> False to stop), or False for silence.
+
+    Returns:
+        Model, report and verdict. Look at `.verdict.good` before the model is used.
+
+    Raises:
+        UserError: something does not fit, or the call was cancelled. Nothing that was given has changed.
+    """
+    started = time.monotonic()
+    checks.check_seed(seed)
+    check_budget(budget, trials)
+    if duplicates not in ("refuse", "keep", "forget"):
+        raise UserError(f"duplicates = {duplicates!r}: should be 'refuse', 'keep' or 'forget'")
+    book = Requests(ledger) if isinstance(ledger, (str, Path)) else ledger
+    if book is not None and already_forgotten is None and len(book):
+        already_forgotten = book.forgotten
+    images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)
+    given_model = plain(model, factory) if isinstance(model, nn.Module) else model
+    place = next(iter(api._parameters(given_model, factory)))
+    shown = Progress(progress)
+    with protected(place.device, seed):
+        network = adapt(given_model, factory)
+        check_trainable(network)
+        examples = api.beside(network, images, labels, normalize)
+        index = api.request_of(request, examples)
+        if duplicates == "forget":
+            index = checks.duplicates_of(examples, index)
+        present = api.present_of(examples, index, already_forgotten)
+        if duplicates == "refuse":
+            checks.check_duplicates(examples, index, present)
+        given = {"images": examples, "labels": None, "holdout": holdout, "test": test, "normalize": normalize}
+        setting, overlap = setting_of(network, given, api.whole(index), already_forgotten, seed)
+        if overlap:
+            raise UserError(f"{overlap}: give images that no model was trained on")
+        original = outcome(network, setting)
+        if (chance := checks.near_chance(original.row["acc_retain"], examples.labels, len(setting.retain))) is not None:
+            raise UserError(
+                f"the model is right about {original.row['acc_retain']:.2f} of the retained images, near chance ({chance:.2f}): "
+                "labels, their order or normalize=(mean, std) are wrong"
+            )
+        values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
+        strata = api.strata(values, forget=index, seed=seed) if values is not None and len(index) >= 3 else api.whole(index)
+        setting = dataclasses.replace(setting, strata=strata)
+        judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
+        left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
+        names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
+        ways = (strategy,) if isinstance(strategy, str) else strategy
+        found = tuned(
+            network, setting, judge, budget=left, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
+            own=training, shown=shown,
+        )  # fmt: skip
+        shown.part("evaluating", 0)
+    report = evaluate(
+        found.unlearned,
+        examples,
+        None,
+        strata,
+        holdout=setting.unseen,
+        test=None if test is None else setting.tested,
+        original=given_model,
+        oracle=oracle,
+        seed=seed,
+        normalize=normalize,
+        factory=factory,
+        already_forgotten=already_forgotten,
+        reference=None if oracle is not None else found.reference,
+    )
+    shown.close()
+    if book is not None:
+        book.add(
+            strata, found.unlearned, before=plain(given_model, factory), data=report.about["data"],
+            verdict=report.verdict.words, about=about,
+        )  # fmt: skip
+    return Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+
+
+def _scores(
+    network: Adapted, data: Images, unseen: Images, given: Any, own: Training | None, seed: int, shown: Progress
+) -> np.ndarray | None:
+    """Scores [N]: those given, hold-out retraining, or loss curvature where that diverges."""
+    if given is not None:
+        values = api._scores(given)
+        if len(values) != len(data):
+            raise UserError(f"{len(values)} scores for {len(data)} images: give one per image")
+        return values
+    batch = own.batch if own is not None and own.batch else max(2, min(256, len(unseen)))
+    for rate in SCORING_RATES:
+        how = HoldoutRetraining(lr=rate, batch=batch)
+        shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
+        try:
+            with trained_by(own, unseen, shown.step):
+                return holdout_retraining(network, data, unseen, how, seed)
+        except loop.Diverged:
+            continue
+    return loss_curvature(network, data, batch=min(512, data.largest_batch))

@@ -1,0 +1,260 @@
+"""Data as users hold them, read by index, batch by batch: `read` makes one of three kinds of `Images` of whatever is given.
+
+`TensorImages` are a tensor or an array; `ItemImages` ask a map-style Dataset for its items, in worker processes where that
+pays, and never hold more than a few batches. A folder is decoded by the same reader as a profile's and becomes the former.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mulnb.core.errors import UserError
+from mulnb.training import moved
+from mulnb.your_model import pictures
+
+Normalize = tuple[Sequence[float] | float, Sequence[float] | float] | None  # mean and std, one for all or one a channel
+
+ON_DEVICE = 0.25  # share of an accelerator's free memory that images may take; larger sets stay on the host
+AT_ONCE = 2**24  # values of a batch that is only predicted, 64 MiB as float32
+SLOW = 20.0  # seconds a pass over the items may take in this process; beyond, workers decode them
+PROBE = 8  # items looked at before anything else
+
+
+class Images:
+    """Images and labels beside a model. What all kinds have in common; `fit` and `predict` of `mulnb.training` read it.
+
+    Attributes:
+        labels: int64 [N] on the model's device.
+        device, dtype: where batches go, and the precision that the model reads.
+        files: the names of the images, for a folder, else None.
+        classes: the names of the classes, where they are known, else None.
+        largest_batch: images to predict at once.
+    """
+
+    files: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+
+    def __init__(self, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> None:
+        self.labels = labels.to(device)
+        self.device, self.dtype = device, dtype
+        self.affine = _affine(normalize, device, dtype)
+        self.largest_batch = 1024
+        self.memo: dict[str, Any] = {}  # what was once found out about all images; shared with copies for other devices
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """The images at `index` [B] as they are held: uint8 or floating point [B, C, H, W], on any device."""
+        raise NotImplementedError
+
+    def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
+        """Network inputs of the examples at `index` [B]: [B, C, H, W] on the model's device, scaled and normalised.
+
+        `moves` [B, 3]: how each image is shifted and mirrored; see `training.moved`.
+        """
+        x = self.pixels(index).to(self.device, non_blocking=True)
+        if moves is not None:
+            x = moved(x, moves).contiguous()
+        x = x.to(self.dtype) / 255 if x.dtype == torch.uint8 else x.to(self.dtype)
+        return x if self.affine is None else (x - self.affine[0]) / self.affine[1]
+
+    def in_order(self) -> Iterator[tuple[int, Tensor]]:
+        """All images as they are held, in batches of `largest_batch`: the place of the first, and the batch."""
+        pieces = torch.arange(len(self)).split(self.largest_batch)
+        self.announce(pieces)
+        for piece in pieces:
+            yield int(piece[0]), self.pixels(piece)
+
+    def announce(self, pieces: Sequence[Tensor]) -> None:
+        """Hear which batches come next; only data that are read from files make use of it."""
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> Images:
+        """The same images for a model on another device or in another precision."""
+        if (device, dtype) == (self.device, self.dtype):
+            return self
+        other = copy.copy(self)
+        other.labels, other.device, other.dtype = self.labels.to(device), device, dtype
+        other.affine = None if self.affine is None else [part.to(device, dtype) for part in self.affine]
+        return other
+
+    def name(self, index: int) -> str:
+        """What a message calls an example: its index, and its file where there is one."""
+        return f"{index} ({self.files[index]})" if self.files else str(index)
+
+
+class TensorImages(Images):
+    """Images that are all in memory: [N, C, H, W]. They go to the device as a whole only if it has room to spare."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize = None
+    ) -> None:
+        super().__init__(labels, device, dtype, normalize)
+        self.largest_batch = _largest_batch(images[:1])
+        self.images = images.to(device) if _has_room(device, images) else images
+
+    def pixels(self, index: Tensor) -> Tensor:
+        return self.images[index.to(self.images.device)]
+
+
+class ItemImages(Images):
+    """Images of a map-style Dataset, asked for item by item.
+
+    `items` reads them (`pictures.Items`); `workers` processes decode batches ahead of time, in the order that `announce` was
+    told. Batches that were not announced are read at once.
+    """
+
+    def __init__(
+        self,
+        items: pictures.Items,
+        labels: Tensor,
+        device: torch.device,
+        dtype: torch.dtype,
+        normalize: Normalize = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(labels, device, dtype, normalize)
+        self.items, self.workers = items, workers
+        self.largest_batch = _largest_batch(items[0][0].unsqueeze(0))
+        self._expected: Iterator[Tensor] = iter(())
+        self._next: Tensor | None = None
+        self._loaded: Iterator[Tensor] = iter(())
+
+    def announce(self, pieces: Sequence[Tensor]) -> None:
+        self._next = None
+        if self.workers == 0 or len(pieces) < 2:
+            return
+        batches = [piece.tolist() for piece in pieces]
+        loader = DataLoader(
+            self.items,
+            batch_sampler=batches,
+            num_workers=min(self.workers, len(batches)),
+            collate_fn=pictures.stack,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # its own: the order and the weights must not depend on the number of workers
+        )
+        self._loaded = iter(loader)
+        self._expected = iter([piece.cpu() for piece in pieces])
+        self._next = next(self._expected)
+
+    def pixels(self, index: Tensor) -> Tensor:
+        index = index.cpu()
+        if self._next is not None and torch.equal(index, self._next):
+            self._next = next(self._expected, None)
+            return next(self._loaded)
+        return pictures.stack([self.items[int(place)] for place in index])
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> Images:
+        other = super().on(device, dtype)
+        if other is not self:
+            other._next = None  # the batches that were announced are read by one of them only
+        return other
+
+
+def read(
+    given: Any,
+    labels: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    normalize: Normalize = None,
+    name: str = "images",
+    skip_corrupt: bool = False,
+) -> Images:
+    """Images and labels of any kind, checked.
+
+    Args:
+        given: a tensor or array [N, C, H, W], [N, H, W, C] or [N, H, W]; a list of PIL images, arrays or tensors; a map-style
+            Dataset or a DataLoader that does not shuffle, of (x, y, …) or of dicts; a pair (images, labels); a folder with one
+            sub-folder per class; or what an earlier call of this function returned.
+        labels: whole numbers [N], or None where `given` has them.
+        device, dtype: of the model.
+        normalize: mean and std, applied after uint8 images were scaled to [0, 1].
+        name: what messages call it.
+        skip_corrupt: leave out image files that cannot be read, with a notice, instead of refusing the folder.
+
+    Raises:
+        UserError: they are no images or labels, do not fit each other, or come in another order each time.
+    """
+    if isinstance(given, Images):
+        return given.on(device, dtype)
+    if labels is None and isinstance(given, (tuple, list)) and len(given) == 2 and pictures.is_stack(given[0]):
+        given, labels = given
+    if isinstance(given, (str, os.PathLike)):
+        return _folder(given, labels, device, dtype, normalize, skip_corrupt)
+    dataset, workers = pictures.dataset_of(given, name)
+    if dataset is None:
+        images = pictures.as_tensor(given, name)
+        return TensorImages(images, pictures.labels_of(labels, len(images), name), device, dtype, normalize)
+    tensors = pictures.tensors_of(dataset)
+    if tensors is not None:
+        own = tensors[1] if labels is None else labels
+        images = pictures.as_tensor(tensors[0], name)
+        return TensorImages(images, pictures.labels_of(own, len(images), name), device, dtype, normalize)
+    return _items(dataset, labels, workers, device, dtype, normalize, name)
+
+
+def _items(
+    dataset: Any, labels: Any, workers: int | None, device: torch.device, dtype: torch.dtype, normalize: Normalize, name: str
+) -> ItemImages:
+    """A Dataset whose items are read one by one."""
+    items = pictures.Items(dataset, name, labelled=labels is None)
+    started = time.perf_counter()
+    items.check(PROBE)
+    per_item = (time.perf_counter() - started) / min(PROBE, len(items)) / 2  # each was read twice
+    if workers is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(4, cores) if per_item * len(items) > SLOW else 0
+    found = items.known_labels() if labels is None else labels
+    images = ItemImages(items, torch.zeros(len(items), dtype=torch.long), device, dtype, normalize, workers)
+    if found is None:  # they are only in the items: one pass over all of them
+        found = items.all_labels(workers, images.largest_batch)
+    images.labels = pictures.labels_of(found, len(items), name).to(device)
+    images.classes = items.classes
+    return images
+
+
+def _folder(
+    root: Any, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize, skip_corrupt: bool
+) -> TensorImages:
+    if labels is not None:
+        raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
+    found = pictures.read_folder(root, skip_corrupt=skip_corrupt)
+    images = TensorImages(found.images, found.labels, device, dtype, normalize)
+    images.files, images.classes = found.files, found.classes
+    return images
+
+
+def _affine(normalize: Normalize, device: torch.device, dtype: torch.dtype) -> list[Tensor] | None:
+    if normalize is None:
+        return None
+    if not isinstance(normalize, (tuple, list)) or len(normalize) != 2:
+        raise UserError("normalize: expected a pair (mean, std), each a number or one number per channel")
+    try:
+        mean, std = (torch.as_tensor(part, dtype=torch.float32).reshape(-1, 1, 1) for part in normalize)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError("normalize: mean and std must be numbers, one for all channels or one per channel") from None
+    if not bool(torch.isfinite(mean).all()) or not bool((std > 0).all()):
+        raise UserError("normalize: the mean must be finite and every std positive")
+    return [mean.to(device, dtype), std.to(device, dtype)]
+
+
+def _largest_batch(image: Tensor) -> int:
+    return max(8, min(1024, AT_ONCE // max(image.numel(), 1)))
+
+
+def _has_room(device: torch.device, images: Tensor) -> bool:
+    """Whether the whole set may lie on `device`: on a GPU only if it takes a small part of what is free."""
+    if images.device == device or device.type == "cpu":
+        return True
+    if device.type != "cuda":
+        return images.nbytes < 2**30
+    return images.nbytes < ON_DEVICE * torch.cuda.mem_get_info(device)[0]

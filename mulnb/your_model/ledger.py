@@ -1,0 +1,214 @@
+"""`mulnb.Requests`: a file of all requests to forget, what was done about each, and which model came out.
+
+One JSON object a line; each holds the hash of the line before, so that a changed, removed or moved line is found. Together
+with the first model and the data, the file is enough to make the model after k requests again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mulnb.core.errors import UserError
+from mulnb.forget import Strata
+from mulnb.your_model import api
+from mulnb.your_model.adapt import Factory, Model, plain
+from mulnb.your_model.inputs import Normalize
+from mulnb.your_model.page import json_ready, versions, weights_hash
+from mulnb.your_model.recipe import Training
+
+FORMAT = "mulnb requests 1"
+START = "0" * 64
+
+
+class Requests:
+    """The requests in a file, oldest first. Opening it checks the chain.
+
+    Args:
+        path: the file; it is made with the first request.
+
+    Raises:
+        UserError: the file is no ledger, or was changed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self._entries: list[dict[str, Any]] = []
+        if self.path.is_file():
+            self._read()
+        elif self.path.exists():
+            raise UserError(f"{self.path} is no file: give the path of a ledger, such as requests.jsonl")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self._entries)
+
+    @property
+    def forgotten(self) -> np.ndarray:
+        """All examples that were asked to be forgotten so far, int64, sorted: `already_forgotten` of the next request."""
+        found = [index for entry in self._entries for part in entry["strata"].values() for index in part]
+        return np.array(sorted(found), dtype=np.int64)
+
+    def add(
+        self,
+        strata: Strata,
+        unlearned: api.Unlearned,
+        *,
+        before: Any,
+        data: str,
+        verdict: str = "",
+        about: str = "",
+    ) -> Mapping[str, Any]:
+        """Write a request down.
+
+        Args:
+            strata: what was forgotten.
+            unlearned: what `mulnb.unlearn` returned.
+            before: the model that it was unlearned from.
+            data: the hash of images and labels (`Report.about["data"]`).
+            verdict: in words.
+            about: who asked, and why; free text.
+
+        Returns:
+            The entry.
+
+        Raises:
+            UserError: examples were asked to be forgotten before, the data are others, or the file cannot be written.
+        """
+        again = np.intersect1d(strata.forget, self.forgotten)
+        if len(again):
+            raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
+        if self._entries and self._entries[0]["data"] != data:
+            raise UserError(f"{self.path}: its requests are about other images or labels")
+        parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
+        entry = {
+            "format": FORMAT,
+            "number": len(self) + 1,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "about": about,
+            "strata": parts,
+            "already_forgotten": len(self.forgotten),
+            "algorithm": json_ready(unlearned.algorithm),
+            "strategy": unlearned.strategy,
+            "settings": json_ready(unlearned.settings),
+            "seed": int(unlearned.seed),
+            "verdict": verdict,
+            "data": data,
+            "model_before": weights_hash(plain(before)),
+            "model_after": weights_hash(unlearned.model),
+            "versions": versions(),
+            "previous": self._entries[-1]["hash"] if self._entries else START,
+        }
+        entry["hash"] = _hash(entry)
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        self._entries.append(entry)
+        return entry
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per request: `number time about n algorithm strategy verdict model_after`."""
+        rows = []
+        for entry in self._entries:
+            n = sum(len(part) for part in entry["strata"].values())
+            rows.append({name: entry[name] for name in ("number", "time", "about")} | {"n": n})
+            rows[-1] |= {name: entry[name] for name in ("algorithm", "strategy", "verdict", "model_after")}
+        return pd.DataFrame(rows)
+
+    def rebuild(
+        self,
+        model: Model,
+        images: Any,
+        labels: Any = None,
+        *,
+        count: int | None = None,
+        normalize: Normalize = None,
+        factory: Factory | None = None,
+        fresh: Factory | None = None,
+        training: Training | None = None,
+    ) -> Any:
+        """The model after the first `count` requests (all by default), unlearned again from the first one, one by one.
+
+        Args:
+            model: the model before any request.
+            images, labels, normalize, factory, fresh, training: as they were for these requests.
+
+        Returns:
+            A module.
+
+        Raises:
+            UserError: the model or a model on the way is not the one that was written down (other weights, data or versions).
+        """
+        count = len(self) if count is None else count
+        if not 0 <= count <= len(self):
+            raise UserError(f"{self.path}: count = {count}: it has {len(self)} requests")
+        given = plain(model, factory)
+        gone: list[int] = []
+        for entry in self._entries[:count]:
+            if weights_hash(given) != entry["model_before"]:
+                raise UserError(f"{self.path}: the model before request {entry['number']} is another one than was written down")
+            strata = Strata(*(np.array(part, dtype=np.int64) for part in entry["strata"].values()))
+            found = api.unlearn(
+                given,
+                images,
+                labels,
+                strata,
+                algorithm=entry["algorithm"],
+                strategy=entry["strategy"],
+                settings=entry["settings"],
+                seed=entry["seed"],
+                normalize=normalize,
+                fresh=fresh,
+                training=training,
+                already_forgotten=gone or None,
+                duplicates="keep",
+                progress=False,
+            )
+            given = found.model
+            if weights_hash(given) != entry["model_after"]:
+                raise UserError(
+                    f"{self.path}: request {entry['number']} gives other weights than then "
+                    f"(then: {_told(entry['versions'])}; now: {_told(versions())})"
+                )
+            gone += strata.forget.tolist()
+        return given
+
+    def _read(self) -> None:
+        previous = START
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.path} cannot be read: {error}") from None
+        for number, line in enumerate(lines, start=1):
+            try:
+                entry = json.loads(line)
+                stated, before = entry["hash"], entry["previous"]
+                known = entry["format"] == FORMAT
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{self.path}, line {number}: no request; the file is no ledger of mulnb.Requests") from None
+            if not known or stated != _hash(entry) or before != previous or entry["number"] != number:
+                raise UserError(f"{self.path}, line {number}: the chain is broken: a line was changed, removed or moved")
+            previous = stated
+            self._entries.append(entry)
+
+
+def _hash(entry: Mapping[str, Any]) -> str:
+    plain_entry = {name: value for name, value in entry.items() if name != "hash"}
+    return hashlib.sha256(json.dumps(plain_entry, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _told(found: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in found.items())

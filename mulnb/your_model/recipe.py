@@ -1,0 +1,129 @@
+"""`mulnb.Training`: how your model is trained, which every algorithm then takes: optimizer, schedule, augmentation, precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mulnb import training
+from mulnb.core.errors import UserError
+from mulnb.your_model.adapt import Adapted, described, first_line
+from mulnb.your_model.inputs import Images
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * min(done, 1.0))),
+    "linear": lambda done: 1 - min(done, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Your own way to train, in place of SGD with momentum 0.9, weight decay 5e-4 and a constant learning rate.
+
+    Attributes:
+        optimizer: (parameters or groups, lr) -> optimizer; a class such as `torch.optim.AdamW` will do.
+        groups: network -> the optimizer's parameter groups, for example without weight decay on biases. An `lr` in a group
+            is kept in proportion when a schedule changes the rate.
+        schedule: "constant", "cosine", "linear", or share of the training that is done (0 … 1) -> factor of the rate.
+        transform: images [B, C, H, W] in training batches, as they are before `normalize`, -> the same, augmented.
+        precision: "fp32" or "bf16" for the network's activations in training.
+        batch: batch size of every algorithm whose settings do not name one.
+    """
+
+    optimizer: Callable[[Any, float], torch.optim.Optimizer] | None = None
+    groups: Callable[[nn.Module], list[dict[str, Any]]] | None = None
+    schedule: str | Callable[[float], float] | None = None
+    transform: Callable[[Tensor], Tensor] | None = None
+    precision: str | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("optimizer", "groups", "transform"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise UserError(f"Training: {name} is a {type(value).__name__}: expected a function")
+        if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
+            raise UserError(f"Training: schedule '{self.schedule}' is unknown: known are {', '.join(SCHEDULES)}, or a function")
+        if self.precision not in (None, "fp32", "bf16"):
+            raise UserError(f"Training: precision '{self.precision}' is unknown: known are fp32, bf16")
+        if self.batch is not None and (not isinstance(self.batch, int) or self.batch < 2):
+            raise UserError(f"Training: batch = {self.batch!r}: should be a whole number of at least 2")
+
+
+PLAIN = Training()
+
+
+@contextmanager
+def trained_by(own: Training | None, data: Images, after_step: Callable[[], None] | None = None) -> Iterator[None]:
+    """Every training within is done in the user's way.
+
+    Args:
+        own: the user's recipe; None is `PLAIN`.
+        data: the images, whose normalisation a transform is put in front of.
+        after_step: called after every optimizer step.
+    """
+    own = own or PLAIN
+    changes: dict[str, Any] = {"precision": own.precision, "after_step": after_step}
+    if own.optimizer is not None or own.groups is not None:
+        changes["optimizer"] = _optimizer(own)
+    if own.schedule is not None:
+        changes["schedule"] = SCHEDULES[own.schedule] if isinstance(own.schedule, str) else own.schedule
+    if own.transform is not None:
+        changes["transform"] = _transform(own.transform, data)
+    with training.using(**changes):
+        yield
+
+
+def with_batch(own: Training | None, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an algorithm, with the recipe's batch size where they name none."""
+    if own is None or own.batch is None or algorithm == "influence":
+        return dict(settings)
+    return {"batch": own.batch} | dict(settings)
+
+
+def _optimizer(own: Training) -> Callable[[nn.Module, float], torch.optim.Optimizer]:
+    def make(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        network = model.module if isinstance(model, Adapted) else model
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        try:
+            what = trained if own.groups is None else own.groups(network)
+            if own.optimizer is None:
+                found = torch.optim.SGD(what, lr=lr, momentum=0.9, weight_decay=5e-4)
+            else:
+                found = own.optimizer(what, lr)
+        except UserError:
+            raise
+        except Exception as error:  # the user's own code
+            message = f"Training: the optimizer cannot be built: {type(error).__name__}: {first_line(error)}"
+            raise UserError(message) from error
+        if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
+            raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")
+        return found
+
+    return make
+
+
+def _transform(transform: Callable[[Tensor], Tensor], data: Images) -> Callable[[Tensor], Tensor]:
+    """The user's augmentation, on images as they are before normalisation."""
+
+    def augment(x: Tensor) -> Tensor:
+        if data.affine is not None:
+            x = x * data.affine[1] + data.affine[0]
+        try:
+            found = transform(x)
+        except Exception as error:  # the user's own code
+            raise UserError(f"Training: the transform failed on images {described(x)}: {first_line(error)}") from error
+        if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != len(x):
+            returned = described(found) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(f"Training: the transform turns {described(x)} into {returned}: expected as many images")
+        found = found.to(x.dtype)
+        return found if data.affine is None else (found - data.affine[0]) / data.affine[1]
+
+    return augment

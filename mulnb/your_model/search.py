@@ -1,0 +1,220 @@
+"""The search for settings that forget: trials under a budget, each judged against a reference (`mulnb.tune`, `mulnb.forget`).
+
+First the learning rate: the largest at which an epoch of plain fine-tuning leaves the model as good as it was. Then, family by
+family, the strength: too little was forgotten, so the next trial is stronger; too much, so it is weaker. The trial whose model is
+most like the reference wins; what counts is in `objective`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mulnb.core.errors import UserError
+from mulnb.training import Diverged
+from mulnb.your_model import api
+from mulnb.your_model.adapt import Adapted
+from mulnb.your_model.outcome import Outcome, Setting, outcome
+from mulnb.your_model.progress import Progress
+from mulnb.your_model.recipe import Training
+from mulnb.your_model.verdict import LOST, Reference
+
+RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
+KEPT = 0.02  # accuracy on the retain set that an epoch of fine-tuning may cost at the learning rate that is used
+GOOD = 0.9  # objective at which the search ends
+TRIALS = 60  # at most, where only seconds are limited
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to unlearn."""
+
+    algorithm: str
+    strategy: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate, what its model does, and how like the reference that is.
+
+    `side`: -1 if it forgot too little, 1 if too much, 0 if neither.
+    """
+
+    candidate: Candidate
+    row: Mapping[str, float]
+    objective: float
+    side: int
+    seconds: float
+    unlearned: api.Unlearned | None = field(repr=False, default=None)
+    outcome: Outcome | None = field(repr=False, default=None)
+
+
+@dataclass
+class Search:
+    """The trials so far, and what they share.
+
+    Attributes:
+        network, setting: the original, and what is measured on.
+        original: what the original does there.
+        reference: what a model without the forget set does; None takes each trial's own hold-out.
+        deadline: when to stop, in seconds of `time.monotonic`; `limit`: trials at most.
+    """
+
+    network: Adapted
+    setting: Setting
+    original: Outcome
+    reference: Callable[[Mapping[str, float]], Reference]
+    present: np.ndarray
+    seed: int
+    own: Training | None
+    shown: Progress
+    deadline: float
+    limit: int
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial most like the reference; of those, one that forgot neither too little nor too much, if there is any."""
+        good = [trial for trial in self.trials if trial.unlearned is not None]
+        return max(good, key=lambda trial: (trial.side == 0, trial.objective), default=None)
+
+    def over(self) -> bool:
+        """Whether the budget is used up, or the best trial good enough."""
+        best = self.best
+        enough = best is not None and best.side == 0 and best.objective >= GOOD
+        return enough or len(self.trials) >= self.limit or time.monotonic() > self.deadline
+
+    def run(self, candidate: Candidate) -> Trial:
+        """Try a candidate. A training that diverges is a trial that forgot too much."""
+        number = len(self.trials) + 1
+        told = "" if self.best is None else f", best so far {self.best.objective:.2f}"
+        self.shown.part(f"trial {number}: {candidate.algorithm}, {candidate.strategy}{told}", 0)
+        started = time.monotonic()
+        how = (candidate.algorithm, candidate.strategy, dict(candidate.settings), self.seed, None, self.own)
+        try:
+            unlearned = api.run(self.network, self.setting.data, self.setting.strata, *how, self.present, self.shown)
+            network = api.adapt(unlearned.model)
+            found = outcome(network, self.setting)
+        except Diverged:
+            trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
+        except UserError as error:
+            if "not finite" not in str(error):
+                raise
+            trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
+        else:
+            reference = self.reference(found.row)
+            value, side = objective(found.row, self.original.row, reference)
+            trial = Trial(candidate, found.row, value, side, time.monotonic() - started, unlearned, found)
+        self._keep(trial)
+        return trial
+
+    def _keep(self, trial: Trial) -> None:
+        """Add a trial, and let go of the models that are not the best."""
+        self.trials.append(trial)
+        best = self.best
+        for place, other in enumerate(self.trials):
+            if other is not best and other.unlearned is not None:
+                self.trials[place] = Trial(other.candidate, other.row, other.objective, other.side, other.seconds)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per trial: `trial algorithm strategy settings acc_forget acc_retain acc_test auc objective side seconds`."""
+        rows = []
+        for number, trial in enumerate(self.trials, start=1):
+            known = {key: trial.row.get(key, float("nan")) for key in ("acc_forget", "acc_retain", "acc_test", "auc")}
+            how = trial.candidate
+            settings = ", ".join(f"{name} {value:g}" for name, value in how.settings.items())
+            rows.append({"trial": number, "algorithm": how.algorithm, "strategy": how.strategy, "settings": settings, **known})
+            rows[-1] |= {"objective": trial.objective, "side": trial.side, "seconds": trial.seconds}
+        return pd.DataFrame(rows)
+
+
+def objective(row: Mapping[str, float], original: Mapping[str, float], reference: Reference) -> tuple[float, int]:
+    """How like the reference a model is, in [0, 1], and on which side of it the forget set lies.
+
+    ToW's product (METHOD §7) with the reference in place of the oracle, times the factor of the attack: accuracy on the
+    forget set and the attack's AUC should be those of the reference; accuracy on retained and unseen images should not fall.
+    """
+    unseen = original["acc_test"] if np.isnan(reference.acc_test) else min(original["acc_test"], reference.acc_test)
+    lost_retain = max(0.0, original["acc_retain"] - row["acc_retain"])
+    lost_unseen = max(0.0, unseen - row["acc_test"])
+    product = (1 - abs(row["acc_forget"] - reference.acc_forget)) * (1 - lost_retain) * (1 - lost_unseen)
+    product *= 1 - abs(row["auc"] - reference.auc)
+    if lost_retain > LOST:
+        return product, 1
+    return product, int(row["acc_forget"] < reference.low) - int(row["acc_forget"] > reference.high)
+
+
+# --- what is tried -------------------------------------------------------------------------------------------------------
+
+# weak to strong; `lr` is a factor of the rate in use
+LADDERS: dict[str, tuple[Mapping[str, float], ...]] = {
+    "salun": tuple({"epochs": epochs} for epochs in (2, 4, 7, 12, 20, 30, 45)),
+    "random_label": tuple({"epochs": epochs} for epochs in (2, 4, 7, 12, 20, 30, 45)),
+    "neg_grad_plus": tuple({"alpha": alpha, "epochs": 8} for alpha in (0.995, 0.99, 0.98, 0.96, 0.93, 0.87, 0.75, 0.6)),
+    "scrub": tuple({"msteps": steps, "epochs": steps + 4} for steps in (1, 2, 3, 5, 8, 12)),
+    "fine_tune": tuple({"epochs": epochs, "lr": 3} for epochs in (3, 6, 12, 24)),
+    "l1_sparse": tuple({"epochs": 15, "gamma": gamma, "lr": 3} for gamma in (1e-5, 5e-5, 2e-4, 5e-4, 1e-3)),
+    "neg_grad": tuple({"epochs": 5, "lr": lr} for lr in (0.003, 0.01, 0.03, 0.1, 0.3)),
+    "influence": tuple({"alpha": alpha} for alpha in (1, 4, 16, 64, 256)),
+}
+FACTORS = (0.3, 1.0, 0.1)  # of the learning rate that fine-tuning bears: unlearning works on a converged model at less
+SHARE = 0.25  # of the time left that one trial may take
+
+
+def search(task: Search, algorithms: Sequence[str], strategies: Sequence[str], batch: int) -> None:
+    """Try candidates until the budget is used up or one is good enough."""
+    for name in algorithms:
+        if name not in LADDERS:
+            raise UserError(f"tune: algorithm '{name}' has no ladder of strengths: known are {', '.join(LADDERS)}")
+    started = time.monotonic()
+    rate = _rate(task, batch)
+    epoch = (time.monotonic() - started) / max(len(task.trials), 1)  # seconds: each of these trials was one epoch
+    for factor in FACTORS:
+        for strategy in strategies:
+            for algorithm in algorithms:
+                passes = 1 if strategy == "vanilla" else 3
+                left = max(task.deadline - time.monotonic(), 0.0)
+                affordable = SHARE * left / max(epoch * passes, 1e-9)
+                ladder = [step for step in LADDERS[algorithm] if step.get("epochs", 1) <= affordable]
+                _strength(task, algorithm, strategy, ladder or LADDERS[algorithm][:1], rate * factor, batch)
+                if task.over():
+                    return
+
+
+def _rate(task: Search, batch: int) -> float:
+    """The largest learning rate at which one epoch of fine-tuning costs next to nothing, by halving the list."""
+    low, high = 0, len(RATES) - 1  # RATES[high] is taken without a trial
+    while low < high and not task.over():
+        middle = (low + high) // 2
+        trial = task.run(Candidate("fine_tune", "vanilla", {"lr": RATES[middle], "epochs": 1, "batch": batch}))
+        kept = trial.row and task.original.row["acc_retain"] - trial.row["acc_retain"] <= KEPT
+        if kept and trial.row["acc_test"] >= task.original.row["acc_test"] - 2 * KEPT:
+            high = middle
+        else:
+            low = middle + 1
+    return RATES[high]
+
+
+def _strength(
+    task: Search, algorithm: str, strategy: str, ladder: Sequence[Mapping[str, float]], rate: float, batch: int
+) -> None:
+    """Halve an algorithm's ladder by what each trial forgot."""
+    low, high = 0, len(ladder) - 1
+    while low <= high and not task.over():
+        middle = (low + high) // 2
+        settings = dict(ladder[middle])
+        if algorithm != "influence":
+            settings |= {"lr": rate * settings.get("lr", 1.0), "batch": batch}
+        trial = task.run(Candidate(algorithm, strategy, settings))
+        # where it forgot neither too much nor too little, the attack says which way to go on
+        weaker = trial.row["auc"] < task.reference(trial.row).auc if trial.side == 0 else trial.side > 0
+        if weaker:
+            high = middle - 1
+        else:
+            low = middle + 1

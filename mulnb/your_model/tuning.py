@@ -1,0 +1,206 @@
+"""`mulnb.tune`: settings for your own model, searched under a budget, against an oracle where there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mulnb.core.errors import UserError
+from mulnb.forget import Strata
+from mulnb.your_model import api, checks
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, check_trainable, protected
+from mulnb.your_model.inputs import Normalize
+from mulnb.your_model.outcome import Outcome, Setting, outcome
+from mulnb.your_model.progress import Callback, Progress
+from mulnb.your_model.recipe import Training
+from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
+from mulnb.your_model.request import Request
+from mulnb.your_model.search import TRIALS, Search, search
+from mulnb.your_model.stand_in import check_budget, stand_ins
+from mulnb.your_model.verdict import Reference
+
+BUDGET = 300.0  # seconds, by default
+FOR_REFERENCE = 0.4  # share of the budget that stand-ins for an oracle may take
+ALGORITHMS = ("salun", "neg_grad_plus", "scrub")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found: pass `algorithm`, `strategy` and `settings` to `mulnb.unlearn`.
+
+    `trials`: a frame with one row per trial. `reference`: what they were compared with; None is each model's own hold-out.
+    `why`: why there is no better reference, or "". `unlearned`: the model of the best trial on the request itself; None if the
+    search was done on a stand-in request.
+    """
+
+    algorithm: str
+    strategy: str
+    settings: Mapping[str, Any]
+    objective: float
+    trials: pd.DataFrame = field(repr=False)
+    reference: Reference | None
+    why: str = ""
+    seconds: float = 0.0
+    unlearned: api.Unlearned | None = field(repr=False, default=None)
+
+
+def tune(
+    model: Model,
+    images: Any,
+    labels: Any,
+    strata: Strata | Request,
+    *,
+    holdout: Any,
+    budget: float | None = BUDGET,
+    trials: int | None = None,
+    algorithm: str | Sequence[str] = ALGORITHMS,
+    strategy: str | Sequence[str] | None = None,
+    oracle: Model | None = None,
+    fresh: Factory | None = None,
+    on: str = "request",
+    scores: Any = None,
+    seed: int = 0,
+    normalize: Normalize = None,
+    factory: Factory | None = None,
+    training: Training | None = None,
+    already_forgotten: Request | None = None,
+    progress: Callback | bool | None = None,
+) -> Tuned:
+    """Search for the settings that leave a model most like one that never saw the request.
+
+    Args:
+        model, images, labels, normalize, factory, training, already_forgotten: as for `mulnb.unlearn`.
+        strata: what is to be forgotten.
+        holdout: images and labels that the model was never trained on.
+        budget: seconds, at most (the trial that runs then is finished). None: only `trials` counts.
+        trials: how many candidates, at most.
+        algorithm, strategy: what may be used; by default several algorithms, and `rum_f` where the request is split into strata.
+        oracle: a model retrained without the request. Without it, stand-ins are trained where the budget allows it, from `fresh`
+            or from the network with its weights drawn anew; else the hold-out is the reference.
+        on: "request", or "stand-in": the search is done on retained examples with the same scores, so that the request is
+            unlearned once only, with settings that were not chosen on it.
+        scores: [N], which a stand-in request needs.
+        seed: of every draw.
+        progress: a callback (`progress.State` -> False to stop), or False for silence.
+
+    Raises:
+        UserError: something does not fit, no candidate worked, or the search was cancelled.
+    """
+    checks.check_seed(seed)
+    check_budget(budget, trials)
+    if on not in ("request", "stand-in"):
+        raise UserError(f"tune: on = {on!r}: should be 'request' or 'stand-in'")
+    place = next(iter(api._parameters(model, factory)))
+    with protected(place.device, seed):
+        network = adapt(model, factory)
+        check_trainable(network)
+        given = {"images": images, "labels": labels, "holdout": holdout, "test": None, "normalize": normalize}
+        setting, overlap = setting_of(network, given, strata, already_forgotten, seed)
+        if overlap:
+            raise UserError(overlap)
+        if on == "stand-in":
+            setting = _another_request(setting, scores, seed)
+        judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
+        shown = Progress(progress)
+        names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
+        ways = (strategy,) if isinstance(strategy, str) else strategy
+        found = tuned(
+            network, setting, judge, budget=budget, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
+            own=training, shown=shown,
+        )  # fmt: skip
+        shown.close()
+    if on == "stand-in":
+        found = Tuned(**{**vars(found), "unlearned": None})
+    return found
+
+
+def tuned(
+    network: Adapted,
+    setting: Setting,
+    oracle: Outcome | None,
+    *,
+    budget: float | None,
+    trials: int | None,
+    algorithms: Sequence[str],
+    strategies: Sequence[str] | None,
+    fresh: Factory | None,
+    seed: int,
+    own: Training | None,
+    shown: Progress,
+) -> Tuned:
+    """The search itself, on what was checked before."""
+    started = time.monotonic()
+    limit = trials or TRIALS
+    seconds = budget if budget is not None else float("inf")
+    original = outcome(network, setting)
+    reference, why = _reference(network, setting, original, oracle, seconds, fresh, seed, own, shown)
+    n, n_test = len(setting.strata.forget), len(setting.tested)
+
+    def judged(row: Mapping[str, float]) -> Reference:
+        if setting.gone:
+            return class_reference(row, n)
+        return reference or holdout_reference(row, n, n_test)
+
+    split = min(len(part) for part in setting.strata) > 0
+    ways = tuple(strategies or (("rum_f", "vanilla") if split else ("vanilla",)))
+    present = np.zeros(len(setting.data), dtype=bool)
+    present[setting.retain] = present[setting.strata.forget] = True
+    batch = own.batch if own is not None and own.batch else max(8, min(128, len(setting.retain) // 8))
+    task = Search(network, setting, original, judged, present, seed, own, shown, started + seconds, limit)
+    search(task, algorithms, ways, batch)
+    best = task.best
+    if best is None:
+        raise UserError("tune: every trial diverged: give a larger budget, or Training(optimizer=…) that fits the model")
+    how = best.candidate
+    known = reference or (judged(best.row) if setting.gone else None)
+    took = time.monotonic() - started
+    return Tuned(how.algorithm, how.strategy, how.settings, best.objective, task.frame(), known, why, took, best.unlearned)
+
+
+def _reference(
+    network: Adapted,
+    setting: Setting,
+    original: Outcome,
+    oracle: Outcome | None,
+    seconds: float,
+    fresh: Factory | None,
+    seed: int,
+    own: Training | None,
+    shown: Progress,
+) -> tuple[Reference | None, str]:
+    """What the trials are compared with, and why it is nothing better."""
+    if oracle is not None:
+        return oracle_reference(oracle), ""
+    if setting.gone:
+        return None, ""  # a model that never saw a class does not say it: no training is needed to know that
+    budget = min(seconds, BUDGET) * FOR_REFERENCE
+    found = stand_ins(network, setting, original, budget=budget, seed=seed, shown=shown, own=own, fresh=fresh)
+    return found.reference, found.why
+
+
+def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:
+    """Retained examples whose scores are those of the request, in its place."""
+    if scores is None:
+        raise UserError("tune: on='stand-in' needs scores=, to choose retained examples with the scores of the request")
+    values = api._scores(scores)
+    if len(values) != len(setting.data):
+        raise UserError(f"tune: {len(values)} scores for {len(setting.data)} images: give one per image")
+    free = list(np.random.default_rng(seed).permutation(setting.retain))
+    parts = []
+    for part in setting.strata:
+        chosen = []
+        for example in part:
+            if not free:
+                raise UserError("tune: on='stand-in': fewer examples are retained than are to be forgotten")
+            nearest = int(np.argmin(np.abs(values[free] - values[example])))
+            chosen.append(free.pop(nearest))
+        parts.append(np.sort(np.array(chosen, dtype=np.int64)))
+    strata = Strata(*parts)
+    # the real request stays in the model meanwhile: it is neither retained nor unlearned
+    retain = np.setdiff1d(setting.retain, strata.forget)
+    return Setting(setting.data, setting.unseen, setting.tested, strata, retain, (), seed)

@@ -1,0 +1,245 @@
+"""From numbers to one verdict: what happened to the forget set and to the model, in words, with a colour and the reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NOTHING = "nothing was forgotten"
+NOT_FORGOTTEN = "not forgotten"
+FORGOTTEN = "forgotten as far as can be told"
+OVER = "over-forgotten"
+DAMAGED = "the model is damaged"
+NO_POWER = "the attack has no power here"
+WRONG = "hold-out or normalisation is wrong"
+
+COLOURS = {
+    FORGOTTEN: "green",
+    NO_POWER: "orange",
+    OVER: "orange",
+    NOT_FORGOTTEN: "red",
+    NOTHING: "red",
+    DAMAGED: "red",
+    WRONG: "red",
+}
+LOST = 0.05  # accuracy on the retain set or on unseen images that a model may lose before it counts as damaged
+SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
+APART = 0.08  # difference of two AUCs that counts, where there are many examples
+FEW = 20  # examples of a forget set, below which accuracy cannot tell
+SURE = 0.3  # difference of the mean probability of their labels that then counts
+POWER = 0.1  # how much more often unseen images must be taken for unseen than retained ones
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a model that never saw the forget set does on it.
+
+    `low` … `high`: the interval of its accuracy on the forget set. `p`: the mean probability of the labels there, NaN if unknown.
+    `auc`: how well that probability tells the forget set from unseen images: .5 not at all, 1 if it is always the larger one.
+    `exact`: it comes from such models (an oracle or stand-ins); otherwise from the hold-out, which says nothing about harder
+    sets. `source`: where it comes from, in words.
+    """
+
+    acc_forget: float
+    low: float
+    high: float
+    auc: float
+    acc_test: float
+    exact: bool
+    source: str
+    p: float = math.nan
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`words`: one of the constants of this module. `colour`: green, orange or red. `reasons`: a sentence each."""
+
+    words: str
+    reasons: tuple[str, ...]
+    advice: str = ""
+
+    @property
+    def colour(self) -> str:
+        return COLOURS[self.words]
+
+    @property
+    def good(self) -> bool:
+        """Whether the forget set is forgotten, as far as can be told."""
+        return self.words == FORGOTTEN
+
+    def __str__(self) -> str:
+        lines = [f"verdict: {self.words}", *(f"  - {reason}" for reason in self.reasons)]
+        return "\n".join([*lines, *([f"  try: {self.advice}"] if self.advice else [])])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a verdict needs beside the rows of a report.
+
+    `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `overlap`: a sentence
+    about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in the unlearned model.
+    `moved`: mean |change| of these since the original. `changed`: share of its predictions that became right or wrong since.
+    Both are NaN without an original. `gone`: the classes that are forgotten as a whole.
+    """
+
+    n_forget: int
+    n_retain: int
+    n_test: int
+    chance: float
+    reference: Reference
+    overlap: str = ""
+    moved: float = math.nan
+    p: float = math.nan
+    changed: float = math.nan
+    gone: tuple[int, ...] = field(default=())
+
+
+def interval(share: float, n: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of a share that was counted over n examples."""
+    if n == 0 or math.isnan(share):
+        return 0.0, 1.0
+    z = 1.96
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
+    """The verdict on the model `unlearned`.
+
+    Args:
+        rows: of the report: `unlearned`, and where they were given `original` and `oracle`.
+        facts: see `Facts`.
+    """
+    new = rows["unlearned"]
+    original = rows.get("original")
+    wrong = _wrong(original or new, facts)
+    same = original is not None and facts.changed <= 1 / max(facts.n_forget, 50) and facts.moved < SAME
+    reference = facts.reference
+    damage = _damage(new, original, reference, facts)
+    under, over = _beside_reference(new, reference, facts)
+    power = original is None or _power(original)
+
+    known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
+    if same and (known or not power or wrong):
+        text = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
+        return Verdict(
+            NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
+        )
+    check = "check labels, their order, normalize=(mean, std) and the hold-out"
+    if wrong:
+        return Verdict(WRONG, (*wrong, *under, *over, *damage), check)
+    fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
+    if damage and (over or (fell and not under)):
+        whole = "what was to be kept is forgotten, too: the model is damaged"
+        return Verdict(OVER, (*over, *damage, whole), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+    if damage:
+        return Verdict(DAMAGED, (*damage, *under), "a smaller lr, fewer epochs, or an algorithm that trains on the retain set")
+    if under:
+        return Verdict(NOT_FORGOTTEN, tuple(under), "more epochs, a larger lr, or mulnb.tune")
+    if over:
+        return Verdict(OVER, tuple(over), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+    if at_chance := _chance_unseen(original or new, facts):
+        return Verdict(WRONG, (at_chance,), check)
+    if not power:
+        return Verdict(NO_POWER, (_powerless(original),), "a reference: train_oracle, or reference models for LiRA")
+    found = _good(new, reference)
+    if same:
+        found.append("the original hardly differs: these examples were not memorized, and little was to be forgotten")
+    return Verdict(FORGOTTEN, tuple(found))
+
+
+def _wrong(row: Mapping[str, float], facts: Facts) -> list[str]:
+    """Signs that the data do not fit the model."""
+    found = []
+    limit = facts.chance + max(0.1 * (1 - facts.chance), 2 * math.sqrt(facts.chance * (1 - facts.chance) / facts.n_retain))
+    if row["acc_retain"] <= limit:
+        found.append(
+            f"accuracy on the retain set is {row['acc_retain']:.2f}, near chance ({facts.chance:.2f}): labels, their order or "
+            "normalize are wrong"
+        )
+    if facts.overlap:
+        found.append(facts.overlap)
+    return found
+
+
+def _chance_unseen(row: Mapping[str, float], facts: Facts) -> str:
+    """A sentence about a hold-out that a good model knows nothing about, or ""."""
+    if row["acc_test"] > facts.chance or row["acc_retain"] - row["acc_test"] < 0.5:
+        return ""
+    return f"accuracy on unseen images is {row['acc_test']:.2f}, at chance, and {row['acc_retain']:.2f} on retained ones"
+
+
+def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, reference: Reference, facts: Facts) -> list[str]:
+    """What the model lost on images that it was to keep, beyond chance."""
+    if original is None:
+        return []
+    found = []
+    for key, words, n in (("acc_retain", "the retain set", facts.n_retain), ("acc_test", "unseen images", facts.n_test)):
+        before = original[key]
+        if key == "acc_test" and reference.exact and not math.isnan(reference.acc_test):
+            before = min(before, reference.acc_test)  # what a model without the forget set reaches
+        noise = 2 * math.sqrt(max(before * (1 - before), 0.25 / max(n, 1)) / max(n, 1))
+        if before - new[key] > max(LOST, noise):
+            found.append(f"accuracy on {words} fell from {before:.3f} to {new[key]:.3f}")
+    return found
+
+
+def _beside_reference(new: Mapping[str, float], reference: Reference, facts: Facts) -> tuple[list[str], list[str]]:
+    """Whether the forget set is still better known than the reference says, or less."""
+    under, over = [], []
+    told = f"[{reference.low:.2f}, {reference.high:.2f}] ({reference.source})"
+    if new["acc_forget"] > reference.high + 1e-9:
+        under.append(f"accuracy on the forget set is {new['acc_forget']:.2f}, above {told}")
+    if new["acc_forget"] < reference.low - 1e-9:
+        hard = "" if reference.exact else "; a set that is harder than the hold-out lies there even in an oracle"
+        over.append(f"accuracy on the forget set is {new['acc_forget']:.2f}, below {told}{hard}")
+    if facts.n_forget < FEW and reference.exact and not math.isnan(reference.p):
+        # accuracy over so few examples says nothing: compare how sure the model is of the labels
+        told = f"the mean probability of the labels in the forget set is {facts.p:.2f}, in the reference {reference.p:.2f}"
+        if facts.p - reference.p > SURE:
+            under.append(told)
+        if reference.p - facts.p > SURE:
+            over.append(told)
+    gap, noise = new["auc"] - reference.auc, max(APART, auc_noise(facts.n_forget, facts.n_test))
+    if gap > noise:
+        under.append(_pairs(new, reference))
+    if -gap > noise and reference.exact and not facts.gone:
+        over.append(_pairs(new, reference))
+    return under, over
+
+
+def auc_noise(n: int, m: int) -> float:
+    """Two standard errors of an AUC of .5 over n and m examples."""
+    return 2 * math.sqrt((n + m + 1) / (12 * max(n, 1) * max(m, 1)))
+
+
+def _pairs(new: Mapping[str, float], reference: Reference) -> str:
+    return (
+        f"the model is surer of a forgotten than of an unseen image in {new['auc']:.2f} of the pairs, "
+        f"the reference in {reference.auc:.2f}"
+    )
+
+
+def _power(row: Mapping[str, float]) -> bool:
+    """Whether retained and unseen images can be told apart at all, by the attack or by accuracy."""
+    return row["mia_unseen"] - row["mia_retain"] > POWER or row["acc_retain"] - row["acc_test"] > LOST
+
+
+def _powerless(row: Mapping[str, float]) -> str:
+    return (
+        f"in the original the attack takes {row['mia_unseen']:.2f} of unseen and {row['mia_retain']:.2f} of retained images for "
+        "unseen: what was forgotten cannot be told by it"
+    )
+
+
+def _good(new: Mapping[str, float], reference: Reference) -> list[str]:
+    told = f"[{reference.low:.2f}, {reference.high:.2f}] ({reference.source})"
+    found = [f"accuracy on the forget set is {new['acc_forget']:.2f}, within {told}"]
+    found.append(_pairs(new, reference))
+    if not reference.exact:
+        found.append(
+            "the hold-out is the only reference: for a set that is harder than it, forgetting is not shown to be complete"
+        )
+    return found

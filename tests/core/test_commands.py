@@ -1,0 +1,62 @@
+"""How a command ends: one line on stderr, and an exit code that says of which kind the end was."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from mulnb.core import commands
+from mulnb.core.errors import NotebookFailed, UserError
+
+
+def ends_with(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "line"),
+    [
+        (lambda: None, 0, ""),
+        (lambda: 1, 1, ""),  # a command that reports its own verdict, as `mulnb forget`
+        (ends_with(UserError("forget.size = 0: too few")), 2, "mulnb: forget.size = 0: too few\n"),
+        (ends_with(NotebookFailed("01_x, cell 3: no")), 1, "mulnb: 01_x, cell 3: no\n"),
+        (ends_with(KeyboardInterrupt()), 130, f"mulnb: {commands.INTERRUPTION}\n"),
+    ],
+)
+def test_the_exit_code_says_how_it_ended(command, code, line, capsys):
+    assert commands.exit_code(command) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        commands.exit_code(ends_with(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("words", [["--profil", "digits"], ["--workers"], ["digits"]])
+def test_a_wrong_option_is_a_mistake_of_the_user_and_not_guessed(words):
+    parser = commands.Parser(prog="mulnb")
+    commands.add_profile(parser)
+    commands.add_workers(parser)
+    with pytest.raises(UserError, match="`mulnb --help` lists what is valid"):
+        parser.parse_args(words)
+
+
+def test_workers_and_backend_are_set_for_this_process_and_its_kernels(monkeypatch):
+    monkeypatch.setenv("MULNB_BACKEND", "serial")
+    commands.use_workers("3")
+    assert commands.os.environ["MULNB_WORKERS"] == "3" and commands.os.environ["MULNB_BACKEND"] == "serial"
+    with pytest.raises(UserError, match="'dask' is unknown"):
+        commands.use_workers(None, "dask")
+
+
+def test_a_profile_may_be_an_option_or_an_argument():
+    option, argument = argparse.ArgumentParser(), argparse.ArgumentParser()
+    commands.add_profile(option)
+    commands.add_profile(argument, "profile")
+    assert option.parse_args([]).profile == "digits"
+    assert argument.parse_args(["smoke", "--set", "a=1", "--set", "b=2"]).set == ["a=1", "b=2"]

@@ -1,0 +1,74 @@
+"""What is shown of a long computation: where it is and how long it will take, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from mulnb.core import progress
+
+
+def write(path, done, total=8, label="pool models", since=10.0):
+    path.write_text(json.dumps({"label": label, "done": done, "total": total, "started": time.time() - since}))
+
+
+@pytest.mark.parametrize(
+    ("done", "text"),
+    [
+        (0, "pool models 0/8"),  # nothing is known about the time yet
+        (2, "pool models 2/8, 0:30 left"),
+        (7, "pool models 7/8, 0:01 left"),
+    ],
+)
+def test_the_time_left_follows_from_the_tasks_done(tmp_path, done, text):
+    write(tmp_path / "state", done)
+    assert progress.read(tmp_path / "state").text(time.time()) == text
+
+
+def test_a_computation_that_is_over_or_unreadable_shows_nothing(tmp_path):
+    state = tmp_path / "state"
+    assert progress.read(state) is None
+    write(state, 8)
+    assert progress.read(state) is None
+    state.write_text('{"label": "half of')
+    assert progress.read(state) is None
+
+
+def test_a_log_has_plain_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "TERMINAL_S", 0.01)
+    monkeypatch.setattr(progress, "LOG_S", 1e9)
+    state = tmp_path / "state"
+
+    with pytest.raises(ValueError), progress.shown("[1/2] memorization", state):
+        write(state, 2)
+        time.sleep(0.2)
+        write(state, 1, label="originals")
+        time.sleep(0.2)
+        raise ValueError
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[1/2] memorization …"
+    assert [line.split("  ")[-1].split(",")[0] for line in lines[1:-1]] == ["pool models 2/8", "originals 1/8"]
+    assert lines[-1].startswith("[1/2] memorization failed after 0:0")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_terminal_keeps_one_line_that_is_erased_in_the_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "TERMINAL_S", 0.01)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    state = tmp_path / "state"
+
+    with progress.shown("[1/1] proxies", state):
+        write(state, 4)
+        time.sleep(0.2)
+
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and "pool models 4/8, 0:" in printed
+    assert printed.split(progress.ERASE_LINE)[-1].startswith("[1/1] proxies done in 0:00")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (65, "1:05"), (3665, "1:01:05"), (90_061, "1 day 1:01:01")])
+def test_a_clock(seconds, text):
+    assert progress.clock(seconds) == text

@@ -1,0 +1,235 @@
+"""Models as they are: whatever they return, however they are wrapped, and what of them must stay frozen."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from small import HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, Returns, draw, forgotten, memorizing, same, state
+from torch import nn
+
+import mulnb
+from mulnb.core.errors import UserError
+from mulnb.your_model import adapt
+
+Auxiliary = namedtuple("Auxiliary", ["logits", "aux"])
+ALGORITHMS = {
+    **{name: QUICK for name in ("fine_tune", "l1_sparse", "neg_grad", "neg_grad_plus", "random_label", "salun")},
+    "scrub": QUICK | {"msteps": 1},
+    "influence": {"samples": 16},
+}
+
+
+def unlearn(model, algorithm="neg_grad_plus", **options):
+    settings = options.pop("settings", None) or ALGORITHMS[algorithm]
+    return mulnb.unlearn(model, IMAGES, LABELS, forgotten()[0], algorithm=algorithm, settings=settings, **options)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten().double() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits: {"loss": logits.sum(), "logits": logits},
+        lambda logits: {"out": logits},
+        lambda logits: SimpleNamespace(logits=logits),
+        lambda logits: (logits, logits * 2),
+        lambda logits: [logits.sum(), logits],
+        lambda logits: Auxiliary(logits, logits * 2),
+    ],
+)
+def test_the_logits_are_found_in_what_the_model_returns(wrap):
+    torch.manual_seed(0)
+    model = Returns(wrap)
+    expected = unlearn(model.inner).model
+    found = unlearn(model).model
+    assert isinstance(found, Returns) and torch.equal(weights(found.inner), weights(expected))
+
+
+def test_a_head_that_returns_more_in_training_mode():
+    class Inception(Convolutional):
+        def forward(self, x):
+            logits = super().forward(x)
+            return Auxiliary(logits, logits) if self.training else logits
+
+    assert unlearn(Inception()).model.training
+
+
+def test_one_logit_is_trained_by_binary_cross_entropy():
+    torch.manual_seed(0)
+    model, labels = Convolutional(out=1), (LABELS > 1).astype(int)
+    flat = Returns(lambda logits: logits[:, 0], model)  # [B] instead of [B, 1]
+    found = [mulnb.unlearn(one, IMAGES, labels, forgotten()[0], algorithm="fine_tune", settings=QUICK) for one in (model, flat)]
+    assert torch.allclose(weights(found[0].model), weights(found[1].model), atol=1e-6)
+    x, y = torch.from_numpy(IMAGES) / 255, torch.from_numpy(labels)
+    z = model(x)
+    pair = adapt.logits_of(z, len(x))
+    ours = nn.functional.cross_entropy(pair, y)
+    assert torch.allclose(ours, nn.functional.binary_cross_entropy_with_logits(z[:, 0], y.float()))
+    with pytest.raises(UserError, match="labels run from 0 to 3, the model has 2 classes"):
+        mulnb.score(model, IMAGES, LABELS, proxy="loss_curvature")
+
+
+def test_outputs_of_a_sigmoid_are_warned_about():
+    for wrap in (torch.sigmoid, lambda logits: {"logits": nn.Sigmoid()(logits)}):
+        with pytest.warns(UserWarning, match="outputs are those of a sigmoid"):
+            mulnb.score(Returns(wrap), IMAGES, LABELS, proxy="loss_curvature")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda model: torch.compile(model, backend="eager"), lambda model: nn.DataParallel(torch.compile(model))],
+)
+def test_wrappers_leave_no_trace_in_the_result(wrap):
+    torch.manual_seed(0)
+    model = Convolutional()
+    found = unlearn(wrap(model)).model
+    assert list(found.state_dict()) == list(model.state_dict()) and type(found) is Convolutional
+    assert torch.equal(weights(found), weights(unlearn(model).model))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_scripted_modules_are_refused_at_the_door(inside):
+    scripted = torch.jit.trace(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), torch.zeros(1, 1, 6, 6))
+    with pytest.raises(UserError, match="is a TorchScript module, which cannot be copied for training"):
+        unlearn(nn.Sequential(scripted) if inside else scripted)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_frozen_and_unused_parameters_in_every_algorithm(algorithm):
+    torch.manual_seed(0)
+    model = Convolutional(norm=True)
+    model.spare = nn.Linear(3, 3)
+    model.conv.requires_grad_(False)
+    before = state(model)
+    found = unlearn(model, algorithm).model
+    assert torch.equal(found.conv.weight, model.conv.weight) and not torch.equal(found.head[0].weight, model.head[0].weight)
+    assert same(before, state(model))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_frozen_batch_norm_stays_frozen(algorithm):
+    torch.manual_seed(0)
+    model = Convolutional(norm=True).train()
+    model.norm.eval().requires_grad_(False)
+    found = unlearn(model, algorithm)
+    assert torch.equal(found.model.norm.running_mean, model.norm.running_mean)
+    assert torch.equal(found.model.norm.running_var, model.norm.running_var)
+    assert found.frozen_norms == ("norm",) and not found.model.norm.training and found.model.training
+    model.norm.train().requires_grad_(True)
+    moved = unlearn(model, algorithm)
+    assert moved.frozen_norms == ()
+    assert torch.equal(moved.model.norm.running_mean, model.norm.running_mean) == (algorithm == "influence")
+
+
+def test_a_model_that_is_frozen_altogether_is_told_before_any_training():
+    for call in (unlearn, lambda model: mulnb.score(model, IMAGES, LABELS, holdout=HOLDOUT)):
+        with pytest.raises(UserError, match="no parameter of the model has requires_grad"):
+            call(Convolutional().requires_grad_(False))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_precision_is_kept(dtype):
+    torch.manual_seed(0)
+    model = Convolutional().to(dtype)
+    found = unlearn(model).model
+    assert {parameter.dtype for parameter in found.parameters()} == {dtype}
+    assert np.isfinite(mulnb.score(model, IMAGES, LABELS, proxy="loss_curvature")).all()
+
+
+def test_tied_weights_stay_tied(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.head = nn.Linear(36, 36), nn.Linear(36, 36), nn.Linear(36, 4)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.head(self.second(self.first(x.flatten(1)).relu()).relu())
+
+    found = unlearn(Tied(), "salun")
+    assert found.model.second.weight is found.model.first.weight
+    again = Tied()
+    path = found.save(tmp_path / "tied")
+    assert path.name == "tied.safetensors"
+    assert mulnb.score(path, IMAGES, LABELS, proxy="loss_curvature", factory=lambda: again).shape == (160,)
+
+
+def test_one_image_can_be_forgotten_whatever_the_norm():
+    class Pooled(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Conv2d(1, 4, 6), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 4))
+
+    for algorithm in ALGORITHMS:
+        found = mulnb.unlearn(Pooled(), IMAGES, LABELS, [5], algorithm=algorithm, settings=ALGORITHMS[algorithm])
+        assert found.strategy == "vanilla" and torch.isfinite(weights(found.model)).all()
+
+
+# --- weights instead of a module -----------------------------------------------------------------------------------------
+
+
+def test_weights_and_a_factory_instead_of_a_module(tmp_path):
+    model = memorizing()
+    expected = unlearn(model).model
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "a.pt"
+    )
+    path = mulnb.your_model.api.save_weights(model, tmp_path / "b.safetensors")
+    for weighed in (model.state_dict(), tmp_path / "a.pt", path, str(path)):
+        before = torch.get_rng_state()
+        assert torch.equal(weights(unlearn(weighed, factory=Convolutional).model), weights(expected))
+        assert torch.equal(before, torch.get_rng_state())  # although the factory draws weights
+    (tmp_path / "c.pt").write_bytes(b"no checkpoint")
+    for weighed, factory, message in (
+        (model.state_dict(), None, "the state dict holds weights only: give factory="),
+        (tmp_path / "none.pt", Convolutional, "none.pt does not exist"),
+        (tmp_path / "c.pt", Convolutional, "c.pt cannot be read as a state dict"),
+        (model.state_dict(), lambda: Convolutional(out=7), "does not fit the factory's network: .*size mismatch"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            unlearn(weighed, factory=factory)
+        assert "\n" not in str(error.value)
+
+
+def test_fresh_must_build_another_network():
+    model = memorizing()
+    for fresh in (lambda: model, lambda: trained_copy(model)):
+        with pytest.raises(UserError, match="fresh returns the trained"):
+            unlearn(model, "retrain", strategy="vanilla", settings={"epochs": 1, "batch": 32, "lr": 0.1}, fresh=fresh)
+
+
+def trained_copy(model):
+    other = Convolutional()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def test_errors_of_the_model_are_told_as_such():
+    class Odd(Convolutional):
+        def forward(self, x):
+            if self.training and len(x) > 8:
+                raise AssertionError("this batch is not to my liking\nat all")
+            return super().forward(x)
+
+    with pytest.raises(UserError, match=r"the model failed on images that are float32 \[\d+, 1, 6, 6\]: this batch is not to my"):
+        unlearn(Odd())
+
+
+def test_calls_work_where_gradients_are_off():
+    model = memorizing()
+    expected = weights(unlearn(model).model)
+    with torch.no_grad():
+        assert torch.equal(weights(unlearn(model).model), expected)
+    with torch.inference_mode():
+        assert torch.equal(weights(unlearn(model).model), expected)
+
+
+def test_a_hold_out_of_another_class_count_is_told():
+    images, labels = draw(20, 9)
+    with pytest.raises(UserError, match=r"labels of holdout run from 7 to 7, the model has 4 classes: 0 … 3"):
+        mulnb.score(memorizing(), IMAGES, LABELS, holdout=(images, labels * 0 + 7))

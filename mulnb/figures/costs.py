@@ -97,7 +97,9 @@ def _panel(axes: Axes, fidelity: pd.DataFrame, proxies: list[str], column: str) 
         points(axes, cells["seconds"], *columns(cells, column), look(SCORE, name), size=5.5)
 
     axes.set(xscale="log", xlabel="seconds (log scale)")
-    axes.margins(x=0.16)
+    first, last = table["seconds"].min(), table["seconds"].max()
+    room = max((last / first) ** 0.12, 2)  # for the counts beside the last points
+    axes.set_xlim(first / room, last * room)
     lowest = np.nanmin([*table[column], *table[f"{column}_low"]])
     axes.set_ylim(min(0.0, lowest - 0.03), 1.02)
 

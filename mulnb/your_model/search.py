@@ -43,7 +43,7 @@ class Candidate:
 class Trial:
     """A candidate, what its model does, and how like the reference that is.
 
-    `side`: -1 if it forgot too little, 1 if too much, 0 if neither.
+    `side`: -1 if it forgot too little, 1 if too much or what it should keep, 0 if neither. `seconds`: of the unlearning alone.
     """
 
     candidate: Candidate
@@ -112,7 +112,7 @@ class Search:
             value, side = objective(found.row, self.original.row, reference)
             if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
                 side = -1  # unseen images cannot vouch for a model that did not change
-            trial = Trial(candidate, found.row, value, side, time.monotonic() - started, unlearned, found)
+            trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned, found)
         self._keep(trial)
         return trial
 
@@ -176,9 +176,8 @@ def search(task: Search, algorithms: Sequence[str], strategies: Sequence[str], b
     for name in algorithms:
         if name not in LADDERS:
             raise UserError(f"tune: algorithm '{name}' has no ladder of strengths: known are {', '.join(LADDERS)}")
-    started = time.monotonic()
     rate = _rate(task, batch)
-    epoch = (time.monotonic() - started) / max(len(task.trials), 1)  # seconds: each of these trials was one epoch
+    epoch = sum(trial.seconds for trial in task.trials) / max(len(task.trials), 1)  # each of these trials was one epoch
     for factor in FACTORS:
         for strategy in _cheapest_first(task, strategies, epoch):
             for algorithm in algorithms:

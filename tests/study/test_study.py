@@ -55,6 +55,7 @@ def assert_same_tables(one: dict[str, pd.DataFrame], two: dict[str, pd.DataFrame
         pd.testing.assert_frame_equal(frame, two[name], check_exact=True, obj=name)
 
 
+@pytest.mark.slow
 def test_serial_and_two_processes_give_identical_tables_and_a_repeat_the_same_bytes(tmp_path):
     serial, parallel = tmp_path / "serial", tmp_path / "parallel"
     for home, workers in ((serial, "1"), (parallel, "2")):
@@ -93,6 +94,7 @@ POOL = ("--set", "pool.models=160", "--set", "pool.group=5")
 LONG_POOL = ("--set", "pool.models=1000", "--set", "pool.group=5")  # not finished before a busy machine gets to interrupt it
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     """The rerun trains only the models that were not finished, and ends in the same table."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -113,6 +115,7 @@ def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 32
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     process = start_pool(tmp_path, LONG_POOL)
     wait_for(1, tmp_path, process)

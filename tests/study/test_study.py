@@ -206,7 +206,11 @@ def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finis
         expected = [study.strata(profile, score, seed) for score in profile.unlearning.scores]
         expected = {json.dumps([store.to_json(part) for part in one]) for one in expected}
         assert len(expected) == len(profile.unlearning.scores)
-        assert all(found == expected for (_, at), found in stored.items() if at == seed)
+        for (name, at), found in stored.items():
+            if at == seed and name.endswith("rum_f"):  # also refined in other orders: the same members
+                assert found >= expected, name
+            elif at == seed:
+                assert found == expected, name
 
 
 def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is():
@@ -316,7 +320,8 @@ def test_run_json_says_what_ran(finished):
     assert record["seeds"] == list(profile.seeds) and record["profile"]["pool"]["models"] == profile.pool.models
     assert list(record["stages"]) == list(publish.STAGES)
     assert record["stages"]["unlearning"]["rows"]["unlearning"] == len(frames["unlearning"])
-    assert all(stage["compute_s"] > 0 for stage in record["stages"].values())
+    seconds = {name: stage["compute_s"] for name, stage in record["stages"].items()}
+    assert seconds.pop("audits") == 0 and all(value > 0 for value in seconds.values())  # audits only read stored margins
     assert record["versions"]["torch"] and record["device"]
 
 
@@ -434,7 +439,8 @@ def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypat
         ("5 6", [("salun", '{"lr": 0.1}', 0.9), ("salun", '{"lr": 0.2}', 0.7)]),
     ]
     for seeds, rows in searches:
-        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds)
+        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds, strategy="vanilla")
+        frame = frame.assign(objective=frame.tow, chosen=True)
         monkeypatch.setattr(study, "tune", lambda profile, frame=frame: frame)
         publish.publish(load_profile("smoke"), "tune")
     table = pd.read_csv(paths.results("smoke") / "tune.csv", dtype=str)

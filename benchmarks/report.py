@@ -20,7 +20,7 @@ from benchmarks.timing import Growth, Measure, Pair, Spread
 from mulnb.core import paths
 from mulnb.figures import plotting
 from mulnb.figures.plotting import INK, SOFT
-from mulnb.results import tables
+from mulnb.results.markdown import grid
 
 NAME = "bench"  # the folder under `figures/`, and the files in it
 HERE, THERE = "#0B4F8A", "#C75B12"
@@ -72,9 +72,9 @@ def markdown(found: Measurements) -> str:
         f"{machine['device']} ({machine['instructions']}), one core, one thread; networks in {machine['precision']}; {versions}. "
         "Medians with quartiles of n alternating repetitions, after a warm-up in which both ways gave the same numbers to "
         "rounding. Ratios are taken repetition by repetition; `mulnb bench` makes this page anew.",
-        tables.grid(pd.DataFrame(map(_pair_row, found.pairs))),
-        tables.grid(pd.DataFrame(map(_measure_row, found.measures))),
-        tables.grid(pd.DataFrame(map(_growth_row, found.growth))),
+        grid(pd.DataFrame(map(_pair_row, found.pairs))),
+        grid(pd.DataFrame(map(_measure_row, found.measures))),
+        grid(pd.DataFrame(map(_growth_row, found.growth))),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -7,6 +7,7 @@ loops with `.item()`, curvature with every pass spelt out. Each function gives t
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.svm import SVC
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from mulnb.config import Recipe
@@ -49,7 +50,7 @@ def train(
     index: Tensor | None = None,
     after_epoch: Callable[[int, float], object] = lambda epoch, loss: None,
 ) -> nn.Module:
-    """SGD at a constant rate, in the order of `training.fit`, so that both can be compared.
+    """SGD at a constant rate, in the order and the batches of `training.fit`, so that both can be compared.
 
     Args:
         model: trained in place.
@@ -69,7 +70,8 @@ def train(
     for epoch in range(recipe.epochs):
         order = index[torch.randperm(len(index), generator=generator)]
         losses = []
-        for inputs, labels in DataLoader(Subset(data, order.tolist()), batch_size=recipe.batch):
+        sampler = [piece.tolist() for piece in torch.tensor_split(order, math.ceil(len(order) / recipe.batch))]
+        for inputs, labels in DataLoader(data, batch_sampler=sampler):
             inputs, labels = inputs.to(where), labels.to(where)
             optimizer.zero_grad()
             loss = criterion(model(inputs), labels)

@@ -73,6 +73,10 @@ def __dir__() -> list[str]:
 class _Forget(ModuleType):
     """The module `mulnb.forget`, which is also the call `mulnb.forget(model, data, request, holdout=…)`."""
 
+    def __reduce__(self) -> tuple:
+        """A module travels to a worker process by its name."""
+        return importlib.import_module, (self.__name__,)
+
     def __call__(self, model: Any, data: Any, request: Any, **options: Any) -> Any:
         """Forget a request, and say whether it is forgotten: see `mulnb.your_model.forget`."""
         from mulnb.your_model.forgetting import forget
@@ -82,6 +86,10 @@ class _Forget(ModuleType):
 
 class _Face(ModuleType):
     """This package. Python sets a module on its package when it is imported, whoever imports it: `forget` gets its call there."""
+
+    def __reduce__(self) -> tuple:
+        """A module travels to a worker process by its name."""
+        return importlib.import_module, (self.__name__,)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "forget" and type(value) is ModuleType:

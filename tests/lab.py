@@ -75,6 +75,7 @@ def jupyter_lab(
     env = os.environ | {f"JUPYTER_{name}": str(place / value) for name, value in own.items()}
     env |= {"JUPYTERLAB_SETTINGS_DIR": str(place / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces")}
     env |= {"IPYTHONDIR": str(place / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1", "MULNB_HOME": str(home), "MULNB_WORKERS": "1"}
+    env.pop("MULNB_PROGRESS", None)  # set by a run without a reader; here, there is one
     start = [*command] or [sys.executable, "-m", "jupyterlab", "--allow-root", f"--ServerApp.root_dir={folder}"]
     start += ["--no-browser", "--ServerApp.port=0", "--IdentityProvider.token="]
     log = place / "log"

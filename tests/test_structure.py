@@ -154,7 +154,7 @@ def test_the_reader_of_imports_sees_what_counts(source, expected):
 
 def fresh(code: str) -> dict:
     """Run `code`, which leaves a dictionary called `seen`, in a new interpreter."""
-    env = os.environ | {"PYTHONPATH": str(paths.CHECKOUT)}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(paths.CHECKOUT), os.environ.get("PYTHONPATH", "")])}
     script = f"import json, sys, time\n{code}\nprint(json.dumps(seen))"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=env)
     return json.loads(done.stdout)

@@ -13,7 +13,7 @@ from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA, label
 from mulnb.explorer.voice import Voice
 
-FIELD_WIDTHS = {"low": "115px", "medium": "140px", "high": "120px"}
+FIELD_WIDTHS = {"low": "125px", "medium": "155px", "high": "130px"}
 
 
 def dropdown(options: list, about: str, width: str) -> widgets.Dropdown:

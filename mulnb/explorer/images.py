@@ -146,9 +146,8 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
             written += f" ± {stock.se[example]:.2f}"
         rows.append(f"<tr><td class=word>{html.escape(label(name))}</td><td>{written}</td><td>above {above:.0%}</td></tr>")
 
-    if probability:
-        said = ", ".join(f"{model} <b>{values[example]:.2f}</b>" for model, values in probability.items())
-        rows.append(f"<tr><td colspan=3 class=word>probability of the label: {said}</td></tr>")
+    for model, values in (probability or {}).items():
+        rows.append(f"<tr><td class=word>probability by {model}</td><td><b>{values[example]:.2f}</b></td><td></td></tr>")
 
     place = next((name for name, part in zip(STRATA, chosen, strict=True) if example in part), None)
     buttons = [f'<button data-act="move:{example}:{name}">add to {name}</button>' for name in STRATA if name != place]

@@ -21,7 +21,8 @@ from mulnb.core import workers
 from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import label
 from mulnb.forget import Strata
-from mulnb.study.runs import oracle_job, unlearning_job
+from mulnb.study.oracles import oracle_job
+from mulnb.study.runs import unlearning_job
 from mulnb.study.scoring import original_job
 
 REPORT_EVERY = 0.1  # seconds between two reports of progress: each is a message to the browser

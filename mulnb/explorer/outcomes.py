@@ -43,7 +43,10 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None) -> str:
     floor = max(0.0, math.floor((min(values) - 0.04) * 10) / 10)
     x, y = svg.Axis(floor, 1.0, left, right), svg.Axis(floor, 1.0, bottom, top)
 
-    parts = [svg.text(8, 13, "ToW and ToW-MIA (1: as if retrained)", kind="title"), *_key(rows)]
+    algorithms = {label(row["algorithm"]) for row in rows}
+    about = f" of {algorithms.pop()}" if len(algorithms) == 1 else ""
+    title = f"ToW and ToW-MIA{about} (1: as if retrained)"
+    parts = [svg.text(8, 13, title, kind="title"), *_key(rows)]
     for tick in x.ticks(5):
         parts.append(svg.line(x(tick), top, x(tick), bottom, "grid"))
         parts.append(svg.line(left, y(tick), right, y(tick), "grid"))
@@ -61,14 +64,7 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None) -> str:
             start = float(x(reference["tow"])), float(y(reference["tow_mia"]))
             parts.append(svg.line(*start, float(x(row["tow"])), float(y(row["tow_mia"])), "axis", 'stroke-dasharray="4 3"'))
 
-    places = _label_places([(float(x(row["tow"])), float(y(row["tow_mia"]))) for row in rows])
-    for row, (word_x, word_y, anchor) in zip(rows, places, strict=True):
-        at = float(x(row["tow"])), float(y(row["tow_mia"]))
-        body = svg.mark(*at, shape(row), INK)
-        body += svg.text(word_x, word_y, f"{row['number']} {_short(row)}", anchor, "title" if row["number"] == shown else "")
-        about = f"run {row['number']}, {describe(row)}: ToW {row['tow']:.3f}, ToW-MIA {row['tow_mia']:.3f}"
-        parts.append(svg.button(body, f"run:{row['number']}", about))
-
+    parts += _marks(x, y, rows, shown)
     if not rows:
         parts.append(svg.text((left + right) / 2, (top + bottom) / 2, "press “Unlearn this”", "middle", "soft"))
     return svg.drawing(width, bottom + 34, "ToW against ToW-MIA of the live runs", *parts)
@@ -84,21 +80,44 @@ def describe(row: Row) -> str:
     return label(row["algorithm"]) if row["strategy"] == "rum" else f"{label(row['algorithm'])}, {label(row['strategy'])}"
 
 
-def _short(row: Row) -> str:
-    """The algorithm in a few letters, for a label in the chart."""
-    return label(row["algorithm"]).replace("Random label", "Rand. label")
+def _marks(x: svg.Axis, y: svg.Axis, rows: Sequence[Row], shown: int | None) -> list[str]:
+    """The runs as markers that can be clicked, with their numbers; with their algorithms, where there are several."""
+    several = len({row["algorithm"] for row in rows}) > 1
+    points = [(float(x(row["tow"])), float(y(row["tow_mia"]))) for row in rows]
+    taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in points]  # boxes that no label may cover
+
+    parts = []
+    for row, point in zip(rows, points, strict=True):
+        words = f"{row['number']} {label(row['algorithm'])}" if several else f"{row['number']}"
+        box = _free_box(point, 7 * len(words), taken, x)
+        taken.append(box)
+        body = svg.mark(*point, shape(row), INK)
+        body += svg.text(box[0], box[3] - 2, words, kind="title" if row["number"] == shown else "")
+        about = f"run {row['number']}, {describe(row)}: ToW {row['tow']:.3f}, ToW-MIA {row['tow_mia']:.3f}"
+        parts.append(svg.button(body, f"run:{row['number']}", about))
+    return parts
 
 
-def _label_places(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
-    """Where the labels of the markers go: to the right or left of them, and not onto a label already placed."""
-    placed: list[tuple[float, float, str]] = []
-    for x, y in points:
-        right = x < 300
-        word_x, word_y = (x + 10, y - 6) if right else (x - 10, y - 6)
-        while any(abs(word_x - other_x) < 80 and abs(word_y - other_y) < 12 for other_x, other_y, _ in placed):
-            word_y += 12
-        placed.append((word_x, word_y, "start" if right else "end"))
-    return placed
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _free_box(point: tuple[float, float], width: float, taken: Sequence[Box], x: svg.Axis) -> Box:
+    """Where the label of a marker goes: beside it, within the axis, on none of the boxes `taken` if that is possible."""
+    at_x, at_y = point
+    first = None
+    for below in (4, -9, 18, -22, 31, 44):
+        for left in (at_x + 10, at_x - 10 - width):
+            box = (left, at_y + below - 10, left + width, at_y + below + 2)
+            if left < x.start or left + width > x.stop + 10:
+                continue
+            first = first or box
+            if not any(_overlap(box, other) for other in taken):
+                return box
+    return first or (at_x - width / 2, at_y - 19, at_x + width / 2, at_y - 7)
+
+
+def _overlap(box: Box, other: Box) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
 def _key(rows: Sequence[Row]) -> list[str]:
@@ -186,7 +205,7 @@ def table(rows: Sequence[Row], shown: int | None = None) -> str:
             {
                 "#": f'<button data-act="run:{row["number"]}" title="why this ToW?">{row["number"]}</button>',
                 "score": html.escape(label(row["score"])),
-                "sizes": " / ".join(map(str, row["sizes"])),
+                "sizes": f"3 × {row['sizes'][0]}" if len(set(row["sizes"])) == 1 else " / ".join(map(str, row["sizes"])),
                 "seed": row["seed"],
                 "algorithm": label(row["algorithm"]),
                 "strategy": label(row["strategy"]),

@@ -192,6 +192,7 @@ def sequential(study: Study) -> pd.DataFrame:
             second.append(oracle_job(study, sets[1], sets, seed, number=1, relearns=False))
 
     trained = study.gather([*oracle_jobs, *second], "oracles of the steps")
+    scratch = {"passes_retain": float(study.profile.training.epochs), "passes_forget": 0.0}  # what an oracle's training reads
     oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
     floored = study.gather(floors, "the original models on every step's sets")
 
@@ -205,7 +206,7 @@ def sequential(study: Study) -> pd.DataFrame:
 
     for strategy, artifacts in (("nothing", floored), ("retrain", ceilings)):
         for (seed, step, sets), artifact in zip(ends, artifacts, strict=True):
-            rows += _rows(study, strategy, seed, step, sets, artifact.meta, *reference[seed, step])
+            rows += _rows(study, strategy, seed, step, sets, scratch | artifact.meta, *reference[seed, step])
     return pd.DataFrame(rows)
 
 

@@ -22,7 +22,7 @@ from mulnb.your_model.adapt import Adapted
 from mulnb.your_model.outcome import Outcome, Setting, outcome
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training
-from mulnb.your_model.verdict import LOST, Reference
+from mulnb.your_model.verdict import LOST, SAME, Reference
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 KEPT = 0.02  # accuracy on the retain set that an epoch of fine-tuning may cost at the learning rate that is used
@@ -43,7 +43,7 @@ class Candidate:
 class Trial:
     """A candidate, what its model does, and how like the reference that is.
 
-    `side`: -1 if it forgot too little, 1 if too much, 0 if neither.
+    `side`: -1 if it forgot too little, 1 if too much or what it should keep, 0 if neither. `seconds`: of the unlearning alone.
     """
 
     candidate: Candidate
@@ -110,7 +110,9 @@ class Search:
         else:
             reference = self.reference(found.row)
             value, side = objective(found.row, self.original.row, reference)
-            trial = Trial(candidate, found.row, value, side, time.monotonic() - started, unlearned, found)
+            if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
+                side = -1  # unseen images cannot vouch for a model that did not change
+            trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned, found)
         self._keep(trial)
         return trial
 
@@ -145,7 +147,7 @@ def objective(row: Mapping[str, float], original: Mapping[str, float], reference
     lost_unseen = max(0.0, unseen - row["acc_test"])
     product = (1 - abs(row["acc_forget"] - reference.acc_forget)) * (1 - lost_retain) * (1 - lost_unseen)
     product *= 1 - abs(row["auc"] - reference.auc)
-    if lost_retain > LOST:
+    if max(lost_retain, lost_unseen) > LOST:
         return product, 1
     return product, int(row["acc_forget"] < reference.low) - int(row["acc_forget"] > reference.high)
 
@@ -164,7 +166,9 @@ LADDERS: dict[str, tuple[Mapping[str, float], ...]] = {
     "influence": tuple({"alpha": alpha} for alpha in (1, 4, 16, 64, 256)),
 }
 FACTORS = (0.3, 1.0, 0.1)  # of the learning rate that fine-tuning bears: unlearning works on a converged model at less
-SHARE = 0.25  # of the time left that one trial may take
+SHARE = 0.3  # of the time left that one trial may take
+MENDING = ("salun", "random_label", "scrub")  # what the first epochs damage, the later ones mend: then longer is better
+SHORT = 10  # epochs of three stages: where a trial cannot have so many, time is short
 
 
 def search(task: Search, algorithms: Sequence[str], strategies: Sequence[str], batch: int) -> None:
@@ -172,19 +176,36 @@ def search(task: Search, algorithms: Sequence[str], strategies: Sequence[str], b
     for name in algorithms:
         if name not in LADDERS:
             raise UserError(f"tune: algorithm '{name}' has no ladder of strengths: known are {', '.join(LADDERS)}")
-    started = time.monotonic()
     rate = _rate(task, batch)
-    epoch = (time.monotonic() - started) / max(len(task.trials), 1)  # seconds: each of these trials was one epoch
+    epoch = sum(trial.seconds for trial in task.trials) / max(len(task.trials), 1)  # each of these trials was one epoch
     for factor in FACTORS:
-        for strategy in strategies:
+        for strategy in _cheapest_first(task, strategies, epoch):
             for algorithm in algorithms:
-                passes = 1 if strategy == "vanilla" else 3
-                left = max(task.deadline - time.monotonic(), 0.0)
-                affordable = SHARE * left / max(epoch * passes, 1e-9)
-                ladder = [step for step in LADDERS[algorithm] if step.get("epochs", 1) <= affordable]
-                _strength(task, algorithm, strategy, ladder or LADDERS[algorithm][:1], rate * factor, batch)
+                ladder = _affordable(task, LADDERS[algorithm], epoch * _passes(strategy))
+                _strength(task, algorithm, strategy, ladder, rate * factor, batch)
                 if task.over():
                     return
+
+
+def _passes(strategy: str) -> int:
+    return 1 if strategy == "vanilla" else 3
+
+
+def _cheapest_first(task: Search, strategies: Sequence[str], epoch: float) -> list[str]:
+    """The strategies in their order, or by their cost where time is short."""
+    short = SHARE * (task.deadline - time.monotonic()) < SHORT * 3 * epoch
+    return sorted(strategies, key=_passes) if short else list(strategies)
+
+
+def _affordable(task: Search, ladder: Sequence[Mapping[str, float]], epoch: float) -> list[Mapping[str, float]]:
+    """The rungs of a ladder that take no more than a share of the time left; or one rung that is cut short."""
+    epochs = int(SHARE * max(task.deadline - time.monotonic(), 0.0) / max(epoch, 1e-9))
+    good = [rung for rung in ladder if rung.get("epochs", 1) <= epochs]
+    return good or [dict(ladder[len(ladder) // 2]) | {"epochs": max(1, epochs), **_no_more_msteps(ladder, epochs)}]
+
+
+def _no_more_msteps(ladder: Sequence[Mapping[str, float]], epochs: int) -> dict[str, int]:
+    return {"msteps": max(0, min(epochs - 1, 3))} if "msteps" in ladder[0] else {}
 
 
 def _rate(task: Search, batch: int) -> float:
@@ -214,7 +235,14 @@ def _strength(
         trial = task.run(Candidate(algorithm, strategy, settings))
         # where it forgot neither too much nor too little, the attack says which way to go on
         weaker = trial.row["auc"] < task.reference(trial.row).auc if trial.side == 0 else trial.side > 0
+        if trial.row and algorithm in MENDING and trial.row["acc_forget"] >= task.reference(trial.row).low:
+            weaker = weaker and not _damaged(task, trial)
         if weaker:
             high = middle - 1
         else:
             low = middle + 1
+
+
+def _damaged(task: Search, trial: Trial) -> bool:
+    """Whether a trial's model is worse on retained or on unseen images than it may be."""
+    return any(task.original.row[key] - trial.row[key] > LOST for key in ("acc_retain", "acc_test"))

@@ -122,7 +122,7 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     power = original is None or _power(original)
 
     known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
-    if same and (known or not power or wrong):
+    if same and (known or not power or wrong or not reference.exact):
         text = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
         return Verdict(
             NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"

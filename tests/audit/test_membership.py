@@ -11,6 +11,7 @@ from mulnb.audit import membership, roc
 from mulnb.audit.margins import log_odds
 from mulnb.core.errors import UserError
 
+pytestmark = pytest.mark.slow
 CLEAN, FLIPPED = slice(0, 120), slice(120, 160)  # of each forget set
 
 

@@ -85,8 +85,8 @@ def test_a_dry_run_of_a_paper_profile(name, roots, monkeypatch):
     runs, algorithms = frames["unlearning"], profile.unlearning.algorithms
     ways = {(algorithm, strategy) for algorithm, strategies in algorithms.items() for strategy in strategies}
     done = set(zip(runs.algorithm, runs.strategy, strict=True))
-    assert ways <= done and {algorithm for algorithm, _ in done - ways} == {"rum", "retrain"}
-    assert len(runs) == len(ways) + 2
+    assert ways <= done and {algorithm for algorithm, _ in done - ways} == {"rum", "nothing", "retrain"}
+    assert len(runs) == len(ways) + 3  # the full RUM, the floor and the ceiling
     assert runs[list(vocabulary.METRICS)].apply(lambda column: column.between(0, 1)).all().all()
 
     scopes = 2  # the step's own set, and the union of all so far

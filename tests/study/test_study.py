@@ -55,6 +55,7 @@ def assert_same_tables(one: dict[str, pd.DataFrame], two: dict[str, pd.DataFrame
         pd.testing.assert_frame_equal(frame, two[name], check_exact=True, obj=name)
 
 
+@pytest.mark.slow
 def test_serial_and_two_processes_give_identical_tables_and_a_repeat_the_same_bytes(tmp_path):
     serial, parallel = tmp_path / "serial", tmp_path / "parallel"
     for home, workers in ((serial, "1"), (parallel, "2")):
@@ -93,6 +94,7 @@ POOL = ("--set", "pool.models=160", "--set", "pool.group=5")
 LONG_POOL = ("--set", "pool.models=1000", "--set", "pool.group=5")  # not finished before a busy machine gets to interrupt it
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     """The rerun trains only the models that were not finished, and ends in the same table."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -113,6 +115,7 @@ def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 32
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     process = start_pool(tmp_path, LONG_POOL)
     wait_for(1, tmp_path, process)
@@ -203,7 +206,11 @@ def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finis
         expected = [study.strata(profile, score, seed) for score in profile.unlearning.scores]
         expected = {json.dumps([store.to_json(part) for part in one]) for one in expected}
         assert len(expected) == len(profile.unlearning.scores)
-        assert all(found == expected for (_, at), found in stored.items() if at == seed)
+        for (name, at), found in stored.items():
+            if at == seed and name.endswith("rum_f"):  # also refined in other orders: the same members
+                assert found >= expected, name
+            elif at == seed:
+                assert found == expected, name
 
 
 def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is():
@@ -313,7 +320,8 @@ def test_run_json_says_what_ran(finished):
     assert record["seeds"] == list(profile.seeds) and record["profile"]["pool"]["models"] == profile.pool.models
     assert list(record["stages"]) == list(publish.STAGES)
     assert record["stages"]["unlearning"]["rows"]["unlearning"] == len(frames["unlearning"])
-    assert all(stage["compute_s"] > 0 for stage in record["stages"].values())
+    seconds = {name: stage["compute_s"] for name, stage in record["stages"].items()}
+    assert seconds.pop("audits") == 0 and all(value > 0 for value in seconds.values())  # audits only read stored margins
     assert record["versions"]["torch"] and record["device"]
 
 
@@ -431,7 +439,8 @@ def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypat
         ("5 6", [("salun", '{"lr": 0.1}', 0.9), ("salun", '{"lr": 0.2}', 0.7)]),
     ]
     for seeds, rows in searches:
-        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds)
+        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds, strategy="vanilla")
+        frame = frame.assign(objective=frame.tow, chosen=True)
         monkeypatch.setattr(study, "tune", lambda profile, frame=frame: frame)
         publish.publish(load_profile("smoke"), "tune")
     table = pd.read_csv(paths.results("smoke") / "tune.csv", dtype=str)

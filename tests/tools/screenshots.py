@@ -1,22 +1,30 @@
-"""Take the pictures of the explorer that README and notebook 06 show: `.venv/bin/python tests/screenshots.py`.
+"""Take the pictures of the explorer that README and notebook 06 show: `.venv/bin/python tests/tools/screenshots.py`.
 
-They are of the profile `digits`, whose results must be there (`./run_all.sh --only 01,02`). Needs Debian's package chromium.
+They are of the profile `digits`, whose results must be there (`./run_all.sh --only 01,02`); words such as `seeds=[0,1,2]` change
+it. Needs Debian's package chromium.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lab.py
 
 from lab import CHROMIUM, FLAGS, jupyter_lab, notebook
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from mulnb import config
 from mulnb.core import paths
 
 LIMIT = 200_000  # bytes of one picture
+PATIENCE = 600_000  # milliseconds: the oracles are trained
 RUNS = """
 explorer.choose("holdout_retraining", 40)
 for size in (40, 150):
@@ -27,21 +35,26 @@ print("errors:", 0)
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
+    """Both themes: the choosing half, and the comparing half after some runs."""
+    overrides = dict(config.parse_override(word) for word in words)
     folder = Path(tempfile.mkdtemp(prefix="mulnb-shots-"))
     try:
-        source = notebook(paths.CHECKOUT / "notebooks" / "06_explore.ipynb", folder / "06.ipynb", profile="digits", overrides={})
+        original = paths.CHECKOUT / "notebooks" / "06_explore.ipynb"
+        source = notebook(original, folder / "06.ipynb", profile="digits", overrides=overrides)
         _only_the_explorer(source)
         for theme in ("Light", "Dark"):
             with jupyter_lab(paths.home(), folder, f"JupyterLab {theme}") as (address, _), sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-                page = browser.new_page(viewport={"width": 1280, "height": 2600})
+                page = browser.new_page(viewport={"width": 1280, "height": 1600})
+                page.set_default_timeout(PATIENCE)
                 page.goto(f"{address}lab/tree/06.ipynb?reset")
-                page.get_by_text("| Idle").wait_for(timeout=60_000)
+                page.get_by_text("| Idle").wait_for()
                 page.get_by_role("menuitem", name="Run", exact=True).click()
                 page.get_by_text("Run All Cells", exact=True).click()
-                page.wait_for_selector("text=/errors: \\d/", timeout=300_000)
-                page.wait_for_timeout(1500)
+                page.wait_for_selector("text=/errors: \\d/")
+                page.get_by_role("tab", name="Memorized?").click()
+                page.wait_for_timeout(3000)
                 _shoot(page, theme.lower())
                 browser.close()
     finally:
@@ -49,8 +62,7 @@ def main() -> None:
 
 
 def _only_the_explorer(path: Path) -> None:
-    import json
-
+    """The cells up to the explorer, and one that unlearns."""
     tree = json.loads(path.read_text())
     code = [cell for cell in tree["cells"] if cell["cell_type"] == "code"]
     code[2]["source"] = RUNS
@@ -59,16 +71,16 @@ def _only_the_explorer(path: Path) -> None:
 
 
 def _shoot(page: Page, theme: str) -> None:
-    first = page.locator(".mx h3", has_text="1 ·").bounding_box()
+    whole = page.locator(".mulnb-explorer").bounding_box()
     second = page.locator(".mx h3", has_text="2 ·").bounding_box()
     third = page.locator(".mx h3", has_text="3 ·").bounding_box()
-    width = page.locator(".mx .sheets").bounding_box()["width"] + 12
-    for name, top, bottom in (("choose", first, second), ("compare", second, third)):
-        clip = {"x": first["x"] - 6, "y": top["y"] - 6, "width": width, "height": bottom["y"] - top["y"] - 4}
-        _write(paths.figures() / "explorer" / f"{name}_{theme}.png", page.screenshot(clip=clip))
+    for name, top, bottom in (("choose", whole["y"], second["y"]), ("compare", second["y"], third["y"])):
+        clip = {"x": whole["x"] - 4, "y": top - 6, "width": whole["width"] + 8, "height": bottom - top - 2}
+        _write(paths.CHECKOUT / "figures" / "explorer" / f"{name}_{theme}.png", page.screenshot(clip=clip))
 
 
 def _write(path: Path, png: bytes) -> None:
+    """Write a picture with few colours, so that the repository stays small."""
     packed = io.BytesIO()
     image = Image.open(io.BytesIO(png)).convert("RGB")
     image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
@@ -79,4 +91,4 @@ def _write(path: Path, png: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

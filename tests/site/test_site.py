@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from lab import CHROMIUM, FLAGS
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import mulnb
 from mulnb import forget
@@ -157,3 +159,11 @@ def test_without_the_images_there_is_no_page_for_choosing(home):
     shutil.copytree(paths.CHECKOUT / "figures" / "cifar10-mini", home / "figures" / "cifar10-mini")
     assert choose.data_script("cifar10-mini") is None  # the images are not in git
     assert choose.data_script("digits") is None  # no results in this home
+
+
+def test_markdown_that_a_cell_prints_is_set_like_text(tmp_path):
+    output = new_output("display_data", data={"text/markdown": "RUM^F and $\\tau$\n\n| a | b |\n|---|---|\n| 1 ± 2 | 3 |"})
+    nbformat.write(new_notebook(cells=[new_code_cell("show()", outputs=[output])]), tmp_path / "x.ipynb")
+    body = markdown.notebook_body(tmp_path / "x.ipynb")
+    assert "RUM<sup><i>F</i></sup>" in body and 'aria-label="\\tau"' in body
+    assert '<div class="wide"><table>' in body and "1\u00a0±\u00a02" in body

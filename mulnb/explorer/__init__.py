@@ -7,12 +7,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mulnb.explorer import stock
-from mulnb.explorer.panel import Explorer
+from mulnb.core.errors import UserError
+
+if TYPE_CHECKING:
+    from mulnb.explorer.panel import Explorer
 
 __all__ = ["Explorer", "explore"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Explorer` is loaded when it is used: it needs widgets, which choosing from code does not."""
+    if name != "Explorer":
+        raise AttributeError(f"module 'mulnb.explorer' has no attribute '{name}'")
+    try:
+        from mulnb.explorer.panel import Explorer
+    except ModuleNotFoundError as error:
+        if error.name not in ("ipywidgets", "anywidget"):
+            raise
+        raise UserError(f"the explorer needs the package {error.name}: pip install 'mulnb[notebooks]'") from None
+    return Explorer
 
 
 def explore(
@@ -37,4 +52,7 @@ def explore(
     Raises:
         UserError: the arrays do not fit each other.
     """
-    return Explorer(None, stock.of_arrays(images, labels, scores, memorization, classes))
+    from mulnb.explorer import stock
+
+    data = stock.of_arrays(images, labels, scores, memorization, classes)
+    return __getattr__("Explorer")(None, data)

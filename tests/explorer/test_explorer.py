@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import time
 
 import numpy as np
@@ -276,3 +277,11 @@ def test_what_is_left_without_widgets(explorer):
     assert "run this cell in JupyterLab" in repr(explorer)
     assert explorer._repr_mimebundle_()["text/plain"] == repr(explorer)
     assert mulnb.explorer.Explorer is Explorer
+
+
+def test_without_the_notebooks_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "mulnb.explorer.panel")
+    monkeypatch.delitem(sys.modules, "mulnb.explorer.canvas")
+    monkeypatch.setitem(sys.modules, "anywidget", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"needs the package anywidget: pip install 'mulnb\[notebooks\]'"):
+        from mulnb.explorer import Explorer  # noqa: F401

@@ -26,6 +26,7 @@ class Canvas(anywidget.AnyWidget):
     def __init__(self, on_act: Callable[[str, list[str], dict[str, Any]], None] | None = None, basis: str = "100%") -> None:
         super().__init__(layout={"flex": f"1 1 {basis}", "min_width": "280px", "margin": "0"})
         self.on_act = on_act
+
         self.on_msg(lambda _widget, message, _buffers: self.act(**message))
 
     def act(self, act: str, **message: Any) -> None:

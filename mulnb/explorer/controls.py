@@ -81,6 +81,7 @@ class Sizes:
 
     def resize(self, name: str, size: int) -> None:
         """Another size of one stratum, or of all where they are kept equal."""
+        # with equal sizes, the field that moved takes the others along
         sizes = {}
         for other, field in self.fields.items():
             sizes[other] = size if self.equal.value or other == name else field.value
@@ -89,6 +90,7 @@ class Sizes:
     @contextmanager
     def _quietly(self) -> Iterator[None]:
         """Ignore the events of fields that are set from here."""
+        # a field set from here fires the same event as one set by the user
         before, self._quiet = self._quiet, True
         try:
             yield

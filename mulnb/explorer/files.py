@@ -47,6 +47,7 @@ def resolve(given: str | Path, profile: Profile | None) -> Path:
 
 def check_target(path: Path, profile: Profile | None) -> None:
     """Refuse a file in a folder that does not exist; only the profile's own folder of results is made."""
+    # a typing mistake in the path must not become a folder
     own = None if profile is None else paths.results(profile.name)
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the name of a file in it")
@@ -75,9 +76,12 @@ def command(profile: Profile, path: Path) -> str:
     changed = stock.changes(profile) if known else {}
     changed = {key: value for key, value in changed.items() if key not in ("name", "forget.file")}
 
+    # this Python by its full path: the reader's shell may have no environment active
     words = [sys.executable, "-m", "mulnb", "run", "--profile", profile.name if known else "YOUR.yaml", "--stage", "unlearning"]
     for key, value in {**changed, "name": name, "forget.file": str(path.resolve())}.items():
+        # JSON is YAML, too, and quotes colons and hashes, which YAML would read otherwise
         words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+    # another home would have another store, and compute everything again
     home = f"MULNB_HOME={shlex.quote(str(paths.home()))} " if "MULNB_HOME" in os.environ else ""
     return home + shlex.join(words)
 

@@ -140,6 +140,7 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
     rows = []
     for name in stock.names:
         values = stock.scores(name, seed)
+        # the share of examples with a lower score: comparable between scores of different units
         above = float((values < values[example]).mean())
         written = svg.number(values[example])
         if name == "memorization" and stock.se is not None and stock.se[example]:
@@ -149,6 +150,7 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
     for model, values in (probability or {}).items():
         rows.append(f"<tr><td class=word>probability by {model}</td><td><b>{values[example]:.2f}</b></td><td></td></tr>")
 
+    # one button drops it from its stratum; an example that is retained can be added to any
     place = next((name for name, part in zip(STRATA, chosen, strict=True) if example in part), None)
     buttons = [f'<button data-act="move:{example}:{name}">add to {name}</button>' for name in STRATA if name != place]
     if place is not None:
@@ -173,6 +175,7 @@ def png(stock: Stock, example: int) -> str:
 def _png(pixels: bytes, shape: tuple[int, int, int]) -> str:
     from PIL import Image
 
+    # the pixels as bytes can be hashed, so that a drag does not encode the same image twice
     array = np.frombuffer(pixels, np.uint8).reshape(shape)  # [C, H, W]
     image = Image.fromarray(array[0] if shape[0] == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1)))
     packed = io.BytesIO()

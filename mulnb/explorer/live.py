@@ -50,6 +50,7 @@ class Background:
         self._work, self._progress, self._finished = work, progress, finished
         self._stop = threading.Event()
         self._reported = 0.0
+        # the oracle, then each run: `step` counts up to the expected end of a part
         self.started = time.monotonic()
         self.steps = 0
         self.phase, self._end = "", math.inf
@@ -76,6 +77,8 @@ class Background:
     def reached(self, steps: int) -> None:
         """Report that `steps` steps are done, taken here or stored before. Raises `Cancelled` if the user cancelled."""
         self.steps = steps
+
+        # every report is a message to the browser; thousands of them a second would delay its answers
         if time.monotonic() - self._reported > REPORT_EVERY:
             self._reported = time.monotonic()
             self._progress(self.steps)
@@ -100,6 +103,7 @@ def each_step(tick: Callable[[], None]) -> Iterator[None]:
     """
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
+    # the hook sees the steps of all threads; only this one's are to be counted and cancelled
     own = threading.get_ident()
 
     def hook(*_: Any) -> None:
@@ -146,6 +150,7 @@ def unlearn(
     planned = plan(profile, score, seed, runs)
     end, *counts = expected_steps(profile, chosen, planned)
 
+    # the oracle first, as a part of its own: it takes longest, and the reader is told what it is for
     job.enter("training the oracle, a model that never sees the set", end)
     oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
     original = here.get(original_job(here, seed))
@@ -167,6 +172,7 @@ def _probability(**artifacts: Artifact) -> dict[str, np.ndarray]:
     found = {}
     for name, artifact in artifacts.items():
         if "margin" in artifact.arrays:
+            # float16 margins of very sure models are infinite
             margin = np.clip(artifact.arrays["margin"].astype(np.float64).reshape(-1), -50, 50)
             found[name] = 1 / (1 + np.exp(-margin))
     return found if len(found) == len(artifacts) else {}

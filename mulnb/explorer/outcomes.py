@@ -104,7 +104,9 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 def _free_box(point: tuple[float, float], width: float, taken: Sequence[Box], x: svg.Axis) -> Box:
     """Where the label of a marker goes: beside it, within the axis, on none of the boxes `taken` if that is possible."""
     at_x, at_y = point
-    first = None
+    first = None  # a place inside the picture, if no free one is found
+
+    # beside the marker, then ever further above and below; to its right, then to its left
     for below in (4, -9, 18, -22, 31, 44):
         for left in (at_x + 10, at_x - 10 - width):
             box = (left, at_y + below - 10, left + width, at_y + below + 2)
@@ -146,7 +148,7 @@ def why(row: Row | None, rows: Sequence[Row]) -> str:
             "oracle in accuracy on the forget set, on the retain set and on the test set. They appear here after a run.</p>"
         )
     width, left, right, top, height = 560, 152, 404, 54, 29
-    reference = vanilla_of(row, rows)
+    reference = vanilla_of(row, rows)  # drawn, too: refinement is judged against it
     x = svg.Axis(0.0, 1.0, left, right)
     floor = top + 4 * height - 10
 
@@ -162,6 +164,7 @@ def why(row: Row | None, rows: Sequence[Row]) -> str:
         level = top + place * height
         parts += _dumbbell(x, level, words, key, row, reference)
 
+    # ToW-MIA has the attack's factor in place of the accuracy on the forget set
     tow = " × ".join(f"{_factor(row, key):.3f}" for key in FACTORS)
     tow_mia = " × ".join(f"{_factor(row, key):.3f}" for key in ("mia", "acc_retain", "acc_test"))
     parts.append(svg.text(8, floor + 36, f"ToW {row['tow']:.3f} = {tow}", kind="title"))
@@ -220,6 +223,7 @@ def table(rows: Sequence[Row], shown: int | None = None) -> str:
     frame = pd.DataFrame(lines)
     digits = {"ToW": "{:.3f}", "ToW-MIA": "{:.3f}", "sec.": "{:.1f}", "× oracle": "{:.2f}"}
     signed = {name: "{:+.3f}" for name in ("Δ ToW", "Δ ToW-MIA")}
+    # NaN, where there is nothing to compare with, stays empty
     styled = frame.style.hide(axis="index").format(digits | signed, na_rep="")
     styled = styled.set_table_styles([{"selector": ".shown", "props": "font-weight: 600"}], overwrite=False)
     classes = pd.DataFrame("", index=frame.index, columns=frame.columns)

@@ -58,6 +58,7 @@ class Explorer:
         key = store.digest([str(paths.figures()), str(paths.artifacts()), profile])
         shared = shared and data is None
         if shared and key in _kept:
+            # not a copy: the widgets that another output already shows are these
             self.__dict__ = _kept[key]
             return
 
@@ -131,6 +132,7 @@ class Explorer:
             if len(three) != 3 or not all(1 <= size <= self._ranking.limit for size in three):
                 raise UserError(f"sizes {sizes}: expected one or three numbers from 1 to {self._ranking.limit}")
             self._fields.set(dict(zip(STRATA, three, strict=True)), equal=len(set(three)) == 1)
+        # a threshold decides a size, so it comes last
         for side, threshold in (("low", low), ("high", high)):
             if threshold is not None:
                 self._fields.resize(side, self._ranking.size(side, threshold))
@@ -172,6 +174,7 @@ class Explorer:
             settings["sizes"] = self._fields.values
             settings["thresholds"] = [self.threshold(side) for side in ("low", "high")]
 
+        # writing the same set again is no question, a notebook that runs twice does it
         chosen = forget.ForgetSet(self.strata, self.stock.fingerprint, len(self.stock), settings)
         if target.exists() and not overwrite and not files.holds(target, chosen):
             raise files.Exists(target)
@@ -181,6 +184,8 @@ class Explorer:
         """Choose the set that a file holds. Raises `UserError` if the file does not fit these data."""
         found = forget.load(files.resolve(path or self.file.file, self.profile), self.stock.fingerprint, len(self.stock))
         score, seed = found.settings.get("score"), found.settings.get("seed")
+
+        # set the controls as they were, as far as they offer it; if that gives another set, keep the file's as it is
         sizes = [len(part) for part in found.strata]
         self.choose(
             score if score in self.stock.names else None,
@@ -328,6 +333,8 @@ class Explorer:
             return
         side, ranking = arguments[0], self._ranking
         size = self.sizes[side].value
+
+        # a pixel of the pointer, or a step of a key
         if "x" in message:
             size = ranking.size(side, pictures.score_axis(ranking).value(message["x"]))
         else:

@@ -47,6 +47,7 @@ def histogram(ranking: Ranking, chosen: Strata, handles: bool = True) -> str:
         parts.append(svg.text(LEFT - 6, y(tick) + 4, f"{tick:g}", "end", "soft"))
     parts.append(svg.text(14, 74, "examples (log)", "middle", turn=True))
 
+    # each stratum: shaded through the bars, and as a line of its own, since strata may overlap in the score
     for place, (stratum, part) in enumerate(zip(STRATA, chosen, strict=True)):
         color = f"var(--{stratum})"
         start, stop = _span(x, ranking.values[part])
@@ -86,6 +87,7 @@ def _handle(ranking: Ranking, x: svg.Axis, side: str, size: int, top: float, flo
         f'aria-label="{name}" aria-valuetext="{value}" aria-valuenow="{size}" aria-valuemin="1" aria-valuemax="{ranking.limit}"'
     )
 
+    # the line is thin, so an invisible rectangle takes the pointer
     grip = svg.rect(at - 5, top - 4, 10, 20, f"var(--{side})", extra='rx="3" stroke="var(--page)"')
     target = svg.rect(at - 11, top - 6, 22, floor - top + 6, "transparent")
     body = svg.line(at, top, at, floor, "axis", f'style="stroke:var(--{side})" stroke-width="2.5"') + grip + target
@@ -102,6 +104,7 @@ def _span(x: svg.Axis, values: np.ndarray, least: float = 4.0) -> tuple[float, f
 def _bins(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
     """Edges [BINS + 1] and counts [BINS] of the histogram."""
     x = score_axis(ranking)
+    # bins are equally wide on the screen, also where the axis is logarithmic
     edges = np.geomspace(x.low, x.high, BINS + 1) if x.log else np.linspace(x.low, x.high, BINS + 1)
     counts, _ = np.histogram(np.clip(ranking.sorted, edges[0], edges[-1]), edges)
     return edges, counts
@@ -124,6 +127,7 @@ def growth(sizes: np.ndarray, curves: np.ndarray, chosen: Strata, means: np.ndar
         parts.append(svg.line(x(tick), bottom, x(tick), bottom + 4))
         parts.append(svg.text(x(tick), bottom + 16, f"{tick}", "middle", "soft"))
 
+    # the curves are named at their ends, where the reader looks for them
     ends = _spread([float(y(curve[-1])) for curve in curves], 15)
     for place, (stratum, part) in enumerate(zip(STRATA, chosen, strict=True)):
         color = f"var(--{stratum})"
@@ -204,6 +208,7 @@ def class_balance(counts: np.ndarray, everywhere: np.ndarray, classes: Sequence[
     parts = []
     for row, stratum in enumerate(STRATA):
         floor = top + (row + 1) * height - 4
+        # the same number of examples, drawn in the proportions of the training set
         fair = everywhere / everywhere.sum() * counts[row].sum()
         y = svg.Axis(0, max(counts[row].max(), fair.max()), floor, floor - height + 8)
         parts.append(svg.text(left - 6, floor - 14, stratum, "end"))

@@ -59,6 +59,8 @@ class Ranking:
     def ties(self, side: Side, size: int) -> tuple[int, int]:
         """Of the examples exactly at the threshold: how many the stratum takes (drawn by seed), and how many there are."""
         at = self.threshold(side, size)
+
+        # the sorted scores first … last − 1 are equal to the threshold
         first, last = np.searchsorted(self.sorted, [at, np.nextafter(at, np.inf)])
         taken = size - first if side == "low" else size - (len(self.sorted) - last)
         return int(taken), int(last - first)
@@ -103,6 +105,8 @@ class Ranking:
     def _window(self, size: int) -> int:
         """Where the `size` examples nearest to the centre begin in the sorted order, when low and high of that size are gone."""
         first, last = size, len(self.sorted) - 2 * size
+
+        # binary search: move on while the example that enters is nearer to the centre than the one that leaves
         while first < last:
             half = (first + last) // 2
             if self.middle - self.sorted[half] > self.sorted[half + size] - self.middle:

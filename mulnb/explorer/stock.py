@@ -115,6 +115,7 @@ def of_arrays(
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
         raise UserError(f"labels have shape {labels.shape}: expected whole numbers, one for each of the {len(pictures)} images")
 
+    # memorization is a score like the others, but the strata are also compared with it
     named = dict(scores) if isinstance(scores, Mapping) else {"score": scores}
     if memorization is not None:
         named["memorization"] = memorization
@@ -150,6 +151,7 @@ def command(profile: Profile, notebooks: str = "01,02") -> str:
 
 def changes(profile: Profile) -> dict[str, Any]:
     """The settings, by dotted key, in which a profile differs from the packaged one of its name."""
+    # compared as they are written in a file, where tuples are lists
     packaged = _leaves(config.load_profile(profile.name).model_dump(mode="json"))
     own = _leaves(profile.model_dump(mode="json"))
     return {key: value for key, value in own.items() if packaged.get(key) != value}
@@ -169,6 +171,7 @@ def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         known = Profile.model_validate(json.loads((paths.results(profile.name) / "run.json").read_text())["profile"])
     except (OSError, ValueError, KeyError):
         return None
+    # only what the scores depend on: another forget set or algorithm needs no new scores
     if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
         return None
 

@@ -45,6 +45,7 @@ class Axis:
             powers = range(first, last + 1)
             return [10.0**power for power in powers][:: math.ceil(len(powers) / 6) or 1]
 
+        # the next of 1, 2, 5 or 10 times a power of ten above the exact distance
         rough = (self.high - self.low) / count or 1.0
         power = 10 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -103,7 +104,7 @@ def mark(x: float, y: float, shape: str, color: str, r: float = 6.0) -> str:
         return f'<path d="M{x:.1f} {y - 1.2 * r:.1f}l{1.2 * r} {2.1 * r}h{-2.4 * r}z" {outline}/>'
     if shape == "star":
         corners = []
-        for number in range(10):
+        for number in range(10):  # five points and five corners between them
             angle, radius = math.pi * (number / 5 - 0.5), r * (1.4 if number % 2 == 0 else 0.6)
             corners.append(f"{x + radius * math.cos(angle):.1f},{y + radius * math.sin(angle):.1f}")
         return f'<polygon points="{" ".join(corners)}" {solid}/>'

@@ -94,6 +94,7 @@ class Workbench:
         if self.busy:
             raise UserError("an unlearning run is under way: wait for it or cancel it")
         chosen, algorithm, strategy = self.choice(), self.algorithm.value, self.strategy.value
+        # vanilla first, on the same set: without it, a ToW has nothing to be compared with
         wanted = dict.fromkeys([*self._references(algorithm), (algorithm, strategy)])
         runs = [run for run in wanted if self._known(chosen.facts, *run) is None]
         self.job, self.error = None, None
@@ -158,11 +159,13 @@ class Workbench:
 
     def _on_progress(self, steps: int) -> None:
         self.bar.value = min(steps, self.bar.max)
+        # all steps are taken to last equally long; the bar's end is an estimate as well
         seconds = time.monotonic() - self.job.started
         left = seconds / max(steps, 1) * max(self.bar.max - steps, 0)
         self._say(f"{self.job.phase}: step {steps} of about {self.bar.max}, {_clock(left)} left")
 
     def _on_finished(self, facts: dict[str, Any], results: list[live.Result] | None, error: BaseException | None) -> None:
+        # this runs in the job's thread; ipywidgets sends its messages from any thread
         self.run.disabled, self.cancel.disabled = False, True
         self.error = error
         if isinstance(error, live.Cancelled):

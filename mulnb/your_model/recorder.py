@@ -35,17 +35,22 @@ class Recorder:
 
     Attributes:
         n: the number of training examples N; `index` runs from 0 to N − 1.
-        counts: int64 [N], how often each example was recorded.
     """
 
     def __init__(self, n: int) -> None:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise UserError(f"Recorder({n!r}): give the number of training examples")
         self.n = int(n)
-        self.counts = np.zeros(self.n, dtype=np.int64)
+        self._counts = np.zeros(self.n, dtype=np.int64)
         self._sums = {name: np.zeros(self.n) for name, proxy in PROXIES.items() if proxy.signal is not None}
         self._right: list[np.ndarray] = []  # bool [N] each: the k-th time an example was recorded, it was classified right
         self._aside: list[tuple[np.ndarray, Tensor, Tensor]] = []
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [N], how often each example was recorded."""
+        self._add_up()
+        return self._counts
 
     def record(self, index: Tensor | np.ndarray, logits: Any, labels: Tensor) -> None:
         """Add a batch, as the network saw it in training and before the step.
@@ -58,7 +63,7 @@ class Recorder:
         Raises:
             UserError: they do not fit each other or the recorder.
         """
-        places = np.array(index.detach().cpu() if isinstance(index, Tensor) else index).reshape(-1)
+        places = np.array(index.detach().cpu().numpy() if isinstance(index, Tensor) else index).reshape(-1)
         if places.size == 0:
             return
         if places.dtype.kind not in "iu" or places.min() < 0 or places.max() >= self.n:
@@ -87,12 +92,12 @@ class Recorder:
             outputs = Outputs(own, z, log_p, log_p.exp())
             for name in self._sums:
                 self._sums[name][places] += PROXIES[name].signal(outputs).cpu().numpy()
-            while len(self._right) <= self.counts[places].max():
+            while len(self._right) <= self._counts[places].max():
                 self._right.append(np.zeros(self.n, dtype=bool))
             right = outputs.correct.cpu().numpy()
-            for place, hit in zip(places[right], self.counts[places][right], strict=True):
+            for place, hit in zip(places[right], self._counts[places][right], strict=True):
                 self._right[hit][place] = True
-            self.counts[places] += 1
+            self._counts[places] += 1
 
     def scores(self, proxy: str = "confidence") -> np.ndarray:
         """A proxy of memorization, float64 [N], oriented: higher = more memorized.
@@ -111,19 +116,19 @@ class Recorder:
         if entry.history is not None:
             raw = entry.history(np.stack(self._right)).astype(np.float64)  # [epochs, N] -> [N]
         else:
-            raw = self._sums[proxy] / self.counts
+            raw = self._sums[proxy] / self._counts
         return orient(proxy, raw)
 
     def check(self) -> None:
         """Raises `UserError` unless every example was recorded in every epoch."""
         self._add_up()
-        if self.counts.max() == 0:
+        if self._counts.max() == 0:
             raise UserError("Recorder: nothing was recorded: call record(index, logits, labels) in the training loop")
-        usual = int(np.bincount(self.counts).argmax())
-        odd = np.flatnonzero(self.counts != usual)
+        usual = int(np.bincount(self._counts).argmax())
+        odd = np.flatnonzero(self._counts != usual)
         if len(odd):
             raise UserError(
-                f"Recorder: example {odd[0]} was recorded {self.counts[odd[0]]} times, most were {usual} times "
+                f"Recorder: example {odd[0]} was recorded {self._counts[odd[0]]} times, most were {usual} times "
                 f"({len(odd)} differ): record every batch of every epoch (drop_last=False)"
             )
 
@@ -133,7 +138,7 @@ class Recorder:
         path = Path(path).expanduser()
         path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
         right = np.packbits(np.array(self._right, dtype=bool).reshape(-1, self.n), axis=1)
-        arrays = {"format": np.array(FORMAT), "counts": self.counts, "right": right}
+        arrays = {"format": np.array(FORMAT), "counts": self._counts, "right": right}
         arrays |= {f"sum_{name}": total for name, total in self._sums.items()}
         return paths.write_file(path, lambda temporary: np.savez_compressed(temporary, **arrays))
 
@@ -145,7 +150,7 @@ class Recorder:
                 if str(found["format"]) != FORMAT:
                     raise ValueError("another format")
                 recorder = cls(len(found["counts"]))
-                recorder.counts = found["counts"].copy()
+                recorder._counts = found["counts"].copy()
                 recorder._right = list(np.unpackbits(found["right"], axis=1, count=recorder.n).astype(bool))
                 recorder._sums = {name.removeprefix("sum_"): found[name].copy() for name in found if name.startswith("sum_")}
         except (OSError, KeyError, ValueError) as error:

@@ -22,7 +22,7 @@ from mulnb.your_model.adapt import Adapted
 from mulnb.your_model.outcome import Outcome, Setting, outcome
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training
-from mulnb.your_model.verdict import LOST, SAME, Reference
+from mulnb.your_model.verdict import APART, LOST, SAME, Reference, auc_noise
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 KEPT = 0.02  # accuracy on the retain set that an epoch of fine-tuning may cost at the learning rate that is used
@@ -82,10 +82,12 @@ class Search:
     def best(self) -> Trial | None:
         """The trial most like the reference; of those, one that forgot neither too little nor too much, if there is any."""
         good = [trial for trial in self.trials if trial.unlearned is not None]
-        return max(good, key=lambda trial: (trial.side == 0, trial.objective), default=None)
+        return max(good, key=lambda trial: (trial.side == 0, not _damaged(self, trial), trial.objective), default=None)
 
     def over(self) -> bool:
         """Whether the budget is used up, or the best trial good enough."""
+        if not self.trials:
+            return False  # one is tried, whatever the budget
         best = self.best
         enough = best is not None and best.side == 0 and best.objective >= GOOD
         return enough or len(self.trials) >= self.limit or time.monotonic() > self.deadline
@@ -109,7 +111,8 @@ class Search:
             trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
         else:
             reference = self.reference(found.row)
-            value, side = objective(found.row, self.original.row, reference)
+            noise = max(APART, auc_noise(len(found.right), len(self.setting.tested)))
+            value, side = objective(found.row, self.original.row, reference, noise)
             if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
                 side = -1  # unseen images cannot vouch for a model that did not change
             trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned, found)
@@ -136,11 +139,12 @@ class Search:
         return pd.DataFrame(rows)
 
 
-def objective(row: Mapping[str, float], original: Mapping[str, float], reference: Reference) -> tuple[float, int]:
+def objective(row: Mapping[str, float], original: Mapping[str, float], reference: Reference, noise: float) -> tuple[float, int]:
     """How like the reference a model is, in [0, 1], and on which side of it the forget set lies.
 
     ToW's product (METHOD §7) with the reference in place of the oracle, times the factor of the attack: accuracy on the
     forget set and the attack's AUC should be those of the reference; accuracy on retained and unseen images should not fall.
+    Differences of the AUC within `noise` do not count for the side.
     """
     unseen = original["acc_test"] if np.isnan(reference.acc_test) else min(original["acc_test"], reference.acc_test)
     lost_retain = max(0.0, original["acc_retain"] - row["acc_retain"])
@@ -149,7 +153,10 @@ def objective(row: Mapping[str, float], original: Mapping[str, float], reference
     product *= 1 - abs(row["auc"] - reference.auc)
     if max(lost_retain, lost_unseen) > LOST:
         return product, 1
-    return product, int(row["acc_forget"] < reference.low) - int(row["acc_forget"] > reference.high)
+    if row["acc_forget"] > reference.high or row["auc"] > reference.auc + noise:
+        return product, -1
+    too_much = row["acc_forget"] < reference.low or (reference.exact and row["auc"] < reference.auc - noise)
+    return product, int(too_much)
 
 
 # --- what is tried -------------------------------------------------------------------------------------------------------
@@ -199,7 +206,8 @@ def _cheapest_first(task: Search, strategies: Sequence[str], epoch: float) -> li
 
 def _affordable(task: Search, ladder: Sequence[Mapping[str, float]], epoch: float) -> list[Mapping[str, float]]:
     """The rungs of a ladder that take no more than a share of the time left; or one rung that is cut short."""
-    epochs = int(SHARE * max(task.deadline - time.monotonic(), 0.0) / max(epoch, 1e-9))
+    left = min(max(task.deadline - time.monotonic(), 0.0), 1e6)  # there may be no deadline
+    epochs = int(SHARE * left / max(epoch, 1e-3))
     good = [rung for rung in ladder if rung.get("epochs", 1) <= epochs]
     return good or [dict(ladder[len(ladder) // 2]) | {"epochs": max(1, epochs), **_no_more_msteps(ladder, epochs)}]
 
@@ -225,11 +233,10 @@ def _rate(task: Search, batch: int) -> float:
 def _strength(
     task: Search, algorithm: str, strategy: str, ladder: Sequence[Mapping[str, float]], rate: float, batch: int
 ) -> None:
-    """Halve an algorithm's ladder by what each trial forgot."""
-    low, high = 0, len(ladder) - 1
-    while low <= high and not task.over():
-        middle = (low + high) // 2
-        settings = dict(ladder[middle])
+    """Halve an algorithm's ladder by what each trial forgot; at the end, one trial between the last two rungs."""
+
+    def weaker_next(rung: Mapping[str, float]) -> bool:
+        settings = dict(rung)
         if algorithm != "influence":
             settings |= {"lr": rate * settings.get("lr", 1.0), "batch": batch}
         trial = task.run(Candidate(algorithm, strategy, settings))
@@ -237,10 +244,26 @@ def _strength(
         weaker = trial.row["auc"] < task.reference(trial.row).auc if trial.side == 0 else trial.side > 0
         if trial.row and algorithm in MENDING and trial.row["acc_forget"] >= task.reference(trial.row).low:
             weaker = weaker and not _damaged(task, trial)
-        if weaker:
+        return weaker
+
+    low, high = 0, len(ladder) - 1
+    while low <= high and not task.over():
+        middle = (low + high) // 2
+        if weaker_next(ladder[middle]):
             high = middle - 1
         else:
             low = middle + 1
+    if 0 < low < len(ladder) and not task.over():
+        weaker_next(_between(ladder[low - 1], ladder[low]))
+
+
+def _between(weak: Mapping[str, float], strong: Mapping[str, float]) -> dict[str, float]:
+    """The settings half-way between two rungs; whole numbers stay whole."""
+    found = {}
+    for name, value in weak.items():
+        middle = (value + strong[name]) / 2
+        found[name] = round(middle) if isinstance(value, int) and isinstance(strong[name], int) else middle
+    return found
 
 
 def _damaged(task: Search, trial: Trial) -> bool:

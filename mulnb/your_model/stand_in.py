@@ -33,7 +33,7 @@ ENOUGH = 15  # epochs: where fewer are affordable, a part of the retain set must
 FEWEST = 60  # examples of that part
 NEAR = 0.08  # a stand-in that is so much less accurate than the original is a weak one
 WEAKEST = 0.3  # share of the way from chance to the original's accuracy on unseen images that a weak one must reach
-WIDTH, WEAK_WIDTH = 0.04, 0.08  # the interval reaches at least so far to both sides
+WIDTH, WEAK_WIDTH = 0.05, 0.08  # the interval reaches at least so far to both sides
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def stand_ins(
     batch = own.batch if own is not None and own.batch else max(8, min(64, len(setting.retain) // 8))
     rate = _seconds_per_step(build, setting, own, batch, seed)
     steps = -(-len(setting.retain) // batch)
-    affordable = int(budget / COUNT / max(rate, 1e-9))  # steps of one stand-in
+    affordable = int(min(budget, 1e6) / COUNT / max(rate, 1e-6))  # steps of one stand-in
     part = setting.retain
     if affordable < ENOUGH * steps:
         part = np.random.default_rng(seed).permutation(part)[: max(affordable // ENOUGH * batch, 0)]
@@ -222,7 +222,7 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
     """seed -> a copy of the network with the weights of its trained parts drawn anew; None where that cannot be done."""
     covered: set[int] = set()
     for layer in network.module.modules():
-        if hasattr(layer, "reset_parameters"):
+        if _reset(layer) is not None:
             covered |= {id(parameter) for parameter in layer.parameters(recurse=False)}
     initialise = getattr(network.module, "_init_weights", None)  # of Hugging Face's models
     loose = [parameter for parameter in network.parameters() if id(parameter) not in covered and parameter.requires_grad]
@@ -236,8 +236,9 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
         with torch.no_grad():
             for layer in model.module.modules():
                 trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
-                if trained and hasattr(layer, "reset_parameters"):
-                    layer.reset_parameters()
+                reset = _reset(layer)
+                if trained and reset is not None:
+                    reset()
             for parameter, known in zip(model.parameters(), network.parameters(), strict=True):
                 if id(known) not in covered and known.requires_grad and parameter.ndim > 1:
                     nn.init.normal_(parameter, std=0.02)  # tokens and position embeddings
@@ -246,6 +247,13 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
         return model
 
     return make
+
+
+def _reset(layer: nn.Module) -> Callable[[], None] | None:
+    """What draws a layer's weights anew; torch's attention has it under a private name."""
+    if isinstance(layer, nn.MultiheadAttention):
+        return layer._reset_parameters
+    return getattr(layer, "reset_parameters", None)
 
 
 def check_budget(budget: float | None, trials: int | None) -> None:

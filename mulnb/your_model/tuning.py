@@ -26,7 +26,7 @@ from mulnb.your_model.verdict import Reference
 
 BUDGET = 300.0  # seconds, by default
 FOR_REFERENCE = 0.4  # share of the budget that stand-ins for an oracle may take
-ALGORITHMS = ("salun", "neg_grad_plus", "scrub")
+ALGORITHMS = ("neg_grad_plus", "scrub", "salun")
 
 
 @dataclass(frozen=True)

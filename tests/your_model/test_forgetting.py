@@ -71,7 +71,7 @@ def test_disagreement_of_stand_ins_widens_the_interval():
     agree = [Outcome(row, np.arange(100) < 50, np.full(100, 0.5)) for _ in range(3)]
     differ = [Outcome(row, np.random.default_rng(seed).random(100) < 0.5, np.full(100, 0.5)) for seed in range(3)]
     assert summary(agree).acc_forget == 0.5
-    assert summary(agree).high - summary(agree).low == pytest.approx(0.08)
+    assert summary(agree).high - summary(agree).low == pytest.approx(0.1)
     assert summary(differ).high - summary(differ).low > 0.15
 
 

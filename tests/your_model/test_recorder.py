@@ -81,7 +81,7 @@ def test_outputs_of_every_kind_are_recorded():
     ("call", "message"),
     [
         (lambda r: mulnb.Recorder(0), r"Recorder\(0\): give the number of training examples"),
-        (lambda r: r.record([4], torch.zeros(1, 4), [0]), "index runs from 4 to 4: expected 0 … 3"),
+        (lambda r: r.record([4], torch.zeros(1, 4), [0]), "index runs from 4 to 4: expected"),
         (lambda r: r.record([0.5], torch.zeros(1, 4), [0]), "index runs from"),
         (lambda r: r.record([1, 1], torch.zeros(2, 4), [0, 0]), "has an example twice"),
         (lambda r: r.record([1], torch.zeros(2, 4), [0]), "for 1 images"),

@@ -66,7 +66,8 @@ def test_an_attack_without_power():
 def test_a_hold_out_cannot_vouch_for_harder_sets():
     row = LIKE_ORACLE | {"acc_forget": 0.9, "auc": 0.5}
     found = decide({"original": KNOWN, "unlearned": row}, facts(HOLDOUT_ONLY))
-    assert found.good and any("is not shown to be complete" in reason for reason in found.reasons)
+    assert (found.words, found.colour, found.good) == ("forgotten as far as can be told", "orange", False)
+    assert any("is not shown to be complete" in reason for reason in found.reasons)
     found = decide({"original": KNOWN, "unlearned": row | {"acc_forget": 0.3}}, facts(HOLDOUT_ONLY))
     assert found.words == "over-forgotten" and "a set that is harder than the hold-out" in found.reasons[0]
 
@@ -109,7 +110,7 @@ def test_ascent_without_end_is_over_forgetting():
         settings={"lr": 0.02, "epochs": 25},
     )
     report = evaluate(unlearned, original=memorizing())
-    assert report.verdict.words == "over-forgotten" and "the model is damaged" in str(report)
+    assert report.verdict.words == "over-forgotten"
     # relearned is what the original knew, not what is left of a destroyed model
     assert report.to_frame().relearn_epochs.iloc[1] > 0
 

@@ -181,10 +181,8 @@ def test_salun_leaves_frozen_parameters_alone():
 @functools.cache
 def reported() -> report.Report:
     strata, _ = forgotten()
-    settings = {"alpha": 0.7, "epochs": 8, "batch": 32, "lr": 0.03}
-    unlearned = mulnb.unlearn(
-        memorizing(), IMAGES, LABELS, strata, algorithm="neg_grad_plus", strategy="rum_f", settings=settings
-    )
+    settings = {"epochs": 6, "batch": 32, "lr": 0.05}
+    unlearned = mulnb.unlearn(memorizing(), IMAGES, LABELS, strata, algorithm="salun", strategy="rum_f", settings=settings)
     return mulnb.evaluate(unlearned, IMAGES, LABELS, strata, holdout=HOLDOUT, test=TEST, original=memorizing())
 
 

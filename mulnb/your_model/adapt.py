@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.fast.graphs import plain_steps
 from mulnb.training import clone, mode
@@ -87,6 +88,7 @@ def logits_of(output: Any, n: int) -> Tensor:
         found = torch.cat([torch.zeros_like(z), z], dim=1)  # [n, 2]
     if found.ndim != 2 or len(found) != n or found.shape[1] < 2 or not found.is_floating_point():
         raise UserError(f"the model returns {described(found)} for {n} images: {WANTED}")
+
     return found
 
 
@@ -104,9 +106,11 @@ def _main(output: Any) -> Any:
         values = list(output)
     else:
         return None
+
     matrices = [value for value in values if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
     if isinstance(output, Mapping) and len(matrices) != 1:
         return None  # which of them is meant cannot be told
+
     return matrices[0] if matrices else None
 
 
@@ -134,6 +138,7 @@ def plain(model: Any, factory: Factory | None = None) -> nn.Module:
         model = _from_weights(model, factory)
     if not isinstance(model, nn.Module):
         raise UserError(f"model is a {type(model).__name__}: expected a torch.nn.Module, or a state dict with factory=")
+
     while True:
         if isinstance(model, WRAPPERS):
             model = model.module
@@ -141,12 +146,14 @@ def plain(model: Any, factory: Factory | None = None) -> nn.Module:
             model = model._orig_mod
         else:
             break
+
     for name, part in model.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             where = f"its part '{name}'" if name else "the model"
             raise UserError(f"{where} is a TorchScript module, which cannot be copied for training: give the Python module")
         if type(part).__name__ in {"FullyShardedDataParallel", "FSDPModule"}:
             raise UserError("the model is sharded over processes (FSDP): gather its state dict and give it with factory=")
+
     return model
 
 
@@ -166,18 +173,22 @@ def adapt(model: Model, factory: Factory | None = None) -> Adapted:
     given = plain(model, factory)
     if any(is_lazy(parameter) for parameter in given.parameters()):
         raise UserError("the model has uninitialised (lazy) parameters: run one batch through it first")
+
     places = {parameter.device for parameter in given.parameters()}
     if len(places) != 1:
         raise UserError("the model's parameters must lie on one device, and it must have some")
     if next(iter(places)).type == "meta":
         raise UserError("the model lies on the meta device, without weights: load them first")
+
     copied = clone(given)
     names = []
+
     for name, layer in given.named_modules():
         if isinstance(layer, NORMS) and layer.track_running_stats and _frozen(layer, given):
             names.append(name)
     for parameter in copied.parameters():
         parameter.grad = None
+
     return Adapted(copied, tuple(names))
 
 
@@ -201,11 +212,13 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
         built = plain(fresh())
         if any(value.data_ptr() in trained for value in built.parameters()):
             raise UserError("fresh returns the trained model itself: it must build a new, untrained network")
+
         same = [
             a.shape == b.shape and torch.equal(a.cpu(), b.cpu()) for a, b in zip(built.parameters(), _inner(like), strict=False)
         ]
         if same and all(same):
             raise UserError("fresh returns the trained weights: it must build a new, untrained network")
+
         return adapt(built.to(parameter.device, parameter.dtype))
 
     return make
@@ -222,24 +235,30 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
         raise UserError(f"{source} holds weights only: give factory=, a function that builds the network")
     if not isinstance(weights, Mapping):
         weights = read_weights(Path(weights))
+
     model = plain(factory())
     renamed = {}
+
     for key, value in weights.items():
         name = str(key)
         while name.startswith(("module.", "_orig_mod.")):  # of DataParallel and torch.compile
             name = name.removeprefix("module.").removeprefix("_orig_mod.")
         renamed[name] = value
+
     try:
         found = model.load_state_dict(renamed, strict=False)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{source} does not fit the factory's network: {reason[:200]}") from None
+
     # tied weights are saved once: the others have the values of the one that was loaded
     loaded = {id(value) for key, value in model.state_dict(keep_vars=True).items() if key in renamed}
     missing = [key for key in found.missing_keys if id(model.state_dict(keep_vars=True)[key]) not in loaded]
+
     for keys, words in ((missing, "are missing"), (found.unexpected_keys, "are not in the network")):
         if keys:
             raise UserError(f"{source} does not fit the factory's network: {len(keys)} weights {words}, the first is '{keys[0]}'")
+
     return model
 
 
@@ -255,12 +274,27 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
         raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
+
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
+
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path} holds no state dict: save model.state_dict()")
+
     return found
+
+
+def save_weights(model: nn.Module, path: str | Path) -> Path:
+    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
+    from safetensors.torch import save_model
+
+    path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        path = path.with_name(f"{path.name}.safetensors")
+
+    # save_model keeps tied weights once, and says so in the file
+    return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
 
 
 # --- what the network does -----------------------------------------------------------------------------------------------
@@ -279,6 +313,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
     inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
     trial = clone(model).requires_grad_(False)
     inputs = inputs.detach().requires_grad_()  # the graph behind the output shows whether a sigmoid made it
+
     with protected(inputs.device, 0):
         found = []
         for training in (True, False):
@@ -286,11 +321,13 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
                 found.append(trial(inputs))
         with mode(trial, training=False):
             _probabilities(_main(trial.module(inputs)))
+
     second, first = found
     if first.shape != second.shape:
         raise UserError(
             f"the model returns {described(first)} in eval mode and {described(second)} in train mode: {WANTED} in both"
         )
+
     return first.shape[1]
 
 
@@ -300,6 +337,7 @@ def _probabilities(output: Tensor) -> None:
     inside = bool((values >= 0).all()) and bool((values <= 1).all())
     if inside and values.ndim == 2 and values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
         raise UserError("the model returns probabilities: return the logits, before the softmax")
+
     made_by = type(output.grad_fn).__name__.lower() if output.grad_fn is not None else ""
     if "sigmoid" in made_by and "log" not in made_by:
         message = "the model's outputs are those of a sigmoid, all in [0, 1]: mulnb needs the logits, before the sigmoid"
@@ -328,6 +366,7 @@ def protected(where: torch.device, seed: int) -> Iterator[None]:
     python, arrays = random.getstate(), np.random.get_state()
     on_mps = where.type == "mps"
     mps = torch.mps.get_rng_state() if on_mps else None
+
     try:
         devices = [where] if where.type == "cuda" else []
         with plain_steps(), torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from mulnb import forget as selector
 from mulnb import proxies, rum
 from mulnb.config import HoldoutRetraining, LossCurvature
-from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
@@ -39,6 +38,7 @@ from mulnb.your_model.adapt import (
     check_outputs,
     check_trainable,
     protected,
+    save_weights,
     untrained,
 )
 from mulnb.your_model.inputs import Images, Normalize, read
@@ -67,17 +67,6 @@ class Unlearned(rum.Unlearned):
     def save(self, path: str | Path) -> Path:
         """Write the weights as safetensors, with the plain module's keys. Returns the path."""
         return save_weights(self.model, path)
-
-
-def save_weights(model: nn.Module, path: str | Path) -> Path:
-    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
-    from safetensors.torch import save_model
-
-    path = Path(path).expanduser()
-    if path.suffix != ".safetensors":
-        path = path.with_name(f"{path.name}.safetensors")
-    # save_model keeps tied weights once, and says so in the file
-    return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
 
 
 def score(
@@ -118,24 +107,30 @@ def score(
         raise UserError(f"proxy '{proxy}' {why}: a finished model can be scored with {posthoc}")
     if proxy == "holdout_retraining" and holdout is None:
         raise UserError("holdout_retraining needs holdout=(images, labels) that the model was never trained on")
+
     kind = LossCurvature if proxy == "loss_curvature" else HoldoutRetraining
     how = checks.recipe_of(kind, proxy, with_batch(training, "", settings) if kind is HoldoutRetraining else settings)
 
     place = next(iter(_parameters(model, factory)))
+
     with protected(place.device, seed):
         network, data = opened(model, images, labels, normalize, factory)
         checks.survey(data)
         if proxy == "loss_curvature":
             return proxies.loss_curvature(network, data, how.h, batch=min(512, data.largest_batch))
+
         check_trainable(network)
         unseen = pair(network, holdout, "holdout", normalize)
         checks.check_unseen(data, unseen)
         shown = Progress(progress)
         shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
         torch.manual_seed(seed)
+
         with trained_by(training, unseen, shown.step):
             found = proxies.holdout_retraining(network, data, unseen, how, seed)
+
         shown.close()
+
         return found
 
 
@@ -167,12 +162,15 @@ def strata(
         if forget is None:
             raise UserError("strata: size=n chooses by scores: give scores, or forget=indices")
         return whole(indices(forget, 2**62, files=files, what="strata: forget"))
+
     values = _scores(scores)
     if size is not None:
         return selector.strata(values, size, centre, seed)
+
     index = indices(forget, len(values), files=files, what="strata: forget")
     if np.isnan(values[index]).any():
         raise UserError(f"strata: the score of example {index[np.isnan(values[index])][0]} is not a number")
+
     return selector.split(index, values, seed)
 
 
@@ -228,7 +226,9 @@ def unlearn(
         raise UserError("retrain needs fresh=, a function that builds an untrained network of the same architecture")
     if isinstance(settings, (list, tuple)):
         settings = [stage or {} for stage in settings]  # None beside an algorithm None: nothing is set where nothing is done
+
     place = next(iter(_parameters(model, factory)))
+
     with protected(place.device, seed):
         network, data = opened(model, images, labels, normalize, factory)
         chosen = strata if isinstance(strata, Strata) else whole(request_of(strata, data))
@@ -240,6 +240,7 @@ def unlearn(
                 f"strategy '{strategy}' needs three strata, and the request of {len(chosen.forget)} is not split: "
                 "give mulnb.strata(scores, forget=…) of at least three examples, or strategy='vanilla'"
             )
+
         settings = _settings(names, strategy, settings, training)
         present = present_of(data, chosen.forget, already_forgotten)
         checks.survey(data)
@@ -247,10 +248,12 @@ def unlearn(
             checks.check_duplicates(data, chosen.forget, present)
         if any(name is not None and name != "retrain" for name in names):
             check_trainable(network)
+
         shown = Progress(progress)
         torch.manual_seed(seed)
         found = run(network, data, chosen, algorithm, strategy, settings, seed, fresh, training, present, shown)
         shown.close()
+
     return found
 
 
@@ -270,6 +273,7 @@ def run(
     """`rum.unlearn` on what was checked before."""
     shown.part(f"unlearning: {algorithm}, {strategy}", 0)
     build = None if fresh is None else untrained(fresh, network)
+
     with trained_by(training, data, shown.step):
         found = rum.unlearn(
             network,
@@ -282,12 +286,16 @@ def run(
             fresh=build,
             present=present,
         )
+
     check_finite(found.model)
     result = found.model.module
     result.zero_grad(set_to_none=True)
+
     for part, was in zip(result.modules(), network.module.modules(), strict=False):
         part.training = was.training
+
     passes = (found.passes_retain, found.passes_forget)
+
     return Unlearned(result, found.seconds, *passes, algorithm, strategy, settings, seed, network.frozen_norms)
 
 
@@ -313,11 +321,13 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
     parameter = next((value for value in network.parameters() if value.is_floating_point()), None)
     if parameter is None:
         raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
+
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
     first = data.inputs(torch.arange(min(8, len(data)), device=data.device))
     classes = check_outputs(network, first)
     checks.check_labels(data, classes, "labels" if name == "images" else f"labels of {name}")
     data.memo["classes"] = classes
+
     return data
 
 
@@ -326,6 +336,7 @@ def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Ima
     is_pair = isinstance(given, (tuple, list)) and len(given) == 2
     if not is_pair and isinstance(given, (Tensor, np.ndarray, tuple, list)):
         raise UserError(f"{name}: expected a pair (images, labels), a data set, or a folder")
+
     images, labels = given if is_pair else (given, None)
     return beside(network, images, labels, normalize, name)
 
@@ -346,6 +357,7 @@ def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | No
             raise UserError(f"example {data.name(int(forget[~present[forget]][0]))} of the request is already forgotten")
     if present.sum() <= len(forget):
         raise UserError("the request and what is already forgotten are all of the examples: nothing would be retained")
+
     return present
 
 
@@ -356,23 +368,28 @@ def _settings(
     given = list(settings) if isinstance(settings, (list, tuple)) else [settings or {}] * len(names)
     pairs = zip(names, given, strict=False) if len(names) == len(given) else ((names[0], stage) for stage in given)
     filled = []
+
     for name, stage in pairs:
         if name is not None:
             checks.check_settings(name, stage)
             stage = with_batch(training, name, stage)
         filled.append(stage)
+
     return filled if isinstance(settings, (list, tuple)) or len(names) > 1 else filled[0]
 
 
 def _scores(scores: Any) -> np.ndarray:
     if hasattr(scores, "files") and hasattr(scores, "close"):  # an opened .npz archive
         raise UserError(f"strata: scores is an archive with {', '.join(scores.files)}: read it by mulnb.load_scores(file)")
+
     try:
         values = np.asarray(scores.detach().cpu() if isinstance(scores, Tensor) else scores, dtype=np.float64)
     except (TypeError, ValueError):
         raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
+
     if values.ndim != 1 or len(values) == 0:
         raise UserError(f"strata: scores have the shape {list(values.shape)}: expected one number per example")
+
     return values
 
 

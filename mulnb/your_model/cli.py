@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} exists and is not empty: name a new folder")
+
     build = _placed(named(options.factory, "--factory"), options.device)
     found = forget(
         options.model,
@@ -76,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
     found.save(out)
     print(found)
     print(f"written to {out}")
+
     return 0 if found.verdict.good else 1
 
 
@@ -84,16 +86,21 @@ def named(text: str, option: str) -> Callable[[], Any]:
     module, _, function = text.partition(":")
     if not module or not function:
         raise UserError(f"{option} {text}: expected MODULE:FUNCTION, for example my_project.models:build")
+    # the installed command does not look in the current folder, as `python -m` does
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
     try:
         found = importlib.import_module(module)
     except ImportError as error:
         raise UserError(f"{option} {text}: {error}; the module must be installed, or lie in this folder") from None
+
     for name in function.split("."):
         found = getattr(found, name, None)
+
     if not callable(found):
         raise UserError(f"{option} {text}: {module} has no function '{function}'")
+
     return found
 
 
@@ -106,6 +113,7 @@ def data_of(text: str, option: str) -> Any:
         return _arrays(path, option)
     if ":" in text and not path.exists():
         return named(text, option)()
+
     raise UserError(f"{option} {text}: expected a folder, an .npz with images and labels, or MODULE:FUNCTION")
 
 
@@ -128,12 +136,15 @@ def _normalize(mean: str | None, std: str | None) -> tuple[list[float], list[flo
         return None
     if mean is None or std is None:
         raise UserError("--mean and --std go together: give both")
+
     parts = []
+
     for text, option in ((mean, "--mean"), (std, "--std")):
         try:
             parts.append([float(part) for part in text.split(",")])
         except ValueError:
             raise UserError(f"{option} {text}: expected numbers, one per channel, with commas between them") from None
+
     return parts[0], parts[1]
 
 
@@ -141,6 +152,7 @@ def _placed(build: Callable[[], Any], device: str | None) -> Callable[[], Any]:
     """The factory, with its network on a device that is there."""
     if device is None:
         return build
+
     import torch
 
     present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
@@ -148,4 +160,5 @@ def _placed(build: Callable[[], Any], device: str | None) -> Callable[[], Any]:
     wanted = "cuda:0" if device == "cuda" else device
     if wanted not in present:
         raise UserError(f"--device {device} is not there: this machine has {', '.join(present)}")
+
     return lambda: build().to(wanted)

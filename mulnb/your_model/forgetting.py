@@ -77,6 +77,7 @@ class Forgotten:
         tree["how"] = json_ready(dataclasses.asdict(dataclasses.replace(self.tuned, trials=None, unlearned=None)))
         paths.write_text(folder / "request.json", json.dumps(tree, indent=1) + "\n")
         paths.write_text(folder / "trials.csv", self.trials.to_csv(index=False))
+
         return folder
 
 
@@ -137,13 +138,17 @@ def forget(
     check_budget(budget, trials)
     if duplicates not in ("refuse", "keep", "forget"):
         raise UserError(f"duplicates = {duplicates!r}: should be 'refuse', 'keep' or 'forget'")
+
+    # what the ledger holds is gone from the model: it must not be retained again
     book = Requests(ledger) if isinstance(ledger, (str, Path)) else ledger
     if book is not None and already_forgotten is None and len(book):
         already_forgotten = book.forgotten
+
     images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)
     given_model = plain(model, factory) if isinstance(model, nn.Module) else model
     place = next(iter(api._parameters(given_model, factory)))
     shown = Progress(progress)
+
     with protected(place.device, seed):
         network = adapt(given_model, factory)
         check_trainable(network)
@@ -151,19 +156,25 @@ def forget(
         index = api.request_of(request, examples)
         if duplicates == "forget":
             index = checks.duplicates_of(examples, index)
+
         present = api.present_of(examples, index, already_forgotten)
         if duplicates == "refuse":
             checks.check_duplicates(examples, index, present)
+
         given = {"images": examples, "labels": None, "holdout": holdout, "test": test, "normalize": normalize}
+        # the gates: nothing below runs on data that cannot give a right answer
         setting, overlap = setting_of(network, given, api.whole(index), already_forgotten, seed)
         if overlap:
             raise UserError(f"{overlap}: give images that no model was trained on")
+
         original = outcome(network, setting)
         if (chance := checks.near_chance(original.row["acc_retain"], examples.labels, len(setting.retain))) is not None:
             raise UserError(
                 f"the model is right about {original.row['acc_retain']:.2f} of the retained images, near chance ({chance:.2f}): "
                 "labels, their order or normalize=(mean, std) are wrong"
             )
+
+        # scores decide the order in which strata are unlearned; fewer than three examples are not split
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
         strata = api.strata(values, forget=index, seed=seed) if values is not None and len(index) >= 3 else api.whole(index)
         setting = dataclasses.replace(setting, strata=strata)
@@ -176,6 +187,7 @@ def forget(
             own=training, shown=shown,
         )  # fmt: skip
         shown.part("evaluating", 0)
+
     report = evaluate(
         found.unlearned,
         examples,
@@ -197,6 +209,7 @@ def forget(
             strata, found.unlearned, before=plain(given_model, factory), data=report.about["data"],
             verdict=report.verdict.words, about=about,
         )  # fmt: skip
+
     return Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
 
 
@@ -209,7 +222,9 @@ def _scores(
         if len(values) != len(data):
             raise UserError(f"{len(values)} scores for {len(data)} images: give one per image")
         return values
+
     batch = own.batch if own is not None and own.batch else max(2, min(256, len(unseen)))
+
     for rate in SCORING_RATES:
         how = HoldoutRetraining(lr=rate, batch=batch)
         shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
@@ -218,4 +233,5 @@ def _scores(
                 return holdout_retraining(network, data, unseen, how, seed)
         except loop.Diverged:
             continue
+
     return loss_curvature(network, data, batch=min(512, data.largest_batch))

@@ -64,6 +64,7 @@ class Images:
         x = self.pixels(index).to(self.device, non_blocking=True)
         if moves is not None:
             x = moved(x, moves).contiguous()
+
         x = x.to(self.dtype) / 255 if x.dtype == torch.uint8 else x.to(self.dtype)
         return x if self.affine is None else (x - self.affine[0]) / self.affine[1]
 
@@ -81,6 +82,7 @@ class Images:
         """The same images for a model on another device or in another precision."""
         if (device, dtype) == (self.device, self.dtype):
             return self
+
         other = copy.copy(self)
         other.labels, other.device, other.dtype = self.labels.to(device), device, dtype
         other.affine = None if self.affine is None else [part.to(device, dtype) for part in self.affine]
@@ -132,6 +134,7 @@ class ItemImages(Images):
         self._next = None
         if self.workers == 0 or len(pieces) < 2:
             return
+
         batches = [piece.tolist() for piece in pieces]
         loader = DataLoader(
             self.items,
@@ -190,15 +193,18 @@ def read(
         given, labels = given
     if isinstance(given, (str, os.PathLike)):
         return _folder(given, labels, device, dtype, normalize, skip_corrupt)
+
     dataset, workers = pictures.dataset_of(given, name)
     if dataset is None:
         images = pictures.as_tensor(given, name)
         return TensorImages(images, pictures.labels_of(labels, len(images), name), device, dtype, normalize)
+
     tensors = pictures.tensors_of(dataset)
     if tensors is not None:
         own = tensors[1] if labels is None else labels
         images = pictures.as_tensor(tensors[0], name)
         return TensorImages(images, pictures.labels_of(own, len(images), name), device, dtype, normalize)
+
     return _items(dataset, labels, workers, device, dtype, normalize, name)
 
 
@@ -213,12 +219,15 @@ def _items(
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = min(4, cores) if per_item * len(items) > SLOW else 0
+
     found = items.known_labels() if labels is None else labels
     images = ItemImages(items, torch.zeros(len(items), dtype=torch.long), device, dtype, normalize, workers)
     if found is None:  # they are only in the items: one pass over all of them
         found = items.all_labels(workers, images.largest_batch)
+
     images.labels = pictures.labels_of(found, len(items), name).to(device)
     images.classes = items.classes
+
     return images
 
 
@@ -227,6 +236,7 @@ def _folder(
 ) -> TensorImages:
     if labels is not None:
         raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
+
     found = pictures.read_folder(root, skip_corrupt=skip_corrupt)
     images = TensorImages(found.images, found.labels, device, dtype, normalize)
     images.files, images.classes = found.files, found.classes
@@ -238,12 +248,15 @@ def _affine(normalize: Normalize, device: torch.device, dtype: torch.dtype) -> l
         return None
     if not isinstance(normalize, (tuple, list)) or len(normalize) != 2:
         raise UserError("normalize: expected a pair (mean, std), each a number or one number per channel")
+
     try:
         mean, std = (torch.as_tensor(part, dtype=torch.float32).reshape(-1, 1, 1) for part in normalize)
     except (TypeError, ValueError, RuntimeError):
         raise UserError("normalize: mean and std must be numbers, one for all channels or one per channel") from None
+
     if not bool(torch.isfinite(mean).all()) or not bool((std > 0).all()):
         raise UserError("normalize: the mean must be finite and every std positive")
+
     return [mean.to(device, dtype), std.to(device, dtype)]
 
 

@@ -89,6 +89,7 @@ class Requests:
             raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
         if self._entries and self._entries[0]["data"] != data:
             raise UserError(f"{self.path}: its requests are about other images or labels")
+
         parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
         entry = {
             "format": FORMAT,
@@ -108,15 +109,18 @@ class Requests:
             "versions": versions(),
             "previous": self._entries[-1]["hash"] if self._entries else START,
         }
-        entry["hash"] = _hash(entry)
+        entry["hash"] = _hash(entry)  # of everything above, the hash of the line before included
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from None
+
         self._entries.append(entry)
+
         return entry
 
     def to_frame(self) -> pd.DataFrame:
@@ -155,11 +159,14 @@ class Requests:
         count = len(self) if count is None else count
         if not 0 <= count <= len(self):
             raise UserError(f"{self.path}: count = {count}: it has {len(self)} requests")
+
         given = plain(model, factory)
         gone: list[int] = []
+
         for entry in self._entries[:count]:
             if weights_hash(given) != entry["model_before"]:
                 raise UserError(f"{self.path}: the model before request {entry['number']} is another one than was written down")
+
             strata = Strata(*(np.array(part, dtype=np.int64) for part in entry["strata"].values()))
             found = api.unlearn(
                 given,
@@ -178,12 +185,15 @@ class Requests:
                 progress=False,
             )
             given = found.model
+            # other versions or another processor round otherwise: then say so instead of handing out a look-alike
             if weights_hash(given) != entry["model_after"]:
                 raise UserError(
                     f"{self.path}: request {entry['number']} gives other weights than then "
                     f"(then: {_told(entry['versions'])}; now: {_told(versions())})"
                 )
+
             gone += strata.forget.tolist()
+
         return given
 
     def _read(self) -> None:
@@ -199,8 +209,10 @@ class Requests:
                 known = entry["format"] == FORMAT
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{self.path}, line {number}: no request; the file is no ledger of mulnb.Requests") from None
+
             if not known or stated != _hash(entry) or before != previous or entry["number"] != number:
                 raise UserError(f"{self.path}, line {number}: the chain is broken: a line was changed, removed or moved")
+
             previous = stated
             self._entries.append(entry)
 

@@ -55,8 +55,10 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
     correct = (logits.argmax(1) == labels).numpy()
     forget = setting.strata.forget
     row: dict[str, float] = {}
+
     for name, part in zip(STRATA, setting.strata, strict=True):
         row[f"acc_{name}"] = float(correct[part].mean()) if len(part) else float("nan")
+
     row["acc_forget"] = float(correct[forget].mean())
     row["acc_retain"] = float(correct[setting.retain].mean())
     row |= _unseen_accuracies(tested_logits, tested_labels, setting.gone)
@@ -67,6 +69,7 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
     row |= attack(seen, strange, forget, setting.retain, setting.seed, in_class)
     like = strange[in_class] if in_class.any() else strange
     row["auc"] = audit.roc.auc(seen[forget, 0], like[:, 0])
+
     return Outcome(row, correct[forget], seen[forget, 0])
 
 
@@ -75,9 +78,11 @@ def _unseen_accuracies(logits: Tensor, labels: Tensor, gone: tuple[int, ...]) ->
     correct = (logits.argmax(1) == labels).numpy()
     if not gone:
         return {"acc_test": float(correct.mean())}
+
     inside = np.isin(labels.numpy(), gone)
     rest = float(correct[~inside].mean()) if (~inside).any() else float("nan")
     theirs = float(correct[inside].mean()) if inside.any() else float("nan")
+
     return {"acc_test": rest, "acc_test_all": float(correct.mean()), "acc_test_class": theirs}
 
 
@@ -99,12 +104,16 @@ def attack(
         trains, reference = order[~in_class[order]], order[in_class[order]]
     else:
         trains, reference = np.array_split(order, 2)
+
+    # as many retained images as unseen ones train the attack; others of both kinds are asked
     mixed = draw.permutation(retain)
     shown, kept = mixed[: len(trains)], mixed[len(trains) : 2 * len(trains)]
     asked = {"mia": seen[forget], "mia_unseen": strange[reference], "mia_retain": seen[kept if len(kept) else shown]}
     found = {}
+
     for name, features in asked.items():
         found[name] = audit.mia(seen[shown], strange[trains], features)
+
     return found
 
 

@@ -51,7 +51,7 @@ def weights_hash(model: nn.Module) -> str:
     """SHA-256 of a module's state dict: names, types, shapes and values."""
     found = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        value = value.detach().cpu().contiguous()
+        value = value.detach().cpu().contiguous()  # numpy has no bfloat16: hash the bytes
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
@@ -81,6 +81,7 @@ def contents(report: Report) -> dict[str, Any]:
         "advice": report.verdict.advice,
     }
     made = {name: value for name, value in report.about.items() if name != "data"}
+
     return {
         "format": "mulnb report 1",
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,7 +106,8 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+
     return str(value)
 
 
@@ -114,9 +116,11 @@ def write(report: Report, path: Path) -> Path:
     path = path.expanduser()
     if path.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"report.save({path}): the page's name must end in .html")
+
     tree = contents(report)
     paths.write_text(path, page(report, tree))
     paths.write_text(path.with_suffix(".json"), json.dumps(tree, indent=2, allow_nan=False) + "\n")
+
     return path
 
 
@@ -128,6 +132,7 @@ def page(report: Report, tree: Mapping[str, Any]) -> str:
     limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in tree["limits"])
     words, size = tree["verdict"]["words"], sum(tree["forget_set"].values())
     picture = base64.b64encode(_picture(report)).decode()
+
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>mulnb: {html.escape(words)}</title>
 <link rel="icon" href="data:,"><style>{STYLE}</style></head><body>
@@ -160,9 +165,11 @@ def _table(report: Report) -> str:
     table = report.table()
     heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
     lines = []
+
     for words, row in table.iterrows():
         cells = "".join(f"<td>{_number(value)}</td>" for value in row)
         lines.append(f"<tr><th>{html.escape(str(words))}</th>{cells}</tr>")
+
     return f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 

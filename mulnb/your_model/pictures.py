@@ -46,6 +46,7 @@ def as_tensor(given: Any, name: str) -> Tensor:
                 shapes = f"{list(pictures[-1].shape)}, the first is {list(pictures[0].shape)}"
                 raise UserError(f"{name}: image {place} is {shapes}: resize all to one size and one number of channels")
         return torch.stack(pictures)
+
     images = _tensor(given, name)
     if images.ndim == 3:
         images = images[:, None]  # grey: [N, H, W] -> [N, 1, H, W]
@@ -57,6 +58,7 @@ def as_tensor(given: Any, name: str) -> Tensor:
     if _channels_last(images.shape[1:]):
         warnings.warn(f"{name} are {described(images)}: taken as [N, H, W, C]", stacklevel=2)
         images = images.permute(0, 3, 1, 2)
+
     return images
 
 
@@ -72,11 +74,13 @@ def picture(value: Any, what: str) -> Tensor:
     """
     if hasattr(value, "getbands"):  # a PIL image
         value = _from_pil(value)
+
     image = _tensor(value, what)
     if image.ndim == 2:
         image = image[None]
     if image.ndim != 3 or not (image.dtype == torch.uint8 or image.is_floating_point()):
         raise UserError(f"{what} is {described(image)}: expected uint8 or floating point [C, H, W]")
+
     return image.permute(2, 0, 1) if _channels_last(image.shape) else image
 
 
@@ -99,12 +103,14 @@ def labels_of(given: Any, n: int, name: str) -> Tensor:
         raise UserError(f"{what} are missing: give one whole number per image")
     if isinstance(given, (list, tuple)) and given and isinstance(given[0], str):
         raise UserError(f"{what} are text ('{given[0]}', …): number the classes 0 … K − 1")
+
     labels = _tensor(given, what)
     if labels.ndim == 2 and labels.shape == (n, 1):
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or len(labels) != n:
         hint = " (of one-hot rows, argmax(1))" if labels.ndim == 2 else ""
         raise UserError(f"{what} are {described(labels)} for {n} images: expected one whole number per image{hint}")
+
     return labels.to("cpu", torch.long)
 
 
@@ -135,6 +141,7 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
         loader = given
         if isinstance(loader.dataset, IterableDataset):
             raise UserError(f"{name}: the DataLoader reads a stream: examples need an index; give a map-style Dataset")
+
         sampler = loader.batch_sampler if isinstance(loader.batch_sampler, BatchSampler) else loader.sampler
         inner = getattr(sampler, "sampler", sampler)
         if not isinstance(inner, SequentialSampler):
@@ -142,9 +149,12 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
                 f"{name}: the DataLoader shuffles or samples, so that an index names another image each time: "
                 "give shuffle=False, or its .dataset"
             )
+
         return loader.dataset, loader.num_workers
+
     if isinstance(given, IterableDataset):
         raise UserError(f"{name}: an IterableDataset has no index to name examples by: give a map-style Dataset")
+
     known = (Tensor, np.ndarray, list, tuple, str, bytes, Mapping, range)
     if isinstance(given, known) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
         return None, None
@@ -152,6 +162,7 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
         return None, None
     if len(given) == 0:
         raise UserError(f"{name}: the data set is empty")
+
     return given, None
 
 
@@ -161,6 +172,7 @@ def tensors_of(dataset: Any) -> tuple[Tensor, Tensor] | None:
         found = tensors_of(dataset.dataset)
         if found is None:
             return None
+
         index = torch.as_tensor(list(dataset.indices), dtype=torch.long)
         return found[0][index], found[1][index]
     if type(dataset) is TensorDataset and len(dataset.tensors) >= 2 and dataset.tensors[0].ndim == 4:
@@ -186,6 +198,7 @@ class Items:
         except Exception as error:  # the user's own code
             message = f"{self.label}: example {index} cannot be read: {type(error).__name__}: {first_line(error)}"
             raise UserError(message) from error
+
         image, label = self._parts(item, index)
         image = picture(image, f"{self.label}: example {index}")
         if self.shape is None:
@@ -193,6 +206,7 @@ class Items:
         if image.shape != self.shape:
             sizes = f"{list(image.shape)}, the first is {list(self.shape)}"
             raise UserError(f"{self.label}: example {index} is {sizes}: resize all to one size in the data set")
+
         return image, label
 
     def _parts(self, item: Any, index: int) -> tuple[Any, int]:
@@ -203,6 +217,7 @@ class Items:
             if image_key is None or (label_key is None and self.labelled):
                 keys = ", ".join(map(str, item))
                 raise UserError(f"{self.label}: items have {keys}: expected an image as 'image' and a label as 'label'")
+
             image, label = item[image_key], item.get(label_key) if label_key else None
         elif isinstance(item, (tuple, list)):
             if len(item) < (2 if self.labelled else 1):
@@ -244,10 +259,12 @@ class Items:
         found = _kept_labels(self.dataset)
         if found is None:
             return None
+
         try:
             kept = labels_of(found, len(self), self.label)
         except UserError:
             return None
+
         probe = range(0, len(self), max(1, len(self) // 4))
         return kept if all(self[index][1] == int(kept[index]) for index in probe) else None
 
@@ -263,14 +280,17 @@ def _kept_labels(dataset: Any) -> Any | None:
         return None if found is None else np.asarray(found)[np.asarray(list(dataset.indices), dtype=np.int64)]
     if getattr(dataset, "target_transform", None) is not None:
         return None
+
     columns = getattr(dataset, "column_names", None)
     if isinstance(columns, list):  # a Hugging Face data set: a column is read without the images
         key = next((key for key in LABEL_KEYS if key in columns), None)
         return None if key is None else list(dataset[key])
+
     for name in ("targets", "labels"):
         found = getattr(dataset, name, None)
         if isinstance(found, (list, tuple, np.ndarray, Tensor)) and len(found) == len(dataset):
             return found
+
     return None
 
 
@@ -323,4 +343,5 @@ def read_folder(root: str | os.PathLike, *, skip_corrupt: bool = False, classes:
     grey = bool((images == images[:, :1]).all())
     images = (images[:, :1] if grey else images).contiguous()
     files = tuple(file.removeprefix("/") for file in found.files)
+
     return FolderImages(images, torch.from_numpy(found.labels), tuple(found.classes), files)

@@ -42,6 +42,7 @@ class Progress:
             told = self._draw if shown and os.environ.get("MULNB_PROGRESS") is None else None
         if told and not callable(told):
             raise UserError(f"progress is a {type(told).__name__}: expected a function, True, or False for silence")
+
         self._told = told or None
         self.part("", 0)
 
@@ -67,6 +68,7 @@ class Progress:
         now = time.monotonic()
         if self._told is None or not (force or now - self._last >= 0.1):
             return
+
         self._last = now
         seconds = now - self._started
         left = float("nan")
@@ -77,6 +79,7 @@ class Progress:
             raise Cancelled(f"cancelled while {self._doing or 'working'}: the model and the data given are unchanged")
 
     def _draw(self, state: State) -> None:
+        # imported here: a call without a bar does not need it
         from tqdm.auto import tqdm
 
         if self._bar is None:
@@ -84,4 +87,5 @@ class Progress:
         if self._bar.desc != f"{state.doing}: ":
             self._bar.reset(state.total or None)
             self._bar.set_description(state.doing, refresh=False)
+
         self._bar.update(state.done - self._bar.n)

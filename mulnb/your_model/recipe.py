@@ -49,6 +49,7 @@ class Training:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise UserError(f"Training: {name} is a {type(value).__name__}: expected a function")
+
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
             raise UserError(f"Training: schedule '{self.schedule}' is unknown: known are {', '.join(SCHEDULES)}, or a function")
         if self.precision not in (None, "fp32", "bf16"):
@@ -77,6 +78,7 @@ def trained_by(own: Training | None, data: Images, after_step: Callable[[], None
         changes["schedule"] = SCHEDULES[own.schedule] if isinstance(own.schedule, str) else own.schedule
     if own.transform is not None:
         changes["transform"] = _transform(own.transform, data)
+
     with training.using(**changes):
         yield
 
@@ -92,6 +94,7 @@ def _optimizer(own: Training) -> Callable[[nn.Module, float], torch.optim.Optimi
     def make(model: nn.Module, lr: float) -> torch.optim.Optimizer:
         network = model.module if isinstance(model, Adapted) else model
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
         try:
             what = trained if own.groups is None else own.groups(network)
             if own.optimizer is None:
@@ -103,8 +106,10 @@ def _optimizer(own: Training) -> Callable[[nn.Module, float], torch.optim.Optimi
         except Exception as error:  # the user's own code
             message = f"Training: the optimizer cannot be built: {type(error).__name__}: {first_line(error)}"
             raise UserError(message) from error
+
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
             raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")
+
         return found
 
     return make
@@ -116,13 +121,16 @@ def _transform(transform: Callable[[Tensor], Tensor], data: Images) -> Callable[
     def augment(x: Tensor) -> Tensor:
         if data.affine is not None:
             x = x * data.affine[1] + data.affine[0]
+
         try:
             found = transform(x)
         except Exception as error:  # the user's own code
             raise UserError(f"Training: the transform failed on images {described(x)}: {first_line(error)}") from error
+
         if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != len(x):
             returned = described(found) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"Training: the transform turns {described(x)} into {returned}: expected as many images")
+
         found = found.to(x.dtype)
         return found if data.affine is None else (found - data.affine[0]) / data.affine[1]
 

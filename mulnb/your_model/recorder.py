@@ -40,6 +40,7 @@ class Recorder:
     def __init__(self, n: int) -> None:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise UserError(f"Recorder({n!r}): give the number of training examples")
+
         self.n = int(n)
         self._counts = np.zeros(self.n, dtype=np.int64)
         self._sums = {name: np.zeros(self.n) for name, proxy in PROXIES.items() if proxy.signal is not None}
@@ -72,10 +73,12 @@ class Recorder:
             )
         if len(np.unique(places)) < len(places):
             raise UserError("Recorder: a batch has an example twice: record every example once an epoch")
+
         z = logits_of(logits, len(places)).detach().float()  # [B, K]
         own = torch.as_tensor(labels, device=z.device).detach().reshape(-1).long()
         if len(own) != len(z):
             raise UserError(f"Recorder: labels are {described(own)} for {len(z)} examples")
+
         self._aside.append((places, z.clone(), own.clone()))
         if len(self._aside) == STEPS:
             self._add_up()
@@ -88,15 +91,21 @@ class Recorder:
                 raise UserError("Recorder: the logits are not finite: the training diverged")
             if int(own.min()) < 0 or int(own.max()) >= z.shape[1]:
                 raise UserError(f"Recorder: labels run from {int(own.min())} to {int(own.max())} for {z.shape[1]} classes")
+
             log_p = F.log_softmax(z, dim=1)
             outputs = Outputs(own, z, log_p, log_p.exp())
+
             for name in self._sums:
                 self._sums[name][places] += PROXIES[name].signal(outputs).cpu().numpy()
+
             while len(self._right) <= self._counts[places].max():
                 self._right.append(np.zeros(self.n, dtype=bool))
+
             right = outputs.correct.cpu().numpy()
+
             for place, hit in zip(places[right], self._counts[places][right], strict=True):
                 self._right[hit][place] = True
+
             self._counts[places] += 1
 
     def scores(self, proxy: str = "confidence") -> np.ndarray:
@@ -111,12 +120,14 @@ class Recorder:
         known = [name for name, entry in PROXIES.items() if not entry.post_hoc]
         if proxy not in known:
             raise UserError(f"Recorder: proxy '{proxy}' is not read off training: these are {', '.join(known)}")
+
         self.check()
         entry: Proxy = PROXIES[proxy]
         if entry.history is not None:
             raw = entry.history(np.stack(self._right)).astype(np.float64)  # [epochs, N] -> [N]
         else:
             raw = self._sums[proxy] / self._counts
+
         return orient(proxy, raw)
 
     def check(self) -> None:
@@ -124,6 +135,7 @@ class Recorder:
         self._add_up()
         if self._counts.max() == 0:
             raise UserError("Recorder: nothing was recorded: call record(index, logits, labels) in the training loop")
+
         usual = int(np.bincount(self._counts).argmax())
         odd = np.flatnonzero(self._counts != usual)
         if len(odd):
@@ -140,6 +152,7 @@ class Recorder:
         right = np.packbits(np.array(self._right, dtype=bool).reshape(-1, self.n), axis=1)
         arrays = {"format": np.array(FORMAT), "counts": self._counts, "right": right}
         arrays |= {f"sum_{name}": total for name, total in self._sums.items()}
+
         return paths.write_file(path, lambda temporary: np.savez_compressed(temporary, **arrays))
 
     @classmethod
@@ -149,6 +162,7 @@ class Recorder:
             with np.load(Path(path).expanduser(), allow_pickle=False) as found:
                 if str(found["format"]) != FORMAT:
                     raise ValueError("another format")
+
                 recorder = cls(len(found["counts"]))
                 recorder._counts = found["counts"].copy()
                 recorder._right = list(np.unpackbits(found["right"], axis=1, count=recorder.n).astype(bool))

@@ -98,21 +98,28 @@ def evaluate(
     models = {"original": original, "unlearned": getattr(unlearned, "model", unlearned), "oracle": oracle}
     models = {name: model for name, model in models.items() if model is not None}
     place = next(iter(api._parameters(models["unlearned"], factory)))
+
     with protected(place.device, seed):
         networks = {name: adapt(model, factory) for name, model in models.items()}
         setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
         outcomes = {}
+
         for name, network in networks.items():
             outcomes[name] = outcome(network, setting)
+
+        # the original's accuracy is the target of relearning, also for a model that was damaged
         known = outcomes.get("original", outcomes["unlearned"]).row
+
         for name, found in outcomes.items():
             torch.manual_seed(seed)
             target = known["acc_forget"] if "original" in outcomes else known["acc_retain"]
             found.row["relearn_epochs"] = relearn(networks[name], setting.data, setting.strata.forget, target, seed)
+
     rows = {name: found.row for name, found in outcomes.items()}
     if "oracle" in rows:
         for row in rows.values():
             row |= {"tow": audit.tow(row, rows["oracle"]), "tow_mia": audit.tow_mia(row, rows["oracle"])}
+
     facts = _facts(outcomes, setting, overlap, reference)
     sizes = {name: len(part) for name, part in zip(STRATA, setting.strata, strict=True)}
     given |= {"strata": setting.strata, "already_forgotten": already_forgotten, "seed": seed, "reference": reference}
@@ -127,6 +134,7 @@ def evaluate(
     verdict = decide(rows, facts)
     if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
         warnings.warn(f"{verdict.words}: {verdict.reasons[0]}", stacklevel=2)
+
     return Report(rows, sizes, verdict, about, models, given)
 
 
@@ -157,6 +165,7 @@ class Report:
         order = [name for name in COLUMNS if name in found.index]
         found = found.loc[order]
         found.index = [COLUMNS[name] for name in order]
+
         return found
 
     def __str__(self) -> str:
@@ -167,8 +176,10 @@ class Report:
         if self.about["classes"]:
             names = ", ".join(map(str, self.about["classes"]))
             lines.append(f"all examples of class {names} are forgotten: accuracy on unseen images is that of the other classes")
+
         shown = self.table().to_string(float_format=lambda value: f"> {RELEARN.epochs}" if np.isinf(value) else f"{value:.3f}")
         oracle = [] if "oracle" in self.rows else [NO_ORACLE]
+
         return "\n".join([*lines, shown, "", str(self.verdict), "", HOW_TO_READ, *oracle])
 
     __repr__ = __str__
@@ -217,6 +228,7 @@ class Report:
         given = {name: value for name, value in self._given.items() if name != "reference"}
         found = evaluate(models["unlearned"], **given, original=models.get("original"), oracle=oracle)
         made = {name: self.about[name] for name in ("algorithm", "strategy", "settings", "seconds")}
+
         return Report(found.rows, found.sizes, found.verdict, {**found.about, **made}, found._models, found._given)
 
 
@@ -231,16 +243,20 @@ def setting_of(
     unseen = api.pair(network, given["holdout"], "holdout", given["normalize"])
     if len(unseen) < LEAST:
         raise UserError(f"holdout has {len(unseen)} images: half train the attack, half are its reference; give at least {LEAST}")
+
     tested = unseen if given["test"] is None else api.pair(network, given["test"], "test", given["normalize"])
     checks.survey(data)
     overlap = ""
+
     for part, name in ((unseen, "hold-out"), (tested, "test set")):
         shared = checks.overlap(data, part, name)
         if shared is not None and not overlap:
             overlap = f"the {name} is not unseen: its image {part.name(shared[0])} is training image {data.name(shared[1])}"
+
     labels = data.labels.cpu().numpy()
     gone = whole_classes(chosen.forget, labels, present)
     retain = np.setdiff1d(np.flatnonzero(present), chosen.forget)
+
     return Setting(data, unseen, tested, chosen, retain, gone, seed), overlap
 
 
@@ -250,6 +266,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
     if original is not None:
         moved = float(np.abs(new.p - original.p).mean())
         changed = float((new.right != original.right).mean())
+
     labels = setting.data.labels.cpu()
     chance = float(torch.bincount(labels).max()) / len(labels)
     sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
@@ -257,7 +274,9 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
         reference = oracle_reference(outcomes["oracle"])
     elif setting.gone:
         reference = class_reference(new.row, sizes[0])
+
     reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
+
     return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone)
 
 

@@ -43,27 +43,33 @@ def load_scores(
         if name not in (*MEMORIZED, *CONSISTENT):
             raise UserError(f"{path}: which end of '{name}' is memorized? give memorized='high' or 'low'")
         memorized = "high" if name in MEMORIZED else "low"
+
     values = np.asarray(arrays[name])
     if values.ndim != 1 or values.dtype.kind not in "fiu":
         raise UserError(f"{path}: '{name}' is {values.dtype} {list(values.shape)}: expected one number per example")
+
     rows = np.arange(len(values)) if index is None else np.asarray(index)
     if len(rows) and (rows.min() < 0 or rows.max() >= len(values)):
         raise UserError(f"{path}: index {rows.max()} is not in the file, which has {len(values)} scores")
+
     _check_labels(path, arrays, labels, rows)
     values = values[rows].astype(np.float64)
     if not np.isfinite(values).all():
         raise UserError(f"{path}: the score of example {int(np.flatnonzero(~np.isfinite(values))[0])} is not a number")
+
     return values if memorized == "high" else 1 - values
 
 
 def _check_labels(path: Any, arrays: dict[str, np.ndarray], labels: Any, rows: np.ndarray) -> None:
     if labels is None:
         return
+
     mine = np.asarray(labels)
     if len(mine) != len(rows):
         raise UserError(
             f"{path} has {len(rows)} scores for {len(mine)} labels: give index=, the place of each example in the file"
         )
+
     name = next((known for known in LABELS if known in arrays), None)
     if name is not None:
         share = float((np.asarray(arrays[name])[rows] == mine).mean())
@@ -78,9 +84,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
             frame = pd.read_csv(path)
             return {str(name): frame[name].to_numpy() for name in frame.columns}
+
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return {path.stem: found}
+
         with found:
             return {name: found[name] for name in found.files}
     except FileNotFoundError:

@@ -88,6 +88,7 @@ class Search:
         """Whether the budget is used up, or the best trial good enough."""
         if not self.trials:
             return False  # one is tried, whatever the budget
+
         best = self.best
         enough = best is not None and best.side == 0 and best.objective >= GOOD
         return enough or len(self.trials) >= self.limit or time.monotonic() > self.deadline
@@ -99,6 +100,7 @@ class Search:
         self.shown.part(f"trial {number}: {candidate.algorithm}, {candidate.strategy}{told}", 0)
         started = time.monotonic()
         how = (candidate.algorithm, candidate.strategy, dict(candidate.settings), self.seed, None, self.own)
+
         try:
             unlearned = api.run(self.network, self.setting.data, self.setting.strata, *how, self.present, self.shown)
             network = api.adapt(unlearned.model)
@@ -115,8 +117,11 @@ class Search:
             value, side = objective(found.row, self.original.row, reference, noise)
             if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
                 side = -1  # unseen images cannot vouch for a model that did not change
+
             trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned, found)
+
         self._keep(trial)
+
         return trial
 
     def _keep(self, trial: Trial) -> None:
@@ -155,7 +160,9 @@ def objective(row: Mapping[str, float], original: Mapping[str, float], reference
         return product, 1
     if row["acc_forget"] > reference.high or row["auc"] > reference.auc + noise:
         return product, -1
+
     too_much = row["acc_forget"] < reference.low or (reference.exact and row["auc"] < reference.auc - noise)
+
     return product, int(too_much)
 
 
@@ -183,8 +190,10 @@ def search(task: Search, algorithms: Sequence[str], strategies: Sequence[str], b
     for name in algorithms:
         if name not in LADDERS:
             raise UserError(f"tune: algorithm '{name}' has no ladder of strengths: known are {', '.join(LADDERS)}")
+
     rate = _rate(task, batch)
     epoch = sum(trial.seconds for trial in task.trials) / max(len(task.trials), 1)  # each of these trials was one epoch
+
     for factor in FACTORS:
         for strategy in _cheapest_first(task, strategies, epoch):
             for algorithm in algorithms:
@@ -239,20 +248,24 @@ def _strength(
         settings = dict(rung)
         if algorithm != "influence":
             settings |= {"lr": rate * settings.get("lr", 1.0), "batch": batch}
+
         trial = task.run(Candidate(algorithm, strategy, settings))
         # where it forgot neither too much nor too little, the attack says which way to go on
         weaker = trial.row["auc"] < task.reference(trial.row).auc if trial.side == 0 else trial.side > 0
         if trial.row and algorithm in MENDING and trial.row["acc_forget"] >= task.reference(trial.row).low:
             weaker = weaker and not _damaged(task, trial)
+
         return weaker
 
     low, high = 0, len(ladder) - 1
+
     while low <= high and not task.over():
         middle = (low + high) // 2
         if weaker_next(ladder[middle]):
             high = middle - 1
         else:
             low = middle + 1
+
     if 0 < low < len(ladder) and not task.over():
         weaker_next(_between(ladder[low - 1], ladder[low]))
 

@@ -72,6 +72,7 @@ def stand_ins(
     build = untrained(fresh, network) if fresh is not None else _drawn_anew(network)
     if build is None:
         return StandIns(None, "parts of the network cannot be drawn anew: give fresh=", 0.0)
+
     batch = own.batch if own is not None and own.batch else max(8, min(64, len(setting.retain) // 8))
     rate = _seconds_per_step(build, setting, own, batch, seed)
     steps = -(-len(setting.retain) // batch)
@@ -84,9 +85,11 @@ def stand_ins(
             reason = f"even small stand-ins for an oracle take longer than the budget (about {needed:.0f} s)"
             return StandIns(None, reason, time.monotonic() - started)
         steps = -(-len(part) // batch)
+
     recipe = Recipe(epochs=max(1, min(EPOCHS, affordable // steps)), batch=batch, lr=1e-3)
 
     found: list[Outcome] = []
+
     for number in range(COUNT):
         shown.part(f"stand-in for an oracle, {number + 1} of {COUNT}", recipe.epochs * steps)
         try:
@@ -97,12 +100,15 @@ def stand_ins(
             continue
         if time.monotonic() - started > 1.5 * budget and len(found) >= 2:
             break
+
     took = time.monotonic() - started
     if len(found) < 2:
         return StandIns(None, "the stand-ins for an oracle diverged", took)
     if all(_near(outcome.row, original.row) for outcome in found):
         return StandIns(summary(found), "", took)
+
     reference = scaled(found, original, setting)
+
     return StandIns(reference, "" if reference else "stand-ins for an oracle, trained from nothing, learn too little here", took)
 
 
@@ -113,6 +119,7 @@ def summary(found: list[Outcome]) -> Reference:
     means = {key: float(np.mean([outcome.row[key] for outcome in found])) for key in ("auc", "acc_test")}
     source = f"of {len(found)} stand-ins that were trained without it"
     p = float(np.mean([outcome.p.mean() for outcome in found]))
+
     return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), means["auc"], means["acc_test"], True, source, p)
 
 
@@ -126,11 +133,13 @@ def scaled(found: list[Outcome], original: Outcome, setting: Setting) -> Referen
     chance = float(torch.bincount(labels).max()) / len(labels)
     if unseen - chance < WEAKEST * (original.row["acc_test"] - chance):
         return None
+
     mean, noise = _share(found)
     factor = original.row["acc_test"] / unseen
     mean, half = min(1.0, mean * factor), max(WEAK_WIDTH, noise * factor)
     auc = float(np.mean([outcome.row["auc"] for outcome in found]))
     source = f"of {len(found)} weak stand-ins that were trained without it on a part of the images, scaled to the original"
+
     return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), auc, float("nan"), True, source)
 
 
@@ -211,10 +220,12 @@ def _seconds_per_step(build: Callable[[int], Adapted], setting: Setting, own: Tr
     model = build(seed)
     index = torch.from_numpy(setting.retain[: 4 * batch]).to(next(model.parameters()).device)
     recipe = Recipe(epochs=1, batch=batch, lr=1e-4)
+
     with trained_by(_adaptive(own), setting.data):
         training.fit(model, setting.data, recipe, seed, index=index[:batch])  # the first step is slow
         started = time.monotonic()
         training.fit(model, setting.data, recipe, seed, index=index)
+
     return (time.monotonic() - started) / max(1, -(-len(index) // batch))
 
 
@@ -224,6 +235,7 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
     for layer in network.module.modules():
         if _reset(layer) is not None:
             covered |= {id(parameter) for parameter in layer.parameters(recurse=False)}
+
     initialise = getattr(network.module, "_init_weights", None)  # of Hugging Face's models
     loose = [parameter for parameter in network.parameters() if id(parameter) not in covered and parameter.requires_grad]
     total = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
@@ -233,6 +245,7 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
     def make(seed: int) -> Adapted:
         torch.manual_seed(seed)
         model = clone(network)
+
         with torch.no_grad():
             for layer in model.module.modules():
                 trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
@@ -244,6 +257,7 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
                     nn.init.normal_(parameter, std=0.02)  # tokens and position embeddings
             if initialise is not None:
                 model.module.apply(model.module._init_weights)
+
         return model
 
     return make

@@ -95,7 +95,9 @@ def tune(
     check_budget(budget, trials)
     if on not in ("request", "stand-in"):
         raise UserError(f"tune: on = {on!r}: should be 'request' or 'stand-in'")
+
     place = next(iter(api._parameters(model, factory)))
+
     with protected(place.device, seed):
         network = adapt(model, factory)
         check_trainable(network)
@@ -105,6 +107,8 @@ def tune(
             raise UserError(overlap)
         if on == "stand-in":
             setting = _another_request(setting, scores, seed)
+
+        # an oracle knows what stand-ins can only approximate
         judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
         shown = Progress(progress)
         names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
@@ -114,8 +118,10 @@ def tune(
             own=training, shown=shown,
         )  # fmt: skip
         shown.close()
+
     if on == "stand-in":
         found = Tuned(**{**vars(found), "unlearned": None})
+
     return found
 
 
@@ -156,9 +162,11 @@ def tuned(
     best = task.best
     if best is None:
         raise UserError("tune: every trial diverged: give a larger budget, or Training(optimizer=…) that fits the model")
+
     how = best.candidate
     known = reference or (judged(best.row) if setting.gone else None)
     took = time.monotonic() - started
+
     return Tuned(how.algorithm, how.strategy, how.settings, best.objective, task.frame(), known, why, took, best.unlearned)
 
 
@@ -178,6 +186,7 @@ def _reference(
         return oracle_reference(oracle), ""
     if setting.gone:
         return None, ""  # a model that never saw a class does not say it: no training is needed to know that
+
     budget = min(seconds, BUDGET) * FOR_REFERENCE
     found = stand_ins(network, setting, original, budget=budget, seed=seed, shown=shown, own=own, fresh=fresh)
     return found.reference, found.why
@@ -187,11 +196,14 @@ def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:
     """Retained examples whose scores are those of the request, in its place."""
     if scores is None:
         raise UserError("tune: on='stand-in' needs scores=, to choose retained examples with the scores of the request")
+
     values = api._scores(scores)
     if len(values) != len(setting.data):
         raise UserError(f"tune: {len(values)} scores for {len(setting.data)} images: give one per image")
+
     free = list(np.random.default_rng(seed).permutation(setting.retain))
     parts = []
+
     for part in setting.strata:
         chosen = []
         for example in part:
@@ -200,7 +212,9 @@ def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:
             nearest = int(np.argmin(np.abs(values[free] - values[example])))
             chosen.append(free.pop(nearest))
         parts.append(np.sort(np.array(chosen, dtype=np.int64)))
+
     strata = Strata(*parts)
     # the real request stays in the model meanwhile: it is neither retained nor unlearned
     retain = np.setdiff1d(setting.retain, strata.forget)
+
     return Setting(setting.data, setting.unseen, setting.tested, strata, retain, (), seed)

@@ -103,6 +103,7 @@ def interval(share: float, n: int) -> tuple[float, float]:
     """The 95 % Wilson interval of a share that was counted over n examples."""
     if n == 0 or math.isnan(share):
         return 0.0, 1.0
+
     z = 1.96
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -127,14 +128,17 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     power = original is None or _power(original)
 
     known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
+    # no change is told first: it needs no hold-out, and it is what defaults most often do
     if same and not near_chance and (known or not power or wrong or not reference.exact):
         text = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
         return Verdict(
             NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
         )
+
     check = "check labels, their order, normalize=(mean, std) and the hold-out"
     if wrong:
         return Verdict(WRONG, (*wrong, *under, *over, *damage), check)
+
     fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
     if damage and (over or (fell and not under)):
         whole = "what was to be kept is forgotten, too: the model is damaged"
@@ -144,15 +148,22 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     if under:
         return Verdict(NOT_FORGOTTEN, tuple(under), "more epochs, a larger lr, or mulnb.tune")
     if over:
-        return Verdict(OVER, tuple(over), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+        less = "fewer epochs, a smaller lr, or an alpha nearer to 1"
+        # a hard set lies there, too: only a model that never saw it can tell
+        return Verdict(
+            OVER, tuple(over), less if reference.exact else f"an oracle, which can tell (report.train_oracle), or {less}"
+        )
     if at_chance := _chance_unseen(original or new, facts):
         return Verdict(WRONG, (at_chance,), check)
     if not power:
         return Verdict(NO_POWER, (_powerless(original),), "a reference: train_oracle, or reference models for LiRA")
+
     found = _good(new, reference)
     if same:
         found.append("the original hardly differs: these examples were not memorized, and little was to be forgotten")
+
     advice = "" if reference.exact else "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"
+
     return Verdict(FORGOTTEN, tuple(found), advice, reference.exact)
 
 
@@ -161,6 +172,7 @@ def _near_chance(row: Mapping[str, float], facts: Facts) -> list[str]:
     limit = facts.chance + max(0.1 * (1 - facts.chance), 2 * math.sqrt(facts.chance * (1 - facts.chance) / facts.n_retain))
     if row["acc_retain"] > limit:
         return []
+
     told = f"accuracy on the retain set is {row['acc_retain']:.2f}, near chance ({facts.chance:.2f})"
     return [f"{told}: labels, their order or normalize are wrong"]
 
@@ -176,14 +188,18 @@ def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, refe
     """What the model lost on images that it was to keep, beyond chance."""
     if original is None:
         return []
+
     found = []
+
     for key, words, n in (("acc_retain", "the retain set", facts.n_retain), ("acc_test", "unseen images", facts.n_test)):
         before = original[key]
         if key == "acc_test" and reference.exact and not math.isnan(reference.acc_test):
             before = min(before, reference.acc_test)  # what a model without the forget set reaches
+
         noise = 2 * math.sqrt(max(before * (1 - before), 0.25 / max(n, 1)) / max(n, 1))
         if before - new[key] > max(LOST, noise):
             found.append(f"accuracy on {words} fell from {before:.3f} to {new[key]:.3f}")
+
     return found
 
 
@@ -203,11 +219,13 @@ def _beside_reference(new: Mapping[str, float], reference: Reference, facts: Fac
             under.append(told)
         if reference.p - facts.p > SURE:
             over.append(told)
+
     gap, noise = new["auc"] - reference.auc, max(APART, auc_noise(facts.n_forget, facts.n_test))
     if gap > noise:
         under.append(_pairs(new, reference))
     if -gap > noise and reference.exact and not facts.gone:
         over.append(_pairs(new, reference))
+
     return under, over
 
 
@@ -243,4 +261,5 @@ def _good(new: Mapping[str, float], reference: Reference) -> list[str]:
         found.append(
             "the hold-out is the only reference: for a set that is harder than it, forgetting is not shown to be complete"
         )
+
     return found

@@ -138,6 +138,8 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
         return '<p class="note empty">Click an image to enlarge it here, and to add it to the set or drop it.</p>'
 
     rows = []
+    for model, values in (probability or {}).items():
+        rows.append(f"<tr><td class=word>p(label), {model}</td><td><b>{values[example]:.2f}</b></td><td></td></tr>")
     for name in stock.names:
         values = stock.scores(name, seed)
         # the share of examples with a lower score: comparable between scores of different units
@@ -145,10 +147,7 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
         written = svg.number(values[example])
         if name == "memorization" and stock.se is not None and stock.se[example]:
             written += f" ± {stock.se[example]:.2f}"
-        rows.append(f"<tr><td class=word>{html.escape(label(name))}</td><td>{written}</td><td>above {above:.0%}</td></tr>")
-
-    for model, values in (probability or {}).items():
-        rows.append(f"<tr><td class=word>probability by {model}</td><td><b>{values[example]:.2f}</b></td><td></td></tr>")
+        rows.append(f"<tr><td class=word>{html.escape(label(name))}</td><td>{written}</td><td>&gt; {above:.0%}</td></tr>")
 
     # one button drops it from its stratum; an example that is retained can be added to any
     place = next((name for name, part in zip(STRATA, chosen, strict=True) if example in part), None)
@@ -160,9 +159,10 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
         about += ' <span class="bad">✗ flipped</span>'
     where = f"in the forget set, stratum {place}" if place else "retained"
     image = f'<img src="{png(stock, example)}" alt="example {example}">'
+    region = 'class="scores" role="region" tabindex="0" aria-label="scores, and the share of examples with lower ones"'
+    table = f"<div {region}><table>{''.join(rows)}</table></div>"  # it scrolls: what follows must stay in view
     return (
-        f'<div class="enlarged"><div>{image}</div><div><p>{about}<br>{where}</p>'
-        f"<table>{''.join(rows)}</table><p>{' '.join(buttons)}</p></div></div>"
+        f'<div class="enlarged"><div>{image}<p>{"<br>".join(buttons)}</p></div><div><p>{about}<br>{where}</p>{table}</div></div>'
     )
 
 

@@ -274,9 +274,12 @@ def test_images_and_tow_are_in_view_together(explorer):
     explorer.page.wait_for_timeout(300)
     place = explorer.page.locator(".jp-WindowedPanel-outer").first.bounding_box()
     bottom = place["y"] + place["height"]
+    explorer.page.get_by_role("tab", name="Example").click()  # the tallest
+    explorer.page.locator(".mx .enlarged").wait_for()
     for part in ("svg[aria-label^='Distribution']", ".sheets", "svg[aria-label^='ToW against']"):
         box = explorer.page.locator(f".mx {part}").bounding_box()
         assert box["y"] >= place["y"] - 2 and box["y"] + box["height"] <= bottom + 2, part
+    explorer.page.get_by_role("tab", name="Size").click()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1600, 1000), (1280, 800), (900, 800)])

@@ -168,4 +168,4 @@ def test_what_the_models_say_and_the_failures_first(smoke):
     first = shown[: len(chosen.low)]
     assert set(first) <= set(chosen.low.tolist()) and (np.diff(distance[first]) <= 0).all()
     explorer.sheets.act(f"image:{shown[0]}")
-    assert f"probability by oracle</td><td><b>{said['oracle'][shown[0]]:.2f}</b>" in explorer.aside.html
+    assert f"p(label), oracle</td><td><b>{said['oracle'][shown[0]]:.2f}</b>" in explorer.aside.html

@@ -394,9 +394,6 @@ def _scores(scores: Any) -> np.ndarray:
 
 
 def _parameters(model: Model, factory: Factory | None) -> list[Tensor]:
-    """One parameter of the model, for its device; of weights, the factory's network decides (on the CPU)."""
-    if isinstance(model, Adapted):
-        return list(model.parameters())[:1]
-    if isinstance(model, nn.Module):
-        return list(model.parameters())[:1] or [torch.empty(0)]
-    return [torch.empty(0)]
+    """One parameter of the model, for its device; weights are built into a network on the CPU."""
+    found = list(model.parameters())[:1] if isinstance(model, nn.Module) else []
+    return found or [torch.empty(0)]

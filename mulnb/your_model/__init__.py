@@ -30,6 +30,8 @@ __all__ = sorted(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "examples":  # the name of `opened` before 2026-11
+        return importlib.import_module("mulnb.your_model.api").opened
     if name in _PLACES:
         return getattr(importlib.import_module(f"mulnb.your_model.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'mulnb.your_model' has no attribute '{name}'")

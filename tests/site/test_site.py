@@ -135,6 +135,7 @@ def test_it_opens_from_disk_on_a_phone_with_the_network_off(built):
 def choice_follows_the_package(page):
     """The strata that the page shows are those of `mulnb.forget.strata`; ties aside, which the package draws by seed."""
     profile = mulnb.load_profile("digits")
+    page.locator(".pictures canvas").nth(3 * 24 - 1).wait_for()  # drawn once the data are unpacked
     assert page.locator(".pictures canvas").count() == 3 * 24
 
     page.select_option("select[name=score]", label="confidence")

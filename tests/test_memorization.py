@@ -56,6 +56,7 @@ def toy() -> tuple[Examples, np.ndarray]:
     return Examples(images, torch.from_numpy(labels), torch.tensor([0.3]), torch.tensor([0.35])), wrong
 
 
+@pytest.mark.slow
 def test_pool_agrees_with_leave_one_out():
     """Brute force: P[right] of models trained on all 60, minus that of models trained on all but the example, over repeats."""
     data, wrong = toy()

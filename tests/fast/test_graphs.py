@@ -170,6 +170,7 @@ class TestOnAGpu:
             torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.slow
 def test_the_gpu_bench_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     """Rehearsed without a GPU: the first call measures what its time allows, the second the rest, the third nothing."""
     spec = importlib.util.spec_from_file_location("gpu_bench", paths.CHECKOUT / "benchmarks" / "gpu.py")

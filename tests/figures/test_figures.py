@@ -139,6 +139,7 @@ def drawn() -> dict[str, plotting.Picture]:
     return {name: make(3) for name, make in MAKE.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
 def test_a_figure_is_saved_and_stays_small(name, drawn, tmp_path, monkeypatch):
     monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
@@ -148,6 +149,7 @@ def test_a_figure_is_saved_and_stays_small(name, drawn, tmp_path, monkeypatch):
     assert sorted(path.name for path in png.parent.iterdir()) == [png.name, svg.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memorization_profile", "sequential"])
 def test_the_same_results_give_the_same_bytes(name, drawn):
     again = MAKE[name](3)
@@ -170,6 +172,7 @@ def test_every_text_can_be_read_in_print(name, drawn):
     assert drawn[name].get_figwidth() <= 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
 def test_no_text_leaves_the_page_or_lies_on_another(name, drawn, monkeypatch):
     drawn_texts, draw, page, turned = {}, Text.draw, [], {}
@@ -197,6 +200,7 @@ def test_no_text_leaves_the_page_or_lies_on_another(name, drawn, monkeypatch):
         assert min(np.diff(sorted(right.values())) * np.sin(np.radians(35)), default=99) > 7 * plotting.STYLE["savefig.dpi"] / 72
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OVER_SEEDS)
 def test_method10_09_one_seed_is_never_drawn_with_an_interval(name, drawn):
     alone = MAKE[name](1)
@@ -225,6 +229,7 @@ def test_method10_10_one_is_never_drawn_as_the_ceiling():
     assert not bands(before) and "ceiling" not in words(before).lower() and "oracle" not in words(before)
 
 
+@pytest.mark.slow
 def test_runs_whose_oracle_did_not_fit_are_marked_and_counted():
     text = words(figures.rum(PROFILE, marked(synthetic.unlearning())))
     assert text.count("†") == 2 * 3 * 4 + 1  # metrics × algorithms × scores, and the caption
@@ -357,6 +362,7 @@ def test_the_full_rum_is_a_group_of_its_own_and_named_in_full():
     assert "RUM, against Fine-tune" in forest and "RUM, against SalUn" in forest and "RUM, against NegGrad+" not in forest
 
 
+@pytest.mark.slow
 def test_figure_2_shows_the_papers_scores_and_only_what_is_there():
     text = words(figures.rum(PROFILE, synthetic.unlearning()))
     assert "binary accuracy" in text and "max. confidence" not in text
@@ -420,6 +426,7 @@ def _lightness(color: str) -> float:
     return 116 * luminance ** (1 / 3) - 16
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_figure_once():
     """Pyplot must not know the figure, or the inline backend shows it a second time; the figure shows itself as PNG."""
     figure = MAKE["convergence"](3)

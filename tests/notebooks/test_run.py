@@ -108,6 +108,7 @@ def test_a_parameter_that_a_notebook_does_not_know_is_a_mistake(folder, capsys):
     assert "00_one has no parameter overrides: it has profile" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_failed_cell_stops_the_run_and_is_named(folder, capsys):
     make(folder, "00_bad", WRITE, "# a comment\nx = 1\nx / 0")
     make(folder, "01_next", WRITE)
@@ -122,6 +123,7 @@ def test_a_mistake_of_the_user_in_a_notebook_is_its_message_alone(folder, capsys
     assert capsys.readouterr().err == "mulnb: forget.size = 999: too many\n"
 
 
+@pytest.mark.slow
 def test_every_declared_output_must_be_written_by_this_run(folder, capsys):
     stale = paths.write_text(paths.results("smoke") / "stale.png", "from an earlier run")
     make(folder, "00_some", WRITE, outputs=["a.csv", "stale.png", "../paper/never.svg"])
@@ -136,6 +138,7 @@ def test_a_notebook_that_declares_nothing_fails(folder, capsys):
     assert "00_silent declares no outputs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_error_in_a_widget_fails(folder, capsys):
     widget = "from ipywidgets import interact\n@interact(x=3)\ndef show(x):\n    raise ValueError('swallowed by the widget')"
     make(folder, "00_widget", WRITE, widget)
@@ -153,12 +156,14 @@ def test_printed_tracebacks_are_errors_and_warnings_are_not():
     assert kernel.hidden_errors(notebook("UserWarning: this is slow\n")) == []
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_a_failure_with_a_name(folder, capsys):
     make(folder, "00_dies", "import os\nos.abort()")
     assert run(folder) == 1
     assert "00_dies: Kernel died" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_one_line_and_nothing_survives(folder, tmp_path):
     pids = tmp_path / "pids"
     deaf = ["sh", "-c", "trap '' INT TERM; exec sleep 600"]  # a worker that only SIGKILL ends
@@ -188,6 +193,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 def test_saved_notebooks_show_what_a_reader_sees_and_nothing_of_the_run(folder, monkeypatch):
     noise = "import sys, ipywidgets\nprint('noise', file=sys.stderr)\ndisplay(ipywidgets.IntSlider())"
     make(folder, "00_shown", WRITE, noise, f"print({str(paths.CHECKOUT)!r} + '/figures')\nprofile.upper()")

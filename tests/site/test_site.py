@@ -83,6 +83,7 @@ def test_the_first_page_counts_and_names_the_notebooks(built):
     assert 'href="figures/digits/index.html"' in text
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, monkeypatch):
     shutil.copytree(paths.CHECKOUT / "figures" / "digits", tmp_path / "home" / "figures" / "digits")
     mine = tmp_path / "documents"
@@ -95,6 +96,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, monkeypatch)
     assert build.build(tmp_path / "out") == build.build(tmp_path / "out")  # a site is replaced by a new one
 
 
+@pytest.mark.slow
 def test_without_results_it_says_what_makes_them(home):
     done = subprocess.run([sys.executable, "-m", "mulnb.site"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.splitlines()[0].endswith("compute them with ./run_all.sh")

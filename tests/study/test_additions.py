@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import numpy as np
 import torch
@@ -59,6 +61,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_one_entry_adds_each_kind_of_thing_from_outside(tmp_path):
     script = tmp_path / "mine.py"
     script.write_text(SCRIPT)

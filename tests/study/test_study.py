@@ -325,6 +325,7 @@ def test_run_json_says_what_ran(finished):
     assert record["versions"]["torch"] and record["device"]
 
 
+@pytest.mark.slow
 def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finished):
     profile, _, _ = finished
     table = study.tune(profile)

@@ -63,7 +63,7 @@ def test_orientation_is_that_of_METHOD(scored):
         assert np.allclose(orient(name, orient(name, raw[name])), raw[name])
 
 
-def test_method10_10_recorder_equals_the_per_example_loop_and_is_cheaper():
+def test_method10_11_recorder_equals_the_per_example_loop_and_is_cheaper():
     """Per-example `.item()` loops are the known slow way; one indexed write must give the same numbers, faster."""
     generator = torch.Generator().manual_seed(0)
     n, classes, epochs = 512, 10, 3

@@ -531,3 +531,12 @@ def test_a_pool_too_small_for_the_membership_audits_is_refused_before_it_is_trai
         study.memorization(load_profile("smoke", {"pool.models": 12}))
     assert not (home / "artifacts" / "pool").exists()
     assert len(study.memorization(load_profile("smoke", {"pool.models": 12, "audit.membership": False})))
+
+
+@pytest.mark.parametrize("name", ["digits", "smoke", "cifar10", "cifar100", "tiny-imagenet"])
+def test_three_stages_can_share_the_epochs_of_a_packaged_search(name):
+    from mulnb.study import tuning
+
+    tuning._check(load_profile(name))
+    if name.startswith(("cifar", "tiny")):
+        tuning._check(load_profile(name, {"limit.steps": 2}))

@@ -72,7 +72,7 @@ class Model(_Frozen):
 
     arch: Annotated[str, _known(ARCHITECTURES)]
     width: Count | None = None  # channels of the first stage; None is the published architecture
-    stem: Literal["cifar", "imagenet"] = "cifar"
+    stem: Literal["cifar", "stride2", "imagenet"] = "cifar"
 
 
 class Recipe(_Frozen):

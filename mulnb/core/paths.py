@@ -8,6 +8,8 @@ that a check can draw them again beside the committed ones.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -69,7 +71,7 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Keep the suffix: savefig and to_parquet choose the format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_partial_prefix(path.parent), suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
 
@@ -83,6 +85,29 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
             temporary.unlink(missing_ok=True)
 
     return path
+
+
+def _partial_prefix(folder: Path) -> str:
+    """How this process's temporary files in `folder` begin. What killed processes of this machine left there is removed first."""
+    machine = re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"  # other machines may share the folder
+
+    for left in folder.glob(f".partial-{machine}-*"):
+        process = left.name.split("-")[2]
+        if process.isdigit() and not _is_alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+    return f".partial-{machine}-{os.getpid()}-"
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process with this number runs on this machine."""
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
@@ -102,7 +127,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_partial_prefix(path.parent)))
         fill(temporary)
 
         try:

@@ -139,6 +139,10 @@ def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
 
     try:
         manifest = json.loads((place / "manifest.json").read_text())
+        if _seal(manifest) != manifest.get("seal", _seal(manifest)):  # stores of older versions have no seal
+            raise ValueError("manifest.json has changed")
+        if manifest.get("key", place.name) != place.name:
+            raise ValueError("it is another artefact, put in this one's place")
 
         # Hash the file in pieces: an artefact may fill half of the memory.
         with (place / "arrays.safetensors").open("rb") as file:
@@ -151,12 +155,29 @@ def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
         if not place.exists():
             return None
         reason: object = "a file is missing"
-    except (ValueError, KeyError) as error:
+    except (IsADirectoryError, NotADirectoryError) as error:
+        reason = f"{Path(error.filename).name} is {'a folder' if isinstance(error, IsADirectoryError) else 'not a folder'}"
+    except KeyError as error:
+        reason = f"manifest.json has no {error}"
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # what JSON of another shape gives
         reason = error
 
     warnings.warn(f"{place}: damaged ({reason}); it is removed and computed again", stacklevel=2)
-    shutil.rmtree(place, ignore_errors=True)
+    _remove(place)
     return None
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """A checksum of everything that a manifest says, but for the seal itself."""
+    return digest({name: value for name, value in manifest.items() if name != "seal"})
+
+
+def _remove(place: Path) -> None:
+    """Remove a damaged artefact, whatever lies there now: a folder, a file, or a link."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
@@ -170,15 +191,21 @@ def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason.
     """
+    target = folder(kind, parts)
 
     def fill(place: Path) -> None:
         blob = save({name: np.ascontiguousarray(array) for name, array in artifact.arrays.items()})
         (place / "arrays.safetensors").write_bytes(blob)
 
-        manifest = {"kind": kind, "parts": parts, "meta": artifact.meta, "sha256": hashlib.sha256(blob).hexdigest()}
-        (place / "manifest.json").write_text(json.dumps(manifest, default=to_json, indent=1))
+        manifest = {"kind": kind, "key": target.name, "parts": parts, "meta": artifact.meta}
+        manifest["sha256"] = hashlib.sha256(blob).hexdigest()
 
-    paths.write_folder(folder(kind, parts), fill)
+        # sealed as it will be read: JSON turns tuples into lists and numbers as keys into text
+        manifest = json.loads(json.dumps(manifest, default=to_json))
+        manifest["seal"] = _seal(manifest)
+        (place / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+    paths.write_folder(target, fill)
 
 
 def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Artifact]) -> Artifact:

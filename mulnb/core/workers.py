@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -146,8 +147,14 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
     parallel = Parallel(n_jobs=together, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
 
-    with _ctrl_c_kills_workers():
-        yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
+    try:
+        with _ctrl_c_kills_workers():
+            yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
+            "fewer workers need less memory (--workers)"
+        ) from None
 
 
 def _in_worker(fn: Callable[[T], Any], task: T) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mulnb.config import Profile
-from mulnb.core import registry, store, workers
+from mulnb.core import locks, registry, store, workers
 from mulnb.core.store import Artifact
 
 if TYPE_CHECKING:
@@ -106,6 +106,20 @@ def run_job(study: Study, job: Job) -> Artifact:
 
 def _run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
+    keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
+
+    with locks.held(keys):
+        found = [store.get(job.kind, job.parts) for job in jobs]  # another run may have made them while this one waited
+        missing = [job for job, artifact in zip(jobs, found, strict=True) if artifact is None]
+        made = iter(_compute(study, missing))
+        return [artifact or next(made) for artifact in found]
+
+
+def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+    """The artefacts of jobs of one group, computed now and stored."""
+    if not jobs:
+        return []
+
     started = time.perf_counter()
     with workers.single_thread():
         made = jobs[0].compute(study, [job.task for job in jobs])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -39,7 +41,10 @@ def test_computed_once(home):
     assert store.get("kind", PARTS).meta["wall_s"] >= 0
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "no manifest", "no arrays", "bad json"])
+DAMAGE = ["flip", "truncate", "empty", "no manifest", "no arrays", "bad json", "list", "changed fact", "folder", "file", "other"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_artifact_is_computed_again(home, damage):
     store.put("kind", PARTS, artifact())
     place = store.folder("kind", PARTS)
@@ -52,12 +57,51 @@ def test_a_damaged_artifact_is_computed_again(home, damage):
         blob.write_bytes(content[:-4])
     elif damage == "bad json":
         (place / "manifest.json").write_text("{")
+    elif damage == "empty":
+        blob.write_bytes(b"")
+    elif damage == "list":
+        (place / "manifest.json").write_text("[1]")
+    elif damage == "changed fact":
+        text = (place / "manifest.json").read_text()
+        (place / "manifest.json").write_text(text.replace('"acc": 0.5', '"acc": 0.7'))
+    elif damage == "folder":
+        blob.unlink()
+        blob.mkdir()
+    elif damage == "file":
+        shutil.rmtree(place)
+        place.write_text("a file where the folder should be")
+    elif damage == "other":  # a whole artefact of another recipe
+        store.put("kind", PARTS | {"seed": 2}, artifact())
+        shutil.rmtree(place)
+        store.folder("kind", PARTS | {"seed": 2}).rename(place)
     else:
         (place / ("manifest.json" if damage == "no manifest" else "arrays.safetensors")).unlink()
     with pytest.warns(UserWarning, match="damaged"):
         assert store.get("kind", PARTS) is None
     assert store.get_or_compute("kind", PARTS, artifact).meta["acc"] == 0.5
     assert store.get("kind", PARTS) is not None
+
+
+def test_facts_of_every_kind_come_back_under_their_seal(home):
+    facts = {"pair": (1, 2), "by number": {10: "a", 9: "b"}, "nan": float("nan"), "tiny": 1e-300, "none": None, "word": "größer"}
+    store.put("kind", PARTS | {"array": np.arange(3), "pair": (1, 2.5)}, Artifact({}, facts))
+    found = store.get("kind", PARTS | {"array": np.arange(3), "pair": (1, 2.5)})
+    assert found is not None and found.meta["pair"] == [1, 2] and found.meta["by number"] == {"10": "a", "9": "b"}
+
+
+def test_what_a_killed_process_left_is_removed_with_the_next_file(home):
+    ours = paths._partial_prefix(home)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    home.mkdir()
+    left = home / f"{ours.replace(str(os.getpid()), str(dead.pid))}abc.csv"
+    left.write_text("half")
+    folder = home / f"{ours.replace(str(os.getpid()), str(dead.pid))}def"
+    folder.mkdir()
+    living = home / f"{ours}ghi.csv"
+    living.write_text("being written")
+    paths.write_text(home / "table.csv", "whole")
+    assert {path.name for path in home.iterdir()} == {"table.csv", living.name}
 
 
 def test_the_key_sees_arrays_numbers_and_types():

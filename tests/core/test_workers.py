@@ -123,3 +123,17 @@ def running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def die(number: int) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_is_one_line(monkeypatch):
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "processes")
+    with pytest.raises(UserError, match="a worker process was killed .* run the same command again"):
+        workers.run_all(die, [0, 1, 2, 3], "dying")
+    assert workers.run_all(abs, [-1, -2], "again") == [1, 2]  # new workers take the place of the old ones

@@ -1,0 +1,73 @@
+"""Locks between processes, so that two runs on one store never do the same work.
+
+All locks are bytes of one file, `artifacts/.lock`, locked by the operating system: nothing is left behind when a process is killed,
+and a dead process never blocks a living one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from mulnb.core import paths
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs at once may do work twice, their tables are the same
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def held(names: Iterable[str]) -> Iterator[None]:
+    """Hold a lock for every name inside a `with` block. Waits while another process holds one of them.
+
+    Where locks are not possible (a read-only store, a file system without them), the block runs without.
+
+    Args:
+        names: for example the keys of the artefacts that are about to be made.
+    """
+    file = _lock_file(paths.artifacts()) if fcntl else None
+    if file is None:
+        yield
+        return
+
+    taken: list[int] = []
+    try:
+        for place in sorted({_place(name) for name in names}):  # one order for everybody: nobody waits in a circle
+            if _lock(file, place):
+                taken.append(place)
+        yield
+    finally:
+        for place in taken:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+
+@functools.cache  # closing any handle of the file would free all locks of this process
+def _lock_file(artifacts: Path) -> IO[bytes] | None:
+    """The open lock file of a store, or None where it cannot be written."""
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+        return (artifacts / ".lock").open("ab")
+    except OSError:
+        return None
+
+
+def _place(name: str) -> int:
+    """The byte of the file that stands for a name. Two names with one byte only wait for each other."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) >> 1
+
+
+def _lock(file: IO[bytes], place: int) -> bool:
+    """Lock one byte, waiting for it. False where the system refuses: it has no locks, or waiting would never end."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+    except OSError as error:
+        if error.errno in (errno.EDEADLK, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
+            return False
+        raise
+    return True

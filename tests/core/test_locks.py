@@ -1,0 +1,60 @@
+"""Locks between real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from mulnb.core import locks
+
+HOLD = """
+import sys
+from mulnb.core import locks
+with locks.held(["a", "b"]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+TRY = """
+import sys
+from mulnb.core import locks
+print("asks", flush=True)
+with locks.held([sys.argv[1]]):
+    print("held", flush=True)
+"""
+
+
+def start(code: str, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_a_lock_keeps_another_process_waiting_until_it_is_free(home):
+    holder = start(HOLD)
+    assert holder.stdout.readline() == "held\n"
+    assert start(TRY, "c").communicate()[0] == "asks\nheld\n"  # another name is free
+
+    waiting = start(TRY, "b")
+    assert waiting.stdout.readline() == "asks\n"
+    try:
+        waiting.wait(timeout=1)
+        raise AssertionError("it did not wait")
+    except subprocess.TimeoutExpired:
+        pass
+    holder.communicate("go on\n")
+    assert waiting.communicate(timeout=60)[0] == "held\n"
+
+
+def test_a_dead_process_holds_nothing(home):
+    holder = start(HOLD)
+    assert holder.stdout.readline() == "held\n"
+    holder.kill()
+    holder.wait()
+    assert start(TRY, "a").communicate(timeout=60)[0] == "asks\nheld\n"
+
+
+def test_where_no_lock_file_can_be_made_the_work_is_done_without(home):
+    home.mkdir()
+    (home / "artifacts").write_text("a file where the folder should be")
+    with locks.held(["a"]):
+        pass

@@ -161,7 +161,7 @@ def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["show", "cifar10"]) == 0
     *_, gpu, reduced = capsys.readouterr().out.splitlines()
-    assert "no GPU" in gpu and reduced.endswith("mulnb run --profile cifar10-mini")
+    assert "no GPU" in gpu and reduced.endswith("mulnb run --profile cifar10-small")
 
     assert main(["show", "smoke"]) == 0
     assert "reduced profile" not in capsys.readouterr().out

@@ -139,7 +139,7 @@ def _no_results(axes: Axes, name: str) -> None:
     """What to run: the profile, and its reduced version where there is one."""
     bare(axes)
     axes.set_facecolor(PALE)
-    known = [candidate for candidate in (name, f"{name}-mini") if candidate in known_profiles()]
+    known = [candidate for candidate in (name, f"{name}-small", f"{name}-mini") if candidate in known_profiles()]
     how = "\nor\n".join(f"./run_all.sh\n--profile {candidate}" for candidate in known)
     text = "no results yet:\n" + (how or "its profile is not\npart of this release")
     axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, fontsize=7.5, transform=axes.transAxes, linespacing=1.4)

@@ -309,12 +309,12 @@ def test_who_is_recognised_is_decided_by_the_unseen_examples_of_the_same_run():
 
 
 def test_missing_profiles_say_how_to_get_them(monkeypatch):
-    monkeypatch.setattr(figures_across, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-mini"])
+    monkeypatch.setattr(figures_across, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-small"])
     text = words(figures.rum_across({"mine": synthetic.unlearning(), "smoke": None, "nowhere": None}))
     assert "./run_all.sh --profile smoke" in text and "No results yet for smoke, nowhere" in text
     assert "not part of this release" in text and "--profile nowhere" not in text
     text = words(figures.rum_across({"cifar10": None}))
-    assert "./run_all.sh --profile cifar10 or ./run_all.sh --profile cifar10-mini" in text
+    assert "./run_all.sh --profile cifar10 or ./run_all.sh --profile cifar10-small" in text
 
 
 def panels(figure: plotting.Picture) -> list[str]:
@@ -338,10 +338,10 @@ def test_the_pairs_keep_their_order_and_this_profile_fills_in_until_they_are_the
         (tmp_path / name / "data").mkdir(parents=True)
         frame.to_parquet(tmp_path / name / "data" / "unlearning.parquet")
 
-    for name in ("digits", "tiny-imagenet-mini", "cifar10-mini"):
+    for name in ("digits", "tiny-imagenet-mini", "cifar10-small"):
         results(name)
     found, pairs = publish.across(profile, "unlearning")
-    assert list(found) == ["digits", "cifar10-mini", "cifar100", "tiny-imagenet-mini"] and pairs == list(found)[1:]
+    assert list(found) == ["digits", "cifar10-small", "cifar100", "tiny-imagenet-mini"] and pairs == list(found)[1:]
     assert [name for name, frame in found.items() if frame is None] == ["cifar100"]
     results("cifar100")
     results("cifar10")  # the full profile takes its reduced one's place

@@ -25,10 +25,10 @@ def sources(path):
 
 def test_the_copy_shows_the_profile_that_was_asked_for(home):
     before = SOURCE.read_bytes()
-    copy = opened("--profile", "cifar10-mini", "--set", "seeds=[0]")
+    copy = opened("--profile", "cifar10-small", "--set", "seeds=[0]")
 
-    assert copy == home / "artifacts" / "lab" / "cifar10-mini" / "06_explore.ipynb"
-    assert "profile = 'cifar10-mini'\noverrides = {'seeds': [0]}" in sources(copy)
+    assert copy == home / "artifacts" / "lab" / "cifar10-small" / "06_explore.ipynb"
+    assert "profile = 'cifar10-small'\noverrides = {'seeds': [0]}" in sources(copy)
     assert not any(cell.get("outputs") for cell in json.loads(copy.read_text())["cells"])
     assert SOURCE.read_bytes() == before
 

@@ -159,8 +159,8 @@ def choice_follows_the_package(page):
 
 
 def test_without_the_images_there_is_no_page_for_choosing(home):
-    shutil.copytree(paths.CHECKOUT / "figures" / "cifar10-mini", home / "figures" / "cifar10-mini")
-    assert choose.data_script("cifar10-mini") is None  # the images are not in git
+    shutil.copytree(paths.CHECKOUT / "figures" / "cifar10-small", home / "figures" / "cifar10-small")
+    assert choose.data_script("cifar10-small") is None  # the images are not in git
     assert choose.data_script("digits") is None  # no results in this home
 
 

@@ -13,15 +13,18 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): e
   --only 02[,03]        run these notebooks only
   --set key.sub=value   change one number of the profile; repeatable
   --workers N           tasks that run at once (default: one per core; one on a GPU)
-  --save-notebooks      after a run with the default options, store the outputs in notebooks/
+  --publish             write to figures/, which is in git, instead of results/
+  --save-notebooks      after a run with the default options, store the outputs in notebooks/; implies --publish
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
                         jupyter lab, such as --no-browser
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
+  --cpu                 set up without the CUDA packages that torch does not need to start (4.8 instead of 6.2 GB);
+                        it stays so until .venv is removed
   --test                check the project instead of running it
   --help                this text
 
-The first call makes .venv from requirements.lock (some 6 GB). Results go to figures/<profile>/, executed notebooks to
-artifacts/executed/<profile>/. What was computed once is kept in artifacts/ and not computed again.
+The first call makes .venv from requirements.lock (some 6 GB). Results go to results/<profile>/, executed notebooks to
+artifacts/executed/<profile>/; git ignores both. What was computed once is kept in artifacts/ and not computed again.
 TEXT
 }
 
@@ -32,6 +35,7 @@ fail() {
 
 mode=notebooks
 options=()
+cpu=
 while [ $# -gt 0 ]; do
     case $1 in
         --profile | --only | --set | --workers)
@@ -39,7 +43,8 @@ while [ $# -gt 0 ]; do
             options+=("$1=$2") # one word, so that a value may begin with a dash
             shift
             ;;
-        --profile=* | --only=* | --set=* | --workers=* | --save-notebooks) options+=("$1") ;;
+        --profile=* | --only=* | --set=* | --workers=* | --publish | --save-notebooks) options+=("$1") ;;
+        --cpu) cpu=cpu ;;
         --test) mode=test ;;
         --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;
         -h | --help) usage && exit 0 ;;
@@ -81,19 +86,31 @@ set_up() {
     # An environment's scripts contain its path: one that was moved or not finished is made again.
     [ "$(head -n 1 "$stamp" 2>/dev/null)" = "$root" ] || make_venv
     rm -f "$stamp"
-    local uv quiet=(--quiet)
+    local uv lock=requirements.lock quiet=(--quiet)
+    if [ -n "$cpu" ]; then
+        # torch's CUDA build loads the other nvidia packages when it is imported, also where there is no GPU
+        lock=$venv/cpu.lock
+        awk '/^[^ #]/ { drop = /^(triton|nvidia-cusolver|nvidia-cuda-cccl|nvidia-nvtx|cuda-bindings|cuda-pathfinder|cuda-toolkit)==/ }
+            !drop' "$root/requirements.lock" >"$lock"
+    fi
     uv=$(command -v uv || echo "$venv/bin/uv")
     [ ! -t 2 ] || quiet=() # on a terminal, show the progress of the download
     (
         cd "$root"
-        "$uv" pip sync "${quiet[@]}" --python "$python" --require-hashes requirements.lock
+        "$uv" pip sync ${quiet[@]+"${quiet[@]}"} --python "$python" --require-hashes "$lock"
         # setuptools, which builds the project, is in the lock
-        "$uv" pip install "${quiet[@]}" --python "$python" --no-deps --no-build-isolation --editable .
+        "$uv" pip install ${quiet[@]+"${quiet[@]}"} --python "$python" --no-deps --no-build-isolation --editable .
     )
     printf '%s\n' "$wanted" >"$stamp"
 }
 
-wanted=$(printf '%s\n' "$root" && cd "$root" && sha256sum pyproject.toml requirements.lock)
+hashes() { # macOS has shasum instead of sha256sum
+    if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi
+}
+
+wanted=$(printf '%s\n' "$root" && cd "$root" && hashes pyproject.toml requirements.lock)
+[ "$(tail -n 1 "$stamp" 2>/dev/null)" != cpu ] || cpu=cpu # as it was set up
+wanted=$wanted${cpu:+$'\n'cpu}
 trap 'fail 130 "interrupted; the next call begins the set-up again"' INT TERM
 [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || set_up
 trap - INT TERM
@@ -102,7 +119,7 @@ unset PYTHONDONTWRITEBYTECODE    # without compiled modules every kernel would s
 export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment's, whatever the user has installed
 
 case $mode in
-    notebooks) exec "$python" -P -m mulnb.notebooks "${options[@]}" ;;
+    notebooks) exec "$python" -P -m mulnb.notebooks ${options[@]+"${options[@]}"} ;; # bash 3.2, as on macOS: an empty array counts as unset
     lab) exec "$python" -P -m mulnb.notebooks.lab ${rest[@]+"${rest[@]}"} ;;
     site) exec "$python" -P -m mulnb.site ${rest[@]+"${rest[@]}"} ;;
     test)

@@ -64,15 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_profile(run)
     commands.add_workers(run)
     run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except tune)")
+    run.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
     run.add_argument("--backend", choices=workers.BACKENDS, help="where tasks run (default: processes)")
 
     claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
     commands.add_profile(claims)
+    claims.add_argument("--other-machine", action="store_true", help="also record the primary verdicts as another machine's")
 
     forget = add("forget", cli.run, cli.ABOUT)
     cli.add_arguments(forget)
 
-    bench = add("bench", _bench, "Measure the speed on this machine beside the usual way; write figures/bench/.")
+    bench = add("bench", _bench, "Measure the speed on this machine beside the usual way; write results/bench/.")
     bench.add_argument("--quick", action="store_true", help="a short run that tests the bench and says nothing about speed")
 
     return parser
@@ -127,6 +129,8 @@ def _run(options: argparse.Namespace) -> None:
     study.check(profile)
     study.splits(profile)  # reads the data: a profile that does not fit them is rejected before the first stage
     commands.use_workers(options.workers, options.backend)
+    if options.publish:
+        commands.use_committed()
     stages = list(publish.STAGES) if options.stage == "all" else [options.stage]
 
     with _progress_file() as state:
@@ -153,13 +157,16 @@ def _progress_file() -> Iterator[Path]:
 
 def _claims(options: argparse.Namespace) -> None:
     """`mulnb claims`: what results show of the paper's claims; it computes nothing."""
-    from mulnb.results import claims, publish
+    from mulnb.results import claims, here, publish
 
     profile = _load(options)
-    if not any((paths.results(profile.name) / "data").glob("*.parquet")):
+    if not any(any((folder / profile.name / "data").glob("*.parquet")) for folder in paths.readable()):
         raise UserError(f"profile {profile.name} has no results yet: compute them with {_run_command(options)}")
 
-    print(claims.text(publish.publish_claims(profile)))
+    verdicts = publish.publish_claims(profile)
+    print("\n".join([claims.text(verdicts), "", *here.differences(profile, verdicts)]))
+    if options.other_machine:
+        print(f"written to {here.write_other_machine(profile, verdicts)}")
 
 
 def _run_command(options: argparse.Namespace) -> str:

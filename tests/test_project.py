@@ -213,6 +213,32 @@ def fresh(tmp_path):
     return call
 
 
+def test_a_set_up_for_the_processor_alone_leaves_packages_out_and_stays(fresh):
+    code, calls = fresh("--cpu")
+    assert code == 0 and "cpu.lock" in calls
+
+    names = set(re.findall(r"^([a-z0-9-]+)==", (fresh.root / ".venv" / "cpu.lock").read_text(), re.MULTILINE))
+    every = set(re.findall(r"^([a-z0-9-]+)==", (fresh.root / "requirements.lock").read_text(), re.MULTILINE))
+    assert {"torch", "numpy", "nvidia-cublas", "nvidia-cudnn-cu13"} <= names < every
+    assert "triton" in every - names and all(name.startswith(("nvidia", "cuda", "triton")) for name in every - names)
+    assert fresh() == (0, "python3 -P -m mulnb.notebooks\n")
+
+
+def test_set_up_needs_no_word_of_linux_alone(fresh, tmp_path):
+    """As on macOS, which has shasum instead of sha256sum: a PATH with the few words that the script may use."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("bash", "cat", "cp", "dirname", "head", "mkdir", "rm", "shasum", "tail"):
+        if not (found := shutil.which(name)):
+            pytest.skip(f"this machine has no {name}")
+        (few / name).symlink_to(found)
+
+    tools = tmp_path / "tools"
+    code, calls = fresh("--only", "02", PATH=f"{tools}:{few}")
+    assert code == 0 and "uv pip sync" in calls
+    assert fresh("--only", "02", PATH=f"{tools}:{few}") == (0, "python3 -P -m mulnb.notebooks --only=02\n")
+
+
 def test_set_up_is_done_once_and_again_when_the_lock_changes(fresh):
     code, calls = fresh("--profile", "-odd name", "--set", "seeds=[1, 2]")
     assert code == 0

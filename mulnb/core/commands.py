@@ -66,6 +66,11 @@ def use_workers(count: str | None, backend: str | None = None) -> None:
     workers.backend()
 
 
+def use_committed() -> None:
+    """Let this process, and the kernels that it starts, write results to the committed `figures/` of the checkout."""
+    os.environ["MULNB_PUBLISH"] = "1"
+
+
 def exit_code(command: Callable[[], int | None]) -> int:
     """Run a command and report how it ended.
 

@@ -3,6 +3,9 @@
 The environment variable `MULNB_HOME` names the folder that holds `artifacts/`, `data/` and `figures/`. Its default is the
 checkout, or the user's cache folder if the package is installed without a checkout. `MULNB_FIGURES` moves the figures alone, so
 that a check can draw them again beside the committed ones.
+
+In a checkout without these variables, a run writes to `results/`, which git ignores, and what it did not compute is read from
+the committed `figures/`. `MULNB_PUBLISH`, set by `--publish`, writes to `figures/` itself.
 """
 
 from __future__ import annotations
@@ -43,14 +46,48 @@ def data() -> Path:
 
 
 def figures() -> Path:
-    """The folder that holds one folder of results per profile."""
-    given = os.environ.get("MULNB_FIGURES")
-    return Path(given).expanduser().resolve() if given else home() / "figures"
+    """The folder to which results are written, in one folder per profile."""
+    if given := os.environ.get("MULNB_FIGURES"):
+        return Path(given).expanduser().resolve()
+
+    own = _in_checkout() and not os.environ.get("MULNB_PUBLISH")
+    return home() / ("results" if own else "figures")
+
+
+def committed() -> Path:
+    """The folder of the results in git; only `--publish` writes there."""
+    return CHECKOUT / "figures"
+
+
+def readable() -> list[Path]:
+    """The folders from which results are read: the user's own first, then, in a checkout, the committed ones."""
+    own = figures()
+    with_committed = _in_checkout() and not os.environ.get("MULNB_FIGURES") and own != committed()
+    return [own, committed()] if with_committed else [own]
+
+
+def _in_checkout() -> bool:
+    """Whether everything lies in the checkout because the user named no other place."""
+    return not os.environ.get("MULNB_HOME") and home() == CHECKOUT
 
 
 def results(profile: str) -> Path:
     """The folder with the figures, tables and frames of the profile with this name."""
     return figures() / profile
+
+
+def find_result(profile: str, name: str) -> Path:
+    """A file of a profile's results, for reading.
+
+    Args:
+        profile: the profile's name.
+        name: the file, relative to the profile's folder of results.
+
+    Returns:
+        The user's own file, else the committed one; the path that a run would write to if there is neither.
+    """
+    places = [folder / profile / name for folder in readable()]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def write_file(path: Path, write: Callable[[Path], None]) -> Path:

@@ -19,7 +19,6 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.proxies import PROXIES
-from mulnb.results import publish
 
 SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
 
@@ -166,17 +165,23 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The committed frames, if they were made with these settings: a fresh clone has them, and an empty store."""
-    try:
-        known = Profile.model_validate(json.loads((paths.results(profile.name) / "run.json").read_text())["profile"])
-    except (OSError, ValueError, KeyError):
-        return None
-    # only what the scores depend on: another forget set or algorithm needs no new scores
-    if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
-        return None
+    """The user's own or the committed frames made with these settings: a fresh clone has them, and an empty store."""
+    for root in paths.readable():
+        folder = root / profile.name
+        try:
+            known = Profile.model_validate(json.loads((folder / "run.json").read_text())["profile"])
+        except (OSError, ValueError, KeyError):
+            continue
+        # only what the scores depend on: another forget set or algorithm needs no new scores
+        if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
+            continue
 
-    memorization, proxies = publish.load(profile.name, "memorization"), publish.load(profile.name, "proxies")
-    return None if memorization is None or proxies is None else (memorization, proxies)
+        # both from one folder: two machines may differ in the last digits
+        memorization, proxies = folder / "data" / "memorization.parquet", folder / "data" / "proxies.parquet"
+        if memorization.is_file() and proxies.is_file():
+            return pd.read_parquet(memorization), pd.read_parquet(proxies)
+
+    return None
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

@@ -57,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_profile(found)
     commands.add_workers(found)
     found.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of all but 06 and 07")
-    found.add_argument("--save-notebooks", action="store_true", help="store the outputs in the notebooks themselves")
+    found.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
+    found.add_argument("--save-notebooks", action="store_true", help="store the outputs in the notebooks; implies --publish")
     found.add_argument("--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER")
     return found
 
@@ -78,6 +79,8 @@ def run(options: argparse.Namespace) -> None:
         check(notebook, parameters, as_written=options.save_notebooks)
         notebooks.append(notebook)
     commands.use_workers(options.workers)
+    if options.publish or options.save_notebooks:
+        commands.use_committed()
 
     with _environment() as state:
         executed = _run_all(notebooks, parameters, profile.name, state)

@@ -87,7 +87,7 @@ def readme_results(profile_name: str) -> str:
     Returns:
         Markdown: Table 1, ToW by strategy, and the claims.
     """
-    folder = paths.results(profile_name)
+    folder = paths.readable()[-1] / profile_name  # the README shows what is in git, not the reader's own run
     costs = pd.read_csv(folder / "table1_proxies.csv")
     tow = pd.read_csv(folder / "table2_tow.csv")
     parts = [
@@ -135,7 +135,7 @@ def _standing(profile: Profile) -> str:
 
 def _memorized(profile: Profile) -> str:
     """What the scores of this profile are like."""
-    path = paths.results(profile.name) / "data" / "memorization.parquet"
+    path = paths.find_result(profile.name, "data/memorization.parquet")
     if not path.is_file():
         return "The distribution of the scores"
     return captions.memorized(pd.read_parquet(path, columns=["memorization"])["memorization"])

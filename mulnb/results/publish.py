@@ -61,7 +61,7 @@ def load(profile_name: str, frame: str) -> pd.DataFrame | None:
     Returns:
         The frame, or None if its stage was not run.
     """
-    path = paths.results(profile_name) / "data" / f"{frame}.parquet"
+    path = paths.find_result(profile_name, f"data/{frame}.parquet")
     return pd.read_parquet(path) if path.is_file() else None
 
 
@@ -176,7 +176,7 @@ def _tune(profile: Profile) -> Frames:
     """The hyper-parameter search. Rows of algorithms outside `tune.grid` are kept from the previous table."""
     found = study.tune(profile)
     try:
-        before = pd.read_csv(paths.results(profile.name) / "tune.csv", dtype={"seeds": str})
+        before = pd.read_csv(paths.find_result(profile.name, "tune.csv"), dtype={"seeds": str})
         kept = before[~before["algorithm"].isin(found["algorithm"])]
         frame = pd.concat([kept, found], ignore_index=True)
     except FileNotFoundError:

@@ -124,8 +124,11 @@ def _notebooks() -> list[Source]:
 
 def _results() -> list[Source]:
     """The pages of every folder of results."""
-    found = sorted(paths.figures().glob("*/*.md"))
-    return [Source(path, PurePosixPath("figures", path.parent.name, path.name)) for path in found]
+    found: dict[PurePosixPath, Path] = {}
+    for folder in reversed(paths.readable()):  # the user's own pages replace the committed ones
+        for path in folder.glob("*/*.md"):
+            found[PurePosixPath("figures", path.parent.name, path.name)] = path
+    return [Source(found[place], place) for place in sorted(found)]
 
 
 # --- writing -------------------------------------------------------------------------------------------------------------
@@ -188,7 +191,7 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
         return MISSING  # source code and the like: the site shows results
 
     # results may lie elsewhere than the checkout; pictures of the explorer are always in the checkout
-    originals = [paths.figures().joinpath(*place.parts[1:]), paths.CHECKOUT / place]
+    originals = [*(folder.joinpath(*place.parts[1:]) for folder in paths.readable()), paths.CHECKOUT / place]
     original = next((path for path in originals if path.is_file()), None)
     if original is None:
         return MISSING

@@ -198,6 +198,26 @@ def test_paths_do_not_depend_on_the_working_directory(home, monkeypatch, tmp_pat
     assert paths.home() == paths.CHECKOUT
 
 
+def test_a_run_in_a_checkout_writes_beside_the_committed_results_and_reads_both(home, monkeypatch, tmp_path):
+    checkout = tmp_path / "a checkout"
+    (checkout / "notebooks").mkdir(parents=True)
+    (checkout / "pyproject.toml").touch()
+    committed = checkout / "figures" / "p" / "a.csv"
+    committed.parent.mkdir(parents=True)
+    committed.write_text("committed")
+    monkeypatch.setattr(paths, "CHECKOUT", checkout)
+    assert paths.readable() == [home / "figures"]  # whoever names a home gets nothing from elsewhere
+
+    monkeypatch.delenv("MULNB_HOME")
+    assert paths.find_result("p", "a.csv") == committed
+    own = paths.write_text(paths.results("p") / "a.csv", "own")
+    assert own == checkout / "results" / "p" / "a.csv" == paths.find_result("p", "a.csv")
+    assert paths.find_result("p", "missing.csv") == own.with_name("missing.csv")
+
+    monkeypatch.setenv("MULNB_PUBLISH", "1")
+    assert paths.results("p") / "a.csv" == committed == paths.find_result("p", "a.csv")
+
+
 def test_a_folder_is_written_whole_and_the_first_writer_wins(home):
     place = home / "artifacts" / "unpacked"
     paths.write_folder(place, lambda to: (to / "a.txt").write_text("first"))

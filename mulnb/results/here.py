@@ -1,0 +1,106 @@
+"""What this machine's verdicts say beside the committed ones, and the record of a machine with another processor.
+
+Training is not equal to the bit on two types of processor, so a verdict near its border may fall on the other side.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from mulnb.config import Profile
+from mulnb.core import paths
+from mulnb.core.errors import UserError
+from mulnb.core.machine import device_name
+from mulnb.results.statements import PRIMARY
+
+OTHER_MACHINE = "other_machine.csv"
+KEY = ["claim", "measured"]  # what identifies an estimate
+RECORDED = [*KEY, "verdict", "evidence"]
+
+
+def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
+    """Which primary verdicts differ from the committed ones.
+
+    Args:
+        profile: the study.
+        verdicts: the claims frame of this machine.
+
+    Returns:
+        A line for each verdict that differs; otherwise one line that says that none differs, or why they cannot be compared.
+    """
+    folder = paths.committed() / profile.name
+    if not (folder / "claims.csv").is_file():
+        return [f"Profile {profile.name} has no committed verdicts to compare with."]
+    if not _same_settings(folder, profile):
+        return ["The committed verdicts were made with other settings: they are not compared."]
+
+    pairs = _primary(pd.read_csv(folder / "claims.csv")).merge(_primary(verdicts), on=KEY, suffixes=("", "_here"))
+    other = pairs[pairs["verdict"] != pairs["verdict_here"]]
+    if other.empty:
+        return [f"Beside the {len(pairs)} committed primary verdicts: none differ here."]
+    return [f"{row.claim}, {row.measured}: committed {row.verdict}, here {row.verdict_here}" for row in other.itertuples()]
+
+
+def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
+    """Record this machine's primary verdicts beside the committed ones, as those of another type of processor.
+
+    Args:
+        profile: the study.
+        verdicts: the claims frame of this machine.
+
+    Returns:
+        The path of `other_machine.csv` among the committed results.
+
+    Raises:
+        UserError: results of this machine are missing or of other settings, the committed results are of the same
+            processor, or the folder cannot be written.
+    """
+    own, folder = paths.results(profile.name), paths.committed() / profile.name
+    if own == folder or not _same_settings(own, profile):
+        raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
+
+    # a stage that did not run here would bring in the committed frames
+    if missing := sorted(set(_record(folder).get("stages", {})) - set(_record(own).get("stages", {}))):
+        raise UserError(f"{own} lacks {', '.join(missing)}: run all stages of profile {profile.name} first")
+
+    here = device_name()
+    if _device(folder) == here:
+        raise UserError(f"the committed results of {profile.name} are of this processor ({here}), not of another one")
+
+    rows = _primary(verdicts).assign(device=here)
+    return paths.write_file(folder / OTHER_MACHINE, lambda to: rows.to_csv(to, index=False))
+
+
+def other_machine(profile_name: str) -> pd.DataFrame | None:
+    """The primary verdicts that were recorded on another type of processor.
+
+    Returns:
+        Columns `claim measured verdict evidence device`; None if nothing was recorded.
+    """
+    path = paths.committed() / profile_name / OTHER_MACHINE
+    return pd.read_csv(path) if path.is_file() else None
+
+
+def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
+    return verdicts.loc[verdicts["kind"] == PRIMARY, RECORDED]
+
+
+def _same_settings(folder: Path, profile: Profile) -> bool:
+    """Whether the results in a folder were made with this very profile, wherever its images lie."""
+    numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
+    return _record(folder).get("profile") == numbers
+
+
+def _device(folder: Path) -> str | None:
+    return _record(folder).get("device")
+
+
+def _record(folder: Path) -> dict:
+    """The `run.json` of a folder of results; empty if it cannot be read."""
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
+    "keep": (1e-12, 1, "above 0 and at most 1"),
+    "gamma": (0, math.inf, "0 or more"),
+    "beta": (0, math.inf, "0 or more"),
+    "temperature": (1e-12, math.inf, "positive"),
+    "damping": (1e-300, math.inf, "positive"),
+    "samples": (1, math.inf, "a whole number of at least 1"),
+    "msteps": (0, math.inf, "a whole number of at least 0"),
+    "lr": (1e-300, math.inf, "positive"),
+    "epochs": (0, math.inf, "a whole number of at least 0"),
+    "batch": (2, math.inf, "a whole number of at least 2"),
+}
+WHOLE = {"samples", "msteps", "epochs", "batch"}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -64,3 +80,27 @@ def _fields(model: Any, keys: list[str]) -> list[str]:
                 break
 
     return list(model.model_fields)
+
+
+def wrong_setting(settings: Mapping[str, Any], ranged: bool) -> str | None:
+    """The first setting of an unlearning algorithm that cannot be right.
+
+    Args:
+        settings: keyword arguments of the algorithm.
+        ranged: whether names mean what they mean in this package, so that `RANGES` holds; not so for a user's own algorithm.
+
+    Returns:
+        Its name, its value and what is valid, as "lr = -1: should be positive"; None if all are possible.
+    """
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name} = {value!r}: should be a finite number"
+
+        if not ranged or name not in RANGES:
+            continue
+
+        low, high, words = RANGES[name]
+        whole = name not in WHOLE or isinstance(value, int) or value.is_integer()
+        if isinstance(value, bool) or not low <= value <= high or not whole:
+            return f"{name} = {value!r}: should be {words}"
+    return None

@@ -366,12 +366,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {text}: expected key.sub=value, for example --set pool.models=200")
+        raise UserError(f"--set {' '.join(text.split())}: expected key.sub=value, for example --set pool.models=200")
 
     try:
         return key.strip(), yaml_reader.parse(value)
     except yaml_reader.BadYaml:
-        raise UserError(f"--set {' '.join(text.split())[:200]}: the value is not valid YAML") from None
+        raise UserError(f"--set {' '.join(text.split())}: the value is not valid YAML") from None
 
 
 def _find(name: str | Path) -> Path:

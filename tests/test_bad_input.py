@@ -5,6 +5,7 @@ Each gives a right result or one line. The cases are the same in every run (`der
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -32,9 +33,30 @@ VALUES = st.recursive(
     NUMBERS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
 )
 KEYS = st.sampled_from(
-    "training training.lr training.epochs training.batch training.momentum pool.models pool.share pool.training forget.size seeds "
-    "dataset.size dataset.classes proxies.loss_curvature.h unlearning.scores unlearning.algorithms unlearning.rum audit.relearn "
-    "unlearning.algorithms.fine_tune.vanilla.lr unlearning.algorithms.fine_tune.vanilla.batch tune.grid limit.steps name".split()
+    [
+        "training",
+        "training.lr",
+        "training.epochs",
+        "training.batch",
+        "training.momentum",
+        "pool.models",
+        "pool.share",
+        "pool.training",
+        "forget.size",
+        "seeds",
+        "dataset.size",
+        "dataset.classes",
+        "proxies.loss_curvature.h",
+        "unlearning.scores",
+        "unlearning.algorithms",
+        "unlearning.rum",
+        "audit.relearn",
+        "unlearning.algorithms.fine_tune.vanilla.lr",
+        "unlearning.algorithms.fine_tune.vanilla.batch",
+        "tune.grid",
+        "limit.steps",
+        "name",
+    ]
 )
 
 
@@ -122,7 +144,7 @@ def test_any_scores_are_finite_or_refused(values, suffix, raw):
     [
         (
             "a: &a [x, x]\n"
-            + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")),
+            + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in itertools.pairwise("abcdefghi")),
             "alias",
         ),
         ("a: &a [*a]", "refers to what holds it"),

@@ -34,6 +34,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     Returns:
         One line: the dotted key, its value, and what would be valid.
     """
+    return " ".join(_explain(error, model).split())  # a key or a value of the user's may hold a line break
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The same, on as many lines as the user's keys have."""
     first = error.errors()[0]
     keys = _keys(first["loc"])
     where, value = ".".join(keys) or "profile", first["input"]
@@ -42,8 +47,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"key '{where}' is missing"
 
     if first["type"] == "extra_forbidden":
-        valid = _fields(model, keys[:-1])
-        near = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.5)
+        *above, unknown = (*_keys(first["loc"][:-1]), str(first["loc"][-1]))  # the user's, whatever characters it has
+        where, valid = ".".join([*above, unknown]), _fields(model, above)
+        near = difflib.get_close_matches(unknown, valid, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
         return f"unknown key '{where}' = {value!r}: {hint}valid keys here: {', '.join(valid)}"
 

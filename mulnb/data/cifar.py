@@ -157,8 +157,8 @@ def _entry(official: Official, file: Path, checksum: str) -> dict[str, Any]:
 
     if not check_integrity(file, checksum):
         raise UserError(
-            f"{file.parent}: a file is missing or damaged (its checksum differs): delete the folder and unpack {official.archive} "
-            "again, or run again to download it"
+            f"{file.parent}: a file is missing or damaged (its checksum differs): delete the folder and unpack "
+            f"{official.archive} again, or run again to download it"
         )
 
     try:

@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 from numpy._core import multiarray  # the batches name this module by its former name, numpy.core.multiarray
 
+
+def _text_to_bytes(text: str, encoding: str) -> bytes:
+    """`_codecs.encode` as pickles of protocol 2 use it: for the bytes of an array, and for nothing else."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}, which no CIFAR file needs")
+    return text.encode("latin1")
+
+
 # by module and name: what an array and its bytes are made of, in the pickles of Python 2 and 3
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
+    ("_codecs", "encode"): _text_to_bytes,
 }
 
 

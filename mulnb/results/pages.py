@@ -14,6 +14,7 @@ from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS, label
 from mulnb.results import captions, claims, compare, markdown
+from mulnb.results.here import OTHER_MACHINE
 
 # file: what to look for
 FIGURES = {
@@ -160,7 +161,11 @@ def _scale(tow: pd.DataFrame) -> str:
 
 def _links(folder: Path) -> list[str]:
     found = [(name, text) for name, text in TABLES.items() if (folder / f"{name}.md").is_file()]
-    return [f"- {text}: [{name}.md]({name}.md), [{name}.csv]({name}.csv)" for name, text in found]
+    lines = [f"- {text}: [{name}.md]({name}.md), [{name}.csv]({name}.csv)" for name, text in found]
+
+    if (folder / OTHER_MACHINE).is_file():
+        lines.append(f"- the primary verdicts on another type of processor: [{OTHER_MACHINE}]({OTHER_MACHINE})")
+    return lines
 
 
 def _proxy_rows(costs: pd.DataFrame) -> str:

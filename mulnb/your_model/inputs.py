@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ SLOW = 20.0  # seconds a pass over the items may take in this process; beyond, w
 PROBE = 8  # items looked at before anything else
 
 
-class Images:
+class Images(ABC):
     """Images and labels beside a model. What all kinds have in common; `fit` and `predict` of `mulnb.training` read it.
 
     Attributes:
@@ -52,9 +53,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @abstractmethod
     def pixels(self, index: Tensor) -> Tensor:
         """The images at `index` [B] as they are held: uint8 or floating point [B, C, H, W], on any device."""
-        raise NotImplementedError
 
     def inputs(self, index: Tensor, moves: Tensor | None = None) -> Tensor:
         """Network inputs of the examples at `index` [B]: [B, C, H, W] on the model's device, scaled and normalised.
@@ -75,7 +76,7 @@ class Images:
         for piece in pieces:
             yield int(piece[0]), self.pixels(piece)
 
-    def announce(self, pieces: Sequence[Tensor]) -> None:
+    def announce(self, pieces: Sequence[Tensor]) -> None:  # noqa: B027, not abstract: most kinds have nothing to prepare
         """Hear which batches come next; only data that are read from files make use of it."""
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Images:

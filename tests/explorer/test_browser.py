@@ -225,6 +225,49 @@ def test_an_image_is_enlarged_by_a_click_and_by_a_key(explorer):
     explorer.page.get_by_role("tab", name="Size").click()
 
 
+def test_a_lasso_on_the_map_selects_examples_into_the_set(explorer):
+    explorer.page.get_by_role("tab", name="Map").click()
+    explorer.until(r"Alike images lie near each other", seconds=60)
+    canvas = explorer.page.locator("canvas.map")
+    assert "Draw a lasso" in canvas.get_attribute("aria-label")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    corners = [(0.02, 0.05), (0.45, 0.05), (0.45, 0.95), (0.02, 0.95), (0.02, 0.1)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    explorer.page.mouse.move(*points[0])
+    explorer.page.mouse.down()
+    for point in points[1:]:
+        explorer.page.mouse.move(*point, steps=4)
+    explorer.page.mouse.up()
+    said = explorer.until(r"\d+ selected: \d+ low, \d+ medium, \d+ high, \d+ retained")
+    low, medium, high, retained = map(int, re.search(r"(\d+) low, (\d+) medium, (\d+) high, (\d+) retained", said).groups())
+    assert low and medium and high and retained
+    assert "selected on the map" in explorer.text("Show all")
+
+    count = sum(explorer.sizes())
+    explorer.page.get_by_role("button", name="drop from the set").click()
+    explorer.until(rf"{count - low - medium - high} of \d+ examples")
+    assert "A set of your own" in explorer.text("Choose a forget set")
+
+
+def test_the_map_is_used_with_the_keyboard(explorer):
+    explorer.page.locator("canvas.map").focus()
+    for key in ("Escape", "ArrowLeft", "ArrowUp", "+", "+", "+", "+"):
+        explorer.page.keyboard.press(key)
+    explorer.until("From the most typical to the threshold")  # Escape has cleared the lasso
+    explorer.page.keyboard.press("Enter")
+    assert int(re.search(r"(\d+) selected", explorer.until(r"\d+ selected: "))[1]) > 0
+    explorer.page.keyboard.press("Escape")
+    explorer.until("From the most typical to the threshold")
+
+    explorer.page.get_by_role("tab", name="Size").click()
+    size = explorer.page.get_by_label("size: low")
+    for value in ("39", "40"):  # another size leaves a set of one's own
+        size.fill(value)
+        size.press("Enter")
+        explorer.until(rf"{3 * int(value)} of \d+ examples")
+
+
 # --- unlearning ----------------------------------------------------------------------------------------------------------
 
 
@@ -286,7 +329,7 @@ def test_images_and_tow_are_in_view_together(explorer):
 def test_nothing_is_clipped(explorer, width, height):
     explorer.page.set_viewport_size({"width": width, "height": height})
     explorer.page.wait_for_timeout(500)
-    for tab in ("Size", "Memorized?", "Classes", "Example"):
+    for tab in ("Size", "Memorized?", "Classes", "Map", "Example"):
         explorer.page.get_by_role("tab", name=tab).click()
         explorer.page.locator(f"[role=tab][aria-selected=true]:has-text('{tab}')").wait_for()
         assert explorer.clipped() == []

@@ -31,6 +31,7 @@ function render({ model, el }) {
     const at = points();
     const groups = bytes(model.get("groups"));
     const many = groups.length > 5000;
+    const any = groups.some((group) => group & SELECTED);
 
     // the retained first, so that the strata lie on top of them
     for (let group = 0; group < COLORS.length; group++) {
@@ -38,15 +39,13 @@ function render({ model, el }) {
       context.fillStyle = style.getPropertyValue(COLORS[group]);
       for (let i = 0; i < groups.length; i++) {
         if ((groups[i] & 3) !== group) continue;
+        context.globalAlpha = any && !(groups[i] & SELECTED) ? 0.25 : 1; // what is not selected steps back
         context.fillRect(MARGIN + (at[2 * i] / 65535) * width - side / 2, MARGIN + (at[2 * i + 1] / 65535) * height - side / 2, side, side);
       }
     }
-    context.strokeStyle = style.getPropertyValue("--ink");
-    for (let i = 0; i < groups.length; i++) {
-      if (!(groups[i] & SELECTED)) continue;
-      context.strokeRect(MARGIN + (at[2 * i] / 65535) * width - 3.5, MARGIN + (at[2 * i + 1] / 65535) * height - 3.5, 7, 7);
-    }
 
+    context.globalAlpha = 1;
+    context.strokeStyle = style.getPropertyValue("--ink");
     context.lineWidth = 1.5;
     context.setLineDash([4, 3]);
     context.beginPath();

@@ -108,8 +108,8 @@ def controls(chosen: Strata, selected: np.ndarray | None, meaning: str) -> str:
         return f'<p class="note">{key}<span class="dot" style="background:var(--bar)"></span>retained. {meaning}{none}</p>'
 
     low, medium, high, retained = counts(chosen, selected)
-    buttons = [f'<button data-act="moveall:{name}">add to {name}</button>' for name in STRATA]
+    buttons = [f'<button data-act="moveall:{name}" aria-label="add to {name}">{name}</button>' for name in STRATA]
     if low + medium + high:
-        buttons.append('<button data-act="moveall:">drop from the set</button>')
+        buttons.append('or <button data-act="moveall:">drop from the set</button>')
     what = f"<b>{int(selected.sum())} selected</b>: {low} low, {medium} medium, {high} high, {retained} retained."
-    return f'<p class="note" role="status">{what}<br>{" ".join(buttons)}</p>'
+    return f'<p class="note" role="status">{what}<br>Add to {" ".join(buttons)}</p>'

@@ -71,7 +71,7 @@ class Explorer:
         self._curves = None
 
         self._make_controls()
-        self.workbench = Workbench(profile, self._choice, self.draw, self.voice) if profile is not None else None
+        self.workbench = self._made_workbench() if profile is not None else None
         self._rank(self._first_size())
         self._wire()
         self.view = self._arranged()
@@ -278,6 +278,12 @@ class Explorer:
         guard = self.voice.guard
         for control in (self.score, self.seed):
             control.observe(guard(self._on_ranking), "value")
+
+    def _made_workbench(self) -> Workbench:
+        def enlarge(example: int) -> None:
+            self._on_act("image", [str(example)], {})
+
+        return Workbench(self.profile, self.stock, self._choice, self.draw, enlarge, self.voice)
 
     def _bench(self) -> Workbench:
         if self.workbench is None:

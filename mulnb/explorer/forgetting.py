@@ -16,7 +16,7 @@ from mulnb.explorer.stock import Stock
 from mulnb.forget import Strata
 
 SHOWN = 4  # failures of each stratum
-ROW, TOP, BOX, HIGH = 54, 52, 56, 38  # pixels: rows of the picture, and the small curves in it
+ROW, TOP, BOX, HIGH = 56, 52, 56, 38  # pixels: rows of the picture, and the small curves in it
 
 
 def picture(
@@ -43,12 +43,12 @@ def picture(
 
     parts = [
         svg.text(8, 13, f"See the forgetting. Run {row['number']}: {describe(row)}", kind="title"),
-        *_key(len(way) - 1, stages),
+        *_key(len(way) - 1),
     ]
     for place, (stratum, part) in enumerate(zip(STRATA, chosen, strict=True)):
         top, columns = TOP + place * ROW, np.searchsorted(order, part)
         parts.append(svg.text(8, top + HIGH / 2 + 4, stratum))
-        parts += _curve(60, top, way[:, columns].mean(1), probability["oracle"][part].mean(), stratum, stages)
+        parts += _curve(70, top, way[:, columns].mean(1), probability["oracle"][part].mean(), stratum, stages)
         for number, example in enumerate(images.furthest(probability, part)[:SHOWN].tolist()):
             column = int(np.searchsorted(order, example))
             parts.append(_example(146 + number * 104, top, stock, example, way[:, column], probability, stratum, stages))
@@ -58,22 +58,21 @@ def picture(
 
 def _note(row: Mapping[str, Any], epochs: Epochs | None) -> str:
     if epochs is not None:
-        return '<p class="note">Each curve runs from 0 to 1: the probability of the label. Click one to see the image.</p>'
+        begins = " A vertical line: a stage begins." if epochs.stages else ""
+        return f'<p class="note">From 0 to 1: the probability of the label. Click a curve to see its image.{begins}</p>'
     watch = f'<button data-act="watch:{row["number"]}">Watch every epoch</button>'
     return f'<p class="note">Only before and after are known; the run is repeated to see the way between. {watch}</p>'
 
 
-def _key(epochs: int, stages: list[int]) -> list[str]:
+def _key(epochs: int) -> list[str]:
     """What the lines mean, and what the columns are."""
     dashes = 'stroke-dasharray="4 3" style="stroke:var(--ink)" stroke-width="1.6"'
     over = f"over {epochs} epochs" if epochs > 1 else "before and after"
-    if stages:
-        over += ", a line where a stage begins"
     return [
         svg.text(8, 31, f"unlearned model: {over}"),
         svg.line(300, 27, 324, 27, "axis", dashes),
         svg.text(330, 31, "oracle"),
-        svg.text(60, TOP - 6, "mean", kind="soft"),
+        svg.text(70, TOP - 6, "mean", kind="soft"),
         svg.text(146, TOP - 6, "furthest from the oracle first", kind="soft"),
     ]
 

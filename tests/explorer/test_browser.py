@@ -285,6 +285,38 @@ def test_a_live_run_and_one_that_is_cancelled(explorer):
     assert explorer.rows() == 2 and explorer.button("Unlearn this").is_enabled()
 
 
+def test_why_this_mia_shows_where_the_attack_draws_its_line(explorer):
+    explorer.page.get_by_role("tab", name="Why this MIA?").click()
+    said = explorer.until("Why this MIA efficacy m\\? Run 2")
+    assert re.search(r"unlearned model: m = [01]\.\d{3}", said) and re.search(r"oracle: m = [01]\.\d{3}", said)
+    picture = explorer.page.locator("svg[aria-label^='Where the membership attack']")
+    assert picture.locator("polyline").count() == 4  # members and the never seen, of two models
+    assert picture.locator("path").count() == 6  # the strata of the forget set, of two models
+
+
+def test_the_forgetting_is_watched_over_the_epochs(explorer):
+    explorer.page.get_by_role("tab", name="See the forgetting").click()
+    explorer.until("unlearned model: before and after")
+    explorer.page.get_by_role("button", name="Watch every epoch").click()
+    explorer.until("unlearned model: over 3 epochs")
+    picture = explorer.page.locator("svg[aria-label^='Probability of the label']")
+    points = picture.locator("polyline").first.get_attribute("points").split()
+    assert len(points) == 4 and explorer.rows() == 2
+    picture.locator("[role=button]").first.focus()
+    explorer.page.keyboard.press("Enter")
+    explorer.until("in the forget set, stratum low")
+    explorer.page.get_by_role("tab", name="Size").click()
+
+
+def test_the_ceiling_is_measured_when_it_is_asked_for(explorer):
+    chart = explorer.page.locator("svg[aria-label^='ToW against']")
+    assert chart.locator("[aria-label^='floor, not unlearned: ToW 0.']").count() == 1
+    explorer.page.get_by_role("button", name="Measure the ceiling").click()
+    explorer.until("a second oracle beside the first: ToW 0")
+    assert chart.locator("[aria-label^='ceiling, a second oracle: ToW 0.']").count() == 1
+    assert explorer.rows() == 2 and not explorer.page.get_by_role("button", name="Measure the ceiling").is_visible()
+
+
 def test_a_set_is_exported_and_imported(explorer):
     (explorer.home / "my sets").mkdir()
     explorer.page.get_by_role("textbox", name="file").fill("my sets/mine.json")
@@ -329,11 +361,12 @@ def test_images_and_tow_are_in_view_together(explorer):
 def test_nothing_is_clipped(explorer, width, height):
     explorer.page.set_viewport_size({"width": width, "height": height})
     explorer.page.wait_for_timeout(500)
-    for tab in ("Size", "Memorized?", "Classes", "Map", "Example"):
+    for tab in ("Size", "Memorized?", "Classes", "Map", "Example", "Why this ToW?", "Why this MIA?", "See the forgetting"):
         explorer.page.get_by_role("tab", name=tab).click()
         explorer.page.locator(f"[role=tab][aria-selected=true]:has-text('{tab}')").wait_for()
         assert explorer.clipped() == []
     explorer.page.get_by_role("tab", name="Size").click()
+    explorer.page.get_by_role("tab", name="Why this ToW?").click()
     explorer.page.set_viewport_size({"width": 1280, "height": 800})
 
 

@@ -158,7 +158,7 @@ def _panel(left: float, title: str, found: Attack) -> list[str]:
     last = -np.inf
     for value in TICKS:
         at = float(log_odds(np.array(value)))
-        if found.axis[0] <= at <= found.axis[1] and x(at) - last > 46 and x(at) < left + width - 10:
+        if found.axis[0] <= at <= found.axis[1] and x(at) - last > 46 and x(at) < left + width - 22:
             last = float(x(at))
             parts.append(svg.line(last, floor, last, floor + 4))
             parts.append(svg.text(last, floor + 16, f"{value:g}", "middle", "soft"))

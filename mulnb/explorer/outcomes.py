@@ -110,12 +110,11 @@ def table(rows: Sequence[Row], shown: int | None = None) -> str:
     lines = []
     for row in rows:
         reference = vanilla_of(row, rows)
+        sizes = f"3 × {row['sizes'][0]}" if len(set(row["sizes"])) == 1 else " / ".join(map(str, row["sizes"]))
         lines.append(
             {
                 "#": f'<button data-act="run:{row["number"]}" title="why this ToW?">{row["number"]}</button>',
-                "score": html.escape(label(row["score"])),
-                "sizes": f"3 × {row['sizes'][0]}" if len(set(row["sizes"])) == 1 else " / ".join(map(str, row["sizes"])),
-                "seed": row["seed"],
+                "set": f"{html.escape(label(row['score']))}, {sizes}, seed {row['seed']}",
                 "algorithm": label(row["algorithm"]),
                 "strategy": label(row["strategy"]),
                 "ToW": row["tow"],
@@ -136,4 +135,5 @@ def table(rows: Sequence[Row], shown: int | None = None) -> str:
     classes.loc[[row["number"] == shown for row in rows]] = "shown"
     written = styled.set_td_classes(classes).to_html().replace("-0.", "−0.")
     note = "Δ: difference to vanilla on the same set. × oracle: share of the time of retraining. One run each: try other seeds."
-    return f'<div class="wide">{written}</div><p class="note">{note} Click a number to see why that ToW.</p>'
+    region = '<div class="wide" role="region" tabindex="0" aria-label="table of the runs">'
+    return f'{region}{written}</div><p class="note">{note} Click a number to see why that ToW.</p>'

@@ -96,8 +96,8 @@ class Page:
         """Pieces that are wider than their place, or labels that stick out of their picture."""
         return self.page.evaluate(
             """() => {
-              const wide = [...document.querySelectorAll('.mx')].filter(one => !one.querySelector('.wide')
-                && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))
+              const wide = [...document.querySelectorAll('.mx, .mx .wide')].filter(one =>
+                one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))
               const words = [...document.querySelectorAll('.mx svg text')].filter(word => {
                 const own = word.getBoundingClientRect(), box = word.closest('svg').getBoundingClientRect()
                 return own.left < box.left - 1 || own.right > box.right + 1 }).map(word => word.textContent)

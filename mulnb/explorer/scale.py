@@ -27,7 +27,9 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None, ends: Mapping[str, 
     """
     ends = ends or {}
     width, left, right, top, bottom = 400, 52, 384, 40, 166
-    values = [row[key] for row in [*rows, *ends.values()] for key in ("tow", "tow_mia")] or [0.6]
+    # the floor may lie far below: it is then drawn at the edge, so that the runs keep their room
+    near = [*rows, *(row for end, row in ends.items() if end != FLOOR)]
+    values = [row[key] for row in near for key in ("tow", "tow_mia")] or [0.6]
     low = max(0.0, math.floor((min(values) - 0.04) * 10) / 10)
     x, y = svg.Axis(low, 1.0, left, right), svg.Axis(low, 1.0, bottom, top)
 
@@ -73,21 +75,24 @@ def _marks(x: svg.Axis, y: svg.Axis, rows: Sequence[Row], shown: int | None, end
     """The runs as markers that can be clicked, with their numbers, and with their algorithms where there are several."""
     several = len({row["algorithm"] for row in rows}) > 1
     runs = [(float(x(row["tow"])), float(y(row["tow_mia"]))) for row in rows]
-    outer = [(float(x(row["tow"])), float(y(row["tow_mia"]))) for row in ends.values()]
+    outer = [(float(x(max(row["tow"], x.low))), float(y(max(row["tow_mia"], y.low)))) for row in ends.values()]
     taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in [*runs, *outer]]  # boxes that no label may cover
 
     parts = []
     for end, point in zip(ends, outer, strict=True):
         marker, name, meaning = ENDS[end]
-        box = _free_box(point, 7 * len(name), taken, x)
+        words = name
+        if min(ends[end]["tow"] - x.low, ends[end]["tow_mia"] - y.low) < 0:
+            words += f" ({svg.number(ends[end]['tow'])}, {svg.number(ends[end]['tow_mia'])})"
+        box = _free_box(point, 7 * len(words), taken, x, y)
         taken.append(box)
         about = f"{name}, {meaning}: ToW {ends[end]['tow']:.3f}, ToW-MIA {ends[end]['tow_mia']:.3f}"
-        body = svg.mark(*point, marker, INK) + svg.text(box[0], box[3] - 2, name)
+        body = svg.mark(*point, marker, INK) + svg.text(box[0], box[3] - 2, words)
         parts.append(f'<g role="img" aria-label="{about}"><title>{about}</title>{body}</g>')
 
     for row, point in zip(rows, runs, strict=True):
         words = f"{row['number']} {label(row['algorithm'])}" if several else f"{row['number']}"
-        box = _free_box(point, 7 * len(words), taken, x)
+        box = _free_box(point, 7 * len(words), taken, x, y)
         taken.append(box)
         body = svg.mark(*point, shape(row), INK)
         body += svg.text(box[0], box[3] - 2, words, kind="title" if row["number"] == shown else "")
@@ -99,8 +104,8 @@ def _marks(x: svg.Axis, y: svg.Axis, rows: Sequence[Row], shown: int | None, end
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def _free_box(point: tuple[float, float], width: float, taken: Sequence[Box], x: svg.Axis) -> Box:
-    """Where the label of a marker goes: beside it, within the axis, on none of the boxes `taken` if that is possible."""
+def _free_box(point: tuple[float, float], width: float, taken: Sequence[Box], x: svg.Axis, y: svg.Axis) -> Box:
+    """Where the label of a marker goes: beside it, within the axes, on none of the boxes `taken` if that is possible."""
     at_x, at_y = point
     first = None  # a place inside the picture, if no free one is found
 
@@ -108,7 +113,7 @@ def _free_box(point: tuple[float, float], width: float, taken: Sequence[Box], x:
     for below in (4, -9, 18, -22, 31, 44):
         for left in (at_x + 10, at_x - 10 - width):
             box = (left, at_y + below - 10, left + width, at_y + below + 2)
-            if left < x.start or left + width > x.stop + 10:
+            if left < x.start or left + width > x.stop + 10 or box[1] < y.stop - 6 or box[3] > y.start:
                 continue
             first = first or box
             if not any(_overlap(box, other) for other in taken):

@@ -1,7 +1,8 @@
 """The threshold explorer of notebook 06.
 
 `panel` has the widgets of the choice and `workbench` those of unlearning; `selection` computes what a choice means, `pictures`,
-`images` and `outcomes` draw it, `canvas` makes it clickable; `style.css` has the colours of both themes.
+`images` and `outcomes` draw it, `canvas` makes it clickable, `map` shows all examples with a lasso; `style.css` has the
+colours of both themes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def explore(
     scores: Any,
     memorization: Any = None,
     classes: Sequence[str] | None = None,
+    places: Any = None,
 ) -> Explorer:
     """An explorer of your own images and scores: choose strata, look into them, export them; unlearning needs a profile.
 
@@ -45,6 +47,7 @@ def explore(
         scores: [N], higher = more memorized, or a mapping from names to such arrays.
         memorization: exact memorization [N], if it is known, to compare the strata with.
         classes: names of the classes; their numbers by default.
+        places: of the images on the map [N, 2], such as a UMAP of a model's features; by default from the pixels.
 
     Returns:
         The explorer, as a cell's value.
@@ -54,5 +57,5 @@ def explore(
     """
     from mulnb.explorer import stock
 
-    data = stock.of_arrays(images, labels, scores, memorization, classes)
+    data = stock.of_arrays(images, labels, scores, memorization, classes, places)
     return __getattr__("Explorer")(None, data)

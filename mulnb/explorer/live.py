@@ -16,11 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mulnb import study
+from mulnb.audit import margins
 from mulnb.config import Profile
-from mulnb.core import workers
+from mulnb.core import store, workers
 from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import label
 from mulnb.forget import Strata
+from mulnb.results.compare import CEILING, FLOOR
+from mulnb.study.frames import compare
+from mulnb.study.jobs import Job
 from mulnb.study.oracles import oracle_job
 from mulnb.study.runs import unlearning_job
 from mulnb.study.scoring import original_job
@@ -134,16 +138,25 @@ def _undisturbed() -> Iterator[None]:
 class Result(NamedTuple):
     """A live run: its row as in `study.unlearning`, and what the models say of every example.
 
-    `probability`: of the true class, by the original model, the unlearned one and the oracle, [N] each; empty if it diverged.
+    `probability` and `unseen`: of the true class, by the original model, the unlearned one and the oracle, for every training
+    example [N] and every test example [|T|]; empty if the run diverged.
     """
 
     row: dict[str, Any]
+    run: study.Run
+    chosen: Strata
     probability: dict[str, np.ndarray]
+    unseen: dict[str, np.ndarray]
 
 
-def unlearn(
-    profile: Profile, chosen: Strata, score: str, seed: int, runs: Sequence[tuple[str, str]], job: Background
-) -> list[Result]:
+class Found(NamedTuple):
+    """The runs on one set, and the ends of its scale: rows by `FLOOR` and `CEILING`; the ceiling only if it is stored."""
+
+    results: list[Result]
+    ends: dict[str, dict[str, Any]]
+
+
+def unlearn(profile: Profile, chosen: Strata, score: str, seed: int, runs: Sequence[tuple[str, str]], job: Background) -> Found:
     """Unlearn the strata `chosen` by each (algorithm, strategy); what is stored is not computed again."""
     study.check(profile)
     here = study.Study.of(profile)
@@ -154,6 +167,11 @@ def unlearn(
     job.enter("training the oracle, a model that never sees the set", end)
     oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
     original = here.get(original_job(here, seed))
+    # nothing is trained for the floor, and a second oracle only when the reader asks for it (`ceiling`)
+    ends = {FLOOR: study.outcome(profile, study.Run(FLOOR, FLOOR, score, seed, {}), chosen)}
+    second = _second_oracle(here, chosen, seed)
+    if store.get(second.kind, second.parts) is not None:
+        ends[CEILING] = _beside(here.get(second), oracle)
     job.reached(end)
 
     found = []
@@ -162,20 +180,35 @@ def unlearn(
         job.enter(f"{label(run.algorithm)}, {label(run.strategy)}", end)
         row = study.outcome(profile, run, chosen)
         unlearned = here.get(unlearning_job(here, run, chosen))
-        found.append(Result(row, _probability(original=original, unlearned=unlearned, oracle=oracle)))
+        models = {"original": original, "unlearned": unlearned, "oracle": oracle}
+        found.append(Result(row, run, chosen, _probability(models, "margin"), _probability(models, "margin_test")))
         job.reached(end)
-    return found
+    return Found(found, ends)
 
 
-def _probability(**artifacts: Artifact) -> dict[str, np.ndarray]:
-    """The probability of the true class by each model: the logistic function of its stored margins, which are log odds."""
-    found = {}
-    for name, artifact in artifacts.items():
-        if "margin" in artifact.arrays:
-            # float16 margins of very sure models are infinite
-            margin = np.clip(artifact.arrays["margin"].astype(np.float64).reshape(-1), -50, 50)
-            found[name] = 1 / (1 + np.exp(-margin))
-    return found if len(found) == len(artifacts) else {}
+def ceiling(profile: Profile, chosen: Strata, seed: int, job: Background) -> dict[str, Any]:
+    """The row of a second oracle of the set, beside the first: as close as retraining comes to itself."""
+    here = study.Study.of(profile)
+    job.enter("training a second oracle, to see how close one comes to another", expected_steps(profile, chosen, [])[0])
+    oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
+    return _beside(here.get(_second_oracle(here, chosen, seed)), oracle)
+
+
+def _second_oracle(here: study.Study, chosen: Strata, seed: int) -> Job:
+    return oracle_job(here, chosen.forget, [chosen.forget], seed, number=1)
+
+
+def _beside(second: Artifact, first: Artifact) -> dict[str, Any]:
+    """The outcome of one oracle compared with another's, as columns of `study.unlearning`."""
+    flat = [oracle.meta["outcomes"][0] | {"seconds": oracle.meta["seconds"]} for oracle in (second, first)]
+    return compare(*flat)
+
+
+def _probability(models: Mapping[str, Artifact], margin: str) -> dict[str, np.ndarray]:
+    """The probability of the true class by each model, from its stored margins; empty if one of them diverged."""
+    if not all(margin in artifact.arrays for artifact in models.values()):
+        return {}
+    return {name: margins.probability(artifact.arrays[margin].reshape(-1)) for name, artifact in models.items()}
 
 
 def plan(profile: Profile, score: str, seed: int, runs: Sequence[tuple[str, str]]) -> list[study.Run]:

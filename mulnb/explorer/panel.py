@@ -19,6 +19,7 @@ from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import files, images, pictures, selection, stock, svg
+from mulnb.explorer.aside import Aside, Shown
 from mulnb.explorer.canvas import Canvas
 from mulnb.explorer.controls import Sizes, dropdown, offered, row
 from mulnb.explorer.selection import Filter, Ranking
@@ -65,13 +66,12 @@ class Explorer:
         self.profile, self.stock = profile, data or stock.of_profile(profile)
         self.voice = Voice()
         self._given: Strata | None = None  # a set that was imported or edited by hand, which no setting of the controls gives
-        self._clicked: tuple[str, list[str]] | None = None  # the part of a picture whose examples are shown
-        self._enlarged: int | None = None
+        self._clicked: tuple[str, Any] | None = None  # the part of a picture whose examples are shown; or "lasso", and a mask
         self._order = "score"  # of the images: "score" or "failures"
-        self._tab = "growth" if self.stock.memorization is not None else "classes"
+        self._curves = None
 
         self._make_controls()
-        self.workbench = Workbench(profile, self._choice, self.draw, self.voice) if profile is not None else None
+        self.workbench = self._made_workbench() if profile is not None else None
         self._rank(self._first_size())
         self._wire()
         self.view = self._arranged()
@@ -212,7 +212,11 @@ class Explorer:
         self.summary.value = svg.page(self._summary(chosen, means))
         self.distribution.html = svg.page(pictures.histogram(ranking, chosen, handles=self._given is None))
         self.sheets.html = svg.page(self._sheets(chosen, means))
-        self.aside.html = svg.page(self._aside(chosen, means))
+
+        sizes = [len(part) for part in chosen]
+        truth = None if means is None else self._truth.strata(sizes)
+        lasso = self._clicked[1] if self._clicked is not None and self._clicked[0] == "lasso" else None
+        self._pane.draw(Shown(chosen, means, truth, self._curves, self.seed.value, lasso, self._probability()))
 
     def _sheets(self, chosen: Strata, means: np.ndarray | None) -> str:
         """The images of the strata, by score or, after a run, with its failures first."""
@@ -225,25 +229,6 @@ class Explorer:
     def _probability(self) -> images.Probability:
         """What the models of the explained run say of every example; empty before a run."""
         return {} if self.workbench is None else self.workbench.probability
-
-    def _aside(self, chosen: Strata, means: np.ndarray | None) -> str:
-        """The tabs beside the histogram."""
-        data, titles = self.stock, {"classes": "Classes", "example": "Example"}
-        if means is not None:
-            titles = {"growth": "Size", "agreement": "Memorized?", **titles}
-
-        if self._tab == "growth":
-            body = pictures.growth(*self._curves, chosen, means)
-        elif self._tab == "agreement":
-            truth = self._truth.strata([len(part) for part in chosen])
-            body = pictures.agreement(selection.overlap(chosen, truth, len(data)), means)
-        elif self._tab == "classes":
-            counts = selection.class_counts(chosen, data.labels, len(data.classes))
-            everywhere = np.bincount(data.labels, minlength=len(data.classes))
-            body = pictures.class_balance(counts, everywhere, data.classes)
-        else:
-            body = images.enlarged(data, self.seed.value, chosen, self._enlarged, self._probability())
-        return pictures.tabs(titles, self._tab, body)
 
     def _summary(self, chosen: Strata, means: np.ndarray | None) -> str:
         count, n = len(chosen.forget), len(self.stock)
@@ -266,7 +251,8 @@ class Explorer:
 
         self.summary = widgets.HTML()
         self.distribution = Canvas(self.voice.guard(self._on_drag), "52%")
-        self.aside = Canvas(self.voice.guard(self._on_act), "34%")
+        self._pane = Aside(self.stock, self._on_act, self.draw, self.voice)
+        self.aside, self.map = self._pane.canvas, self._pane.map
         self.sheets = Canvas(self.voice.guard(self._on_act))
 
         self.file = files.FileRow(self.profile, self.export, self.load, Voice(self.voice.errors))
@@ -277,7 +263,7 @@ class Explorer:
             [
                 self.summary,
                 row(self.score, self.seed, *self.sizes.values(), self.equal),
-                row(self.distribution, self.aside, align_items="flex-start"),
+                row(self.distribution, self._pane.view, align_items="flex-start"),
                 self.sheets,
                 self.voice.message,
                 bench,
@@ -292,6 +278,12 @@ class Explorer:
         guard = self.voice.guard
         for control in (self.score, self.seed):
             control.observe(guard(self._on_ranking), "value")
+
+    def _made_workbench(self) -> Workbench:
+        def enlarge(example: int) -> None:
+            self._on_act("image", [str(example)], {})
+
+        return Workbench(self.profile, self.stock, self._choice, self.draw, enlarge, self.voice)
 
     def _bench(self) -> Workbench:
         if self.workbench is None:
@@ -344,14 +336,19 @@ class Explorer:
 
     # --- looking ---------------------------------------------------------------------------------------------------------
 
-    def _on_act(self, name: str, arguments: list[str], _: dict[str, Any]) -> None:
+    def _on_act(self, name: str, arguments: list[str], message: dict[str, Any]) -> None:
         """A tab, an image, a button, or a part of a picture was clicked."""
         if name == "tab":
-            self._tab = arguments[0]
+            self._pane.open(arguments[0])
         elif name == "image":
-            self._tab, self._enlarged = "example", int(arguments[0])
+            self._pane.enlarged = int(arguments[0])
+            self._pane.open("example")
         elif name == "move":
             self.move(int(arguments[0]), arguments[1] or None)
+        elif name == "moveall":
+            self.move(np.flatnonzero(self.filter.mask), arguments[0] or None)
+        elif name == "lasso":
+            self._clicked = name, self.map.inside(message["path"])
         elif name == "order":
             self._order = arguments[0]
         elif name == "all":
@@ -360,21 +357,29 @@ class Explorer:
             self._clicked = name, arguments
         self.draw()
 
-    def move(self, example: int, stratum: str | None) -> Strata:
-        """Move one example to a stratum, or drop it from the set (None). Raises `UserError` if that empties a stratum."""
-        parts = selection.moved(self.strata, example, stratum)
+    def move(self, examples: int | Sequence[int] | np.ndarray, stratum: str | None) -> Strata:
+        """Move one example, or several, to a stratum, or drop them from the set (None).
+
+        Raises:
+            UserError: that would empty a stratum, or leave fewer than a quarter of the examples to be retained.
+        """
+        parts = selection.moved(self.strata, examples, stratum)
         if empty := [name for name, part in zip(STRATA, parts, strict=True) if len(part) == 0]:
-            raise UserError(f"this is the last example of {empty[0]}: a stratum must not be empty")
+            raise UserError(f"nothing would be left of {empty[0]}: a stratum must not be empty")
+        if len(parts.forget) > (most := 3 * self._ranking.limit):
+            raise UserError(f"the set would have {len(parts.forget)} examples: at most {most} can be forgotten")
         self._given = parts
         self.draw()
         return parts
 
     @property
     def filter(self) -> Filter | None:
-        """The examples behind the bar of the histogram, the cell of the matrix or the bar of a class that was clicked."""
+        """The examples in the lasso, or behind the bar of the histogram, the cell of the matrix or the bar of a class clicked."""
         if self._clicked is None:
             return None
         name, arguments = self._clicked
+        if name == "lasso":
+            return Filter(f"the {arguments.sum()} selected on the map", arguments)
         if name == "bin":
             axis = pictures.score_axis(self._ranking)
             return selection.in_range(self._ranking, *map(float, arguments), lowest=axis.low)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -184,10 +184,11 @@ def sample(values: np.ndarray, part: np.ndarray, stratum: str, middle: float, co
     return ordered[np.unique(places)]
 
 
-def moved(chosen: Strata, example: int, stratum: str | None) -> Strata:
-    """The strata with one example moved to `stratum`, or dropped from the set (None)."""
+def moved(chosen: Strata, examples: Any, stratum: str | None) -> Strata:
+    """The strata with `examples` (one, or an array of them) moved to `stratum`, or dropped from the set (None)."""
+    examples = np.atleast_1d(examples)
     parts = []
     for name, part in zip(STRATA, chosen, strict=True):
-        rest = part[part != example]
-        parts.append(np.sort(np.append(rest, example)) if name == stratum else rest)
+        rest = np.setdiff1d(part, examples)
+        parts.append(np.union1d(rest, examples) if name == stratum else rest)
     return Strata(*parts)

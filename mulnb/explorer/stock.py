@@ -28,7 +28,8 @@ class Stock:
     """N examples and their scores.
 
     `images` uint8 [N, C, H, W], `labels` [N], `flipped` bool [N] (label noise); `memorization` ± `se` [N], or None where it is
-    not known; `proxies` [N] by (name, seed); `fingerprint`: a hash of the data that exported sets carry.
+    not known; `proxies` [N] by (name, seed); `fingerprint`: a hash of the data that exported sets carry; `places` [N, 2] on the
+    map, None for those that the pixels give.
     """
 
     images: np.ndarray
@@ -39,6 +40,7 @@ class Stock:
     se: np.ndarray | None
     proxies: dict[tuple[str, int], np.ndarray]
     fingerprint: str = ""
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,6 +96,7 @@ def of_arrays(
     scores: Any,
     memorization: Any = None,
     classes: Sequence[str] | None = None,
+    places: Any = None,
 ) -> Stock:
     """Images, labels and scores of your own.
 
@@ -103,12 +106,13 @@ def of_arrays(
         scores: [N], higher = more memorized, or a mapping from names to such arrays.
         memorization: exact memorization [N], if it is known: the strata of the scores are compared with those of it.
         classes: names of the classes; their numbers by default.
+        places: of the images on the map [N, 2], such as a UMAP of a model's features; by default from the pixels.
 
     Returns:
         The same as a profile's results, without seeds.
 
     Raises:
-        UserError: shapes do not agree, a score is not a finite number, or labels are no class numbers.
+        UserError: shapes do not agree, a score or place is not a finite number, or labels are no class numbers.
     """
     pictures, labels = _pixels(np.asarray(images)), np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
@@ -128,6 +132,11 @@ def of_arrays(
     if labels.min() < 0 or len(names) < count:
         raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
 
+    if places is not None:
+        places = np.asarray(places, dtype=np.float64)
+        if places.shape != (len(labels), 2) or not np.isfinite(places).all():
+            raise UserError(f"places have shape {places.shape}: expected {len(labels)} finite pairs of numbers")
+
     return Stock(
         images=pictures,
         labels=labels.astype(np.int64),
@@ -137,6 +146,7 @@ def of_arrays(
         se=None if exact is None else np.zeros(len(labels)),
         proxies={(name, 0): one for name, one in values.items()},
         fingerprint=store.digest([pictures, labels, names]),
+        places=places,
     )
 
 

@@ -88,7 +88,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis", extra: 
 
 
 def mark(x: float, y: float, shape: str, color: str, r: float = 6.0) -> str:
-    """A marker: ring, triangle, cross, diamond, star, square or plus."""
+    """A marker: ring, triangle, cross, diamond, star, square, plus, tee (⊤) or base (⊥)."""
     outline = f'fill="none" stroke="{color}" stroke-width="2.4"'
     solid = f'fill="{color}" stroke="{color}"'
 
@@ -98,6 +98,9 @@ def mark(x: float, y: float, shape: str, color: str, r: float = 6.0) -> str:
         return f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}" {solid}/>'
     if shape == "plus":
         return f'<path d="M{x - 1.2 * r:.1f} {y:.1f}h{2.4 * r}M{x:.1f} {y - 1.2 * r:.1f}v{2.4 * r}" {outline}/>'
+    if shape in ("tee", "base"):
+        bar = y - r if shape == "tee" else y + r
+        return f'<path d="M{x - r:.1f} {bar:.1f}h{2 * r}M{x:.1f} {y - r:.1f}v{2 * r}" {outline}/>'
     if shape == "cross":
         return f'<path d="M{x - r:.1f} {y - r:.1f}l{2 * r} {2 * r}m0 {-2 * r}l{-2 * r} {2 * r}" {outline}/>'
     if shape == "triangle":

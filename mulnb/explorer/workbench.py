@@ -15,9 +15,12 @@ from mulnb.config import Profile
 from mulnb.core import store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import label, mix
-from mulnb.explorer import live, outcomes, svg
+from mulnb.explorer import live, outcomes, scale, svg
 from mulnb.explorer.canvas import Canvas
 from mulnb.explorer.controls import dropdown, offered, row
+from mulnb.explorer.explain import Explanation
+from mulnb.explorer.replay import Epochs, watch
+from mulnb.explorer.stock import Stock
 from mulnb.explorer.voice import Voice
 from mulnb.forget import Strata
 
@@ -41,18 +44,28 @@ class Workbench:
 
     Args:
         profile: its algorithms, strategies and settings are offered.
+        stock: the images.
         choice: returns the set to unlearn.
         on_shown: called when another run is explained.
+        on_image: called with an example that was clicked.
         voice: where errors are reported.
     """
 
-    def __init__(self, profile: Profile, choice: Callable[[], Choice], on_shown: Callable[[], None], voice: Voice) -> None:
-        self.profile, self.choice, self.on_shown, self.voice = profile, choice, on_shown, voice
+    def __init__(
+        self,
+        profile: Profile,
+        stock: Stock,
+        choice: Callable[[], Choice],
+        on_shown: Callable[[], None],
+        on_image: Callable[[int], None],
+        voice: Voice,
+    ) -> None:
+        self.profile, self.choice, self.on_shown, self.on_image, self.voice = profile, choice, on_shown, on_image, voice
         self.rows: list[dict[str, Any]] = []
         self.shown: int | None = None  # the number of the run that is explained
         self.job: live.Background | None = None
         self.error: BaseException | None = None
-        self._probability: dict[int, dict[str, np.ndarray]] = {}  # by number of the run: what the models say, [N] each
+        self._ends: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}  # by set and seed: rows of the floor and the ceiling
 
         mixed = ["rum"] if profile.unlearning.rum else []
         self.algorithm = dropdown([*profile.unlearning.algorithms, *mixed], "algorithm", "190px")
@@ -66,7 +79,9 @@ class Workbench:
         self.run.on_click(voice.guard(lambda _: self.start()))
         self.cancel.on_click(voice.guard(lambda _: self.stop()))
 
-        self.chart, self.why, self.table = Canvas(self._on_act, "36%"), Canvas(self._on_act, "50%"), Canvas(self._on_act)
+        act = voice.guard(self._on_act)
+        self.explanation = Explanation(stock, act, voice)
+        self.chart, self.why, self.table = Canvas(act, "36%"), self.explanation.canvas, Canvas(act)
         heading = widgets.HTML(svg.page("<h3>2 · Unlearn it</h3>"))
         controls = row(heading, self.algorithm, self.strategy, self.run, self.cancel, self.bar)
         pictures = row(self.chart, self.why, align_items="flex-start")
@@ -104,13 +119,48 @@ class Workbench:
             return
 
         planned = live.plan(self.profile, chosen.score, chosen.seed, runs)
-        self.bar.max = sum(live.expected_steps(self.profile, chosen.strata, planned))
-        self.bar.value, self.bar.bar_style = 0, "info"
+        work = functools.partial(live.unlearn, self.profile, chosen.strata, chosen.score, chosen.seed, runs)
+        steps = sum(live.expected_steps(self.profile, chosen.strata, planned))
+        self._launch(work, steps, functools.partial(self._keep_runs, chosen.facts))
+
+    def watch(self, number: int) -> None:
+        """Repeat a run of the table, and keep what the model says after every epoch."""
+        result = self.explanation.results[number]
+
+        def work(job: live.Background) -> Epochs:
+            job.enter(f"watching {outcomes.describe(result.row)}, epoch by epoch", steps)
+            return watch(self.profile, result.run, result.chosen)
+
+        def keep(found: Epochs) -> None:
+            self.explanation.epochs[number] = found
+            self._say(f"run {number} was repeated: {len(found.probability) - 1} epochs")
+            self._draw()
+
+        _, steps = live.expected_steps(self.profile, result.chosen, [result.run])
+        self._launch(work, steps, keep)
+
+    def measure_ceiling(self) -> None:
+        """Train a second oracle of the set whose run is explained."""
+        result = self.explanation.results[self.shown]
+        ends = self._ends[self._set_shown]  # another run may be explained by the time the oracle is trained
+
+        def keep(found: dict[str, Any]) -> None:
+            ends[live.CEILING] = found
+            self._say(f"a second oracle beside the first: <b>ToW {found['tow']:.3f}, ToW-MIA {found['tow_mia']:.3f}</b>")
+            self._draw()
+
+        work = functools.partial(live.ceiling, self.profile, result.chosen, result.run.seed)
+        self._launch(work, live.expected_steps(self.profile, result.chosen, [])[0], keep)
+
+    def _launch(self, work: Callable[[live.Background], Any], steps: int, keep: Callable[[Any], None]) -> None:
+        """Do `work`, of about `steps` optimizer steps, in the background; `keep` gets what it returns."""
+        if self.busy:
+            raise UserError("a run is under way: wait for it or cancel it")
+        self.error = None
+        self.bar.max, self.bar.value, self.bar.bar_style = max(steps, 1), 0, "info"
         self.run.disabled, self.cancel.disabled = True, False
         self._say("starting …")
-
-        finished = functools.partial(self._on_finished, chosen.facts)
-        work = functools.partial(live.unlearn, self.profile, chosen.strata, chosen.score, chosen.seed, runs)
+        finished = functools.partial(self._on_finished, keep)
         self.job = live.Background(work, self.voice.guard(self._on_progress), self.voice.guard(finished))
         self.job.start()
 
@@ -164,7 +214,7 @@ class Workbench:
         left = seconds / max(steps, 1) * max(self.bar.max - steps, 0)
         self._say(f"{self.job.phase}: step {steps} of about {self.bar.max}, {_clock(left)} left")
 
-    def _on_finished(self, facts: dict[str, Any], results: list[live.Result] | None, error: BaseException | None) -> None:
+    def _on_finished(self, keep: Callable[[Any], None], found: Any, error: BaseException | None) -> None:
         # this runs in the job's thread; ipywidgets sends its messages from any thread
         self.run.disabled, self.cancel.disabled = False, True
         self.error = error
@@ -176,13 +226,19 @@ class Workbench:
             self._say("failed: see the message")
             self.voice.failed(error)
         else:
-            for found in results:
-                number = len(self.rows) + 1
-                self.rows.append(found.row | facts | {"number": number})
-                self._probability[number] = found.probability
             self.bar.value, self.bar.bar_style = self.bar.max, "success"
-            self._say(self._verdict(self.rows[-1]))
-            self._explain(self.rows[-1]["number"])
+            keep(found)
+
+    def _keep_runs(self, facts: dict[str, Any], found: live.Found) -> None:
+        """Put finished runs into the table, and explain the last."""
+        for result in found.results:
+            number = len(self.rows) + 1
+            self.rows.append(result.row | facts | {"number": number})
+            self.explanation.results[number] = result
+        # a ceiling that was measured before is kept
+        self._ends.setdefault((facts["set"], facts["seed"]), {}).update(found.ends)
+        self._say(self._verdict(self.rows[-1]))
+        self._explain(self.rows[-1]["number"])
 
     def _verdict(self, last: dict[str, Any]) -> str:
         """The newest run in a line."""
@@ -192,13 +248,26 @@ class Workbench:
     @property
     def probability(self) -> dict[str, np.ndarray]:
         """Of the run that is explained: the probability of the true class by original, unlearned model and oracle, [N] each."""
-        return self._probability.get(self.shown, {})
+        shown = self.explanation.results.get(self.shown)
+        return {} if shown is None else shown.probability
+
+    @property
+    def _set_shown(self) -> tuple[str, int]:
+        """The set and the seed of the run that is explained."""
+        row = self.rows[self.shown - 1]
+        return row["set"], row["seed"]
 
     # --- drawing ---------------------------------------------------------------------------------------------------------
 
     def _on_act(self, name: str, arguments: list[str], _: dict[str, Any]) -> None:
         if name == "run":
             self._explain(int(arguments[0]))
+        elif name == "image":
+            self.on_image(int(arguments[0]))
+        elif name == "watch":
+            self.watch(int(arguments[0]))
+        elif name == "ceiling":
+            self.measure_ceiling()
 
     def _explain(self, number: int | None) -> None:
         """Explain the ToW of a run of the table."""
@@ -208,8 +277,9 @@ class Workbench:
 
     def _draw(self) -> None:
         row = next((found for found in self.rows if found["number"] == self.shown), None)
-        self.chart.html = svg.page(outcomes.tow_chart(self.rows, self.shown))
-        self.why.html = svg.page(outcomes.why(row, self.rows))
+        ends = {} if row is None else self._ends[self._set_shown]
+        self.chart.html = svg.page(scale.tow_chart(self.rows, self.shown, ends))
+        self.explanation.show(row, self.rows)
         self.table.html = svg.page(outcomes.table(self.rows, self.shown))
 
     def _say(self, words: str) -> None:

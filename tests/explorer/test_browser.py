@@ -9,6 +9,7 @@ import shutil
 import urllib.request
 
 import pytest
+from explorer_page import Page
 from lab import CHROMIUM, FLAGS, jupyter_lab, notebook, smoke_home
 
 from mulnb.core import paths
@@ -19,91 +20,6 @@ pytestmark = [
 ]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it comes with mulnb[test]")
 LONG = {"unlearning.algorithms.fine_tune.vanilla.epochs": 5000}  # something to cancel
-SIZES = ("low", "medium", "high")
-
-
-class Page:
-    """The explorer in its page: what a reader sees and does."""
-
-    def __init__(self, page, address: str) -> None:
-        self.page, self.address = page, address
-        self.faults: list[str] = []
-        self.missing: list[str] = []
-        page.on("pageerror", lambda error: self.faults.append(f"page: {error}"))
-        page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
-        # JupyterLab asks for files that need not be there; whatever is really missed shows in the page
-        page.on("response", lambda response: self.missing.append(response.url) if response.status == 404 else None)
-        page.on("dialog", lambda dialog: dialog.accept())  # "leave this page?"
-
-    def open(self) -> None:
-        self.page.goto(f"{self.address}lab/tree/06.ipynb?reset")
-        self.ready()
-
-    def ready(self) -> None:
-        """Wait for the kernel: before, a run would ask which one to take."""
-        self.page.get_by_text("| Idle").wait_for(timeout=60_000)
-
-    def run_all(self) -> None:
-        self.menu("Run", "Run All Cells")
-        self.page.locator(".mx svg").first.wait_for(timeout=60_000)
-        self.page.wait_for_function("document.body.innerText.includes('| Idle')", timeout=60_000)
-
-    def menu(self, *names: str) -> None:
-        self.page.get_by_role("menuitem", name=names[0], exact=True).click()
-        for name in names[1:-1]:
-            self.page.get_by_text(name, exact=True).hover()
-        self.page.get_by_text(names[-1], exact=True).click()
-
-    def text(self, words: str) -> str:
-        """What the explorer says where `words` stand."""
-        return self.page.locator(".mx p, .mx td, .widget-html-content", has_text=words).last.inner_text()
-
-    def handle(self, side: str):
-        return self.page.locator(f"[role=slider][data-act='drag:{side}']")
-
-    def sizes(self) -> list[int]:
-        return [int(self.page.get_by_label(f"size: {name}").input_value()) for name in SIZES]
-
-    def button(self, name: str):
-        return self.page.locator(".mulnb-explorer").get_by_role("button", name=name)  # the name begins with an icon
-
-    def until(self, words: str, seconds: float = 30) -> str:
-        place = self.page.locator(".mx", has_text=re.compile(words)).last
-        place.wait_for(timeout=1000 * seconds)
-        return place.inner_text()
-
-    def pictures(self) -> list[str]:
-        return [image.get_attribute("src") for image in self.page.locator(".mx .tiles img").all()]
-
-    def rows(self) -> int:
-        return self.page.locator(".mx .wide tbody tr").count()
-
-    def contrast(self) -> float:
-        """The least contrast (WCAG) of the words in the pictures against the page."""
-        return self.page.evaluate(
-            """() => {
-              const light = rgb => rgb.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
-                .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-                .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
-              const page = light(getComputedStyle(document.querySelector('.jp-Notebook')).backgroundColor)
-              return Math.min(...[...document.querySelectorAll('.mx svg text')].map(word => {
-                const ink = light(getComputedStyle(word).fill)
-                return (Math.max(ink, page) + 0.05) / (Math.min(ink, page) + 0.05) }))
-            }"""
-        )
-
-    def clipped(self) -> list[str]:
-        """Pieces that are wider than their place, or labels that stick out of their picture."""
-        return self.page.evaluate(
-            """() => {
-              const wide = [...document.querySelectorAll('.mx')].filter(one => !one.querySelector('.wide')
-                && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))
-              const words = [...document.querySelectorAll('.mx svg text')].filter(word => {
-                const own = word.getBoundingClientRect(), box = word.closest('svg').getBoundingClientRect()
-                return own.left < box.left - 1 || own.right > box.right + 1 }).map(word => word.textContent)
-              return wide.concat(words)
-            }"""
-        )
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +141,49 @@ def test_an_image_is_enlarged_by_a_click_and_by_a_key(explorer):
     explorer.page.get_by_role("tab", name="Size").click()
 
 
+def test_a_lasso_on_the_map_selects_examples_into_the_set(explorer):
+    explorer.page.get_by_role("tab", name="Map").click()
+    explorer.until(r"Alike images lie near each other", seconds=60)
+    canvas = explorer.page.locator("canvas.map")
+    assert "Draw a lasso" in canvas.get_attribute("aria-label")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    corners = [(0.02, 0.05), (0.45, 0.05), (0.45, 0.95), (0.02, 0.95), (0.02, 0.1)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    explorer.page.mouse.move(*points[0])
+    explorer.page.mouse.down()
+    for point in points[1:]:
+        explorer.page.mouse.move(*point, steps=4)
+    explorer.page.mouse.up()
+    said = explorer.until(r"\d+ selected: \d+ low, \d+ medium, \d+ high, \d+ retained")
+    low, medium, high, retained = map(int, re.search(r"(\d+) low, (\d+) medium, (\d+) high, (\d+) retained", said).groups())
+    assert low and medium and high and retained
+    assert "selected on the map" in explorer.text("Show all")
+
+    count = sum(explorer.sizes())
+    explorer.page.get_by_role("button", name="drop from the set").click()
+    explorer.until(rf"{count - low - medium - high} of \d+ examples")
+    assert "A set of your own" in explorer.text("Choose a forget set")
+
+
+def test_the_map_is_used_with_the_keyboard(explorer):
+    explorer.page.locator("canvas.map").focus()
+    for key in ("Escape", "ArrowLeft", "ArrowUp", "+", "+", "+", "+"):
+        explorer.page.keyboard.press(key)
+    explorer.until("From the most typical to the threshold")  # Escape has cleared the lasso
+    explorer.page.keyboard.press("Enter")
+    assert int(re.search(r"(\d+) selected", explorer.until(r"\d+ selected: "))[1]) > 0
+    explorer.page.keyboard.press("Escape")
+    explorer.until("From the most typical to the threshold")
+
+    explorer.page.get_by_role("tab", name="Size").click()
+    size = explorer.page.get_by_label("size: low")
+    for value in ("39", "40"):  # another size leaves a set of one's own
+        size.fill(value)
+        size.press("Enter")
+        explorer.until(rf"{3 * int(value)} of \d+ examples")
+
+
 # --- unlearning ----------------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +199,38 @@ def test_a_live_run_and_one_that_is_cancelled(explorer):
     explorer.button("Cancel").click()
     assert "no model was changed" in explorer.until(r"cancelled after \d+ steps")
     assert explorer.rows() == 2 and explorer.button("Unlearn this").is_enabled()
+
+
+def test_why_this_mia_shows_where_the_attack_draws_its_line(explorer):
+    explorer.page.get_by_role("tab", name="Why this MIA?").click()
+    said = explorer.until("Why this MIA efficacy m\\? Run 2")
+    assert re.search(r"unlearned model: m = [01]\.\d{3}", said) and re.search(r"oracle: m = [01]\.\d{3}", said)
+    picture = explorer.page.locator("svg[aria-label^='Where the membership attack']")
+    assert picture.locator("polyline").count() == 4  # members and the never seen, of two models
+    assert picture.locator("path").count() == 6  # the strata of the forget set, of two models
+
+
+def test_the_forgetting_is_watched_over_the_epochs(explorer):
+    explorer.page.get_by_role("tab", name="See the forgetting").click()
+    explorer.until("unlearned model: before and after")
+    explorer.page.get_by_role("button", name="Watch every epoch").click()
+    explorer.until("unlearned model: over 3 epochs")
+    picture = explorer.page.locator("svg[aria-label^='Probability of the label']")
+    points = picture.locator("polyline").first.get_attribute("points").split()
+    assert len(points) == 4 and explorer.rows() == 2
+    picture.locator("[role=button]").first.focus()
+    explorer.page.keyboard.press("Enter")
+    explorer.until("in the forget set, stratum low")
+    explorer.page.get_by_role("tab", name="Size").click()
+
+
+def test_the_ceiling_is_measured_when_it_is_asked_for(explorer):
+    chart = explorer.page.locator("svg[aria-label^='ToW against']")
+    assert chart.locator("[aria-label^='floor, not unlearned: ToW 0.']").count() == 1
+    explorer.page.get_by_role("button", name="Measure the ceiling").click()
+    explorer.until("a second oracle beside the first: ToW 0")
+    assert chart.locator("[aria-label^='ceiling, a second oracle: ToW 0.']").count() == 1
+    assert explorer.rows() == 2 and not explorer.page.get_by_role("button", name="Measure the ceiling").is_visible()
 
 
 def test_a_set_is_exported_and_imported(explorer):
@@ -286,11 +277,12 @@ def test_images_and_tow_are_in_view_together(explorer):
 def test_nothing_is_clipped(explorer, width, height):
     explorer.page.set_viewport_size({"width": width, "height": height})
     explorer.page.wait_for_timeout(500)
-    for tab in ("Size", "Memorized?", "Classes", "Example"):
+    for tab in ("Size", "Memorized?", "Classes", "Map", "Example", "Why this ToW?", "Why this MIA?", "See the forgetting"):
         explorer.page.get_by_role("tab", name=tab).click()
         explorer.page.locator(f"[role=tab][aria-selected=true]:has-text('{tab}')").wait_for()
         assert explorer.clipped() == []
     explorer.page.get_by_role("tab", name="Size").click()
+    explorer.page.get_by_role("tab", name="Why this ToW?").click()
     explorer.page.set_viewport_size({"width": 1280, "height": 800})
 
 

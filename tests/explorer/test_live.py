@@ -11,9 +11,11 @@ import torch
 
 import mulnb
 from mulnb import study
-from mulnb.explorer import Explorer, live, outcomes
+from mulnb.explorer import Explorer, attacked, live, outcomes
+from mulnb.forget import Strata
 
 
+@pytest.mark.slow  # the first to compute the results of smoke
 def test_a_live_run_is_the_studys_run(smoke):
     explorer = Explorer(smoke)
     results = explorer.unlearn("neg_grad_plus", "rum_f")
@@ -79,7 +81,8 @@ def test_cancelling_leaves_everything_as_it_was(smoke, tmp_path, during):
         live.REPORT_EVERY = report_every
     assert list(dict.fromkeys(told)) == list(range(last + 1)) and f"cancelled after {last} steps" in bench.state.value
     assert len(explorer.results) == 1
-    stored["oracle"] += during == "the run"
+    # what was finished by then stays: the oracle and the floor
+    stored = {kind: count + (during == "the run") for kind, count in stored.items()}
     assert {kind: len(list((tmp_path / "smoke" / "artifacts" / kind).glob("*"))) for kind in stored} == stored
     assert all(np.array_equal(a, b) for a, b in zip(random_states(), before, strict=True))
     assert not bench.run.disabled and bench.cancel.disabled and not explorer.voice.errors.outputs
@@ -169,3 +172,97 @@ def test_what_the_models_say_and_the_failures_first(smoke):
     assert set(first) <= set(chosen.low.tolist()) and (np.diff(distance[first]) <= 0).all()
     explorer.sheets.act(f"image:{shown[0]}")
     assert f"p(label), oracle</td><td><b>{said['oracle'][shown[0]]:.2f}</b>" in explorer.aside.html
+
+
+# --- the ends of the scale -----------------------------------------------------------------------------------------------
+
+
+def test_the_chart_shows_the_floor_and_the_ceiling_of_the_set(smoke):
+    explorer = Explorer(smoke)
+    bench = explorer.workbench
+    assert "floor" not in bench.chart.html and "Measure the ceiling" not in bench.chart.html
+    explorer.unlearn("neg_grad_plus", "vanilla")
+    floor = study.outcome(smoke, study.Run("nothing", "nothing", "memorization", 0, {}), explorer.strata)
+    assert f"floor, not unlearned: ToW {floor['tow']:.3f}, ToW-MIA {floor['tow_mia']:.3f}" in bench.chart.html
+    assert "ceiling, a second oracle" not in bench.chart.html
+
+    bench.chart.act("ceiling")
+    bench.job.thread.join(60)
+    said = re.search(r"ceiling, a second oracle: ToW (0\.\d+), ToW-MIA (0\.\d+)", bench.chart.html)
+    assert "Measure the ceiling" not in bench.chart.html and len(explorer.results) == 1
+    assert 0.5 < float(said[1]) < 1 and f"ToW {said[1]}, ToW-MIA {said[2]}" in bench.state.value
+
+    # it is the study's ceiling, and a stored one is shown at once
+    frame = study.unlearning(mulnb.load_profile("smoke", {"seeds": [0], "unlearning.scores": ["memorization"]}))
+    known = frame[(frame.algorithm == "retrain") & (frame.score == "memorization")].iloc[0]
+    assert f"{known.tow:.3f}" == said[1] and f"{known.tow_mia:.3f}" == said[2]
+    again = Explorer(smoke, shared=False)
+    again.unlearn("neg_grad_plus", "vanilla")
+    assert said[0] in again.workbench.chart.html and not again.voice.errors.outputs
+
+
+# --- why this MIA efficacy -----------------------------------------------------------------------------------------------
+
+
+def test_the_attacks_region_gives_its_efficacy(smoke):
+    explorer = Explorer(smoke)
+    explorer.unlearn("neg_grad_plus", "rum_f")
+    bench = explorer.workbench
+    bench.why.act("tab:mia")
+    for _, row in explorer.results.iterrows():
+        bench.chart.act(f"run:{row.number}")
+        attacks = bench.explanation._attacks[row.number]
+        # stored probabilities are rounded, so an example at the edge may change its side
+        assert attacks["unlearned"].efficacy == pytest.approx(row.mia, abs=2.5 / row.n_forget)
+        assert attacks["oracle"].efficacy == pytest.approx(row.oracle_mia, abs=2.5 / row.n_forget)
+        assert f"m = {row.mia:.3f}" in bench.why.html and f"m = {row.oracle_mia:.3f}" in bench.why.html
+        assert f"= {1 - abs(row.mia - row.oracle_mia):.3f}<" in bench.why.html
+    assert not explorer.voice.errors.outputs
+
+
+def test_the_attack_separates_what_can_be_separated():
+    draw = np.random.default_rng(0)
+    seen, unseen = draw.uniform(0.9, 1, 300), draw.uniform(0, 0.4, 100)
+    chosen = Strata(np.arange(10), np.arange(10, 20), np.arange(20, 30))
+    seen[:10], seen[10:20] = 0.1, 0.99  # the low stratum looks unseen, medium does not, high is as it was
+    found = attacked.attack(seen, unseen, chosen, seed=0)
+    assert found.efficacy == pytest.approx(1 / 3)
+    assert len(found.member) == len(unseen) and found.member.min() > attacked.log_odds(0.89)
+    [(low, high)] = found.region
+    assert low == found.axis[0] and 0.4 < attacked.probability(high) < 0.9
+
+
+# --- see the forgetting --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["fine_tune", "neg_grad_plus", "salun"])
+def test_a_run_is_watched_from_before_to_after(smoke, algorithm):
+    explorer = Explorer(smoke)
+    explorer.unlearn(algorithm, "rum_f")
+    bench, results = explorer.workbench, explorer.results
+    bench.why.act("tab:forgetting")
+    assert "Watch every epoch" in bench.why.html and "before and after" in bench.why.html
+    bench.why.act("watch:2")
+    bench.job.thread.join(60)
+    said, forget = bench.probability, explorer.strata.forget
+    way = bench.explanation.epochs[2]
+    assert way.probability.shape == (4, len(forget)) and way.stages == [1, 2]  # three stages of one epoch
+    assert np.allclose(way.probability[0], said["original"][forget], atol=2e-3)
+    assert np.allclose(way.probability[-1], said["unlearned"][forget], atol=2e-3)  # to the bit, but for the store's rounding
+    assert not np.allclose(way.probability[1], way.probability[2], atol=1e-3)
+    assert "over 3 epochs" in bench.why.html and "Watch every epoch" not in bench.why.html
+    assert explorer.results.equals(results) and not explorer.voice.errors.outputs
+
+
+def test_the_failures_come_first_and_a_click_enlarges_one(smoke):
+    explorer = Explorer(smoke)
+    explorer.unlearn("neg_grad_plus", "vanilla")
+    bench = explorer.workbench
+    bench.why.act("tab:forgetting")
+    shown = [int(example) for example in re.findall(r'data-act="image:(\d+)"', bench.why.html)]
+    distance = np.abs(bench.probability["unlearned"] - bench.probability["oracle"])
+    for part, of_part in zip(explorer.strata, np.split(np.array(shown), 3), strict=True):
+        assert set(of_part) <= set(part.tolist()) and distance[of_part[0]] == distance[part].max()
+        assert (np.diff(distance[of_part]) <= 0).all()
+    bench.why.act(f"image:{shown[5]}")
+    assert f"Example {shown[5]}" in explorer.aside.html

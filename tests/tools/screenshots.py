@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lab.py
 
 from lab import CHROMIUM, FLAGS, jupyter_lab, notebook
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from mulnb import config
 from mulnb.core import paths
 
-LIMIT = 200_000  # bytes of one picture
+LIMIT = 60_000  # bytes of one picture
+LASSO = ((0.08, 0.15), (0.3, 0.05), (0.5, 0.4), (0.35, 0.8), (0.1, 0.7))  # corners, as shares of the map
 PATIENCE = 600_000  # milliseconds: the oracles are trained
 RUNS = """
 explorer.choose("holdout_retraining", 40)
@@ -31,12 +32,17 @@ for size in (40, 150):
     explorer.choose(sizes=size)
     explorer.unlearn("neg_grad_plus", "shuffle")
     explorer.unlearn("neg_grad_plus", "rum_f")
+bench = explorer.workbench
+bench.measure_ceiling()
+bench.job.thread.join()
+bench.watch(bench.shown)
+bench.job.thread.join()
 print("errors:", 0)
 """
 
 
 def main(words: Sequence[str]) -> None:
-    """Both themes: the choosing half, and the comparing half after some runs."""
+    """Both themes: the choosing half and its map, and the comparing half after some runs with its tabs."""
     overrides = dict(config.parse_override(word) for word in words)
     folder = Path(tempfile.mkdtemp(prefix="mulnb-shots-"))
     try:
@@ -77,6 +83,33 @@ def _shoot(page: Page, theme: str) -> None:
     for name, top, bottom in (("choose", whole["y"], second["y"]), ("compare", second["y"], third["y"])):
         clip = {"x": whole["x"] - 4, "y": top - 6, "width": whole["width"] + 8, "height": bottom - top - 2}
         _write(paths.CHECKOUT / "figures" / "explorer" / f"{name}_{theme}.png", page.screenshot(clip=clip))
+
+    _shoot_panes(page, theme)
+
+
+def _shoot_panes(page: Page, theme: str) -> None:
+    """Single panes: the line of the attack, the forgetting over the epochs, and a lasso on the map."""
+    for title, name in (("Why this MIA?", "mia"), ("See the forgetting", "forgetting")):
+        page.get_by_role("tab", name=title).click()
+        page.wait_for_timeout(1000)  # it is drawn
+        _write_pane(page.locator(".mx", has_text=title).last, f"{name}_{theme}")
+
+    page.get_by_role("tab", name="Map").click()
+    page.get_by_text("Alike images lie near each other").wait_for()
+    box = page.locator("canvas.map").bounding_box()
+    corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in LASSO]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=5)
+    page.mouse.up()
+    page.get_by_text("drop from the set").wait_for()
+    page.wait_for_timeout(1000)
+    _write_pane(page.locator(".widget-vbox", has=page.locator("canvas.map")).last, f"map_{theme}")
+
+
+def _write_pane(pane: Locator, name: str) -> None:
+    _write(paths.CHECKOUT / "figures" / "explorer" / f"{name}.png", pane.screenshot())
 
 
 def _write(path: Path, png: bytes) -> None:

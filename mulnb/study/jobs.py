@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,18 +37,19 @@ class Job:
         return store.digest(self.parts)
 
 
-def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
+def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
     """The artefact of every job. The missing ones are computed on the workers first.
 
     Args:
         study: whose jobs they are.
         jobs: in any order; the same job may come twice.
         label: of the progress bar.
+        only: the arrays that are wanted of each; see `store.get`.
 
     Returns:
         One artefact for each job, in the order of `jobs`.
     """
-    found = [store.get(job.kind, job.parts) for job in jobs]
+    found = [store.get(job.kind, job.parts, only) for job in jobs]
     missing: dict[str, Job] = {}
     for job, artifact in zip(jobs, found, strict=True):
         if artifact is None:
@@ -59,7 +60,7 @@ def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
         work = functools.partial(_work, study.profile, registry.additions())
         workers.run_all(work, chunks(list(missing.values()), study.together), label)
 
-    return [artifact or run_job(study, job) for job, artifact in zip(jobs, found, strict=True)]
+    return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
 
 
 def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
@@ -91,14 +92,15 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     return found
 
 
-def run_job(study: Study, job: Job) -> Artifact:
+def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Artifact:
     """The artefact of a job, computed in this process if it is missing: with one thread, as in a worker.
 
     Args:
         study: whose job it is.
         job: what is wanted.
+        only: the arrays that are wanted of it, where it is stored; see `store.get`.
     """
-    found = store.get(job.kind, job.parts)
+    found = store.get(job.kind, job.parts, only)
     if found is not None:
         return found
     return _run_together(study, [job])[0]

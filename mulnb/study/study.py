@@ -7,7 +7,7 @@ experiments themselves are functions of a `Study`: `scoring`, `frames`, `chains`
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,9 +189,9 @@ class Study:
             key["proxies"] = {name: PROXIES.version(name) for name in PROXIES.added}
         return key
 
-    def gather(self, wanted: Sequence[Job], label: str) -> list[Artifact]:
-        """The artefacts of jobs; the missing ones are computed on the workers."""
-        return jobs.gather(self, wanted, label)
+    def gather(self, wanted: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
+        """The artefacts of jobs, or `only` some arrays of each; the missing ones are computed on the workers."""
+        return jobs.gather(self, wanted, label, only)
 
     def get(self, job: Job) -> Artifact:
         """The artefact of one job, computed in this process if it is missing."""
@@ -201,7 +201,10 @@ class Study:
 
     @cached_property
     def pool(self) -> Pool | None:
-        """The models on random subsets, as what they left behind (METHOD §2). None where scores come from a file."""
+        """The models on random subsets, as what they left behind (METHOD §2) but for their margins, which only `shadow` needs.
+
+        None where scores come from a file.
+        """
         return None if self.profile.pool.scores else scoring.load_pool(self)
 
     @cached_property
@@ -214,7 +217,8 @@ class Study:
 
         if self.pool is None or not self.profile.audit.membership:
             return None
-        return Shadow.of(self.pool.margin, self.pool.member, self.pool.margin_test)
+        margin, margin_test = scoring.pool_margins(self)
+        return Shadow.of(margin, self.pool.member, margin_test)
 
     @cached_property
     def memorization(self) -> pd.DataFrame:

@@ -10,13 +10,13 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mulnb import dry_run
+from mulnb.core import machine, yaml_reader
 from mulnb.core.errors import UserError
-from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
-from mulnb.core.validation import explain
+from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, DATASETS, PROXIES, Registry
+from mulnb.core.validation import explain, wrong_setting
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
 STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
@@ -48,7 +48,7 @@ Settings = dict[str, float | int | bool]  # keyword arguments of an unlearning a
 class _Frozen(BaseModel):
     """A part of a profile: it cannot be changed, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Dataset(_Frozen):
@@ -182,6 +182,24 @@ class Unlearning(_Frozen):
     retain_later_strata: bool = True  # METHOD §5: the authors keep the later strata in the retain set
 
     @model_validator(mode="after")
+    def _settings_are_possible(self) -> Unlearning:
+        named = []  # (key, algorithm, settings)
+        for name, strategies in self.algorithms.items():
+            for strategy, given in strategies.items():
+                stages = [given] if isinstance(given, dict) else given
+                named += [(f"unlearning.algorithms.{name}.{strategy}", name, settings) for settings in stages]
+
+        if self.rum:
+            for stratum in ("low", "medium", "high"):
+                stage = getattr(self.rum, stratum)
+                named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
+
+        for key, name, settings in named:
+            if wrong := wrong_setting(settings, ranged=name in ALGORITHMS.builtin):
+                raise ValueError(f"{key}.{wrong}")
+        return self
+
+    @model_validator(mode="after")
     def _vanilla_is_the_reference(self) -> Unlearning:
         for name, strategies in self.algorithms.items():
             if "vanilla" not in strategies:
@@ -257,6 +275,14 @@ class Profile(_Frozen):
     limit: Limit = Limit()
 
     @model_validator(mode="after")
+    def _trains_at_least_once(self) -> Profile:
+        recipes = {"training": self.training, "pool.training": self.pool.training, "audit.relearn": self.audit.relearn}
+        for key, recipe in recipes.items():
+            if recipe and recipe.epochs < 1:
+                raise ValueError(f"{key}.epochs = {recipe.epochs}: should be a whole number of at least 1")
+        return self
+
+    @model_validator(mode="after")
     def _seeds_are_separate(self) -> Profile:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must be distinct")
@@ -308,11 +334,13 @@ def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> P
         The checked profile; its dry run where it sets `limit.steps`.
 
     Raises:
-        UserError: an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value.
+        UserError: an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value; or
+            `MULNB_DEVICE` names a device that is not there.
     """
-    tree = _read(_find(name))
+    machine.check_device()
+    tree = yaml_reader.read_mapping(_find(name))
     for key, value in (overrides or {}).items():
-        _set(tree, key, value)
+        yaml_reader.set_dotted(tree, key, value)
 
     try:
         profile = Profile.model_validate(tree)
@@ -338,12 +366,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {text}: expected key.sub=value, for example --set pool.models=200")
+        raise UserError(f"--set {' '.join(text.split())}: expected key.sub=value, for example --set pool.models=200")
 
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not valid YAML") from None
+        return key.strip(), yaml_reader.parse(value)
+    except yaml_reader.BadYaml:
+        raise UserError(f"--set {' '.join(text.split())}: the value is not valid YAML") from None
 
 
 def _find(name: str | Path) -> Path:
@@ -356,32 +384,11 @@ def _find(name: str | Path) -> Path:
     if path.suffix in {".yaml", ".yml"}:
         if path.is_file():
             return path
+        if path.exists():
+            raise UserError(f"profile file {path} is not a file but a folder or a device: name a .yaml file")
         raise UserError(f"profile file {path} does not exist")
 
     known = known_profiles()
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise UserError(f"unknown profile '{name}': {hint}Known: {', '.join(known)}, or the path of a .yaml file")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file."""
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"profile {path}: cannot be read: {' '.join(str(error).split())}") from None
-
-    if not isinstance(tree, dict):
-        raise UserError(f"profile {path}: a mapping of keys to values is expected at the top level")
-    return tree
-
-
-def _set(tree: dict, dotted: str, value: Any) -> None:
-    """Set the value of a dotted key in a tree of mappings; missing mappings are made."""
-    *parents, last = dotted.split(".")
-    for depth, key in enumerate(parents):
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"override {dotted}: '{'.'.join(parents[: depth + 1])}' is a value, it has no keys below it")
-
-    tree[last] = value

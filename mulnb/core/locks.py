@@ -1,7 +1,7 @@
 """Locks between processes, so that two runs on one store never do the same work.
 
-All locks are bytes of one file, `artifacts/.lock`, locked by the operating system: nothing is left behind when a process is killed,
-and a dead process never blocks a living one.
+All locks are bytes of one file, `artifacts/.lock`, locked by the operating system: nothing is left behind when a process is
+killed, and a dead process never blocks a living one.
 """
 
 from __future__ import annotations

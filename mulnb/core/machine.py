@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
 from mulnb.core import paths
+from mulnb.core.errors import UserError
 
 
 def git_commit() -> str | None:
@@ -40,6 +42,28 @@ def device_name() -> str:
     if gpus:
         return gpus.splitlines()[0]
     return f"{_processor_name()}, {os.cpu_count()} cores"
+
+
+def check_device() -> None:
+    """Check that the device of `MULNB_DEVICE` is there, where the variable is set. Imports torch only to look for a GPU.
+
+    Raises:
+        UserError: it is no name of a device, or this machine has no such device.
+    """
+    name = os.environ.get("MULNB_DEVICE", "")
+    if name in ("", "cpu"):
+        return
+
+    advice = "use cpu, or leave it unset to take the GPU where there is one"
+    found = re.fullmatch(r"cuda(?::(\d{1,3}))?|mps", name)
+    if not found:
+        raise UserError(f"MULNB_DEVICE = {name!r}: should be cpu, cuda, cuda:0, cuda:1, … or mps: {advice}")
+
+    import torch
+
+    there = torch.backends.mps.is_available() if name == "mps" else torch.cuda.device_count() > int(found[1] or 0)
+    if not there:
+        raise UserError(f"MULNB_DEVICE = {name!r}: this machine has no such device: {advice}")
 
 
 def _git(*words: str) -> str:

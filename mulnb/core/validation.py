@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
+    "keep": (1e-12, 1, "above 0 and at most 1"),
+    "gamma": (0, math.inf, "0 or more"),
+    "beta": (0, math.inf, "0 or more"),
+    "temperature": (1e-12, math.inf, "positive"),
+    "damping": (1e-300, math.inf, "positive"),
+    "samples": (1, math.inf, "a whole number of at least 1"),
+    "msteps": (0, math.inf, "a whole number of at least 0"),
+    "lr": (1e-300, math.inf, "positive"),
+    "epochs": (0, math.inf, "a whole number of at least 0"),
+    "batch": (2, math.inf, "a whole number of at least 2"),
+}
+WHOLE = {"samples", "msteps", "epochs", "batch"}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -18,6 +34,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     Returns:
         One line: the dotted key, its value, and what would be valid.
     """
+    return " ".join(_explain(error, model).split())  # a key or a value of the user's may hold a line break
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The same, on as many lines as the user's keys have."""
     first = error.errors()[0]
     keys = _keys(first["loc"])
     where, value = ".".join(keys) or "profile", first["input"]
@@ -26,8 +47,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"key '{where}' is missing"
 
     if first["type"] == "extra_forbidden":
-        valid = _fields(model, keys[:-1])
-        near = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.5)
+        *above, unknown = (*_keys(first["loc"][:-1]), str(first["loc"][-1]))  # the user's, whatever characters it has
+        where, valid = ".".join([*above, unknown]), _fields(model, above)
+        near = difflib.get_close_matches(unknown, valid, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
         return f"unknown key '{where}' = {value!r}: {hint}valid keys here: {', '.join(valid)}"
 
@@ -64,3 +86,27 @@ def _fields(model: Any, keys: list[str]) -> list[str]:
                 break
 
     return list(model.model_fields)
+
+
+def wrong_setting(settings: Mapping[str, Any], ranged: bool) -> str | None:
+    """The first setting of an unlearning algorithm that cannot be right.
+
+    Args:
+        settings: keyword arguments of the algorithm.
+        ranged: whether names mean what they mean in this package, so that `RANGES` holds; not so for a user's own algorithm.
+
+    Returns:
+        Its name, its value and what is valid, as "lr = -1: should be positive"; None if all are possible.
+    """
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name} = {value!r}: should be a finite number"
+
+        if not ranged or name not in RANGES:
+            continue
+
+        low, high, words = RANGES[name]
+        whole = name not in WHOLE or isinstance(value, int) or value.is_integer()
+        if isinstance(value, bool) or not low <= value <= high or not whole:
+            return f"{name} = {value!r}: should be {words}"
+    return None

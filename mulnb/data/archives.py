@@ -9,9 +9,10 @@ from pathlib import Path
 
 from mulnb.core import paths, store, workers
 from mulnb.core.errors import UserError
-from mulnb.data.folders import is_litter
+from mulnb.data.folders import LARGEST, is_litter
 
 CHUNK = 1000  # files between two steps of the progress bar
+GROWTH = 200  # times the size of the zip that its content may have; photographs have hardly more than once
 AGAIN = "delete it and download it again, or let `wget -c` or `curl -C - -O` continue a broken download"
 
 
@@ -48,9 +49,28 @@ def _unpack(archive: Path, to: Path) -> None:
     names = packed.namelist()
 
     with packed:
+        _refuse_bomb(packed, archive.stat().st_size)
         for start in workers.progress(range(0, len(names), CHUNK), math.ceil(len(names) / CHUNK), "unpacking images"):
             for name in names[start : start + CHUNK]:
                 _extract(packed, name, to)
+
+
+def _refuse_bomb(packed: zipfile.ZipFile, size: int) -> None:
+    """Refuse a zip by the sizes that it declares, before anything is unpacked. `zipfile` stops at a declared size that lies."""
+    total = 0
+    for entry in packed.infolist():
+        total += entry.file_size
+        if entry.file_size > LARGEST:
+            raise UserError(
+                f"{packed.filename}: {entry.filename} has {entry.file_size // 2**20} MB unpacked, no image has more than "
+                f"{LARGEST // 2**20}: the zip is not a data set of images: remove the file from it"
+            )
+
+    if total > GROWTH * size + LARGEST:
+        raise UserError(
+            f"{packed.filename}: {size} bytes would become {total // 2**20} MB: this is not a data set of images: unpack it "
+            "yourself if you trust it, and name the folder"
+        )
 
 
 def _extract(packed: zipfile.ZipFile, name: str, to: Path) -> None:

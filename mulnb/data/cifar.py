@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import pickle
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from mulnb.core import store
 from mulnb.core.errors import UserError
+from mulnb.data import cifar_batches
 from mulnb.data.images import AS_PUBLISHED, ImageSet
 
 TIMEOUT = 30  # seconds without an answer after which a download is given up; torchvision alone would wait for ever
@@ -130,24 +132,39 @@ def _decode(official: Official, place: Path) -> store.Artifact:
 
 
 def _read_batches(official: Official, root: Path) -> store.Artifact:
-    """All images of the unpacked files in `root`. torchvision checks their checksums."""
+    """All images of the unpacked files in `root`. Each file must have torchvision's checksum; its pickle is read by hand."""
     kind = _torchvision_class(official)
+    folder = root / official.folder
     arrays = {}
 
-    for part in ("train", "test"):
-        try:
-            data = kind(str(root), train=part == "train", download=False)
-        except RuntimeError:
-            folder = root / official.folder
-            raise UserError(
-                f"{folder}: a file is missing or damaged (its checksum differs): delete the folder and unpack {official.archive} "
-                "again, or run again to download it"
-            ) from None
+    for part, files in (("train", kind.train_list), ("test", kind.test_list)):
+        images, labels = [], []
+        for name, checksum in files:
+            batch = _entry(official, folder / name, checksum)
+            images.append(batch["data"])
+            labels += batch["labels"] if "labels" in batch else batch["fine_labels"]
 
-        arrays[f"{part}_images"] = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))  # [N, H, W, C] → [N, C, H, W]
-        arrays[f"{part}_labels"] = np.array(data.targets, dtype=np.int64)
+        arrays[f"{part}_images"] = np.vstack(images).reshape(-1, 3, 32, 32)
+        arrays[f"{part}_labels"] = np.array(labels, dtype=np.int64)
 
-    return store.Artifact(arrays, {"classes": list(data.classes)})
+    names = _entry(official, folder / kind.meta["filename"], kind.meta["md5"])
+    return store.Artifact(arrays, {"classes": list(names[kind.meta["key"]])})
+
+
+def _entry(official: Official, file: Path, checksum: str) -> dict[str, Any]:
+    """The content of one published file."""
+    from torchvision.datasets.utils import check_integrity
+
+    if not check_integrity(file, checksum):
+        raise UserError(
+            f"{file.parent}: a file is missing or damaged (its checksum differs): delete the folder and unpack "
+            f"{official.archive} again, or run again to download it"
+        )
+
+    try:
+        return cifar_batches.loads(file.read_bytes())
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{file}: not loaded: {error}: download {official.archive} again from its own site") from None
 
 
 def _torchvision_class(official: Official) -> Any:

@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mulnb.core import plain_file
 from mulnb.core.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+LARGEST = 256 * 2**20  # bytes of an image file; a camera's largest has a fifth of it
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # written by Windows and macOS
 
 File = tuple[str, str]  # name, and a stamp (size and time) that changes when the file does
@@ -103,12 +105,9 @@ class Folder:
         """The content of a file.
 
         Raises:
-            UserError: the file does not exist or cannot be read.
+            UserError: the file does not exist, cannot be read, is longer than `LARGEST`, or is a named pipe, device or socket.
         """
-        try:
-            return (self.place / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.where(name)}: cannot be read: {error.strerror}") from None
+        return plain_file.read(self.place / name, LARGEST)
 
     def read_text(self, name: str) -> str:
         """The content of a text file; raises as `read`."""

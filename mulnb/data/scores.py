@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,8 @@ class _Table:
 
         try:
             self.arrays: Mapping[str, np.ndarray] = readers[kind](path)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:  # pandas and json raise kinds of ValueError
+        except (OSError, ValueError, EOFError, OverflowError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
+            # pandas and json raise kinds of ValueError; JSON may be nested too deeply, a header of .npy may claim any size
             raise self.error(f"cannot be read as {kind} ({' '.join(str(error).split())})") from None
 
     def __contains__(self, name: str) -> bool:
@@ -104,8 +106,9 @@ class _Table:
     def __getitem__(self, name: str) -> np.ndarray:
         try:
             return self.arrays[name]
-        except ValueError as error:  # the array holds pickled objects
-            raise self.error(f"{name} cannot be read ({error}): save it as an array of numbers") from None
+        except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:  # pickled or damaged
+            reason = " ".join(str(error).split())
+            raise self.error(f"{name} cannot be read ({reason}): save it as an array of numbers") from None
 
     @property
     def names(self) -> str:

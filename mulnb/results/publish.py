@@ -60,9 +60,22 @@ def load(profile_name: str, frame: str) -> pd.DataFrame | None:
 
     Returns:
         The frame, or None if its stage was not run.
+
+    Raises:
+        UserError: the file is damaged.
     """
     path = paths.find_result(profile_name, f"data/{frame}.parquet")
-    return pd.read_parquet(path) if path.is_file() else None
+    if not path.exists():
+        return None
+
+    try:
+        with path.open("rb") as file:  # a folder would be read as an empty frame
+            return pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # pyarrow's errors are kinds of these two
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: damaged ({reason[:100]}): remove it and compute it again with mulnb run --profile {profile_name}"
+        ) from None
 
 
 def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from mulnb import unlearning
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
+from mulnb.core.validation import RANGES, WHOLE
 from mulnb.forget import Strata
 from mulnb.your_model.inputs import Images
 
@@ -163,20 +164,6 @@ def check_strata(strata: Strata, n: int) -> None:
 
 
 # --- settings of algorithms ----------------------------------------------------------------------------------------------
-
-RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
-    "keep": (1e-12, 1, "above 0 and at most 1"),
-    "gamma": (0, math.inf, "0 or more"),
-    "beta": (0, math.inf, "0 or more"),
-    "temperature": (1e-12, math.inf, "positive"),
-    "damping": (1e-300, math.inf, "positive"),
-    "samples": (1, math.inf, "a whole number of at least 1"),
-    "msteps": (0, math.inf, "a whole number of at least 0"),
-    "lr": (1e-300, math.inf, "positive"),
-    "epochs": (0, math.inf, "a whole number of at least 0"),
-    "batch": (2, math.inf, "a whole number of at least 2"),
-}
-WHOLE = {"samples", "msteps", "epochs", "batch"}
 
 
 def check_settings(algorithm: str, settings: Mapping[str, Any]) -> None:

@@ -24,9 +24,7 @@ with locks.held([sys.argv[1]]):
 
 
 def start(code: str, *words: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_lock_keeps_another_process_waiting_until_it_is_free(home):

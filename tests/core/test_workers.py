@@ -134,6 +134,6 @@ def die(number: int) -> int:
 def test_a_killed_worker_is_one_line(monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "2")
     monkeypatch.setenv("MULNB_BACKEND", "processes")
-    with pytest.raises(UserError, match="a worker process was killed .* run the same command again"):
+    with pytest.raises(UserError, match=r"a worker process was killed .* run the same command again"):
         workers.run_all(die, [0, 1, 2, 3], "dying")
     assert workers.run_all(abs, [-1, -2], "again") == [1, 2]  # new workers take the place of the old ones

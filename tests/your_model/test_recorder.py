@@ -113,7 +113,7 @@ def test_indexed_says_which_example_an_item_is():
 
 
 def test_hugging_face_trainer(tmp_path):
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "num_labels": 4}
     model = transformers.ViTForImageClassification(transformers.ViTConfig(**shape, image_size=6, patch_size=3, num_channels=1))
     how = {"num_train_epochs": 2, "remove_unused_columns": False, "report_to": [], "save_strategy": "no", "use_cpu": True}
@@ -127,7 +127,7 @@ def test_hugging_face_trainer(tmp_path):
 
 
 def test_lightning_trainer():
-    lightning = pytest.importorskip("lightning")
+    lightning = pytest.importorskip("lightning", reason="lightning is not installed: pip install lightning")
 
     class Module(lightning.LightningModule):
         def __init__(self):
@@ -150,7 +150,7 @@ def test_lightning_trainer():
 
 
 def test_hugging_face_data_sets_are_read():
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install datasets")
     from PIL import Image
     from small import forgotten, memorizing
 

@@ -1,0 +1,47 @@
+"""Reads a user's file without hanging or filling the memory: no named pipe, device or socket, and nothing of absurd length."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from mulnb.core.errors import UserError
+
+
+def read(path: Path, limit: int) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: the file; a link to a file is followed.
+        limit: the most bytes that such a file can sensibly have.
+
+    Returns:
+        All of its bytes.
+
+    Raises:
+        UserError: it does not exist, cannot be read, is no file (a folder, a named pipe, a device, a socket), or is longer.
+    """
+    try:
+        # asked before it is opened: to open a named pipe waits for somebody to write into it
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path}: cannot be read: it is not a file but {_kind(path)}: remove it or name a file")
+
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+    if len(content) > limit:
+        raise UserError(f"{path}: cannot be read: it is longer than {limit // 2**20} MB, the most that such a file may have")
+    return content
+
+
+def _kind(path: Path) -> str:
+    """What lies at a path that is no file."""
+    mode = os.stat(path).st_mode
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
+    for is_kind, words in kinds:
+        if is_kind(mode):
+            return words
+    return "a device"

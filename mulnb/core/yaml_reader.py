@@ -1,0 +1,115 @@
+"""Reads YAML that a user gives. Key twice, an alias that multiplies itself, or nesting without end: one line, never a hang."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mulnb.core import plain_file
+from mulnb.core.errors import UserError
+
+LONGEST = 2**20  # bytes of a YAML file; the largest profile of the package has some thousand
+MOST = 20_000  # values of a file when every alias is written out
+
+
+class BadYaml(ValueError):
+    """The text cannot be used. The message is one line without the name of the file."""
+
+
+def parse(text: str) -> object:
+    """The value of a YAML text.
+
+    Args:
+        text: the text; only plain values (no Python objects) can be in it.
+
+    Returns:
+        Mappings, lists, strings, numbers, booleans, dates or None.
+
+    Raises:
+        BadYaml: it is not valid YAML, names a key twice, holds itself, or becomes very large when its aliases are written out.
+    """
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        if root is not None:
+            _count(root, {}, set())
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadYaml(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise BadYaml("it is nested too deeply") from None
+    except (ValueError, OverflowError, TypeError) as error:  # a date like 2024-99-99, a number of 10 000 digits
+        raise BadYaml(" ".join(str(error).split())) from None
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a profile.
+
+    Raises:
+        UserError: the file cannot be read, is no good YAML, or holds something else than keys with values.
+    """
+    try:
+        tree = parse(plain_file.read(path, LONGEST).decode())
+    except (UnicodeDecodeError, BadYaml) as error:
+        raise UserError(f"profile {path}: cannot be read: {error}") from None
+
+    if not isinstance(tree, dict):
+        raise UserError(f"profile {path}: a mapping of keys to values is expected at the top level")
+    if odd := [key for key in tree if not isinstance(key, str)]:
+        raise UserError(f"profile {path}: the key {odd[0]!r} is not a word")
+    return tree
+
+
+def set_dotted(tree: dict, dotted: str, value: Any) -> None:
+    """Set the value of a dotted key in a tree of mappings; missing mappings are made.
+
+    Raises:
+        UserError: a key on the way has a value and no keys below it.
+    """
+    *parents, last = dotted.split(".")
+    for depth, key in enumerate(parents):
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"override {dotted}: '{'.'.join(parents[: depth + 1])}' is a value, it has no keys below it")
+
+    tree[last] = value
+
+
+def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
+    """How many values a node has with its aliases written out; each node is visited once, so that a bomb costs nothing.
+
+    Args:
+        node: where to start.
+        known: the counts of nodes that were visited, by their id; filled here.
+        above: ids of the nodes that hold this one.
+    """
+    if id(node) in above:
+        raise BadYaml(f"line {node.start_mark.line + 1}: an alias refers to what holds it")
+    if id(node) in known:
+        return known[id(node)]
+
+    if isinstance(node, yaml.MappingNode):
+        _refuse_twice(node)
+        below = [part for pair in node.value for part in pair]
+    else:
+        below = node.value if isinstance(node, yaml.SequenceNode) else []
+
+    count = 1 + sum(_count(part, known, above | {id(node)}) for part in below)
+    if count > MOST:
+        raise BadYaml(f"line {node.start_mark.line + 1}: more than {MOST} values with its aliases written out")
+
+    known[id(node)] = count
+    return count
+
+
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    """Refuse a mapping that names a key twice: YAML would silently take the last."""
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+
+        if (key.tag, key.value) in seen:
+            raise BadYaml(f"line {key.start_mark.line + 1}: the key '{key.value}' is there twice: remove one")
+        seen.add((key.tag, key.value))

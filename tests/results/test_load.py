@@ -1,0 +1,32 @@
+"""Reading published frames."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from mulnb.core import paths
+from mulnb.core.errors import UserError
+from mulnb.results import publish
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "folder"])
+def test_a_damaged_frame_is_one_line(home, damage):
+    path = paths.results("smoke") / "data" / "unlearning.parquet"
+    assert publish.load("smoke", "unlearning") is None
+
+    path.parent.mkdir(parents=True)
+    pd.DataFrame({"tow": [0.5] * 100}).to_parquet(path)
+    assert len(publish.load("smoke", "unlearning")) == 100
+
+    whole = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes({"truncated": whole[:-10], "empty": b"", "text": b"no parquet"}[damage])
+
+    with pytest.raises(UserError, match="damaged") as error:
+        publish.load("smoke", "unlearning")
+    assert str(path) in str(error.value) and "mulnb run --profile smoke" in str(error.value)
+    assert "\n" not in str(error.value)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mulnb.config import Profile
-from mulnb.core import locks, registry, store, workers
+from mulnb.core import locks, memory, registry, store, workers
 from mulnb.core.store import Artifact
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
 
     if missing:
         check(study.profile)  # reject a mistake before the first training, not after the last
-        work = functools.partial(_work, study.profile, registry.additions())
-        workers.run_all(work, chunks(list(missing.values()), study.together), label)
+        work = functools.partial(_work, study.profile, registry.additions(), os.getpid())
+        peaks = workers.run_all(work, chunks(list(missing.values()), study.together), label)
+        study.worker_peak_mb = max(study.worker_peak_mb, *peaks)
 
     return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
 
@@ -133,12 +135,22 @@ def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     return made
 
 
-def _work(profile: Profile, added: list[dict[str, Any]], jobs: Sequence[Job]) -> None:
-    """What a worker process does: its own study of the profile stays loaded from task to task."""
+def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:
+    """What a worker process does: its own study of the profile stays loaded from task to task.
+
+    Returns:
+        The worker's peak memory in MB during this task; 0 in the process `driver`, which measures its own.
+    """
     from mulnb.study.study import Study
 
     registry.adopt(added)
+    if os.getpid() == driver:
+        _run_together(Study.of(profile), jobs)
+        return 0.0
+
+    memory.forget_peak()
     _run_together(Study.of(profile), jobs)
+    return memory.peak_mb()
 
 
 def same_settings(settings: Any) -> str:

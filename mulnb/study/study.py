@@ -48,6 +48,7 @@ class Study:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self._scored: dict[int, Scored] = {}
+        self.worker_peak_mb = 0.0  # memory of the worker that took the most; whoever measures sets it to 0 first
 
     @classmethod
     def of(cls, profile: Profile) -> Study:

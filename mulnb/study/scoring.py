@@ -146,6 +146,7 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
     """θ_o with what training tells about each example; times are seconds of each signal alone, and of one network."""
     from mulnb import proxies, training
     from mulnb.audit.margins import log_odds
+    from mulnb.study import batches
 
     settings, k = study.profile.proxies.loss_curvature, len(seeds)
     stacked = study.together > 1
@@ -154,7 +155,8 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
 
     # what each step and each epoch is shown to
     recorder = proxies.SignalRecorder(len(study.train), study.train.device, k if stacked else None)
-    trace = proxies.CurvatureTrace(model, study.train, settings.h)
+    batch = batches.CURVATURE if stacked else study.activations[0].differentiated
+    trace = batches.CurvatureInParts(model, study.train, settings.h, batch)
 
     started = time.perf_counter()
     hook = trace.after_epoch if settings.when == "epochs" else None

@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
     from torch import Tensor, nn
 
     from mulnb.audit.membership import Shadow
+    from mulnb.config import Model
     from mulnb.memorization import Pool
+    from mulnb.study.batches import Activations
     from mulnb.study.scoring import Scored
     from mulnb.training import Examples
 
@@ -83,7 +85,22 @@ class Study:
     def _on_device(self, part: str) -> Examples:
         from mulnb import training
 
-        return training.examples(getattr(self.splits, part), self.splits)
+        found = training.examples(getattr(self.splits, part), self.splits)
+        if self.together == 1:  # the networks of a stack are small, and see 64 examples at a time
+            found.largest_batch = min(one.predicted for one in self.activations)
+        return found
+
+    @cached_property
+    def activations(self) -> list[Activations]:
+        """What the study's network and the pool's compute of one example."""
+        import torch
+
+        from mulnb import training
+        from mulnb.study.batches import Activations
+
+        x = torch.zeros(1, *self.splits.train.images.shape[1:], device=training.device())
+        models = {spec.model_dump_json(): spec for spec in (self.profile.model, self.profile.pool_model)}
+        return [Activations.of(self._build(0, spec).to(x.device), x) for spec in models.values()]
 
     @cached_property
     def together(self) -> int:
@@ -100,11 +117,11 @@ class Study:
             return self.stack([self._build(own) for own in seed])
         return self._build(seed)
 
-    def _build(self, seed: int) -> nn.Module:
-        """One untrained network."""
+    def _build(self, seed: int, model: Model | None = None) -> nn.Module:
+        """One untrained network, of the profile's `model` if no other is given."""
         from mulnb import models
 
-        train, model = self.splits.train, self.profile.model
+        train, model = self.splits.train, model or self.profile.model
         return models.build(
             model.arch,
             num_classes=len(train.classes),

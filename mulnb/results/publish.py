@@ -225,8 +225,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 def _record(profile: Profile, stage: str, frames: Frames) -> None:
     """Add the stage to `run.json`: what ran, where, with which versions, and how much compute it took."""
     path = paths.results(profile.name) / "run.json"
-    # the folder of the images belongs to one machine; `source` says what the images are
-    numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
+    numbers = profile.numbers()
 
     try:
         known = json.loads(path.read_text())

@@ -31,6 +31,7 @@ class Job:
     compute: Callable[[Study, list[Any]], list[Artifact]]  # (study, tasks) → an artefact for each task, in any process
     task: Any = None  # what distinguishes this job from others with the same `compute`
     group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
+    needs: tuple[Job, ...] = ()  # jobs whose results it reads: they travel with it to a machine with another store
 
     @property
     def key(self) -> str:
@@ -58,14 +59,30 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
 
     if missing:
         check(study.profile)  # reject a mistake before the first training, not after the last
-        work = functools.partial(_work, study.profile, registry.additions(), os.getpid())
-        peaks = workers.run_all(work, chunks(list(missing.values()), study.together), label)
-        study.worker_peak_mb = max(study.worker_peak_mb, *peaks)
+        compute(study, list(missing.values()), label)
 
     return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
 
 
-def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
+def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
+    """Compute jobs on the workers, here or on a cluster, and store them.
+
+    Args:
+        study: whose jobs they are.
+        jobs: none of them is stored.
+        label: of the progress bar.
+    """
+    if workers.backend() == "ray":
+        from mulnb.study import cluster
+
+        peaks = cluster.compute(study, jobs, label)
+    else:
+        work = functools.partial(_work, study.profile, registry.additions(), os.getpid())
+        peaks = workers.run_all(work, chunks(jobs, study.together, workers.count()), label)
+    study.worker_peak_mb = max(study.worker_peak_mb, *peaks)
+
+
+def chunks(jobs: Sequence[Job], together: int, places: int) -> list[list[Job]]:
     """Divide jobs into tasks for the workers: jobs of one group together, and enough chunks for all workers.
 
     The result of a job does not depend on its chunk (`fast.stacked`), so an interrupted study may divide the rest differently.
@@ -73,6 +90,7 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     Args:
         jobs: what is to be computed.
         together: jobs in a chunk, at most.
+        places: workers that there are.
 
     Returns:
         The chunks; each has jobs of one kind and one group.
@@ -85,8 +103,8 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     found = []
     for members in groups.values():
         count = math.ceil(len(members) / together)
-        if together > 1 and len(members) >= workers.count() * FEW:  # an even share for every worker
-            count = workers.count() * math.ceil(count / workers.count())
+        if together > 1 and len(members) >= places * FEW:  # an even share for every worker
+            count = places * math.ceil(count / places)
 
         size = math.ceil(len(members) / count)
         for start in range(0, len(members), size):
@@ -105,10 +123,10 @@ def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Arti
     found = store.get(job.kind, job.parts, only)
     if found is not None:
         return found
-    return _run_together(study, [job])[0]
+    return run_together(study, [job])[0]
 
 
-def _run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+def run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
     keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
 
@@ -145,11 +163,11 @@ def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequ
 
     registry.adopt(added)
     if os.getpid() == driver:
-        _run_together(Study.of(profile), jobs)
+        run_together(Study.of(profile), jobs)
         return 0.0
 
     memory.forget_peak()
-    _run_together(Study.of(profile), jobs)
+    run_together(Study.of(profile), jobs)
     return memory.peak_mb()
 
 

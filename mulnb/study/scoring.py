@@ -215,12 +215,13 @@ def _weights(model: nn.Module) -> dict[str, np.ndarray]:
 
 def holdout_job(study: Study, seed: int) -> Job:
     """Hold-out retraining of the original model of one seed."""
+    original = original_job(study, seed)
     parts = {
-        "original": original_job(study, seed).parts,
+        "original": original.parts,
         "settings": study.profile.proxies.holdout_retraining,
         "seed": seed,
     }
-    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout")
+    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout", needs=(original,))
 
 
 def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:

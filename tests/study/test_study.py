@@ -495,11 +495,11 @@ def test_jobs_of_one_group_are_cut_into_even_chunks_and_others_stand_alone(monke
     monkeypatch.setenv("MULNB_WORKERS", "2")
     jobs = [study.Job("kind", {"n": n}, count_threads, n, group="same") for n in range(30)]
     alone = [study.Job("kind", {"n": n}, count_threads, n) for n in range(30, 33)]
-    sizes = [len(chunk) for chunk in chunks(jobs + alone, together=25)]
+    sizes = [len(chunk) for chunk in chunks(jobs + alone, together=25, places=2)]
     assert sizes == [15, 15, 1, 1, 1]
-    assert [len(chunk) for chunk in chunks(jobs[:10], together=25)] == [5, 5]
-    assert [len(chunk) for chunk in chunks(jobs[:5], together=25)] == [5]
-    assert [len(chunk) for chunk in chunks(jobs[:3], together=1)] == [1, 1, 1]
+    assert [len(chunk) for chunk in chunks(jobs[:10], together=25, places=2)] == [5, 5]
+    assert [len(chunk) for chunk in chunks(jobs[:5], together=25, places=2)] == [5]
+    assert [len(chunk) for chunk in chunks(jobs[:3], together=1, places=2)] == [1, 1, 1]
 
 
 def test_repeat_makes_as_many_optimizer_steps_as_three_stages():

@@ -50,6 +50,25 @@ class Terms:
         return total
 
 
+def check() -> None:
+    """Reject what can be seen without a cluster of one's own.
+
+    Raises:
+        UserError: ray is not installed, `RAY_ADDRESS` is not an address, or nothing answers there.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]")
+
+    address = os.environ.get("RAY_ADDRESS")
+    if not address or address in ("local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"Ray address '{address}': expected HOST:PORT of the cluster's head, for example 10.0.0.1:6379, or auto")
+    if not answers(address):  # Ray itself would try for minutes
+        raise UserError(f"no Ray cluster answers at {address}: start its head with `ray start --head`, or correct the address")
+
+
 def places(terms: Terms = Terms()) -> int:
     """How many tasks run at once on the cluster.
 
@@ -225,11 +244,7 @@ def _start(address: str) -> Courier:
     """Start a courier and wait until it is connected."""
     from mulnb.core import workers
 
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]")
-    if address not in ("local", "auto"):
-        _check(address)
-
+    check()
     ours, theirs = Pipe()
     log = tempfile.TemporaryFile("w+", prefix="mulnb-ray-")  # noqa: SIM115 (the courier's)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -253,15 +268,6 @@ def _start(address: str) -> Courier:
         courier.close()
         raise
     return courier
-
-
-def _check(address: str) -> None:
-    """Reject an address at which nothing answers: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(f"Ray address '{address}': expected HOST:PORT of the cluster's head, for example 10.0.0.1:6379, or auto")
-    if not answers(address):
-        raise UserError(f"no Ray cluster answers at {address}: start its head with `ray start --head`, or correct the address")
 
 
 def answers(address: str) -> bool:

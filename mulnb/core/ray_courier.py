@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import sys
+import signal
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from mulnb.core.errors import UserError
 from mulnb.core.workers import single_thread
 
 RETRIES = 3  # how often a task is begun again whose node was lost
@@ -61,6 +62,8 @@ def receive(pipe: Connection) -> tuple[tuple, Parts]:
 def main(descriptor: int, address: str, cores: int) -> None:
     """Connect to a cluster and serve the study at the other end of a pipe, until it closes it.
 
+    It is the first of a process group, which ends with it.
+
     Args:
         descriptor: of the pipe.
         address: of the cluster; "local" starts one that ends with this process.
@@ -81,8 +84,8 @@ def main(descriptor: int, address: str, cores: int) -> None:
     send(pipe, ("ready", head, nodes))
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the study has ended
         _serve(pipe)
-    sys.stdout.flush()
-    os._exit(0)  # Ray's own farewell would wait for a head that may be gone
+    # not Ray's own farewell, which would wait for a head that may be gone: end this process, and the cluster that it started
+    os.killpg(0, signal.SIGKILL)
 
 
 def _serve(pipe: Connection) -> None:
@@ -172,5 +175,6 @@ def in_worker(parts: Parts, names: Sequence[str], *lent: Parts) -> tuple[str, Pa
         with single_thread():
             return "done", _as_arrays(packed(fn(task, shared)))
     except Exception as error:
-        error.add_note(traceback.format_exc())
+        if not isinstance(error, UserError):
+            error.add_note(traceback.format_exc())  # the traceback itself does not travel
         return "raised", packed(error)

@@ -37,13 +37,6 @@ def _known(registry: Registry, *more: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _whole_above_one(value: float) -> float:
-    """Ray shares one core or GPU between tasks, but gives only whole ones where a task takes several."""
-    if value > 1 and value != int(value):
-        raise ValueError("should be at most 1, or a whole number")
-    return value
-
-
 Score = Annotated[str, _known(PROXIES, "memorization")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -260,8 +253,15 @@ class Tune(_Frozen):
 class Resources(_Frozen):
     """What one task takes of a node of a Ray cluster. No result depends on it."""
 
-    num_cpus: Annotated[float, Field(gt=0), AfterValidator(_whole_above_one)] = 1
-    num_gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None  # None: one where there are any
+    num_cpus: Annotated[float, Field(gt=0)] = 1
+    num_gpus: Annotated[float, Field(ge=0)] | None = None  # None: one where the cluster has any
+
+    @model_validator(mode="after")
+    def _several_are_whole(self) -> Resources:
+        for name, value in (("num_cpus", self.num_cpus), ("num_gpus", self.num_gpus or 0)):
+            if value > 1 and value != int(value):
+                raise ValueError(f"resources.{name} = {value:g}: should be at most 1, or a whole number")
+        return self
 
 
 class Limit(_Frozen):

@@ -13,6 +13,8 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): e
   --only 02[,03]        run these notebooks only
   --set key.sub=value   change one number of the profile; repeatable
   --workers N           tasks that run at once (default: one per core; one on a GPU)
+  --backend ray         run tasks on a Ray cluster (needs ray in .venv); also: processes (the default), serial
+  --address HOST:PORT   of that cluster's head; without it, Ray uses this machine's cores
   --publish             write to figures/, which is in git, instead of results/
   --save-notebooks      after a run with the default options, store the outputs in notebooks/; implies --publish
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
@@ -38,12 +40,12 @@ options=()
 cpu=
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --only | --set | --workers)
+        --profile | --only | --set | --workers | --backend | --address)
             [ $# -ge 2 ] || fail 2 "$1 needs a value; --help shows how"
             options+=("$1=$2") # one word, so that a value may begin with a dash
             shift
             ;;
-        --profile=* | --only=* | --set=* | --workers=* | --publish | --save-notebooks) options+=("$1") ;;
+        --profile=* | --only=* | --set=* | --workers=* | --backend=* | --address=* | --publish | --save-notebooks) options+=("$1") ;;
         --cpu) cpu=cpu ;;
         --test) mode=test ;;
         --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;

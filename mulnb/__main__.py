@@ -65,7 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_workers(run)
     run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except tune)")
     run.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
-    run.add_argument("--backend", choices=workers.BACKENDS, help="where tasks run (default: processes)")
 
     claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
     commands.add_profile(claims)
@@ -128,7 +127,7 @@ def _run(options: argparse.Namespace) -> None:
     profile = _load(options)
     study.check(profile)
     study.splits(profile)  # reads the data: a profile that does not fit them is rejected before the first stage
-    commands.use_workers(options.workers, options.backend)
+    commands.use_workers(options.workers, options.backend, options.address)
     if options.publish:
         commands.use_committed()
     stages = list(publish.STAGES) if options.stage == "all" else [options.stage]

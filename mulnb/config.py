@@ -250,6 +250,20 @@ class Tune(_Frozen):
     extend: dict[str, Axis] = {}  # by setting, for all algorithms
 
 
+class Resources(_Frozen):
+    """What one task takes of a node of a Ray cluster. No result depends on it."""
+
+    num_cpus: Annotated[float, Field(gt=0)] = 1
+    num_gpus: Annotated[float, Field(ge=0)] | None = None  # None: one where the cluster has any
+
+    @model_validator(mode="after")
+    def _several_are_whole(self) -> Resources:
+        for name, value in (("num_cpus", self.num_cpus), ("num_gpus", self.num_gpus or 0)):
+            if value > 1 and value != int(value):
+                raise ValueError(f"resources.{name} = {value:g}: should be at most 1, or a whole number")
+        return self
+
+
 class Limit(_Frozen):
     """A dry run: every code path of a profile, with its networks at full size, in minutes; see `dry_run.shorten`."""
 
@@ -273,6 +287,7 @@ class Profile(_Frozen):
     audit: Audit = Audit()
     tune: Tune = Tune()
     limit: Limit = Limit()
+    resources: Resources = Resources()
 
     @model_validator(mode="after")
     def _trains_at_least_once(self) -> Profile:
@@ -303,6 +318,10 @@ class Profile(_Frozen):
                 f"sequential.strategies {missing} have no settings in unlearning.algorithms.{plan.algorithm} ({', '.join(known)})"
             )
         return self
+
+    def numbers(self) -> dict[str, Any]:
+        """What results depend on, as JSON: all but the folder of the images and what a task takes of a node."""
+        return self.model_dump(mode="json", exclude={"dataset": {"root"}, "resources": True})
 
     @property
     def pool_training(self) -> Recipe:

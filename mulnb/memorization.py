@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mulnb.core import bits
+from mulnb.core.bits import Bits
 from mulnb.core.errors import UserError
 from mulnb.core.stats import spearman
 
@@ -18,9 +21,9 @@ class Pool:
     Row j belongs to model j.
     """
 
-    member: np.ndarray  # bool [M, N]: the model was trained on the example
-    correct: np.ndarray  # bool [M, N]: it classifies the example right
-    margin: np.ndarray  # float16 [M, N]: its log-odds of the example's true class
+    member: np.ndarray | Bits  # bool [M, N]: the model was trained on the example
+    correct: np.ndarray | Bits  # bool [M, N]: it classifies the example right
+    margin: np.ndarray | None = None  # float16 [M, N]: its log-odds of the example's true class
     seconds: float = 0.0  # of training, summed over workers
     margin_test: np.ndarray | None = None  # float16 [M, |T|]: the log-odds on T, which no model saw
 
@@ -49,7 +52,7 @@ def membership(models: range, n: int, share: float, seed: int) -> np.ndarray:
     return member
 
 
-def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
+def estimate(correct: np.ndarray | Bits, member: np.ndarray | Bits) -> pd.DataFrame:
     """Memorization of every example from a pool of models (Feldman & Zhang 2020; METHOD §2).
 
     mem(i) = mean of correct[j, i] over the models j that saw i − the same mean over those that did not.
@@ -65,38 +68,63 @@ def estimate(correct: np.ndarray, member: np.ndarray) -> pd.DataFrame:
     Raises:
         UserError: an example was seen by all models or by none, or the shapes differ.
     """
-    correct, member = np.asarray(correct, dtype=bool), np.asarray(member, dtype=bool)
+    correct, member = _matrix(correct), _matrix(member)
     if correct.shape != member.shape or correct.ndim != 2:
         raise UserError(f"correct {correct.shape} and member {member.shape}: expected two bool arrays of one shape [M, N]")
 
-    n_in = member.sum(0)
-    n_out = len(member) - n_in
-    if (n_in == 0).any() or (n_out == 0).any():
-        worst = int(np.flatnonzero((n_in == 0) | (n_out == 0))[0])
+    seen = _count(correct, member)
+    if (seen.n_in == 0).any() or (seen.n_out == 0).any():
+        worst = int(np.flatnonzero((seen.n_in == 0) | (seen.n_out == 0))[0])
         raise UserError(
-            f"example {worst} was seen by {n_in[worst]} of {len(member)} models: some must see it and some not; train more models"
+            f"example {worst} was seen by {seen.n_in[worst]} of {len(member)} models: some must see it and some not; "
+            "train more models"
         )
 
-    scores, se = _scores(correct, member)
-    return pd.DataFrame({"example": np.arange(member.shape[1]), "memorization": scores, "se": se, "n_in": n_in, "n_out": n_out})
+    scores, se = _scores(seen)
+    facts = {"memorization": scores, "se": se, "n_in": seen.n_in, "n_out": seen.n_out}
+    return pd.DataFrame({"example": np.arange(member.shape[1])} | facts)
 
 
-def scores(correct: np.ndarray, member: np.ndarray) -> np.ndarray:
+def scores(correct: np.ndarray | Bits, member: np.ndarray | Bits) -> np.ndarray:
     """Scores of a pool that may be too small for some examples, float64 [N]; NaN for those that all or none of the models saw."""
-    return _scores(correct, member)[0]
+    return _scores(_count(correct, member))[0]
 
 
-def _scores(correct: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _matrix(values: np.ndarray | Bits) -> np.ndarray | Bits:
+    """Bits as they are, anything else as a bool array."""
+    return values if isinstance(values, Bits) else np.asarray(values, dtype=bool)
+
+
+class _Counts(NamedTuple):
+    """How many models saw each example and how many did not, and how many of them are right about it; int64 [N] each."""
+
+    n_in: np.ndarray
+    n_out: np.ndarray
+    hits_in: np.ndarray
+    hits_out: np.ndarray
+
+
+def _count(correct: np.ndarray | Bits, member: np.ndarray | Bits) -> _Counts:
+    """Count in blocks of examples, so that the memory does not grow with their number."""
+    models, n = member.shape
+    n_in, hits, hits_in = np.zeros((3, n), dtype=np.int64)
+
+    for where, (right, saw) in bits.blocks(correct, member):
+        n_in[where] = bits.count(saw)
+        hits[where] = bits.count(right)
+        hits_in[where] = bits.count(right & saw)
+
+    return _Counts(n_in, models - n_in, hits_in, hits - hits_in)
+
+
+def _scores(seen: _Counts) -> tuple[np.ndarray, np.ndarray]:
     """Scores and standard errors, float64 [N] each; NaN for an example that all or none of the models saw."""
-    n_in, n_out = member.sum(0), (~member).sum(0)  # [N]
-    hits_in, hits_out = (correct & member).sum(0), (correct & ~member).sum(0)
-
     # a share of no models is unknown
-    n_in = np.where(n_in > 0, n_in, np.nan)
-    n_out = np.where(n_out > 0, n_out, np.nan)
+    n_in = np.where(seen.n_in > 0, seen.n_in, np.nan)
+    n_out = np.where(seen.n_out > 0, seen.n_out, np.nan)
 
-    scores = hits_in / n_in - hits_out / n_out
-    return scores, np.sqrt(_variance(hits_in, n_in) + _variance(hits_out, n_out))
+    scores = seen.hits_in / n_in - seen.hits_out / n_out
+    return scores, np.sqrt(_variance(seen.hits_in, n_in) + _variance(seen.hits_out, n_out))
 
 
 def _variance(hits: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -105,7 +133,9 @@ def _variance(hits: np.ndarray, n: np.ndarray) -> np.ndarray:
     return p * (1 - p) / n
 
 
-def convergence(correct: np.ndarray, member: np.ndarray, sizes: tuple[int, ...], repeats: int, seed: int) -> pd.DataFrame:
+def convergence(
+    correct: np.ndarray | Bits, member: np.ndarray | Bits, sizes: tuple[int, ...], repeats: int, seed: int
+) -> pd.DataFrame:
     """How good the scores are with fewer models.
 
     Args:
@@ -128,11 +158,11 @@ def convergence(correct: np.ndarray, member: np.ndarray, sizes: tuple[int, ...],
         for repeat in range(repeats):
             order = rng.permutation(len(member))
             first, second = order[:size], order[size : 2 * size]  # disjoint
-            scores, se = _scores(correct[first], member[first])
+            scores, se = _scores(_count(correct[first], member[first]))
 
             half = np.nan
             if len(second) == size:
-                half = agreement(scores, _scores(correct[second], member[second])[0])
+                half = agreement(scores, _scores(_count(correct[second], member[second]))[0])
             rows.append((size, repeat, half, agreement(scores, full), np.nanmean(se)))
 
     return pd.DataFrame(rows, columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])

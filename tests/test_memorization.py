@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from benchmarks import large
 from mulnb import memorization, models, pool
 from mulnb.config import Recipe
+from mulnb.core import bits
+from mulnb.core.bits import Bits
 from mulnb.core.errors import UserError
 from mulnb.training import Examples
 
@@ -107,3 +111,24 @@ def test_scores_that_rank_nothing_agree_with_nothing():
     correct, member = np.ones((8, 6), dtype=bool), np.random.default_rng(1).random((8, 6)) < 0.5
     table = memorization.convergence(correct, member, (2, 4), repeats=2, seed=0)
     assert table.split_half.isna().all() and table.spearman_full.isna().all()
+
+
+def test_scores_from_bits_and_in_blocks_are_the_same(monkeypatch):
+    rng = np.random.default_rng(2)
+    member, correct = rng.random((30, 77)) < 0.7, rng.random((30, 77)) < 0.6
+    whole = memorization.estimate(correct, member)
+
+    monkeypatch.setattr(bits, "BLOCK", 16)
+    packed = [Bits(np.packbits(matrix, axis=1), 77) for matrix in (correct, member)]
+    pd.testing.assert_frame_equal(memorization.estimate(*packed), whole)
+    pd.testing.assert_frame_equal(
+        memorization.convergence(*packed, (8, 20), repeats=2, seed=0),
+        memorization.convergence(correct, member, (8, 20), repeats=2, seed=0),
+    )
+
+
+@pytest.mark.slow
+def test_as_many_examples_as_ImageNet_fit_into_little_memory():
+    """N = 1 280 000, M = 400: as bool arrays, membership and correctness alone would be 1 GB."""
+    growth = large.measure("scores", 1_280_000, 400).megabytes
+    assert growth < 1000, f"{growth:.0f} MB"

@@ -42,8 +42,12 @@ def check(member: np.ndarray, online: bool = False) -> None:
         UserError: an example has fewer than `FEWEST` models on a side; the message names the worst one and its number.
     """
     member = np.asarray(member, dtype=bool)
-    n_in = member.sum(0)
-    sides = {"without": len(member) - n_in}
+    check_counts(member.sum(0), len(member), online)
+
+
+def check_counts(n_in: np.ndarray, models: int, online: bool = False) -> None:
+    """As `check`, from how many of the pool's `models` were trained on each example, `n_in` int [n]."""
+    sides = {"without": models - n_in}
     if online:
         sides["with"] = n_in
 
@@ -52,7 +56,7 @@ def check(member: np.ndarray, online: bool = False) -> None:
         if count[worst] < FEWEST:
             raise UserError(
                 f"LiRA needs at least {FEWEST} pool models {word} each example, but example {worst} has {count[worst]} "
-                f"of {len(member)}: raise pool.models"
+                f"of {models}: raise pool.models"
             )
 
 

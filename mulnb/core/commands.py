@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from mulnb.core import workers
+from mulnb.core import on_ray, workers
 from mulnb.core.errors import NotebookFailed, UserError
 
 FINE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -42,20 +42,27 @@ def add_profile(parser: argparse.ArgumentParser, name: str = "--profile") -> Non
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Let `parser` take the number of tasks that run at once."""
+    """Let `parser` take the number of tasks that run at once, and where."""
     parser.add_argument("--workers", metavar="N", help="tasks that run at once (default: one per core; one on a GPU)")
+    parser.add_argument("--backend", choices=workers.BACKENDS, help="where tasks run (default: processes)")
+    parser.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster to run on, instead of one of this machine's cores")
 
 
-def use_workers(count: str | None, backend: str | None = None) -> None:
+def use_workers(count: str | None, backend: str | None = None, address: str | None = None) -> None:
     """Set the workers of this process and of the kernels that it starts.
 
     Args:
         count: tasks that run at once, as the user typed it; None leaves `MULNB_WORKERS` as it is.
         backend: one of `workers.BACKENDS`; None leaves `MULNB_BACKEND` as it is.
+        address: of a Ray cluster; None leaves `RAY_ADDRESS` as it is.
 
     Raises:
-        UserError: the number or the backend, given here or in the environment, is not valid.
+        UserError: the number, the backend or the address, given here or in the environment, is not valid.
     """
+    if address is not None:
+        if backend not in (None, "ray"):
+            raise UserError(f"--address {address} is for --backend ray, not {backend}: leave one of them out")
+        os.environ["RAY_ADDRESS"], backend = address, "ray"
     if count is not None:
         os.environ["MULNB_WORKERS"] = count
     if backend is not None:
@@ -63,7 +70,8 @@ def use_workers(count: str | None, backend: str | None = None) -> None:
 
     # Reject an invalid value before computing.
     workers.count(on_gpu=False)
-    workers.backend()
+    if workers.backend() == "ray":
+        on_ray.check()
 
 
 def use_committed() -> None:

@@ -15,13 +15,14 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from mulnb.core import paths
 
@@ -125,12 +126,13 @@ def folder(kind: str, parts: Mapping[str, Any]) -> Path:
     return paths.artifacts() / kind / digest(parts)
 
 
-def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
+def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None) -> Artifact | None:
     """Read an artefact.
 
     Args:
         kind: the sub-folder of `artifacts/`, for example "images" or "pool".
         parts: the complete recipe.
+        only: the arrays to read, where the others would fill the memory for nothing (default: all).
 
     Returns:
         The artefact, or None if there is none. A damaged one is removed with a warning and counts as none.
@@ -150,7 +152,9 @@ def get(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
         if checksum != manifest["sha256"]:
             raise ValueError("checksum differs")
 
-        return Artifact(load_file(place / "arrays.safetensors"), manifest["meta"])
+        with safe_open(place / "arrays.safetensors", framework="numpy") as file:
+            names = [name for name in file.keys() if only is None or name in only]  # noqa: SIM118 (it is no mapping)
+            return Artifact({name: file.get_tensor(name) for name in names}, manifest["meta"])
     except FileNotFoundError:
         if not place.exists():
             return None

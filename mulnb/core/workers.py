@@ -1,4 +1,4 @@
-"""Run independent tasks on all cores, with a progress bar. Only this module knows about processes and about Ray.
+"""Run independent tasks on all cores, with a progress bar. Processes are started here; for other machines see `on_ray`.
 
 Every task has one torch thread, and the cores are filled by running tasks side by side. Two reasons: a torch process with two
 threads slows down to a few percent of its speed beside another busy process, and with one thread serial and parallel runs give
@@ -86,18 +86,13 @@ def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool
         `[fn(task) for task in tasks]`, in this order.
 
     Raises:
-        UserError: an invalid `MULNB_WORKERS` or `MULNB_BACKEND`, or Ray is asked for and not installed.
+        UserError: an invalid `MULNB_WORKERS` or `MULNB_BACKEND`.
         Exception: whatever a task raised; the remaining tasks are dropped. What finished tasks stored stays stored.
     """
     together = min(count(on_gpu), len(tasks)) if tasks else 0
-    chosen = backend() if together > 1 else "serial"  # one task at a time needs no other process
-
-    if chosen == "processes":
-        results = _in_processes(fn, tasks, together)
-    elif chosen == "ray":
-        results = _on_ray(fn, tasks, together)
-    else:
-        results = _one_by_one(fn, tasks)
+    serial = together < 2 or backend() == "serial"  # one task at a time needs no other process
+    # Ray is for a study's jobs (`study.cluster`): what reads this machine's files stays on it
+    results = _one_by_one(fn, tasks) if serial else _in_processes(fn, tasks, together)
 
     return list(progress(results, len(tasks), label))
 
@@ -201,23 +196,6 @@ def _ctrl_c_kills_workers() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _on_ray(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
-    """Run the tasks on a Ray cluster: the one at `RAY_ADDRESS`, or a local one with `together` cores."""
-    try:
-        import ray
-    except ImportError:
-        raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]") from None
-
-    if not ray.is_initialized():
-        cores = None if "RAY_ADDRESS" in os.environ else together
-        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
-
-    remote = ray.remote(num_cpus=1)(single_threaded)
-    references = [remote.remote(fn, task) for task in tasks]
-    for reference in references:
-        yield ray.get(reference)
 
 
 # --- progress ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from mulnb.config import Profile
 from mulnb.core import vocabulary
+from mulnb.figures import crowd
 from mulnb.figures.ends import ENDS
 from mulnb.figures.plotting import (
     ALERT,
@@ -208,7 +209,8 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Examples of the forget sets chosen by {vocabulary.label(score)}; logit margin of the true class, "
         f"mean over the runs ({captions.seeds([shown['seed'].nunique()])}). Recognised: LiRA's score lies above that of all but "
-        f"{100 * RECOGNISED:.0f} % of the unseen examples in more than half of the example's runs.",
+        f"{100 * RECOGNISED:.0f} % of the unseen examples in more than half of the example's runs."
+        f"{crowd.note(found['example'].nunique())}",
     )
 
 
@@ -242,6 +244,7 @@ def _margins(axes: Axes, cells: pd.DataFrame, algorithm: str, strategy: str) -> 
     known = cells["recognised"] > 0.5
     dots = {"linestyle": "none", "marker": "o", "rasterized": True, **cloud(len(cells), 3.0, 0.8)}
     for part, color, face in ((cells[~known], SOFT, "white"), (cells[known], ALERT, ALERT)):
+        part = part.iloc[crowd.drawn(len(part))]
         axes.plot(part["oracle_margin"], part["margin"], color=color, markerfacecolor=face, markeredgewidth=0.6, **dots)
     axes.axline((0, 0), slope=1, color=INK, linewidth=0.9, zorder=1)
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from mulnb.config import Profile
 from mulnb.core import stats, vocabulary
+from mulnb.figures import crowd
 from mulnb.figures.plotting import (
     FAINT,
     INK,
@@ -163,7 +164,7 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
         f"{captioned(profile)}. Proxies, turned so that higher = more memorized, mean over {n}. Top: distribution. "
         "Middle: memorization per tenth of the examples, ordered by proxy; bars: 95 % t interval over the examples. "
         "Bottom: every example; ρ: mean of the seeds' Spearman correlations, as in Table 1. "
-        f"{captions.sentence(captions.memorized(truth))}.",
+        f"{captions.sentence(captions.memorized(truth))}.{crowd.note(len(truth))}",
     )
 
 
@@ -182,7 +183,9 @@ def _proxy_column(column: Sequence[Axes], name: str, seeds: np.ndarray, truth: n
 
     _deciles(middle, value, truth, name)
 
-    bottom.plot(value, truth, "o", color=color, markeredgewidth=0, rasterized=True, **cloud(len(value), 2.2, 0.35))
+    some = crowd.drawn(len(value))
+    dots = {"markeredgewidth": 0, "rasterized": True, **cloud(len(some), 2.2, 0.35)}
+    bottom.plot(value[some], truth[some], "o", color=color, **dots)
     bottom.set_xlabel("proxy" + (" (log)" if skewed else ""))
     bottom.set_title(f"ρ = {_rho(seeds, truth)}", fontsize=7.5)
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from mulnb.config import Profile
 from mulnb.core.vocabulary import STRATA
+from mulnb.figures import crowd
 from mulnb.figures.plotting import (
     ALERT,
     INK,
@@ -68,14 +69,15 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     handles = [Patch(facecolor=CLEAN_FILL, edgecolor=CLEAN, label=groups[0][0])]
     handles += [Patch(facecolor="white", edgecolor=ALERT, hatch="////", label=name) for name, *_ in groups[1:]]
     headline(figure, "How much of each training example is memorized", handles)
-    source, worst = "imported", ""
+    source, worst, part = "imported", "", crowd.note(max(len(getattr(strata, name)) for name in STRATA))
     if estimated:
         source = f"from one pool of M = {models} models"
         worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
+        part = crowd.note(len(memorization))
     return finish(
         figure,
         f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples, {source}, n = 1 set of scores; "
-        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}",
+        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{part}",
     )
 
 
@@ -105,6 +107,7 @@ def _stratum_strip(strip: Axes, score: pd.Series, strata: Any, shaded: Sequence[
         for axes in shaded:
             axes.axvspan(values.min() - 0.004, values.max() + 0.004, color=how.color, alpha=0.22, linewidth=0, zorder=0)
 
+        values = values[crowd.drawn(len(values))]
         place = row + np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
         edge = {"markeredgecolor": INK, "markeredgewidth": 0.3 if len(values) <= 200 else 0}  # the edges of many are all black
         strip.plot(values, place, how.marker, color=how.color, rasterized=True, **edge, **cloud(len(values), 3, 1))
@@ -116,6 +119,7 @@ def _stratum_strip(strip: Axes, score: pd.Series, strata: Any, shaded: Sequence[
 def _standard_errors(axes: Axes, groups: Groups, worst: float) -> None:
     """A point per example, and the worst case as a dashed line."""
     for _, frame, color, marker in groups:
+        frame = frame.iloc[crowd.drawn(len(frame))]
         edge = 0.8 if marker == "x" else 0
         dots = {"markeredgewidth": edge, "rasterized": True, **cloud(len(frame), 3.2, 0.6)}
         axes.plot(frame["memorization"], frame["se"], marker, color=color, **dots)

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
         notebook = read(path)
         check(notebook, parameters, as_written=options.save_notebooks)
         notebooks.append(notebook)
-    commands.use_workers(options.workers)
+    commands.use_workers(options.workers, options.backend, options.address)
     if options.publish or options.save_notebooks:
         commands.use_committed()
 

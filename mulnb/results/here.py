@@ -90,7 +90,7 @@ def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def _same_settings(folder: Path, profile: Profile) -> bool:
     """Whether the results in a folder were made with this very profile, wherever its images lie."""
-    numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
+    numbers = profile.numbers()
     return _record(folder).get("profile") == numbers
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mulnb import study
 from mulnb.config import Profile
-from mulnb.core import paths, vocabulary
+from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name, git_commit
 from mulnb.results import claims, evidence, search, tables
@@ -43,6 +43,8 @@ def publish(profile: Profile, stage: str) -> Frames:
     if stage not in STAGES:
         raise UserError(f"unknown stage '{stage}': known are {', '.join(STAGES)}, tune")
 
+    memory.forget_peak()
+    study.Study.of(profile).worker_peak_mb = 0.0
     frames = STAGES[stage](profile)
     for name, frame in frames.items():
         path = paths.results(profile.name) / "data" / f"{name}.parquet"
@@ -223,8 +225,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 def _record(profile: Profile, stage: str, frames: Frames) -> None:
     """Add the stage to `run.json`: what ran, where, with which versions, and how much compute it took."""
     path = paths.results(profile.name) / "run.json"
-    # the folder of the images belongs to one machine; `source` says what the images are
-    numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
+    numbers = profile.numbers()
 
     try:
         known = json.loads(path.read_text())
@@ -233,7 +234,8 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
         stages = {}
 
     rows = {name: len(frame) for name, frame in frames.items()}
-    stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1)}
+    peak = _peak_memory(profile, stages.get(stage, {}))
+    stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1), "peak_memory_mb": peak}
     record = {
         "profile": numbers,
         "source": study.splits(profile).source,
@@ -244,3 +246,18 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
         "stages": {name: stages[name] for name in STAGES if name in stages},
     }
     paths.write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def _peak_memory(profile: Profile, before: dict) -> dict[str, int]:
+    """The most resident memory in MB that a stage took: in the process that publishes it, and in any one of its workers.
+
+    A stage that finds its results stored trains nothing and takes less: the largest value of all runs with these settings stays.
+    Workers that decode images are not counted.
+
+    Args:
+        profile: the study.
+        before: what `run.json` said of the stage.
+    """
+    now = {"main": memory.peak_mb(), "largest_worker": study.Study.of(profile).worker_peak_mb}
+    known = before.get("peak_memory_mb", {})
+    return {name: max(round(value), known.get(name, 0)) for name, value in now.items()}

@@ -31,11 +31,11 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
         seed: of the chain's original model.
         step: 1, 2, …
     """
-    profile, plan = study.profile, study.profile.sequential
+    profile, plan, original = study.profile, study.profile.sequential, original_job(study, seed)
     parts = {
         **study.key("rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "recording", "forget"),
         "algorithm": algorithm_version(plan.algorithm),
-        "original": original_job(study, seed).parts,
+        "original": original.parts,
         "holdout": profile.proxies.holdout_retraining,
         "size": profile.forget.size,
         "run": [plan.algorithm, strategy, profile.unlearning.algorithms[plan.algorithm][strategy], seed],
@@ -43,7 +43,8 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
         "step": step,
     }
     group = f"{strategy} {step}" if plan.algorithm in STACKABLE_ALGORITHMS else ""
-    return Job("sequential", parts, _take_steps, (strategy, seed, step), group)
+    before = (step_job(study, strategy, seed, step - 1),) if step > 1 else (original, holdout_job(study, seed))
+    return Job("sequential", parts, _take_steps, (strategy, seed, step), group, needs=before)
 
 
 def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifact]:
@@ -138,13 +139,14 @@ def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np
         forgets: the sets to measure it on, indices int64.
         kept: R, indices int64.
     """
+    original = original_job(study, seed)
     parts = {
         **study.key("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
-        "original": original_job(study, seed).parts,
+        "original": original.parts,
         "forgets": list(forgets),
         "kept": kept,
     }
-    return Job("floor", parts, _measure_floors, (seed, forgets, kept), group="floor")
+    return Job("floor", parts, _measure_floors, (seed, forgets, kept), group="floor", needs=(original,))
 
 
 def _measure_floors(study: Study, tasks: list[tuple[int, tuple[np.ndarray, ...], np.ndarray]]) -> list[Artifact]:

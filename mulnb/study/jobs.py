@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mulnb.config import Profile
-from mulnb.core import locks, registry, store, workers
+from mulnb.core import locks, memory, registry, store, workers
 from mulnb.core.store import Artifact
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Job:
     compute: Callable[[Study, list[Any]], list[Artifact]]  # (study, tasks) → an artefact for each task, in any process
     task: Any = None  # what distinguishes this job from others with the same `compute`
     group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
+    needs: tuple[Job, ...] = ()  # jobs whose results it reads: they travel with it to a machine with another store
 
     @property
     def key(self) -> str:
@@ -37,18 +39,19 @@ class Job:
         return store.digest(self.parts)
 
 
-def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
+def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
     """The artefact of every job. The missing ones are computed on the workers first.
 
     Args:
         study: whose jobs they are.
         jobs: in any order; the same job may come twice.
         label: of the progress bar.
+        only: the arrays that are wanted of each; see `store.get`.
 
     Returns:
         One artefact for each job, in the order of `jobs`.
     """
-    found = [store.get(job.kind, job.parts) for job in jobs]
+    found = [store.get(job.kind, job.parts, only) for job in jobs]
     missing: dict[str, Job] = {}
     for job, artifact in zip(jobs, found, strict=True):
         if artifact is None:
@@ -56,13 +59,30 @@ def gather(study: Study, jobs: Sequence[Job], label: str) -> list[Artifact]:
 
     if missing:
         check(study.profile)  # reject a mistake before the first training, not after the last
-        work = functools.partial(_work, study.profile, registry.additions())
-        workers.run_all(work, chunks(list(missing.values()), study.together), label)
+        compute(study, list(missing.values()), label)
 
-    return [artifact or run_job(study, job) for job, artifact in zip(jobs, found, strict=True)]
+    return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
 
 
-def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
+def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
+    """Compute jobs on the workers, here or on a cluster, and store them.
+
+    Args:
+        study: whose jobs they are.
+        jobs: none of them is stored.
+        label: of the progress bar.
+    """
+    if workers.backend() == "ray":
+        from mulnb.study import cluster
+
+        peaks = cluster.compute(study, jobs, label)
+    else:
+        work = functools.partial(_work, study.profile, registry.additions(), os.getpid())
+        peaks = workers.run_all(work, chunks(jobs, study.together, workers.count()), label)
+    study.worker_peak_mb = max(study.worker_peak_mb, *peaks)
+
+
+def chunks(jobs: Sequence[Job], together: int, places: int) -> list[list[Job]]:
     """Divide jobs into tasks for the workers: jobs of one group together, and enough chunks for all workers.
 
     The result of a job does not depend on its chunk (`fast.stacked`), so an interrupted study may divide the rest differently.
@@ -70,6 +90,7 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     Args:
         jobs: what is to be computed.
         together: jobs in a chunk, at most.
+        places: workers that there are.
 
     Returns:
         The chunks; each has jobs of one kind and one group.
@@ -82,8 +103,8 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     found = []
     for members in groups.values():
         count = math.ceil(len(members) / together)
-        if together > 1 and len(members) >= workers.count() * FEW:  # an even share for every worker
-            count = workers.count() * math.ceil(count / workers.count())
+        if together > 1 and len(members) >= places * FEW:  # an even share for every worker
+            count = places * math.ceil(count / places)
 
         size = math.ceil(len(members) / count)
         for start in range(0, len(members), size):
@@ -91,20 +112,21 @@ def chunks(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     return found
 
 
-def run_job(study: Study, job: Job) -> Artifact:
+def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Artifact:
     """The artefact of a job, computed in this process if it is missing: with one thread, as in a worker.
 
     Args:
         study: whose job it is.
         job: what is wanted.
+        only: the arrays that are wanted of it, where it is stored; see `store.get`.
     """
-    found = store.get(job.kind, job.parts)
+    found = store.get(job.kind, job.parts, only)
     if found is not None:
         return found
-    return _run_together(study, [job])[0]
+    return run_together(study, [job])[0]
 
 
-def _run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+def run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
     keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
 
@@ -131,12 +153,22 @@ def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     return made
 
 
-def _work(profile: Profile, added: list[dict[str, Any]], jobs: Sequence[Job]) -> None:
-    """What a worker process does: its own study of the profile stays loaded from task to task."""
+def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:
+    """What a worker process does: its own study of the profile stays loaded from task to task.
+
+    Returns:
+        The worker's peak memory in MB during this task; 0 in the process `driver`, which measures its own.
+    """
     from mulnb.study.study import Study
 
     registry.adopt(added)
-    _run_together(Study.of(profile), jobs)
+    if os.getpid() == driver:
+        run_together(Study.of(profile), jobs)
+        return 0.0
+
+    memory.forget_peak()
+    run_together(Study.of(profile), jobs)
+    return memory.peak_mb()
 
 
 def same_settings(settings: Any) -> str:

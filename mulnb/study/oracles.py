@@ -100,6 +100,7 @@ def oracle_job(
         number: 0, or 1 for the second oracle of the same seed.
         relearns: whether relearn time of `forgotten` and the other attacks are measured, too.
     """
+    original = original_job(study, seed)
     parts = {
         **study.key("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
         "algorithm": algorithm_version("retrain"),
@@ -108,10 +109,11 @@ def oracle_job(
         "evaluated": list(evaluated),
         "seed": seed,
         "number": number,
-        "relearn": [study.profile.audit.relearn, original_job(study, seed).parts] if relearns else None,
+        "relearn": [study.profile.audit.relearn, original.parts] if relearns else None,
     }
     task = (forgotten, tuple(evaluated), seed, number, relearns)
-    return Job("oracle", parts, _retrain, task, group=f"{len(forgotten)} {relearns}")
+    needs = (original,) if relearns else ()
+    return Job("oracle", parts, _retrain, task, group=f"{len(forgotten)} {relearns}", needs=needs)
 
 
 def _retrain(study: Study, tasks: list[tuple]) -> list[Artifact]:

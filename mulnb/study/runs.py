@@ -76,11 +76,11 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
         run: what to do.
         chosen: the forget set.
     """
-    profile = study.profile
+    profile, original = study.profile, original_job(study, run.seed)
     parts = {
         **study.key("rum", "audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
         "algorithm": [algorithm_version(name) for name in run.algorithms],
-        "original": original_job(study, run.seed).parts,
+        "original": original.parts,
         "strata": list(chosen),
         "run": [run.algorithm, run.strategy, run.settings, run.seed],
         "retain_later_strata": profile.unlearning.retain_later_strata,
@@ -90,7 +90,7 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
     # runs that differ in their seeds and forget sets only can be one stack
     stacks = set(run.algorithms) <= STACKABLE_ALGORITHMS
     group = same_settings([run.plan, run.strategy, [len(part) for part in chosen]]) if stacks else ""
-    return Job("unlearned", parts, _unlearn, (run, chosen), group)
+    return Job("unlearned", parts, _unlearn, (run, chosen), group, needs=(original,))
 
 
 def _unlearn(study: Study, tasks: list[tuple[Run, Strata]]) -> list[Artifact]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mulnb import memorization as exact
 from mulnb.core import store
+from mulnb.core.bits import Bits
 from mulnb.core.errors import UserError
 from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
@@ -58,27 +59,34 @@ def _train_pool(study: Study, groups: list[range]) -> list[Artifact]:
 
 
 def load_pool(study: Study) -> Pool:
-    """The profile's pool of models, trained where it is missing.
+    """The profile's pool of models without their margins, trained where it is missing. What is stored as bits stays bits.
 
     Raises:
         UserError: the pool is too small for the membership audits that the profile asks for; before any training.
     """
-    plan = study.profile.pool
-    n = len(study.splits.train)
     if study.profile.audit.membership:
         _check_shadows(study)
-    groups = study.gather(pool_jobs(study), f"pool of {plan.models} models")
+    groups = _groups(study, "member", "correct")
 
-    def join(name: str) -> np.ndarray:
-        """The rows of all groups, [M, …]."""
-        return np.concatenate([group.arrays[name] for group in groups])
+    n = len(study.splits.train)
+    member, correct = (Bits(_joined(groups, name), n) for name in ("member", "correct"))
+    return Pool(member, correct, seconds=sum(group.meta["wall_s"] for group in groups))
 
-    def bits(name: str) -> np.ndarray:
-        """The same of an array that is stored as bits, bool [M, N]."""
-        return np.unpackbits(join(name), axis=1, count=n).astype(bool)
 
-    seconds = sum(group.meta["wall_s"] for group in groups)
-    return Pool(bits("member"), bits("correct"), join("margin"), seconds, join("margin_test"))
+def pool_margins(study: Study) -> tuple[np.ndarray, np.ndarray]:
+    """The margins of the pool's models on D, float16 [M, N], and on T, float16 [M, |T|]: sixteen times what the bits need."""
+    groups = _groups(study, "margin", "margin_test")
+    return _joined(groups, "margin"), _joined(groups, "margin_test")
+
+
+def _groups(study: Study, *names: str) -> list[Artifact]:
+    """Some arrays of all groups of the pool."""
+    return study.gather(pool_jobs(study), f"pool of {study.profile.pool.models} models", names)
+
+
+def _joined(groups: Sequence[Artifact], name: str) -> np.ndarray:
+    """The rows of all groups, [M, …]."""
+    return np.concatenate([group.arrays[name] for group in groups])
 
 
 def _check_shadows(study: Study) -> None:
@@ -86,10 +94,13 @@ def _check_shadows(study: Study) -> None:
     from mulnb.audit import lira
     from mulnb.memorization import membership
 
-    plan = study.profile.pool
-    member = membership(range(plan.models), len(study.splits.train), plan.share, plan.seed)
+    plan, n = study.profile.pool, len(study.splits.train)
+    n_in = np.zeros(n, dtype=np.int64)
+    for model in range(plan.models):
+        n_in += membership(range(model, model + 1), n, plan.share, plan.seed)[0]
+
     try:
-        lira.check(member)
+        lira.check_counts(n_in, plan.models)
     except UserError as error:
         raise UserError(f"profile {study.profile.name}: {error}, or set audit.membership: false") from None
 
@@ -135,6 +146,7 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
     """θ_o with what training tells about each example; times are seconds of each signal alone, and of one network."""
     from mulnb import proxies, training
     from mulnb.audit.margins import log_odds
+    from mulnb.study import batches
 
     settings, k = study.profile.proxies.loss_curvature, len(seeds)
     stacked = study.together > 1
@@ -143,7 +155,8 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
 
     # what each step and each epoch is shown to
     recorder = proxies.SignalRecorder(len(study.train), study.train.device, k if stacked else None)
-    trace = proxies.CurvatureTrace(model, study.train, settings.h)
+    batch = batches.CURVATURE if stacked else study.activations[0].differentiated
+    trace = batches.CurvatureInParts(model, study.train, settings.h, batch)
 
     started = time.perf_counter()
     hook = trace.after_epoch if settings.when == "epochs" else None
@@ -202,12 +215,13 @@ def _weights(model: nn.Module) -> dict[str, np.ndarray]:
 
 def holdout_job(study: Study, seed: int) -> Job:
     """Hold-out retraining of the original model of one seed."""
+    original = original_job(study, seed)
     parts = {
-        "original": original_job(study, seed).parts,
+        "original": original.parts,
         "settings": study.profile.proxies.holdout_retraining,
         "seed": seed,
     }
-    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout")
+    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout", needs=(original,))
 
 
 def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:

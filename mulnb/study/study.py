@@ -7,7 +7,7 @@ experiments themselves are functions of a `Study`: `scoring`, `frames`, `chains`
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
     from torch import Tensor, nn
 
     from mulnb.audit.membership import Shadow
+    from mulnb.config import Model
     from mulnb.memorization import Pool
+    from mulnb.study.batches import Activations
     from mulnb.study.scoring import Scored
     from mulnb.training import Examples
 
@@ -48,6 +50,7 @@ class Study:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self._scored: dict[int, Scored] = {}
+        self.worker_peak_mb = 0.0  # memory of the worker that took the most; whoever measures sets it to 0 first
 
     @classmethod
     def of(cls, profile: Profile) -> Study:
@@ -82,7 +85,22 @@ class Study:
     def _on_device(self, part: str) -> Examples:
         from mulnb import training
 
-        return training.examples(getattr(self.splits, part), self.splits)
+        found = training.examples(getattr(self.splits, part), self.splits)
+        if self.together == 1:  # the networks of a stack are small, and see 64 examples at a time
+            found.largest_batch = min(one.predicted for one in self.activations)
+        return found
+
+    @cached_property
+    def activations(self) -> list[Activations]:
+        """What the study's network and the pool's compute of one example."""
+        import torch
+
+        from mulnb import training
+        from mulnb.study.batches import Activations
+
+        x = torch.zeros(1, *self.splits.train.images.shape[1:], device=training.device())
+        models = {spec.model_dump_json(): spec for spec in (self.profile.model, self.profile.pool_model)}
+        return [Activations.of(self._build(0, spec).to(x.device), x) for spec in models.values()]
 
     @cached_property
     def together(self) -> int:
@@ -99,11 +117,11 @@ class Study:
             return self.stack([self._build(own) for own in seed])
         return self._build(seed)
 
-    def _build(self, seed: int) -> nn.Module:
-        """One untrained network."""
+    def _build(self, seed: int, model: Model | None = None) -> nn.Module:
+        """One untrained network, of the profile's `model` if no other is given."""
         from mulnb import models
 
-        train, model = self.splits.train, self.profile.model
+        train, model = self.splits.train, model or self.profile.model
         return models.build(
             model.arch,
             num_classes=len(train.classes),
@@ -189,9 +207,9 @@ class Study:
             key["proxies"] = {name: PROXIES.version(name) for name in PROXIES.added}
         return key
 
-    def gather(self, wanted: Sequence[Job], label: str) -> list[Artifact]:
-        """The artefacts of jobs; the missing ones are computed on the workers."""
-        return jobs.gather(self, wanted, label)
+    def gather(self, wanted: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
+        """The artefacts of jobs, or `only` some arrays of each; the missing ones are computed on the workers."""
+        return jobs.gather(self, wanted, label, only)
 
     def get(self, job: Job) -> Artifact:
         """The artefact of one job, computed in this process if it is missing."""
@@ -201,7 +219,10 @@ class Study:
 
     @cached_property
     def pool(self) -> Pool | None:
-        """The models on random subsets, as what they left behind (METHOD §2). None where scores come from a file."""
+        """The models on random subsets, as what they left behind (METHOD §2) but for their margins, which only `shadow` needs.
+
+        None where scores come from a file.
+        """
         return None if self.profile.pool.scores else scoring.load_pool(self)
 
     @cached_property
@@ -214,7 +235,8 @@ class Study:
 
         if self.pool is None or not self.profile.audit.membership:
             return None
-        return Shadow.of(self.pool.margin, self.pool.member, self.pool.margin_test)
+        margin, margin_test = scoring.pool_margins(self)
+        return Shadow.of(margin, self.pool.member, margin_test)
 
     @cached_property
     def memorization(self) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -27,22 +26,6 @@ def test_results_come_in_the_order_of_the_tasks(monkeypatch, backend):
     monkeypatch.setenv("MULNB_BACKEND", backend)
     assert workers.run_all(math.factorial, TASKS, "factorials") == EXPECTED
     assert workers.run_all(math.factorial, [], "nothing") == []
-
-
-def test_ray_gives_the_same(monkeypatch):
-    pytest.importorskip("ray", reason="ray is the optional extra [cluster]")
-    monkeypatch.setenv("MULNB_WORKERS", "2")
-    monkeypatch.setenv("MULNB_BACKEND", "ray")
-    assert workers.run_all(math.factorial, TASKS, "factorials") == EXPECTED
-
-
-def test_ray_that_is_not_installed_is_said(monkeypatch):
-    if importlib.util.find_spec("ray"):
-        pytest.skip("ray is installed here")
-    monkeypatch.setenv("MULNB_WORKERS", "2")
-    monkeypatch.setenv("MULNB_BACKEND", "ray")
-    with pytest.raises(UserError, match=r"install mulnb\[cluster\]"):
-        workers.run_all(math.factorial, TASKS, "factorials")
 
 
 def test_an_unknown_backend_names_the_known(monkeypatch):

@@ -355,3 +355,16 @@ def test_without_the_notebooks_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"needs the package anywidget: pip install 'mulnb\[notebooks\]'"):
         from mulnb.explorer import Explorer  # noqa: F401
+
+
+def test_the_pictures_do_not_grow_with_the_number_of_examples():
+    """A browser gets bars, curves and a dozen images of each stratum, however many examples there are."""
+    lengths = []
+    for n in (1000, 100_000):
+        explorer = Explorer(None, invented_stock(n))
+        shown = ""
+        for tab in TABS:
+            explorer.aside.act(f"tab:{tab}")
+            shown += explorer.aside.html
+        lengths.append(len(shown + explorer.distribution.html + explorer.sheets.html))
+    assert lengths[1] < 1.5 * lengths[0]

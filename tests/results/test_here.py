@@ -22,8 +22,7 @@ VERDICTS = pd.DataFrame(
 
 
 def record(folder, device, profile=PROFILE, stages=("memorization",)):
-    numbers = profile.model_dump(mode="json", exclude={"dataset": {"root"}})
-    run = {"profile": numbers, "device": device, "stages": {name: {} for name in stages}}
+    run = {"profile": profile.numbers(), "device": device, "stages": {name: {} for name in stages}}
     paths.write_text(folder / "run.json", json.dumps(run))
 
 

@@ -323,6 +323,21 @@ def test_run_json_says_what_ran(finished):
     seconds = {name: stage["compute_s"] for name, stage in record["stages"].items()}
     assert seconds.pop("audits") == 0 and all(value > 0 for value in seconds.values())  # audits only read stored margins
     assert record["versions"]["torch"] and record["device"]
+    assert all(stage["peak_memory_mb"]["main"] > 50 for stage in record["stages"].values())  # an interpreter with NumPy
+
+
+def test_the_peak_memory_of_workers_is_that_of_the_run_that_trained(home, monkeypatch):
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "processes")
+    profile = load_profile("smoke")
+
+    def peak() -> dict[str, int]:
+        publish.publish(profile, "memorization")
+        return json.loads((paths.results("smoke") / "run.json").read_text())["stages"]["memorization"]["peak_memory_mb"]
+
+    trained = peak()
+    assert trained["largest_worker"] > 100  # an interpreter with torch
+    assert peak()["largest_worker"] == trained["largest_worker"]  # the second time nothing is trained
 
 
 @pytest.mark.slow
@@ -480,11 +495,11 @@ def test_jobs_of_one_group_are_cut_into_even_chunks_and_others_stand_alone(monke
     monkeypatch.setenv("MULNB_WORKERS", "2")
     jobs = [study.Job("kind", {"n": n}, count_threads, n, group="same") for n in range(30)]
     alone = [study.Job("kind", {"n": n}, count_threads, n) for n in range(30, 33)]
-    sizes = [len(chunk) for chunk in chunks(jobs + alone, together=25)]
+    sizes = [len(chunk) for chunk in chunks(jobs + alone, together=25, places=2)]
     assert sizes == [15, 15, 1, 1, 1]
-    assert [len(chunk) for chunk in chunks(jobs[:10], together=25)] == [5, 5]
-    assert [len(chunk) for chunk in chunks(jobs[:5], together=25)] == [5]
-    assert [len(chunk) for chunk in chunks(jobs[:3], together=1)] == [1, 1, 1]
+    assert [len(chunk) for chunk in chunks(jobs[:10], together=25, places=2)] == [5, 5]
+    assert [len(chunk) for chunk in chunks(jobs[:5], together=25, places=2)] == [5]
+    assert [len(chunk) for chunk in chunks(jobs[:3], together=1, places=2)] == [1, 1, 1]
 
 
 def test_repeat_makes_as_many_optimizer_steps_as_three_stages():

@@ -1,0 +1,116 @@
+"""Jobs on a Ray cluster whose nodes may have stores of their own.
+
+The images go to each node once. So do the results that a job reads, such as the original model that is to be unlearned. What a
+job makes comes back, and is stored here as it comes: a cluster that is lost takes nothing finished with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mulnb.config import Profile
+from mulnb.core import memory, on_ray, registry, store, workers
+from mulnb.core.errors import UserError
+from mulnb.core.store import Artifact
+from mulnb.study import jobs as jobs_
+from mulnb.study.jobs import Job
+
+if TYPE_CHECKING:
+    from mulnb.study.study import Study
+
+Lent = tuple[Job, Artifact]  # a result that other jobs read
+
+
+def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
+    """Compute jobs on the cluster, and store their results in this process's store.
+
+    Args:
+        study: whose jobs they are.
+        jobs: none of them is stored.
+        label: of the progress bar.
+
+    Returns:
+        The peak memory of the worker in MB, for every task.
+
+    Raises:
+        UserError: as `on_ray.run`; or a node has another version of the package.
+    """
+    resources = study.profile.resources
+    terms = on_ray.Terms(resources.num_cpus, resources.num_gpus)
+    tasks = jobs_.chunks(jobs, study.together, on_ray.places(terms))
+
+    images = f"held images {study.splits.fingerprint}"
+    needed: dict[str, Job] = {}  # by name
+    shares = []
+    for task in tasks:
+        own = {_name(need): need for job in task for need in job.needs}
+        needed |= own
+        shares.append([images, *own])
+
+    def lend(name: str) -> Any:
+        if name == images:
+            return study.splits
+        return needed[name], study.get(needed[name])
+
+    work = functools.partial(_work, study.profile, registry.additions(), code(), images)
+    results = on_ray.run(work, tasks, shares, lend, terms)
+
+    peaks = []
+    for number, (peak, made) in workers.progress(results, len(tasks), label):
+        for job, artifact in zip(tasks[number], made, strict=True):
+            if not store.folder(job.kind, job.parts).is_dir():  # a node with the same file system has stored it
+                store.put(job.kind, job.parts, artifact)
+        peaks.append(peak)
+    return peaks
+
+
+def _name(job: Job) -> str:
+    return f"{job.kind}/{job.key}"
+
+
+def code() -> str:
+    """The version of the code that results depend on, on this machine."""
+    return store.code_version("", "audit", "core", "data", "fast", "study", "unlearning")  # "": the files of mulnb/ itself
+
+
+def _work(
+    profile: Profile,
+    added: list[dict[str, Any]],
+    version: str,
+    images: str,
+    jobs: Sequence[Job],
+    shared: Mapping[str, Any],
+) -> tuple[float, list[Artifact]]:
+    """What a worker of the cluster does with one task.
+
+    Args:
+        profile: the study.
+        added: entries from outside of the registries.
+        version: of the code that asks.
+        images: the name of the splits in `shared`.
+        jobs: to be computed together.
+        shared: by name, the splits and the results that the jobs read.
+
+    Returns:
+        The worker's peak memory in MB during this task, and the artefacts.
+    """
+    from mulnb.study.study import Study
+
+    if code() != version:
+        raise UserError(f"the node {platform.node()} has another version of mulnb: install the same one on every node")
+    registry.adopt(added)
+    study = Study.of(profile)
+    study.splits = shared[images]
+
+    for name, lent in shared.items():
+        if name != images:
+            job, artifact = lent
+            if store.get(job.kind, job.parts, only=()) is None:
+                store.put(job.kind, job.parts, artifact)
+
+    memory.forget_peak()
+    made = jobs_.run_together(study, jobs)
+    return memory.peak_mb(), made

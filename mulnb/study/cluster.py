@@ -15,8 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import memory, on_ray, registry, store, workers
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
-from mulnb.study import jobs as jobs_
-from mulnb.study.jobs import Job
+from mulnb.study.jobs import Job, chunks
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -40,13 +39,13 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     """
     resources = study.profile.resources
     terms = on_ray.Terms(resources.num_cpus, resources.num_gpus)
-    tasks = jobs_.chunks(jobs, study.together, on_ray.places(terms))
+    tasks = chunks(jobs, study.together, on_ray.places(terms))
 
     images = f"held images {study.splits.fingerprint}"
     needed: dict[str, Job] = {}  # by name
     shares = []
     for task in tasks:
-        own = {_name(need): need for job in task for need in job.needs}
+        own = {need.name: need for job in task for need in job.needs}
         needed |= own
         shares.append([images, *own])
 
@@ -65,10 +64,6 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
                 store.put(job.kind, job.parts, artifact)
         peaks.append(peak)
     return peaks
-
-
-def _name(job: Job) -> str:
-    return f"{job.kind}/{job.key}"
 
 
 def code() -> str:
@@ -112,5 +107,5 @@ def _work(
                 store.put(job.kind, job.parts, artifact)
 
     memory.forget_peak()
-    made = jobs_.run_together(study, jobs)
+    made = study.make(jobs)
     return memory.peak_mb(), made

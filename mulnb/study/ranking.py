@@ -12,7 +12,6 @@ from mulnb import memorization as exact
 from mulnb.core.registry import PROXIES
 from mulnb.core.stats import Interval, t_interval
 from mulnb.proxies import orient
-from mulnb.study.scoring import original_job, score_seeds
 from mulnb.study.study import Study
 
 
@@ -27,7 +26,7 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 
 def proxies(study: Study) -> pd.DataFrame:
     """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    score_seeds(study, study.profile.seeds)
+    study.score_seeds(study.profile.seeds)
     frames = []
     for seed in study.profile.seeds:
         for name in PROXIES.names:
@@ -51,7 +50,7 @@ def proxy_costs(study: Study) -> pd.DataFrame:
     """
     truth = study.memorization.memorization.to_numpy()
     seeds = study.profile.seeds
-    score_seeds(study, seeds)
+    study.score_seeds(seeds)
     pool_seconds = np.nan if study.pool is None else study.pool.seconds
     ceiling = np.sqrt(reliability(study))
 
@@ -107,7 +106,7 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
     """
     whole = study.memorization.memorization.to_numpy()
     seeds = list(study.profile.seeds)
-    score_seeds(study, seeds)
+    study.score_seeds(seeds)
     training_s = training_seconds(study) / len(seeds)
 
     rows = []
@@ -153,4 +152,5 @@ def _interval(values: Sequence[float]) -> Interval:
 
 def training_seconds(study: Study) -> float:
     """Seconds of training the original models, signals left out, summed over seeds."""
-    return sum(study.get(original_job(study, seed)).meta["training_s"] for seed in study.profile.seeds)
+    originals = study.score_seeds(study.profile.seeds)
+    return sum(original.meta["training_s"] for original in originals.values())

@@ -24,7 +24,8 @@ from mulnb.core.vocabulary import label
 from mulnb.forget import Strata
 from mulnb.results.compare import CEILING, FLOOR
 from mulnb.study.frames import compare
-from mulnb.study.jobs import Job, oracle_job, original_job, unlearning_job
+from mulnb.study.jobs import Job
+from mulnb.study.recipes import oracle_job, original_job, unlearning_job
 
 REPORT_EVERY = 0.1  # seconds between two reports of progress: each is a message to the browser
 

@@ -16,7 +16,8 @@ from mulnb.config import Profile
 from mulnb.core import store
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
-from mulnb.study.jobs import Job, original_job, unlearning_job
+from mulnb.study.jobs import Job
+from mulnb.study.recipes import original_job, unlearning_job
 from mulnb.study.runs import apply
 
 

@@ -18,9 +18,9 @@ from mulnb.data import Splits
 from mulnb.forget import Strata
 from mulnb.study import audits, chains, frames, ranking, tuning
 from mulnb.study.cost import counts
-from mulnb.study.jobs import Job
+from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
-from mulnb.study.study import Study, check
+from mulnb.study.study import Study
 
 __all__ = [
     "Job",

@@ -11,7 +11,7 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
-from mulnb.study.jobs import oracle_job, unlearning_job
+from mulnb.study.recipes import oracle_job, unlearning_job
 from mulnb.study.runs import FLOOR, Run, ways
 from mulnb.study.study import SHOWN_SEEDS
 

@@ -12,8 +12,8 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.study.frames import compare, converged
-from mulnb.study.jobs import floor_job, oracle_job, step_job
 from mulnb.study.oracles import without
+from mulnb.study.recipes import floor_job, oracle_job, step_job
 from mulnb.study.study import SHOWN_SEEDS, Study
 
 
@@ -45,7 +45,7 @@ def sequential(study: Study) -> pd.DataFrame:
     """
     plan = study.profile.sequential
     n = len(study.splits.train)
-    originals = study.score_seeds(study.profile.seeds)
+    scored = study.score_seeds(study.profile.seeds)
 
     # every step of every chain, and its oracle
     steps, oracle_jobs = [], []
@@ -68,7 +68,7 @@ def sequential(study: Study) -> pd.DataFrame:
     oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
     floored = study.gather(floors, "the original models on every step's sets")
 
-    trusted = converged(originals, [seed for _, seed, *_ in steps], oracles)
+    trusted = converged(scored, [seed for _, seed, *_ in steps], oracles)
     rows = []
     reference = {}  # by seed and step, the oracle of the first strategy's chain
     for (strategy, seed, step, meta, sets), oracle, fitted in zip(steps, oracles, trusted, strict=True):

@@ -15,7 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import memory, on_ray, registry, store, workers
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
-from mulnb.study.jobs import Job, chunks
+from mulnb.study.jobs import Job, chunks, run_together
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -45,7 +45,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     needed: dict[str, Job] = {}  # by name
     shares = []
     for task in tasks:
-        own = {need.name: need for job in task for need in job.needs}
+        own = {_name(need): need for job in task for need in job.needs}
         needed |= own
         shares.append([images, *own])
 
@@ -64,6 +64,10 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
                 store.put(job.kind, job.parts, artifact)
         peaks.append(peak)
     return peaks
+
+
+def _name(job: Job) -> str:
+    return f"{job.kind}/{job.key}"
 
 
 def code() -> str:
@@ -107,5 +111,5 @@ def _work(
                 store.put(job.kind, job.parts, artifact)
 
     memory.forget_peak()
-    made = study.make(jobs)
+    made = run_together(study, jobs)
     return memory.peak_mb(), made

@@ -13,9 +13,9 @@ from mulnb import audit, forget
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study import audits
-from mulnb.study.jobs import job_of, oracle_job
-from mulnb.study.runs import CEILING, FLOOR, Run, ways
-from mulnb.study.study import Study
+from mulnb.study.recipes import job_of, oracle_job
+from mulnb.study.runs import Run
+from mulnb.study.study import Scored, Study
 
 OUTCOME = ("acc_forget", "acc_retain", "acc_test", "mia")
 FAR_BELOW = 0.03  # a model whose accuracy on R is so far below the median of its like did not converge (METHOD §6)
@@ -24,11 +24,7 @@ OTHER_ATTACKS = tuple(f"mia_{name}" for name in audit.ATTACKS[1:])
 
 def unlearning(study: Study) -> pd.DataFrame:
     """Every algorithm × strategy × score × seed against its oracle, with the floor and the ceiling; columns as in DESIGN."""
-    runs = []
-    for algorithm, strategy, settings in [*ways(study.profile), FLOOR, CEILING]:
-        for score, seed in itertools.product(study.refining_scores, study.profile.seeds):
-            runs.append(Run(algorithm, strategy, score, seed, settings))
-    return outcomes(study, runs, "unlearning", audited=True)
+    return outcomes(study, study.runs, "unlearning", audited=True)
 
 
 def crossed(study: Study) -> pd.DataFrame:
@@ -69,7 +65,7 @@ def outcomes(
         sets: what each run forgets; by default the strata of its score and seed.
         audited: with the audits beyond the paper.
     """
-    originals = study.score_seeds(sorted({run.seed for run in runs}))
+    scored = study.score_seeds(sorted({run.seed for run in runs}))
     if sets is None:
         sets = [study.strata(run.score, run.seed) for run in runs]
 
@@ -78,7 +74,7 @@ def outcomes(
     oracles = study.gather(wanted, "oracles, retrained from scratch")
     done = study.gather([job_of(study, run, chosen) for run, chosen in zip(runs, sets, strict=True)], label)
 
-    fitted = converged(originals, [run.seed for run in runs], oracles)
+    fitted = converged(scored, [run.seed for run in runs], oracles)
     rows = []
     for run, chosen, unlearned, oracle, trusted in zip(runs, sets, done, oracles, fitted, strict=True):
         rows.append(_row(study, run, chosen, unlearned, oracle) | {"converged": trusted})
@@ -150,17 +146,17 @@ def compare(unlearned: Mapping[str, Any], oracle: Mapping[str, Any]) -> dict[str
     }
 
 
-def converged(originals: Mapping[int, Artifact], seeds: Sequence[int], oracles: Sequence[Artifact]) -> list[bool]:
+def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Sequence[Artifact]) -> list[bool]:
     """Whether each oracle, and the original model of its seed, fitted its training set as well as the others (METHOD §6).
 
     A model counts as not converged if its accuracy on what it was trained on is `FAR_BELOW` below the median of its kind.
 
     Args:
-        originals: the original models, by seed.
+        scored: the original models, by seed.
         seeds: of each oracle.
         oracles: the artefacts of `oracle_job`.
     """
-    learned = {seed: original.meta["acc_train"] for seed, original in originals.items()}
+    learned = {seed: original.acc_train for seed, original in scored.items()}
     fitted = [oracle.meta["outcomes"][0]["acc_retain"] for oracle in oracles]
 
     low_original = np.median([*learned.values()]) - FAR_BELOW

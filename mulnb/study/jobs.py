@@ -1,34 +1,24 @@
-"""Every expensive step of a study as a `Job`: all that its result depends on, and the function that computes it.
-
-The keys of the store are made here and nowhere else in `study`. Who computes knows no keys: what it reads of other jobs' results
-stands in its task.
-"""
+"""Steps that are computed once: what each is made from, and who computes the missing ones."""
 
 from __future__ import annotations
 
-import ast
-import json
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mulnb.core import store
-from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES, STACKABLE_ALGORITHMS
+from mulnb.config import Profile
+from mulnb.core import locks, memory, registry, store, workers
 from mulnb.core.store import Artifact
-from mulnb.forget import Strata
-from mulnb.study import oracles, runs, scoring, steps
-from mulnb.study.runs import Run
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
 
-# what an outcome is measured with
-MEASURED = ("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc")
+
 FEW = 4  # networks of which a stack is worth its while
 
 
@@ -48,220 +38,54 @@ class Job:
         """A hash of `parts`."""
         return store.digest(self.parts)
 
-    @property
-    def name(self) -> str:
-        """Where its result lies in the store: kind and key."""
-        return f"{self.kind}/{self.key}"
 
-
-def made_from(study: Study, *modules: str) -> dict[str, Any]:
-    """The part of a key that says which data, which network, and which code.
+def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
+    """The artefact of every job. The missing ones are computed on the workers first.
 
     Args:
-        study: the data and the network.
-        modules: names below `mulnb` of the code that the result depends on, besides models and training.
+        study: whose jobs they are.
+        jobs: in any order; a job that comes twice is computed and read once.
+        label: of the progress bar.
+        only: the arrays that are wanted of each; see `store.get`.
+
+    Returns:
+        One artefact for each job, in the order of `jobs`.
     """
-    key = {
-        "data": [study.splits.fingerprint, study.splits.mean, study.splits.std],
-        "model": study.profile.model,
-        "code": store.code_version("examples", "fast.graphs", "fast.stacked", "models", "training", *modules),
-    }
+    found: dict[str, Artifact | None] = {}
+    missing = []
+    for job in jobs:
+        if job.key in found:
+            continue
+        found[job.key] = store.get(job.kind, job.parts, only)
+        if found[job.key] is None:
+            missing.append(job)
 
-    # entries from outside the package are not in its code
-    if added := ARCHITECTURES.version(study.profile.model.arch):
-        key["architecture"] = added
-    if PROXIES.added and "proxies" in modules:
-        key["proxies"] = {name: PROXIES.version(name) for name in PROXIES.added}
-    return key
+    if missing:
+        compute(study, missing, label)
+        for job in missing:
+            found[job.key] = run_job(study, job, only)
 
-
-# ---- the pool, the original models and their proxies
-
-
-def pool_jobs(study: Study) -> list[Job]:
-    """The pool in groups of `pool.group` models, which train as one network where the architecture allows it."""
-    profile = study.profile
-    plan = profile.pool
-    recipe = {
-        **made_from(study, "pool", "audit.margins"),
-        "model": profile.pool_model,
-        "recipe": profile.pool_training,
-        "share": plan.share,
-        "seed": plan.seed,
-    }
-
-    found = []
-    for start in range(0, plan.models, plan.group):
-        stop = min(start + plan.group, plan.models)
-        found.append(Job("pool", recipe | {"numbers": [start, stop]}, scoring.train_pool, range(start, stop)))
-    return found
+    return [found[job.key] for job in jobs]
 
 
-def original_job(study: Study, seed: int) -> Job:
-    """θ_o of one seed: its weights, and the proxies that are read off its training."""
-    parts = {
-        **made_from(study, "proxies", "recording", "audit.margins"),
-        "recipe": study.profile.training,
-        "curvature": study.profile.proxies.loss_curvature,
-        "seed": seed,
-    }
-    return Job("original", parts, scoring.train_originals, seed, group="original")
-
-
-def holdout_job(study: Study, seed: int) -> Job:
-    """Hold-out retraining of the original model of one seed."""
-    original = original_job(study, seed)
-    parts = {"original": original.parts, "settings": study.profile.proxies.holdout_retraining, "seed": seed}
-    return Job("holdout_retraining", parts, scoring.score_by_holdout, (original, seed), group="holdout", needs=(original,))
-
-
-# ---- unlearning
-
-
-def oracle_job(
-    study: Study, forgotten: np.ndarray, evaluated: Sequence[np.ndarray], seed: int, number: int = 0, relearns: bool = True
-) -> Job:
-    """θ_r: a network trained without `forgotten`, and its outcome on each of the sets `evaluated`.
+def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
+    """Compute jobs on the workers, here or on a cluster, and store them.
 
     Args:
-        study: the recipe and the data.
-        forgotten: indices int64, left out of D.
-        evaluated: subsets of `forgotten`, indices int64.
-        seed: of the original model; the oracle's own is `oracles.SEEDS` larger.
-        number: 0, or 1 for the second oracle of the same seed.
-        relearns: whether relearn time of `forgotten` and the other attacks are measured, too.
+        study: whose jobs they are.
+        jobs: none of them is stored.
+        label: of the progress bar.
     """
-    original = original_job(study, seed)
-    parts = {
-        **made_from(study, *MEASURED),
-        "algorithm": algorithm_version("retrain"),
-        "recipe": study.profile.training,
-        "forgotten": forgotten,
-        "evaluated": list(evaluated),
-        "seed": seed,
-        "number": number,
-        "relearn": [study.profile.audit.relearn, original.parts] if relearns else None,
-    }
-    needs = (original,) if relearns else ()
-    task = oracles.Retraining(forgotten, tuple(evaluated), seed, number, original if relearns else None)
-    return Job("oracle", parts, oracles.retrain_together, task, group=f"{len(forgotten)} {relearns}", needs=needs)
+    check(study.profile)  # reject a mistake before the first training, not after the last
 
+    if workers.backend() == "ray":
+        from mulnb.study import cluster
 
-def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
-    """One unlearning run.
-
-    Args:
-        study: the profile and the original models.
-        run: what to do.
-        chosen: the forget set.
-    """
-    profile, original = study.profile, original_job(study, run.seed)
-    parts = {
-        **made_from(study, "rum", *MEASURED),
-        "algorithm": [algorithm_version(name) for name in run.algorithms],
-        "original": original.parts,
-        "strata": list(chosen),
-        "run": [run.algorithm, run.strategy, run.settings, run.seed],
-        "retain_later_strata": profile.unlearning.retain_later_strata,
-        "relearn": profile.audit.relearn,
-    }
-
-    # runs that differ in their seeds and forget sets only can be one stack
-    stacks = set(run.algorithms) <= STACKABLE_ALGORITHMS
-    group = _text([run.plan, run.strategy, [len(part) for part in chosen]]) if stacks else ""
-    return Job("unlearned", parts, runs.unlearn_together, (original, run, chosen), group, needs=(original,))
-
-
-def job_of(study: Study, run: Run, chosen: Strata) -> Job:
-    """A run, or the second oracle where the run is the ceiling; arguments as of `unlearning_job`."""
-    if (run.algorithm, run.strategy, run.settings) == runs.CEILING:
-        return oracle_job(study, chosen.forget, [chosen.forget], run.seed, number=1)
-    return unlearning_job(study, run, chosen)
-
-
-def _text(settings: Any) -> str:
-    """A text that is equal for equal settings, for `Job.group`."""
-
-    def plain(value: Any) -> Any:
-        return value.model_dump(mode="json")  # a part of a profile
-
-    return json.dumps(settings, sort_keys=True, default=plain)
-
-
-# ---- several forget sets in a row
-
-
-def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
-    """One step of a chain. Computing it also computes the missing steps before it.
-
-    Args:
-        study: the profile and the original models.
-        strategy: of the chain.
-        seed: of the chain's original model.
-        step: 1, 2, …
-    """
-    profile, plan, original = study.profile, study.profile.sequential, original_job(study, seed)
-    parts = {
-        **made_from(study, "rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "recording", "forget"),
-        "algorithm": algorithm_version(plan.algorithm),
-        "original": original.parts,
-        "holdout": profile.proxies.holdout_retraining,
-        "size": profile.forget.size,
-        "run": [plan.algorithm, strategy, profile.unlearning.algorithms[plan.algorithm][strategy], seed],
-        "retain_later_strata": profile.unlearning.retain_later_strata,
-        "step": step,
-    }
-    group = f"{strategy} {step}" if plan.algorithm in STACKABLE_ALGORITHMS else ""
-    before = (step_job(study, strategy, seed, step - 1),) if step > 1 else (original, holdout_job(study, seed))
-    return Job("sequential", parts, steps.take_together, steps.Step(strategy, seed, step, before), group, needs=before)
-
-
-def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np.ndarray) -> Job:
-    """The floor of a chain: the outcome of the original model, which has forgotten nothing.
-
-    Args:
-        study: the original models.
-        seed: of the original model.
-        forgets: the sets to measure it on, indices int64.
-        kept: R, indices int64.
-    """
-    original = original_job(study, seed)
-    parts = {
-        **made_from(study, *MEASURED),
-        "original": original.parts,
-        "forgets": list(forgets),
-        "kept": kept,
-    }
-    return Job("floor", parts, steps.measure_floors, (original, seed, forgets, kept), group="floor", needs=(original,))
-
-
-# ---- which code an unlearning algorithm is
-
-ALGORITHM_FILES = Path(__file__).parents[1] / "unlearning"
-
-
-def algorithm_version(name: str) -> str:
-    """A hash of what an unlearning algorithm does. It is part of the results' keys: only an edited algorithm runs again.
-
-    Args:
-        name: an algorithm of the package or one from outside.
-    """
-    if (ALGORITHM_FILES / f"{name}.py").is_file():  # read from its file: torch takes seconds to import
-        return store.code_version(*(f"unlearning.{file}" for file in _with_imports(name)))
-    ALGORITHMS.check(name)
-    return ALGORITHMS.version(name) or ""
-
-
-def _with_imports(name: str) -> set[str]:
-    """An algorithm's file and the files of the same folder that it imports."""
-    found = {name}
-    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):
-            found |= _with_imports(node.module.rsplit(".", 1)[1])
-    return found
-
-
-# ---- jobs as tasks of the workers
+        peaks = cluster.compute(study, jobs, label)
+    else:
+        work = functools.partial(_work, study.profile, registry.additions(), os.getpid())
+        peaks = workers.run_all(work, chunks(jobs, study.together, workers.count()), label)
+    study.worker_peak_mb = max(study.worker_peak_mb, *peaks)
 
 
 def chunks(jobs: Sequence[Job], together: int, places: int) -> list[list[Job]]:
@@ -292,3 +116,79 @@ def chunks(jobs: Sequence[Job], together: int, places: int) -> list[list[Job]]:
         for start in range(0, len(members), size):
             found.append(members[start : start + size])
     return found
+
+
+def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Artifact:
+    """The artefact of a job, computed in this process if it is missing: with one thread, as in a worker.
+
+    Args:
+        study: whose job it is.
+        job: what is wanted.
+        only: the arrays that are wanted of it, where it is stored; see `store.get`.
+    """
+    found = store.get(job.kind, job.parts, only)
+    if found is not None:
+        return found
+    return run_together(study, [job])[0]
+
+
+def run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+    """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
+    keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
+
+    with locks.held(keys):
+        found = [store.get(job.kind, job.parts) for job in jobs]  # another run may have made them while this one waited
+        missing = [job for job, artifact in zip(jobs, found, strict=True) if artifact is None]
+        made = iter(_compute(study, missing))
+        return [artifact or next(made) for artifact in found]
+
+
+def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
+    """The artefacts of jobs of one group, computed now and stored."""
+    if not jobs:
+        return []
+
+    started = time.perf_counter()
+    with workers.single_thread():
+        made = jobs[0].compute(study, [job.task for job in jobs])
+
+    share = (time.perf_counter() - started) / len(jobs)
+    for job, artifact in zip(jobs, made, strict=True):
+        artifact.meta["wall_s"] = share
+        store.put(job.kind, job.parts, artifact)
+    return made
+
+
+def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:
+    """What a worker process does: its own study of the profile stays loaded from task to task.
+
+    Returns:
+        The worker's peak memory in MB during this task; 0 in the process `driver`, which measures its own.
+    """
+    from mulnb.study.study import Study
+
+    registry.adopt(added)
+    if os.getpid() == driver:
+        run_together(Study.of(profile), jobs)
+        return 0.0
+
+    memory.forget_peak()
+    run_together(Study.of(profile), jobs)
+    return memory.peak_mb()
+
+
+def check(profile: Profile) -> None:
+    """Raises `UserError` if an algorithm or one of its settings is unknown, or the pool too small: before any training."""
+    from mulnb import unlearning
+
+    for algorithm, strategies in profile.unlearning.algorithms.items():
+        for settings in strategies.values():
+            for stage in settings if isinstance(settings, tuple) else (settings,):
+                unlearning.check(algorithm, stage)
+
+    for stage in profile.unlearning.rum.stages if profile.unlearning.rum else ():
+        if stage.algorithm:
+            unlearning.check(stage.algorithm, stage.settings)
+
+    for algorithm, axes in profile.tune.grid.items():
+        unlearning.check(algorithm, dict.fromkeys(axes))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 
 # Added to a seed for its oracles, which must not share the original model's initialisation. The second one is the ceiling: how
 # close one oracle comes to another.
-SEEDS = (10_000, 20_000)
+ORACLE_SEEDS = (10_000, 20_000)
 
 
 def without(n: int, gone: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ class Retraining(NamedTuple):
     forgotten: np.ndarray  # indices int64, left out of D
     evaluated: tuple[np.ndarray, ...]  # the sets that its outcome is measured on, indices int64
     seed: int  # of the original model
-    number: int  # of the oracle; see `SEEDS`
+    number: int  # of the oracle; see `ORACLE_SEEDS`
     original: Job | None  # for the relearn time of `forgotten`; None where only the headline attack is measured
 
 
@@ -115,7 +115,7 @@ def retrain_together(study: Study, tasks: Sequence[Retraining]) -> list[Artifact
     n, where = len(study.train), study.train.device
     forgets, seeds = [task.forgotten for task in tasks], [task.seed for task in tasks]
     kept = [without(n, forgotten) for forgotten in forgets]
-    shifted = [task.seed + SEEDS[task.number] for task in tasks]
+    shifted = [task.seed + ORACLE_SEEDS[task.number] for task in tasks]
 
     # [k, n] and k seeds for a stack, [n] and a seed for one network
     stacked = study.together > 1

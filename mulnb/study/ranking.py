@@ -26,11 +26,10 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 
 def proxies(study: Study) -> pd.DataFrame:
     """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    study.score_seeds(study.profile.seeds)
     frames = []
-    for seed in study.profile.seeds:
+    for seed, scored in study.score_seeds(study.profile.seeds).items():
         for name in PROXIES.names:
-            raw = study.scored(seed).raw[name]
+            raw = scored.raw[name]
             columns = {"example": np.arange(len(raw)), "proxy": name, "seed": seed, "raw": raw, "value": orient(name, raw)}
             frames.append(pd.DataFrame(columns))
 
@@ -50,16 +49,15 @@ def proxy_costs(study: Study) -> pd.DataFrame:
     """
     truth = study.memorization.memorization.to_numpy()
     seeds = study.profile.seeds
-    study.score_seeds(seeds)
+    scored = study.score_seeds(seeds)
     pool_seconds = np.nan if study.pool is None else study.pool.seconds
     ceiling = np.sqrt(reliability(study))
 
     rows = []
     for name in PROXIES.names:
-        scored = [study.scored(seed) for seed in seeds]
-        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored])
+        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored.values()])
         overlap = _interval([_overlap(study, study.scores(name, seed), seed) for seed in seeds])
-        seconds = float(np.mean([own.seconds[name] for own in scored]))
+        seconds = float(np.mean([own.seconds[name] for own in scored.values()]))
 
         row = {"proxy": name, "seconds": seconds, "share_of_exact": seconds / pool_seconds}
         row |= {"spearman": rho.mean, "ci_low": rho.low, "ci_high": rho.high, "n_seeds": rho.n}
@@ -106,7 +104,7 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
     """
     whole = study.memorization.memorization.to_numpy()
     seeds = list(study.profile.seeds)
-    study.score_seeds(seeds)
+    scored = study.score_seeds(seeds)
     training_s = training_seconds(study) / len(seeds)
 
     rows = []
@@ -118,14 +116,14 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
 
     for name in PROXIES.names:
         for seed in seeds:
-            add("proxy", name, 1, seed, study.scored(seed).seconds[name], study.scores(name, seed))
+            add("proxy", name, 1, seed, scored[seed].seconds[name], study.scores(name, seed))
 
     # the mean of `count` trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often
     for count in range(2, min(len(seeds), 5) + 1):
         for place, seed in enumerate(seeds):
             chosen = [seeds[(place + step) % len(seeds)] for step in range(count)]
             mean = np.mean([study.scores("confidence", own) for own in chosen], axis=0)  # [N]
-            cost = sum(study.scored(own).seconds["confidence"] for own in chosen)
+            cost = sum(scored[own].seconds["confidence"] for own in chosen)
             add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
 
     # a small pool is compared with the models that are not in it: as part of the whole pool it would agree with itself
@@ -152,5 +150,4 @@ def _interval(values: Sequence[float]) -> Interval:
 
 def training_seconds(study: Study) -> float:
     """Seconds of training the original models, signals left out, summed over seeds."""
-    originals = study.score_seeds(study.profile.seeds)
-    return sum(original.meta["training_s"] for original in originals.values())
+    return sum(scored.training_s for scored in study.score_seeds(study.profile.seeds).values())

@@ -6,30 +6,30 @@ functions of a `Study`: `ranking`, `frames`, `chains`, `tuning`.
 
 from __future__ import annotations
 
-import functools
-import os
-import time
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.config import Profile
-from mulnb.core import locks, memory, paths, registry, store, workers
+from mulnb.core import paths, store
 from mulnb.core.bits import Bits
 from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
 from mulnb.forget import ForgetSet, Strata
 from mulnb.memorization import Pool
 from mulnb.proxies import centre, orient
-from mulnb.study import scoring
-from mulnb.study.jobs import Job, chunks, holdout_job, original_job, pool_jobs
+from mulnb.study import jobs, scoring
+from mulnb.study.jobs import Job
 from mulnb.study.networks import Networks
+from mulnb.study.recipes import holdout_job, original_job, pool_jobs
+from mulnb.study.runs import CEILING, FLOOR, Run, ways
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,12 @@ _open: dict[tuple[str, Path], Study] = {}
 
 @dataclass(frozen=True)
 class Scored:
-    """The proxies of one seed."""
+    """The original model of one seed, as the proxies that were read off its training."""
 
     raw: dict[str, np.ndarray]  # by name, [N] each
     seconds: dict[str, float]  # what each proxy costs on top of training
+    training_s: float  # seconds of the training alone
+    acc_train: float  # accuracy on D
 
 
 class Study(Networks):
@@ -72,70 +74,12 @@ class Study(Networks):
     # ---- the store
 
     def gather(self, wanted: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
-        """The artefact of every job. The missing ones are computed on the workers first.
+        """The artefacts of jobs, or `only` some arrays of each; the missing ones are computed on the workers."""
+        return jobs.gather(self, wanted, label, only)
 
-        Args:
-            wanted: in any order; a job that comes twice is computed and read once.
-            label: of the progress bar.
-            only: the arrays that are wanted of each; see `store.get`.
-
-        Returns:
-            One artefact for each job, in the order of `wanted`.
-        """
-        jobs = {job.name: job for job in wanted}
-        found = {name: store.get(job.kind, job.parts, only) for name, job in jobs.items()}
-
-        missing = [job for name, job in jobs.items() if found[name] is None]
-        if missing:
-            check(self.profile)  # reject a mistake before the first training, not after the last
-            self._compute(missing, label)
-            for job in missing:
-                found[job.name] = self.get(job, only)
-
-        return [found[job.name] for job in wanted]
-
-    def get(self, job: Job, only: Collection[str] | None = None) -> Artifact:
-        """The artefact of one job, computed in this process if it is missing.
-
-        Args:
-            job: what is wanted.
-            only: the arrays that are wanted of it, where it is stored; see `store.get`.
-        """
-        return store.get(job.kind, job.parts, only) or self.make([job])[0]
-
-    def _compute(self, missing: Sequence[Job], label: str) -> None:
-        """Compute jobs on the workers, here or on a cluster, and store them."""
-        if workers.backend() == "ray":
-            from mulnb.study import cluster
-
-            peaks = cluster.compute(self, missing, label)
-        else:
-            work = functools.partial(_work, self.profile, registry.additions(), os.getpid())
-            peaks = workers.run_all(work, chunks(missing, self.together, workers.count()), label)
-        self.worker_peak_mb = max(self.worker_peak_mb, *peaks)
-
-    def make(self, jobs: Sequence[Job]) -> list[Artifact]:
-        """Compute jobs of one group in this process, with one thread as in a worker, and store them.
-
-        `meta["wall_s"]` is each one's share of the time.
-        """
-        with locks.held([job.name for job in jobs]):
-            found = [store.get(job.kind, job.parts) for job in jobs]  # another run may have made them while this one waited
-            missing = [job for job, artifact in zip(jobs, found, strict=True) if artifact is None]
-            if not missing:
-                return found
-
-            started = time.perf_counter()
-            with workers.single_thread():
-                made = missing[0].compute(self, [job.task for job in missing])
-            share = (time.perf_counter() - started) / len(missing)
-
-            for job, artifact in zip(missing, made, strict=True):
-                artifact.meta["wall_s"] = share
-                store.put(job.kind, job.parts, artifact)
-
-            rest = iter(made)
-            return [artifact or next(rest) for artifact in found]
+    def get(self, job: Job) -> Artifact:
+        """The artefact of one job, computed in this process if it is missing."""
+        return jobs.run_job(self, job)
 
     def stored(self) -> bool:
         """Whether memorization and proxies can be read without training anything."""
@@ -204,39 +148,34 @@ class Study(Networks):
 
     # ---- scores and strata
 
-    def score_seeds(self, seeds: Iterable[int]) -> dict[int, Artifact]:
-        """Compute the missing original models and proxies of several seeds on the workers.
-
-        Returns:
-            What is known of each seed's original model, without its arrays.
-        """
+    def score_seeds(self, seeds: Iterable[int]) -> dict[int, Scored]:
+        """The proxies of several seeds. Missing original models are trained on the workers, together."""
         seeds = list(seeds)
-        originals = self.gather([original_job(self, seed) for seed in seeds], "original models", only=())
-        self.gather([holdout_job(self, seed) for seed in seeds], "hold-out retraining", only=())
-        return dict(zip(seeds, originals, strict=True))
+        new = [seed for seed in seeds if seed not in self._scored]
+        originals = self.gather([original_job(self, seed) for seed in new], "original models", PROXIES.names)
+        tuned = self.gather([holdout_job(self, seed) for seed in new], "hold-out retraining")
 
-    def scored(self, seed: int) -> Scored:
-        """The proxies of one seed, from the store or computed in this process."""
-        if seed not in self._scored:
-            original, tuned = self.get(original_job(self, seed)), self.get(holdout_job(self, seed))
+        for seed, original, last in zip(new, originals, tuned, strict=True):
             raw = {name: value for name, value in original.arrays.items() if name in PROXIES}
-            seconds = original.meta["seconds"] | {"holdout_retraining": tuned.meta["wall_s"]}
-            self._scored[seed] = Scored(raw | tuned.arrays, seconds)
-        return self._scored[seed]
+            known = original.meta
+            seconds = known["seconds"] | {"holdout_retraining": last.meta["wall_s"]}
+            self._scored[seed] = Scored(raw | last.arrays, seconds, known["training_s"], known["acc_train"])
+        return {seed: self._scored[seed] for seed in seeds}
 
     def scores(self, score: str, seed: int) -> np.ndarray:
         """The oriented score [N] that the forget sets of `seed` are chosen by."""
         if score == "memorization":
             return self.memorization.memorization.to_numpy()
-        return orient(score, self.scored(seed).raw[score])
+        raw = self.score_seeds([seed])[seed].raw[score]
+        return orient(score, raw)
 
     def strata(self, score: str, seed: int) -> Strata:
         """The three strata of `score` for `seed`, which also draws ties; those of the file, where the profile names one."""
         if self.given is not None:
             return self.given.strata
         if (score, seed) not in self._strata:
-            scores, size = self.scores(score, seed), self.profile.forget.size
-            self._strata[score, seed] = forget.strata(scores, size, centre(score), seed)
+            scores, middle = self.scores(score, seed), centre(score)
+            self._strata[score, seed] = forget.strata(scores, self.profile.forget.size, middle, seed)
         return self._strata[score, seed]
 
     @cached_property
@@ -254,40 +193,16 @@ class Study(Networks):
 
         return (str(self.given.settings.get("score", "forget_file")),)
 
+    @property
+    def runs(self) -> list[Run]:
+        """What the profile does with every forget set of every seed, with the floor and the ceiling."""
+        found = []
+        for algorithm, strategy, settings in [*ways(self.profile), FLOOR, CEILING]:
+            for score, seed in itertools.product(self.refining_scores, self.profile.seeds):
+                found.append(Run(algorithm, strategy, score, seed, settings))
+        return found
+
 
 def _joined(groups: Sequence[Artifact], name: str) -> np.ndarray:
     """The rows of all groups of the pool, [M, …]."""
     return np.concatenate([group.arrays[name] for group in groups])
-
-
-def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:
-    """What a worker process does: its own study of the profile stays loaded from task to task.
-
-    Returns:
-        The worker's peak memory in MB during this task; 0 in the process `driver`, which measures its own.
-    """
-    registry.adopt(added)
-    if os.getpid() == driver:
-        Study.of(profile).make(jobs)
-        return 0.0
-
-    memory.forget_peak()
-    Study.of(profile).make(jobs)
-    return memory.peak_mb()
-
-
-def check(profile: Profile) -> None:
-    """Raises `UserError` if an algorithm or one of its settings is unknown, before any training."""
-    from mulnb import unlearning
-
-    for algorithm, strategies in profile.unlearning.algorithms.items():
-        for settings in strategies.values():
-            for stage in settings if isinstance(settings, tuple) else (settings,):
-                unlearning.check(algorithm, stage)
-
-    for stage in profile.unlearning.rum.stages if profile.unlearning.rum else ():
-        if stage.algorithm:
-            unlearning.check(stage.algorithm, stage.settings)
-
-    for algorithm, axes in profile.tune.grid.items():
-        unlearning.check(algorithm, dict.fromkeys(axes))

@@ -18,7 +18,7 @@ from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import Explorer, explore, images, outcomes, pictures, stock
 from mulnb.proxies import unit
-from mulnb.study import Study
+from mulnb.study import jobs
 
 TABS = ("growth", "agreement", "classes", "map", "example")
 
@@ -327,7 +327,7 @@ def test_without_results_it_says_which_command_makes_them():
 
 
 def test_results_are_read_from_the_published_frames_and_from_the_store(smoke, monkeypatch, tmp_path):
-    monkeypatch.setattr(Study, "make", None)  # nothing may be computed
+    monkeypatch.setattr(jobs, "run_job", None)  # nothing may be computed
     published = stock.of_profile(smoke)
     shutil.rmtree(tmp_path / "smoke" / "artifacts" / "pool")
     assert np.array_equal(stock.of_profile(smoke).memorization, published.memorization)

@@ -232,12 +232,12 @@ CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
 
 def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatch):
     """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
-    from mulnb.study import jobs, steps
+    from mulnb.study import recipes, steps
 
     def last_step(name: str) -> tuple[Study, study.Job]:
         monkeypatch.setenv("MULNB_HOME", str(tmp_path / name))
         here = Study(load_profile("smoke", CHAIN))
-        return here, jobs.step_job(here, "rum_f", 0, 3)
+        return here, recipes.step_job(here, "rum_f", 0, 3)
 
     here, job = last_step("whole")
     whole = here.get(job).arrays
@@ -259,11 +259,11 @@ def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatc
 
 def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
     """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
-    from mulnb.study import jobs, steps
+    from mulnb.study import recipes, steps
 
     here = Study(load_profile("smoke", CHAIN))
-    before = here.get(jobs.step_job(here, "rum_f", 0, 2))
-    original = here.get(jobs.original_job(here, 0))
+    before = here.get(recipes.step_job(here, "rum_f", 0, 2))
+    original = here.get(recipes.original_job(here, 0))
     given = []
 
     def untouched(study, model, *more):
@@ -276,7 +276,7 @@ def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
         changed[name] = value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value
     for arrays in (before.arrays, changed):
         monkeypatch.setattr(here, "get", lambda job, arrays=arrays: Artifact(arrays))
-        steps.take_together(here, [jobs.step_job(here, "rum_f", 0, 3).task])
+        steps.take_together(here, [recipes.step_job(here, "rum_f", 0, 3).task])
         for name, value in given[-1].items():
             if "num_batches" not in name:  # which no network reads
                 assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
@@ -486,7 +486,7 @@ def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
     here = Study(load_profile("smoke"))
     with pytest.raises(RuntimeError, match="boom"):
         here.gather(jobs, "test")
-    monkeypatch.setattr(study.study, "check", lambda profile: None)
+    monkeypatch.setattr(study.jobs, "check", lambda profile: None)
     jobs[2] = study.Job("test", {"n": 2}, lambda study, tasks: [Artifact(meta={"n": n}) for n in tasks], 2)
     assert [artifact.meta["n"] for artifact in here.gather(jobs, "test")] == [0, 1, 2, 3]
     assert done == [0, 1, 3]

@@ -10,7 +10,7 @@ import pandas as pd
 from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.core.registry import PROXIES
-from mulnb.core.stats import Interval, t_interval
+from mulnb.core.stats import Interval, disattenuated, spearman_brown, t_interval
 from mulnb.proxies import orient
 from mulnb.study.study import Study
 
@@ -51,7 +51,7 @@ def proxy_costs(study: Study) -> pd.DataFrame:
     seeds = study.profile.seeds
     scored = study.score_seeds(seeds)
     pool_seconds = np.nan if study.pool is None else study.pool.seconds
-    ceiling = np.sqrt(reliability(study))
+    sure = reliability(study)
 
     rows = []
     for name in PROXIES.names:
@@ -61,8 +61,8 @@ def proxy_costs(study: Study) -> pd.DataFrame:
 
         row = {"proxy": name, "seconds": seconds, "share_of_exact": seconds / pool_seconds}
         row |= {"spearman": rho.mean, "ci_low": rho.low, "ci_high": rho.high, "n_seeds": rho.n}
-        for end, value in (("", rho.mean), ("_low", rho.low), ("_high", rho.high)):
-            row[f"disattenuated{end}"] = value / ceiling
+        free = disattenuated(rho, sure)  # of the noise in the exact scores
+        row |= {"disattenuated": free.mean, "disattenuated_low": free.low, "disattenuated_high": free.high}
         row |= {"overlap": overlap.mean, "overlap_low": overlap.low, "overlap_high": overlap.high}
         rows.append(row | {"paper": PROXIES[name].paper})
 
@@ -81,7 +81,7 @@ def reliability(study: Study) -> float:
     # ρ of two halves of the pool, or of the largest two disjoint pools that were compared
     halves = convergence(study).dropna(subset=["split_half"])
     largest = halves[halves.models == halves.models.max()].split_half.mean()
-    return float(2 * largest / (1 + largest))
+    return spearman_brown(float(largest))
 
 
 def _overlap(study: Study, scores: np.ndarray, seed: int, exact_scores: np.ndarray | None = None) -> float:

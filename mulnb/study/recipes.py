@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # what an outcome is measured with
 MEASURED = ("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc")
 
+
 def made_from(study: Study, *modules: str) -> dict[str, Any]:
     """The part of a key that says which data, which network, and which code.
 

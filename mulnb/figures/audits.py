@@ -14,6 +14,7 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.figures import crowd
 from mulnb.figures.ends import ENDS
+from mulnb.figures.marks import key, look, rows
 from mulnb.figures.plotting import (
     ALERT,
     FAINT,
@@ -23,13 +24,9 @@ from mulnb.figures.plotting import (
     STRATEGY,
     Picture,
     captioned,
-    cloud,
     finish,
     headline,
-    key,
-    look,
     placeholder,
-    rows,
     style,
 )
 from mulnb.results import captions, compare
@@ -242,7 +239,7 @@ def _recognised(examples: pd.DataFrame) -> pd.DataFrame:
 def _margins(axes: Axes, cells: pd.DataFrame, algorithm: str, strategy: str) -> None:
     """One method: a point per forgotten example."""
     known = cells["recognised"] > 0.5
-    dots = {"linestyle": "none", "marker": "o", "rasterized": True, **cloud(len(cells), 3.0, 0.8)}
+    dots = {"linestyle": "none", "marker": "o", "rasterized": True, **crowd.cloud(len(cells), 3.0, 0.8)}
     for part, color, face in ((cells[~known], SOFT, "white"), (cells[known], ALERT, ALERT)):
         part = part.iloc[crowd.drawn(len(part))]
         axes.plot(part["oracle_margin"], part["margin"], color=color, markerfacecolor=face, markeredgewidth=0.6, **dots)

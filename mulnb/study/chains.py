@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.study.frames import compare, converged
+from mulnb.study.jobs import Job
 from mulnb.study.oracles import without
 from mulnb.study.recipes import floor_job, oracle_job, step_job
 from mulnb.study.study import SHOWN_SEEDS, Study
@@ -37,61 +39,55 @@ def _forgotten(step: Artifact) -> np.ndarray:
     return Strata(low, medium, high).forget
 
 
+class Link(NamedTuple):
+    """One step of one chain, as its rows name it."""
+
+    strategy: str
+    seed: int
+    step: int
+    forgets: tuple[np.ndarray, np.ndarray]  # the set of this step, and the union of all sets so far; indices int64
+
+    def oracle(self, study: Study, number: int = 0) -> Job:
+        """A network retrained without the union; `number` as of `oracle_job`."""
+        return oracle_job(study, self.forgets[1], self.forgets, self.seed, number, relearns=False)
+
+    def floor(self, study: Study) -> Job:
+        """The original model on the same sets."""
+        return floor_job(study, self.seed, self.forgets, without(len(study.splits.train), self.forgets[1]))
+
+
 def sequential(study: Study) -> pd.DataFrame:
     """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope`.
 
     `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union. The floor, on the
     sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
     """
-    plan = study.profile.sequential
-    n = len(study.splits.train)
     scored = study.score_seeds(study.profile.seeds)
-
-    # every step of every chain, and its oracle
-    steps, oracle_jobs = [], []
+    links, taken = [], []
     for (strategy, seed), chain in _chains(study).items():
         for step, artifact in enumerate(chain, start=1):
-            sets = (_forgotten(artifact), np.flatnonzero(~artifact.arrays["present"]))
-            steps.append((strategy, seed, step, artifact.meta, sets))
-            oracle_jobs.append(oracle_job(study, sets[1], sets, seed, relearns=False))
+            links.append(Link(strategy, seed, step, (_forgotten(artifact), np.flatnonzero(~artifact.arrays["present"]))))
+            taken.append({"outcomes": [artifact.meta["step"], artifact.meta["union"]]} | artifact.meta)
 
-    # floor and ceiling, on the sets of the first strategy's chains
-    ends, floors, second = [], [], []
-    for strategy, seed, step, _, sets in steps:
-        if strategy == plan.strategies[0]:
-            ends.append((seed, step, sets))
-            floors.append(floor_job(study, seed, sets, without(n, sets[1])))
-            second.append(oracle_job(study, sets[1], sets, seed, number=1, relearns=False))
+    # the two ends stand on the sets of the first strategy's chains
+    first = [k for k, link in enumerate(links) if link.strategy == study.profile.sequential.strategies[0]]
+    oracles = study.gather([link.oracle(study) for link in links], "oracles of the steps")
+    ceilings = study.gather([links[k].oracle(study, number=1) for k in first], "second oracles of the steps")
+    floors = study.gather([links[k].floor(study) for k in first], "the original models on every step's sets")
+    trusted = converged(scored, [link.seed for link in links], oracles)
 
-    trained = study.gather([*oracle_jobs, *second], "oracles of the steps")
-    scratch = {"passes_retain": float(study.profile.training.epochs), "passes_forget": 0.0}  # what an oracle's training reads
-    oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]
-    floored = study.gather(floors, "the original models on every step's sets")
-
-    trusted = converged(scored, [seed for _, seed, *_ in steps], oracles)
     rows = []
-    reference = {}  # by seed and step, the oracle of the first strategy's chain
-    for (strategy, seed, step, meta, sets), oracle, fitted in zip(steps, oracles, trusted, strict=True):
-        reference.setdefault((seed, step), (oracle, fitted))
-        unlearned = {"outcomes": [meta["step"], meta["union"]]} | meta
-        rows += _rows(study, strategy, seed, step, sets, unlearned, oracle, fitted)
+    for of_step in zip(links, taken, oracles, trusted, strict=True):
+        rows += _rows(study, *of_step)
 
-    for strategy, artifacts in (("nothing", floored), ("retrain", ceilings)):
-        for (seed, step, sets), artifact in zip(ends, artifacts, strict=True):
-            rows += _rows(study, strategy, seed, step, sets, scratch | artifact.meta, *reference[seed, step])
+    scratch = {"passes_retain": float(study.profile.training.epochs), "passes_forget": 0.0}  # what an oracle's training reads
+    for name, artifacts in (("nothing", floors), ("retrain", ceilings)):
+        for k, artifact in zip(first, artifacts, strict=True):
+            rows += _rows(study, links[k]._replace(strategy=name), scratch | artifact.meta, oracles[k], trusted[k])
     return pd.DataFrame(rows)
 
 
-def _rows(
-    study: Study,
-    strategy: str,
-    seed: int,
-    step: int,
-    sets: tuple[np.ndarray, ...],
-    unlearned: dict[str, Any],
-    oracle: Artifact,
-    fitted: bool,
-) -> list[dict[str, Any]]:
+def _rows(study: Study, link: Link, unlearned: Mapping[str, Any], oracle: Artifact, trusted: bool) -> list[dict[str, Any]]:
     """The two rows, `step` and `union`, of one step of one chain."""
     plan = study.profile.sequential
     cost = {name: unlearned.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")}
@@ -101,16 +97,16 @@ def _rows(
         head = {
             "profile": study.profile.name,
             "algorithm": plan.algorithm,
-            "strategy": strategy,
+            "strategy": link.strategy,
             "score": plan.score,
-            "seed": seed,
-            "step": step,
+            "seed": link.seed,
+            "step": link.step,
             "scope": scope,
-            "n_forget": len(sets[number]),
+            "n_forget": len(link.forgets[number]),
         }
         reference = oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}
         own = compare(unlearned["outcomes"][number] | cost, reference)
-        rows.append(head | own | {"converged": fitted})
+        rows.append(head | own | {"converged": trusted})
     return rows
 
 

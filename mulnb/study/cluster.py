@@ -20,8 +20,6 @@ from mulnb.study.jobs import Job, chunks, run_together
 if TYPE_CHECKING:
     from mulnb.study.study import Study
 
-Lent = tuple[Job, Artifact]  # a result that other jobs read
-
 
 def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     """Compute jobs on the cluster, and store their results in this process's store.
@@ -49,7 +47,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
         needed |= own
         shares.append([images, *own])
 
-    def lend(name: str) -> Any:
+    def lend(name: str) -> Any:  # the splits, or a job with its result
         if name == images:
             return study.splits
         return needed[name], study.get(needed[name])

@@ -10,13 +10,16 @@ import numpy as np
 from mulnb import forget
 from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
+from mulnb.forget import Strata
 from mulnb.proxies import centre
 from mulnb.study.networks import weights
 from mulnb.study.oracles import Asked, measure
 from mulnb.study.runs import Run, apply
 from mulnb.study.scoring import holdout_scores
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+    from torch import Tensor, nn
+
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study
 
@@ -43,39 +46,15 @@ class Step(NamedTuple):
 def take_together(study: Study, steps: Sequence[Step]) -> list[Artifact]:
     """The same step of several chains: choose a forget set by the current model's own scores, unlearn it, score the new model.
 
-    Returns:
-        For each chain the new weights and what the model still contains.
-
     Raises:
         Diverged: a model has no finite outputs, so that no next set can be chosen by it.
     """
-    from mulnb.training import Diverged
-
-    plan = study.profile.sequential
-    strategy, number, seeds = steps[0].strategy, steps[0].number, [step.seed for step in steps]
     last = [step.start(study) for step in steps]
     present = np.stack([own.arrays["present"] for own in last])  # [k, N]
+    runs, sets = _chosen(study, steps, last)
 
-    # the next forget set of each chain, by the scores of its current model
-    settings = study.profile.unlearning.algorithms[plan.algorithm][strategy]
-    sets, runs = [], []
-    for own, seed in zip(last, seeds, strict=True):
-        candidates = np.flatnonzero(own.arrays["present"])
-        draw = seed + number
-        sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), draw, candidates))
-        runs.append(Run(plan.algorithm, strategy, plan.score, draw, settings))
-
-    def place(seed: int) -> str:
-        return f"sequential unlearning, {strategy}, seed {seed}, step {number} of {plan.steps}"
-
-    try:
-        model, facts = apply(study, study.restore(last), runs, sets, present)
-        logits, test_logits = study.outputs(model)  # [k, N, K], [k, |T|, K]
-    except Diverged as error:
-        raise Diverged(f"{place(seeds[0])}: {error}") from None
-    for own, seed in zip(logits, seeds, strict=True):
-        if not own.isfinite().all():
-            raise Diverged(f"{place(seed)}: the model diverged; use a smaller lr")
+    model, facts, logits, test_logits = _unlearned(study, steps, study.restore(last), runs, sets, present)
+    seeds = [step.seed for step in steps]
     after = holdout_scores(study, model, seeds)  # [k, N]
 
     found = []
@@ -93,6 +72,41 @@ def take_together(study: Study, steps: Sequence[Step]) -> list[Artifact]:
         found.append(Artifact(weights(network) | arrays, {"step": of_step, "union": of_union} | own))
 
     return found
+
+
+def _chosen(study: Study, steps: Sequence[Step], last: Sequence[Artifact]) -> tuple[list[Run], list[Strata]]:
+    """The next forget set of each chain, by the scores of its current model, and how it is unlearned."""
+    plan = study.profile.sequential
+    settings = study.profile.unlearning.algorithms[plan.algorithm][steps[0].strategy]
+
+    runs, sets = [], []
+    for step, own in zip(steps, last, strict=True):
+        draw = step.seed + step.number
+        candidates = np.flatnonzero(own.arrays["present"])
+        sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), draw, candidates))
+        runs.append(Run(plan.algorithm, step.strategy, plan.score, draw, settings))
+    return runs, sets
+
+
+def _unlearned(
+    study: Study, steps: Sequence[Step], model: nn.Module, runs: Sequence[Run], sets: Sequence[Strata], present: np.ndarray
+) -> tuple[nn.Module, dict[str, list[float]], Tensor, Tensor]:
+    """The unlearned networks as one, what it took, and their logits [k, N, K] of D and [k, |T|, K] of T."""
+    from mulnb.training import Diverged
+
+    def place(step: Step) -> str:
+        return f"sequential unlearning, {step.strategy}, seed {step.seed}, step {step.number} of {study.profile.sequential.steps}"
+
+    try:
+        model, facts = apply(study, model, runs, sets, present)
+        logits, test_logits = study.outputs(model)
+    except Diverged as error:
+        raise Diverged(f"{place(steps[0])}: {error}") from None
+
+    for step, own in zip(steps, logits, strict=True):
+        if not own.isfinite().all():
+            raise Diverged(f"{place(step)}: the model diverged; use a smaller lr")
+    return model, facts, logits, test_logits
 
 
 def measure_floors(study: Study, tasks: Sequence[tuple[Job, int, tuple[np.ndarray, ...], np.ndarray]]) -> list[Artifact]:

@@ -218,7 +218,7 @@ def test_a_head_that_is_gone_is_one_line_and_what_is_finished_is_kept(nodes, ser
     wait(lambda: "oracle" in kinds(home), 300)
     kill(nodes.head)
     killed = time.monotonic()
-    said = study.communicate(timeout=120)[0]
+    said = study.communicate(timeout=300)[0]
 
     assert study.returncode == 2 and time.monotonic() - killed < 60
     messages = [line for line in said.splitlines() if line.startswith("mulnb:")]

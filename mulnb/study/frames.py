@@ -32,24 +32,23 @@ def crossed(study: Study) -> pd.DataFrame:
 
     Only the order differs, so a difference says something about the order and not about which examples are forgotten.
     """
-    scores, seeds = study.profile.unlearning.scores, study.profile.seeds
-    runs, orders = [], []
-    for algorithm, strategies in study.profile.unlearning.algorithms.items():
-        if "rum_f" not in strategies or study.given is not None:
-            continue  # a forget set from a file has its own order
-        for order, seed in itertools.product(scores, seeds):
+    if study.given is not None:
+        return pd.DataFrame()  # a forget set from a file has its own order
+
+    plan, seeds = study.profile.unlearning, study.profile.seeds
+    study.score_seeds(seeds)
+    runs, orders, sets = [], [], []
+    for algorithm, strategies in plan.algorithms.items():
+        if "rum_f" not in strategies:
+            continue
+        for order, seed in itertools.product(plan.scores, seeds):
+            members = study.strata("memorization", seed).forget
             runs.append(Run(algorithm, "rum_f", "memorization", seed, strategies["rum_f"]))
             orders.append(order)
-
-    study.score_seeds(seeds)
-    refined = {}
-    for order, seed in itertools.product(scores, seeds):
-        members = study.strata("memorization", seed).forget
-        refined[order, seed] = forget.split(members, study.scores(order, seed), seed)
+            sets.append(forget.split(members, study.scores(order, seed), seed))
 
     if not runs:
         return pd.DataFrame()
-    sets = [refined[order, run.seed] for order, run in zip(orders, runs, strict=True)]
     return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
 
 

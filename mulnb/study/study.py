@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from mulnb import forget
 from mulnb import memorization as exact
@@ -31,9 +32,7 @@ from mulnb.study.networks import Networks
 from mulnb.study.recipes import holdout_job, original_job, pool_jobs
 from mulnb.study.runs import CEILING, FLOOR, Run, ways
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from mulnb.audit.membership import Shadow
 
 SHOWN_SEEDS = 3  # of the frames that have a row for every example and run
@@ -134,8 +133,6 @@ class Study(Networks):
 
         Scores from a file have no standard error and no models: NaN and 0.
         """
-        import pandas as pd
-
         data = self.splits.train
         if self.pool is None:
             given = scoring.imported_scores(self.profile.pool.scores, data)
@@ -149,7 +146,10 @@ class Study(Networks):
     # ---- scores and strata
 
     def score_seeds(self, seeds: Iterable[int]) -> dict[int, Scored]:
-        """The proxies of several seeds. Missing original models are trained on the workers, together."""
+        """The proxies of several seeds. Missing original models are trained on the workers, together.
+
+        Whoever needs several seeds asks for all of them first: one after the other, they would be trained one by one.
+        """
         seeds = list(seeds)
         new = [seed for seed in seeds if seed not in self._scored]
         originals = self.gather([original_job(self, seed) for seed in new], "original models", PROXIES.names)

@@ -125,9 +125,10 @@ class Networks:
 
     def restore(self, artifacts: Sequence[Artifact]) -> nn.Module:
         """The networks whose weights the artefacts hold, on the device and as one; see `stack`."""
-        return self.stack([self._restore_one(artifact) for artifact in artifacts])
+        return self.stack([self.restore_one(artifact) for artifact in artifacts])
 
-    def _restore_one(self, artifact: Artifact) -> nn.Module:
+    def restore_one(self, artifact: Artifact) -> nn.Module:
+        """The network whose weights an artefact holds, on the device."""
         import torch
 
         state = {}

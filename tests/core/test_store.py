@@ -90,7 +90,7 @@ def test_facts_of_every_kind_come_back_under_their_seal(home):
 
 
 def test_what_a_killed_process_left_is_removed_with_the_next_file(home):
-    ours = paths._partial_prefix(home)
+    ours = paths.partial_prefix(home)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     home.mkdir()

@@ -19,7 +19,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES, STACKABLE_ARCHITECTURES
 from mulnb.core.store import Artifact
-from mulnb.data import Splits, load_data
+from mulnb.data import Splits, forget_file, load_data
 from mulnb.forget import ForgetSet, Strata
 from mulnb.proxies import centre, orient
 from mulnb.study import jobs, scoring
@@ -266,7 +266,7 @@ class Study:
         """The forget set of the profile's `forget.file`, if it names one. Raises `UserError` if it does not fit these data."""
         if self.profile.forget.file is None:
             return None
-        return forget.load(self.profile.forget.file, self.splits.fingerprint, len(self.splits.train))
+        return forget_file.load(self.profile.forget.file, self.splits.fingerprint, len(self.splits.train))
 
     @property
     def refining_scores(self) -> tuple[str, ...]:

@@ -20,11 +20,10 @@ import pytest
 from attempts import Attempt, Starter, assert_equal, members, stored
 
 KILLS = int(os.environ.get("MULNB_KILLS", "10"))
-STEP_S = 0.002  # between two looks
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(0 if KILLS > 10 else 900),
+    pytest.mark.timeout(0 if KILLS > 10 else 1800),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the state of processes in /proc"),
 ]
 
@@ -70,7 +69,7 @@ def undisturbed(starter, tmp_path_factory) -> Path:
 
 
 def test_killed_at_any_moment_it_goes_on_where_it_was(starter, undisturbed, tmp_path):
-    home, total = tmp_path / "home", len(stored(undisturbed))
+    home, total = tmp_path / "ein Stör-Ordner 家", len(stored(undisturbed))
     draw = random.Random(KILLS)
     struck: list[str] = []
 
@@ -81,8 +80,8 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(starter, undisturbed, tmp_
 
         # moments spread over the whole study: a kill comes when so many results are stored, and a little later
         after = int(total * 0.97 * (number + draw.random()) / KILLS)
-        attempt = wait_until(attempt, starter, home, functools.partial(has_stored, home, after))
-        attempt = attempt and wait_until(attempt, starter, home, functools.partial(is_at, home, kill))
+        attempt = wait_until(attempt, starter, home, functools.partial(has_stored, home, after), 0.1)
+        attempt = attempt and wait_until(attempt, starter, home, functools.partial(is_at, home, kill), 0.001)
         if attempt is None:  # it finished while the test waited for a table
             break
 
@@ -111,8 +110,17 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(starter, undisturbed, tmp_
     assert list(attempts.temporary(home).iterdir()) == []
 
 
-def wait_until(attempt: Attempt, starter: Starter, home: Path, reached: Callable[[Attempt], bool]) -> Attempt | None:
+def wait_until(
+    attempt: Attempt, starter: Starter, home: Path, reached: Callable[[Attempt], bool], step_s: float
+) -> Attempt | None:
     """Wait for a moment of a run. One that has lost a worker may end before: then it is started again.
+
+    Args:
+        attempt: the run.
+        starter: starts it again.
+        home: its `MULNB_HOME`.
+        reached: whether the moment has come.
+        step_s: seconds between two looks.
 
     Returns:
         The run in which the moment has come; None if it finished before.
@@ -125,13 +133,13 @@ def wait_until(attempt: Attempt, starter: Starter, home: Path, reached: Callable
             assert code == 2 and "mulnb: a worker process was killed" in said, said
             assert "Traceback" not in said, said
             attempt = starter.start(home)
-        time.sleep(STEP_S)
+        time.sleep(step_s)
     return attempt
 
 
 def has_stored(home: Path, count: int, attempt: Attempt) -> bool:
     """Whether so many results are in the store."""
-    return len(stored(home)) >= count
+    return sum(1 for _ in home.glob("artifacts/*/*/manifest.json")) >= count
 
 
 def is_at(home: Path, kill: Kill, attempt: Attempt) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,16 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
+from mulnb.study import diverged
 from mulnb.study.frames import compare
 from mulnb.study.jobs import Job
 from mulnb.study.oracles import Asked, converged, measure, oracle_job
-from mulnb.study.runs import Run, apply
+from mulnb.study.runs import Run, apply, unlearn_alone
 from mulnb.study.scoring import holdout_job, holdout_scores, original_job, score_seeds
 from mulnb.study.study import SHOWN_SEEDS, Study, algorithm_version, weights, without
+
+if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+    from mulnb.rum import Unlearned
 
 
 def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
@@ -49,8 +53,6 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
 
 def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifact]:
     """The same step of several chains: choose a forget set by the current model's own scores, unlearn it, score the new model."""
-    from mulnb.training import Diverged
-
     plan = study.profile.sequential
     strategy, _, step = tasks[0]
     seeds, last = [], []
@@ -68,17 +70,17 @@ def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifac
         sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), seed + step, candidates))
         runs.append(Run(plan.algorithm, strategy, plan.score, seed + step, settings))
 
-    place = f"{strategy}, seed {seeds[0]}, step {step} of {plan.steps}"
-    try:
+    # a model without finite outputs has no scores to choose the next set by
+    places = [f"sequential unlearning, {strategy}, seed {seed}, step {step} of {plan.steps}" for seed in seeds]
+    with diverged.at(places[0]):
         model, facts = apply(study, model, runs, sets, present)
         logits, test_logits = study.outputs(model)
-    except Diverged as error:  # a model without finite outputs has no scores to choose the next set by
-        raise Diverged(f"sequential unlearning, {place}: {error}") from None
-    for own, seed in zip(logits, seeds, strict=True):
-        if not own.isfinite().all():
-            place = f"{strategy}, seed {seed}, step {step} of {plan.steps}"
-            raise Diverged(f"sequential unlearning, {place}: the model diverged; use a smaller lr")
-    after = holdout_scores(study, model, seeds)
+
+    def again(j: int) -> Unlearned:
+        return unlearn_alone(study, study.restore_one(last[j]), runs[j], sets[j], present[j])
+
+    diverged.refuse(logits, places, again)
+    after = holdout_scores(study, model, seeds, [f"{place}, hold-out retraining" for place in places])
 
     found = []
     for j, network in enumerate(study.unstack(model)):

@@ -11,8 +11,9 @@ import numpy as np
 
 from mulnb import audit
 from mulnb.core.store import Artifact
+from mulnb.study import diverged
 from mulnb.study.jobs import Job
-from mulnb.study.scoring import finite, original_job
+from mulnb.study.scoring import original_job, train_alone
 from mulnb.study.study import Study, algorithm_version, without
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
@@ -133,19 +134,21 @@ def _retrain(study: Study, tasks: list[tuple]) -> list[Artifact]:
     retain = torch.from_numpy(np.stack(kept) if stacked else kept[0]).to(where)
 
     started = time.perf_counter()
-    model = ALGORITHMS["retrain"](
-        None,  # retraining starts from an untrained network
-        study.train,
-        forget,
-        retain,
-        seed=shifted if stacked else shifted[0],
-        fresh=study.fresh,
-        **study.profile.training.model_dump(),
-    )
+    places = [f"oracle of seed {seed}" for seed in seeds]
+    with diverged.at(places[0]):
+        model = ALGORITHMS["retrain"](
+            None,  # retraining starts from an untrained network
+            study.train,
+            forget,
+            retain,
+            seed=shifted if stacked else shifted[0],
+            fresh=study.fresh,
+            **study.profile.training.model_dump(),
+        )
     seconds = (time.perf_counter() - started) / len(tasks)  # each one's share
 
     logits, test_logits = study.outputs(model)
-    finite(logits, seeds, "oracle")
+    diverged.refuse(logits, places, lambda j: train_alone(study, shifted[j], torch.from_numpy(kept[j])))
     epochs = relearn(study, model, forgets, seeds) if tasks[0][4] else [np.nan] * len(tasks)
 
     found = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mulnb.core import paths, store
-from mulnb.core.errors import UserError
+from mulnb.core.errors import Notice, UserError
 from mulnb.core.store import Artifact
 
 PARTS = {"seed": 1, "data": "abc"}
@@ -76,7 +76,7 @@ def test_a_damaged_artifact_is_computed_again(home, damage):
         store.folder("kind", PARTS | {"seed": 2}).rename(place)
     else:
         (place / ("manifest.json" if damage == "no manifest" else "arrays.safetensors")).unlink()
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(Notice, match="damaged .* it is moved to .* and computed again"):
         assert store.get("kind", PARTS) is None
     assert store.get_or_compute("kind", PARTS, artifact).meta["acc"] == 0.5
     assert store.get("kind", PARTS) is not None

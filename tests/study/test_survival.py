@@ -1,4 +1,4 @@
-"""A study that is killed again and again, or run twice at once, ends with the tables of an undisturbed one.
+"""A study that is killed again and again, run twice at once, or finds damaged files ends with the tables of an undisturbed one.
 
 `MULNB_KILLS=30 pytest tests/study/test_survival.py` kills it at thirty moments instead of ten.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import os
 import random
+import shutil
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,8 @@ from pathlib import Path
 import attempts
 import pytest
 from attempts import Attempt, Starter, assert_equal, members, stored
+
+from mulnb.core import store
 
 KILLS = int(os.environ.get("MULNB_KILLS", "10"))
 
@@ -167,4 +172,68 @@ def test_two_at_once_share_the_work_and_end_with_the_same_tables(starter, undist
     for run in [starter.start(home, workers=2), starter.start(home, workers=2)]:
         code = run.wait()
         assert code == 0, run.said
+    assert_equal(home, undisturbed)
+
+
+# ---- damage
+
+KINDS = ("floor", "holdout_retraining", "images", "oracle", "original", "pool", "sequential", "unlearned")
+DAMAGE = ("flip", "truncate", "empty", "delete", "folder", "another")
+
+
+def damage(file: Path, how: str, another: Path) -> None:
+    """Do something to a stored file; `another` is the same file of a result with other settings, or of an older version."""
+    content = bytearray(file.read_bytes())
+    if how == "flip":
+        content[len(content) // 2] ^= 4
+        file.write_bytes(content)
+    elif how == "truncate":
+        file.write_bytes(content[:-5])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "another":
+        file.write_bytes(another.read_bytes())
+    else:
+        file.unlink()
+        if how == "folder":
+            file.mkdir()
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", ["manifest.json", "arrays.safetensors"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_to_any_stored_file_is_noticed_and_moved_aside(undisturbed, home, kind, name, how):
+    of_kind = sorted((undisturbed / "artifacts" / kind).iterdir())
+    other = of_kind[1] if len(of_kind) > 1 else next((undisturbed / "artifacts" / "pool").iterdir())
+    place = home / "artifacts" / kind / of_kind[0].name
+    shutil.copytree(of_kind[0], place)
+    parts = json.loads((place / "manifest.json").read_text())["parts"]
+    whole = store.get(kind, parts)
+    assert whole is not None
+
+    damage(place / name, how, other / name)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert store.get(kind, parts) is None
+    [notice] = said
+    aside = home / "artifacts" / "damaged" / f"{kind}-{place.name}"
+    assert str(notice.message).startswith(f"{place}: damaged (")
+    assert str(notice.message).endswith(f"it is moved to {aside} and computed again")
+    assert aside.is_dir() and not place.exists()
+
+    store.put(kind, parts, whole)
+    assert store.get(kind, parts).meta == whole.meta
+
+
+def test_what_is_damaged_is_computed_again_and_told_in_one_line_each(starter, undisturbed, tmp_path):
+    assert {path.name for path in (undisturbed / "artifacts").iterdir() if path.is_dir()} == set(KINDS)
+    home = tmp_path / "home"
+    shutil.copytree(undisturbed, home)
+    for kind in KINDS:
+        damage(min((home / "artifacts" / kind).iterdir()) / "arrays.safetensors", "flip", home)
+
+    said = starter.finish(home)
+    lines = [line for line in said.splitlines() if "damaged" in line or "arning" in line or "warn" in line]
+    assert len(lines) == len(KINDS) and all(line.startswith(f"mulnb: {home}/artifacts/") for line in lines), said
+    assert len(list((home / "artifacts" / "damaged").iterdir())) == len(KINDS)
     assert_equal(home, undisturbed)

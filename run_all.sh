@@ -21,7 +21,9 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): e
                         jupyter lab, such as --no-browser
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
   --cpu                 set up without the CUDA packages that torch does not need to start (4.8 instead of 6.2 GB);
-                        it stays so until .venv is removed
+                        it stays so until .venv is removed. Not more, and not by itself: torch as package indexes have it
+                        links eleven CUDA libraries and does not start without them; the build without CUDA is on
+                        PyTorch's own index only, whose address requirements.lock would have to hold
   --test                check the project instead of running it
   --help                this text
 

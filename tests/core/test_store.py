@@ -41,6 +41,28 @@ def test_computed_once(home):
     assert store.get("kind", PARTS).meta["wall_s"] >= 0
 
 
+MAKE = """
+import sys, time
+from pathlib import Path
+from mulnb.core import store
+
+def compute():
+    with Path(sys.argv[1]).open("a") as calls:
+        calls.write("x")
+    time.sleep(1)
+    return store.Artifact({}, {"acc": 0.5})
+
+assert store.get_or_compute("kind", {"seed": 1}, compute).meta["acc"] == 0.5
+"""
+
+
+def test_two_processes_that_want_the_same_compute_it_once(home, tmp_path):
+    calls = tmp_path / "calls"
+    both = [subprocess.Popen([sys.executable, "-c", MAKE, str(calls)]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert calls.read_text() == "x"
+
+
 DAMAGE = ["flip", "truncate", "empty", "no manifest", "no arrays", "bad json", "list", "changed fact", "folder", "file", "other"]
 
 

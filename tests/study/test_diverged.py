@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def study(group: int, **changes) -> Study:
-    small = {"training.epochs": 1, "sequential.steps": 1, "pool.group": group}
+    small = {"training.epochs": 1, "sequential.steps": 2, "pool.group": group}
     return Study.of(load_profile("smoke", small | changes))
 
 
@@ -43,7 +43,7 @@ def test_a_step_of_the_study_names_its_seed_epoch_and_rate(home, step, group):
 def test_a_chain_names_its_step_stage_and_stratum(home, group):
     settings = {"alpha": 0.95, "lr": LR, "epochs": 1, "batch": 128}
     own = study(group, **{"unlearning.algorithms.neg_grad_plus.rum_f": settings})
-    place = r"sequential unlearning, rum_f, seed 1, step 1 of 1: neg_grad_plus, stage 1 of 3, stratum low \(12 examples\)"
+    place = r"sequential unlearning, rum_f, seed 1, step 1 of 2: neg_grad_plus, stage 1 of 3, stratum low \(12 examples\)"
     with pytest.raises(UserError, match=rf"^{place}: training diverged in epoch 1 \(lr 1e\+30\): use a smaller lr$"):
         own.get(chains.step_job(own, "rum_f", 1, 1))
 

@@ -84,9 +84,9 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(starter, undisturbed, tmp_
         attempt = attempt or starter.start(home, kill.workers)
 
         # moments spread over the whole study: a kill comes when so many results are stored, and a little later
-        after = int(total * 0.97 * (number + draw.random()) / KILLS)
+        after = int(total * 0.97 * (number + draw.random()) / KILLS) if kill.during != "table" else 0
         attempt = wait_until(attempt, starter, home, functools.partial(has_stored, home, after), 0.1)
-        attempt = attempt and wait_until(attempt, starter, home, functools.partial(is_at, home, kill), 0.001)
+        attempt = attempt and wait_until(attempt, starter, home, At(home, kill, count=draw.randrange(1, 6)), 0.001)
         if attempt is None:  # it finished while the test waited for a table
             break
 
@@ -147,21 +147,31 @@ def has_stored(home: Path, count: int, attempt: Attempt) -> bool:
     return sum(1 for _ in home.glob("artifacts/*/*/manifest.json")) >= count
 
 
-def is_at(home: Path, kill: Kill, attempt: Attempt) -> bool:
+class At:
     """Whether a run is at what it is to be killed during."""
-    if kill.who == "worker":
-        return bool(members(attempt.pid, attempts.WORKER))
-    if kill.during == "anything":
-        return True
 
-    places = home.glob("artifacts/*/") if kill.during == "result" else [home / "figures" / "smoke" / "data"]
-    own = f"-{attempt.pid}-"
-    return any(name.startswith(".partial") and own in name for place in places if place.is_dir() for name in os.listdir(place))
+    def __init__(self, home: Path, kill: Kill, count: int) -> None:
+        """`count`: of the tables that it writes, the one to be killed during; it begins with those of the finished stages."""
+        self._kill, self._seen = kill, set()
+        self._count = count if kill.during == "table" else 1
+        self._places = home / ("artifacts" if kill.during == "result" else "figures/smoke")
+
+    def __call__(self, attempt: Attempt) -> bool:
+        if self._kill.who == "worker":
+            return bool(members(attempt.pid, attempts.WORKER))
+        if self._kill.during == "anything":
+            return True
+
+        own = f"-{attempt.pid}-"
+        for place in self._places.glob("*/"):
+            names = os.listdir(place)
+            self._seen |= {name for name in names if name.startswith(".partial") and own in name}
+        return len(self._seen) >= self._count
 
 
 def wait_until_gone(group: int) -> None:
     """Wait until no process of the group is left: workers notice within seconds that their parent is gone."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while members(group):
         assert time.monotonic() < deadline, "workers are left behind"
         time.sleep(0.1)

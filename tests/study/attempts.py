@@ -58,14 +58,17 @@ class Attempt:
 
     def __init__(self, starter: Starter, pid: int, said: Path) -> None:
         self._starter, self.pid, self._said = starter, pid, said
+        self._code: int | None = None
 
     def ended(self) -> bool:
         """Whether it has ended, however it did."""
-        return not is_running(self.pid)
+        return self._code is not None or not is_running(self.pid)
 
     def wait(self) -> int:
-        """Its exit code, or minus the number of the signal that ended it. Call it once."""
-        return self._starter.ask("wait", self.pid)
+        """Its exit code, or minus the number of the signal that ended it."""
+        if self._code is None:
+            self._code = self._starter.ask("wait", self.pid)
+        return self._code
 
     @property
     def said(self) -> str:
@@ -80,7 +83,7 @@ class Starter:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MULNB_")}
         command = [sys.executable, "-P", "-c", TEMPLATE]
         self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._count = 0
+        self._started: list[Attempt] = []
 
     def ask(self, order: str, what: object) -> int:
         print(json.dumps([order, what]), file=self._process.stdin, flush=True)
@@ -94,15 +97,15 @@ class Starter:
             workers: processes; 1 for none but the run's own.
             stages: one after the other.
         """
-        self._count += 1
-        said = home.with_name(f"{home.name} said {self._count}")
+        said = home.with_name(f"{home.name} said {len(self._started) + 1}")
         scratch = temporary(home)
         scratch.mkdir(exist_ok=True)
 
         environment = {"MULNB_HOME": str(home), "MULNB_WORKERS": str(workers), "TMPDIR": str(scratch)}
         options = ["--profile", "smoke", *(word for change in SHORTER for word in ("--set", change))]
         commands = [["run", *options, "--stage", stage] for stage in stages]
-        return Attempt(self, self.ask("start", [str(said), environment, commands]), said)
+        self._started.append(Attempt(self, self.ask("start", [str(said), environment, commands]), said))
+        return self._started[-1]
 
     def finish(self, home: Path, workers: int = 1) -> str:
         """Run all stages undisturbed; returns what was said."""
@@ -112,6 +115,10 @@ class Starter:
         return attempt.said
 
     def close(self) -> None:
+        """End, also those runs that a failed test has left."""
+        for attempt in self._started:
+            if not attempt.ended():
+                os.killpg(attempt.pid, signal.SIGKILL)
         self._process.communicate()
 
 

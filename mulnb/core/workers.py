@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -150,7 +149,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
         pre_dispatch="2*n_jobs",
         # no arrays in shared memory: they would stay there when all processes are killed at once
         max_nbytes=None,
-        temp_folder=tempfile.gettempdir(),
+        temp_folder=os.sep,  # so nothing is ever written there; joblib needs a name in ASCII, which TMPDIR may not be
     )
 
     try:

@@ -192,7 +192,7 @@ DAMAGE = ("flip", "truncate", "empty", "delete", "folder", "another")
 
 
 def damage(file: Path, how: str, another: Path) -> None:
-    """Do something to a stored file; `another` is the same file of a result with other settings, or of an older version."""
+    """Do something to a stored file; `another` is the file of this name of another result."""
     content = bytearray(file.read_bytes())
     if how == "flip":
         content[len(content) // 2] ^= 4
@@ -214,7 +214,7 @@ def damage(file: Path, how: str, another: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_to_any_stored_file_is_noticed_and_moved_aside(undisturbed, home, kind, name, how):
     of_kind = sorted((undisturbed / "artifacts" / kind).iterdir())
-    other = of_kind[1] if len(of_kind) > 1 else next((undisturbed / "artifacts" / "pool").iterdir())
+    other = next((undisturbed / "artifacts" / ("original" if kind == "pool" else "pool")).iterdir())
     place = home / "artifacts" / kind / of_kind[0].name
     shutil.copytree(of_kind[0], place)
     parts = json.loads((place / "manifest.json").read_text())["parts"]
@@ -243,7 +243,7 @@ def test_what_is_damaged_is_computed_again_and_told_in_one_line_each(starter, un
         damage(min((home / "artifacts" / kind).iterdir()) / "arrays.safetensors", "flip", home)
 
     said = starter.finish(home)
-    lines = [line for line in said.splitlines() if "damaged" in line or "arning" in line or "warn" in line]
+    lines = [line for line in said.splitlines() if ": damaged (" in line or "Warning" in line or "warn(" in line]
     assert len(lines) == len(KINDS) and all(line.startswith(f"mulnb: {home}/artifacts/") for line in lines), said
     assert len(list((home / "artifacts" / "damaged").iterdir())) == len(KINDS)
     assert_equal(home, undisturbed)

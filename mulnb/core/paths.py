@@ -198,6 +198,19 @@ def write_text(path: Path, text: str) -> Path:
     return write_file(path, lambda temporary: temporary.write_text(text))
 
 
+def check_writable(folder: Path) -> None:
+    """Try whether anything can be written into a folder: before hours of work, not after.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(dir=folder, prefix=partial_prefix(folder))).rmdir()
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+
+
 def _cannot_write(path: Path, error: OSError) -> UserError:
     """The error to raise when `path` cannot be written, with the reason and what to do."""
     reason = error.strerror or error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mulnb.config import Profile
-from mulnb.core import locks, memory, registry, store, workers
+from mulnb.core import locks, memory, paths, registry, store, workers
 from mulnb.core.store import Artifact
 
 if TYPE_CHECKING:
@@ -71,7 +71,12 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
         study: whose jobs they are.
         jobs: none of them is stored.
         label: of the progress bar.
+
+    Raises:
+        UserError: the store cannot be written; before anything is computed.
     """
+    paths.check_writable(paths.artifacts())
+
     if workers.backend() == "ray":
         from mulnb.study import cluster
 

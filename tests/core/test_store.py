@@ -12,9 +12,11 @@ import textwrap
 import numpy as np
 import pytest
 
+from mulnb import load_profile
 from mulnb.core import paths, store
 from mulnb.core.errors import Notice, UserError
 from mulnb.core.store import Artifact
+from mulnb.study import Study, jobs, scoring
 
 PARTS = {"seed": 1, "data": "abc"}
 
@@ -197,6 +199,17 @@ def test_no_permission_names_the_path(home, monkeypatch):
     monkeypatch.setenv("MULNB_FIGURES", "/proc/none")
     with pytest.raises(UserError, match=r"cannot write /proc/none/p/table\.csv"):
         paths.write_text(paths.results("p") / "table.csv", "x")
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_computed(home):
+    profile = load_profile("smoke")
+    splits = Study.of(profile).splits
+    shutil.rmtree(home / "artifacts")
+    (home / "artifacts").write_text("a file where a folder should be")
+    study = Study(profile)
+    study.splits = splits
+    with pytest.raises(UserError, match=r"cannot write .*artifacts: File exists"):
+        jobs.compute(study, [scoring.original_job(study, 0)], "originals")
 
 
 def test_a_failed_writer_keeps_the_old_file(home):

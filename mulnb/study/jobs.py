@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mulnb.config import Profile
@@ -33,7 +33,7 @@ class Job:
     group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
     needs: tuple[Job, ...] = ()  # jobs whose results it reads: they travel with it to a machine with another store
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A hash of `parts`."""
         return store.digest(self.parts)
@@ -44,24 +44,28 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
 
     Args:
         study: whose jobs they are.
-        jobs: in any order; the same job may come twice.
+        jobs: in any order; a job that comes twice is computed and read once.
         label: of the progress bar.
         only: the arrays that are wanted of each; see `store.get`.
 
     Returns:
         One artefact for each job, in the order of `jobs`.
     """
-    found = [store.get(job.kind, job.parts, only) for job in jobs]
-    missing: dict[str, Job] = {}
-    for job, artifact in zip(jobs, found, strict=True):
-        if artifact is None:
-            missing[job.key] = job  # a job that comes twice is computed once
+    found: dict[str, Artifact | None] = {}
+    missing = []
+    for job in jobs:
+        if job.key in found:
+            continue
+        found[job.key] = store.get(job.kind, job.parts, only)
+        if found[job.key] is None:
+            missing.append(job)
 
     if missing:
-        check(study.profile)  # reject a mistake before the first training, not after the last
-        compute(study, list(missing.values()), label)
+        compute(study, missing, label)
+        for job in missing:
+            found[job.key] = run_job(study, job, only)
 
-    return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
+    return [found[job.key] for job in jobs]
 
 
 def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
@@ -73,9 +77,10 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
         label: of the progress bar.
 
     Raises:
-        UserError: the store cannot be written; before anything is computed.
+        UserError: a setting is wrong, or the store cannot be written; before anything is computed.
     """
     paths.check_writable(paths.artifacts())
+    check(study.profile)  # reject a mistake before the first training, not after the last
 
     if workers.backend() == "ray":
         from mulnb.study import cluster
@@ -174,15 +179,6 @@ def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequ
     memory.forget_peak()
     run_together(Study.of(profile), jobs)
     return memory.peak_mb()
-
-
-def same_settings(settings: Any) -> str:
-    """A text that is equal for equal settings, for `Job.group`."""
-
-    def plain(value: Any) -> Any:
-        return value.model_dump(mode="json")  # a part of a profile
-
-    return json.dumps(settings, sort_keys=True, default=plain)
 
 
 def check(profile: Profile) -> None:

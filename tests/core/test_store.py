@@ -16,7 +16,7 @@ from mulnb import load_profile
 from mulnb.core import paths, store
 from mulnb.core.errors import Notice, UserError
 from mulnb.core.store import Artifact
-from mulnb.study import Study, jobs, scoring
+from mulnb.study import Study, jobs, recipes
 
 PARTS = {"seed": 1, "data": "abc"}
 
@@ -209,7 +209,7 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_is_computed(home
     study = Study(profile)
     study.splits = splits
     with pytest.raises(UserError, match=r"cannot write .*artifacts: File exists"):
-        jobs.compute(study, [scoring.original_job(study, 0)], "originals")
+        jobs.compute(study, [recipes.original_job(study, 0)], "originals")
 
 
 def test_a_failed_writer_keeps_the_old_file(home):

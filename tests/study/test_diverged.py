@@ -7,7 +7,7 @@ import pytest
 
 from mulnb import load_profile
 from mulnb.core.errors import UserError
-from mulnb.study import Study, chains, diverged, oracles, runs, scoring
+from mulnb.study import Study, diverged, recipes, runs
 
 LR = 1e30
 RATE_OF = {"pool": "pool.training", "original model": "training", "oracle": "training"}
@@ -23,10 +23,10 @@ def study(group: int, **changes) -> Study:
 
 def job(of: Study, step: str):
     if step == "pool":
-        return scoring.pool_jobs(of)[1]
+        return recipes.pool_jobs(of)[1]
     if step == "oracle":
-        return oracles.oracle_job(of, FORGET, [FORGET], 1, relearns=False)
-    return scoring.original_job(of, 1)
+        return recipes.oracle_job(of, FORGET, [FORGET], 1, relearns=False)
+    return recipes.original_job(of, 1)
 
 
 @pytest.mark.parametrize("group", [1, 4], ids=["a network", "a stack"])
@@ -45,14 +45,14 @@ def test_a_chain_names_its_step_stage_and_stratum(home, group):
     own = study(group, **{"unlearning.algorithms.neg_grad_plus.rum_f": settings})
     place = r"sequential unlearning, rum_f, seed 1, step 1 of 2: neg_grad_plus, stage 1 of 3, stratum low \(12 examples\)"
     with pytest.raises(UserError, match=rf"^{place}: training diverged in epoch 1 \(lr 1e\+30\): use a smaller lr$"):
-        own.get(chains.step_job(own, "rum_f", 1, 1))
+        own.get(recipes.step_job(own, "rum_f", 1, 1))
 
 
 def test_a_run_is_stored_with_the_stratum_in_which_it_diverged(home):
     own = study(1)
     settings = {"alpha": 0.95, "lr": LR, "epochs": 1, "batch": 128}
     run = runs.Run("neg_grad_plus", "rum_f", "confidence", 1, settings)
-    found = own.get(runs.unlearning_job(own, run, own.strata("confidence", 1)))
+    found = own.get(recipes.unlearning_job(own, run, own.strata("confidence", 1)))
     assert "stage 1 of 3, stratum low (12 examples): training diverged in epoch 1" in found.meta["diverged"]
 
 

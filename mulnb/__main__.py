@@ -143,7 +143,7 @@ def _run(options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _progress_file() -> Iterator[Path]:
     """The file in which `workers.run_all` tells how far it is; `MULNB_PROGRESS` if it is set, else a temporary one."""
-    with tempfile.TemporaryDirectory(prefix="mulnb-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=paths.partial_prefix(Path(tempfile.gettempdir()))) as scratch:
         given = os.environ.get("MULNB_PROGRESS")
         state = Path(given or Path(scratch) / "progress.json")
         os.environ["MULNB_PROGRESS"] = str(state) if given is None else given

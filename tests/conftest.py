@@ -22,7 +22,16 @@ def _no_figures_from_outside():
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def _environment_as_before():
+    """A command sets variables for the kernels that it starts (`--publish`, `--workers`): the next test must not see them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def home(_environment_as_before, tmp_path, monkeypatch):
     """An empty `MULNB_HOME`; one worker, so that a test is deterministic and cheap unless it asks for more."""
     place = tmp_path / "home"
     monkeypatch.setenv("MULNB_HOME", str(place))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
+from typing import Any
 
 
 class UserError(Exception):
@@ -21,10 +22,25 @@ class NotebookFailed(Exception):
     """A notebook raised, hid an error in its outputs, or did not write what it declares. The runner exits with 1."""
 
 
+class Notice(UserWarning):
+    """A line that a user should read and that stops nothing; it is printed as one line, without the code that said it."""
+
+
 def notice(text: str) -> None:
     """Show the user a line on stderr that stops nothing, as a Python warning.
 
     Worker processes load the same data as the main process and stay silent, so that nobody reads the line twice.
     """
     if multiprocessing.parent_process() is None:
-        warnings.warn(text, stacklevel=2)
+        warnings.warn(text, Notice, stacklevel=2)
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _one_line(message: Warning | str, category: type[Warning], *where: Any) -> str:
+    """How a warning is printed."""
+    return f"mulnb: {message}\n" if issubclass(category, Notice) else _as_python_does(message, category, *where)
+
+
+warnings.formatwarning = _one_line

@@ -10,9 +10,9 @@ import contextlib
 import errno
 import functools
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from mulnb.core import paths
 
@@ -48,11 +48,11 @@ def held(names: Iterable[str]) -> Iterator[None]:
 
 
 @functools.cache  # closing any handle of the file would free all locks of this process
-def _lock_file(artifacts: Path) -> IO[bytes] | None:
-    """The open lock file of a store, or None where it cannot be written."""
+def _lock_file(artifacts: Path) -> int | None:
+    """The number of the open lock file of a store, or None where it cannot be written."""
     try:
         artifacts.mkdir(parents=True, exist_ok=True)
-        return (artifacts / ".lock").open("ab")
+        return os.open(artifacts / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
         return None
 
@@ -62,7 +62,7 @@ def _place(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) >> 1
 
 
-def _lock(file: IO[bytes], place: int) -> bool:
+def _lock(file: int, place: int) -> bool:
     """Lock one byte, waiting for it. False where the system refuses: it has no locks, or waiting would never end."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX, 1, place)

@@ -10,6 +10,7 @@ the committed `figures/`. `MULNB_PUBLISH`, set by `--publish`, writes to `figure
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -108,7 +109,7 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Keep the suffix: savefig and to_parquet choose the format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_partial_prefix(path.parent), suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_prefix(path.parent), suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
 
@@ -124,14 +125,18 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def _partial_prefix(folder: Path) -> str:
-    """How this process's temporary files in `folder` begin. What killed processes of this machine left there is removed first."""
+def partial_prefix(folder: Path) -> str:
+    """How the names of this process's temporary files in `folder` begin.
+
+    What processes of this machine that were killed have left there is removed first.
+    """
     machine = re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"  # other machines may share the folder
 
     for left in folder.glob(f".partial-{machine}-*"):
         process = left.name.split("-")[2]
         if process.isdigit() and not _is_alive(int(process)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else's, where many share the folder
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     return f".partial-{machine}-{os.getpid()}-"
 
@@ -164,7 +169,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_partial_prefix(path.parent)))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
         fill(temporary)
 
         try:
@@ -191,6 +196,19 @@ def write_text(path: Path, text: str) -> Path:
         UserError: as `write_file`.
     """
     return write_file(path, lambda temporary: temporary.write_text(text))
+
+
+def check_writable(folder: Path) -> None:
+    """Try whether anything can be written into a folder: before hours of work, not after.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(dir=folder, prefix=partial_prefix(folder))).rmdir()
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:

@@ -12,7 +12,7 @@ import ast
 import functools
 import hashlib
 import json
-import shutil
+import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +24,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from mulnb.core import paths
+from mulnb.core import damaged, locks, paths
+from mulnb.core.errors import Notice, UserError
 
 PACKAGE = Path(__file__).parents[1]  # the folder mulnb/, whose code `code_version` hashes
 
@@ -135,7 +136,10 @@ def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None
         only: the arrays to read, where the others would fill the memory for nothing (default: all).
 
     Returns:
-        The artefact, or None if there is none. A damaged one is removed with a warning and counts as none.
+        The artefact, or None if there is none. A damaged one is moved aside, which a notice tells, and counts as none.
+
+    Raises:
+        UserError: the store may not be read.
     """
     place = folder(kind, parts)
 
@@ -156,32 +160,26 @@ def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None
             names = [name for name in file.keys() if only is None or name in only]  # noqa: SIM118 (it is no mapping)
             return Artifact({name: file.get_tensor(name) for name in names}, manifest["meta"])
     except FileNotFoundError:
-        if not place.exists():
+        if not os.path.lexists(place):
             return None
         reason: object = "a file is missing"
-    except (IsADirectoryError, NotADirectoryError) as error:
-        reason = f"{Path(error.filename).name} is {'a folder' if isinstance(error, IsADirectoryError) else 'not a folder'}"
+    except PermissionError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; set MULNB_HOME to a folder of your own") from None
+    except OSError as error:  # a folder in a file's place, or a part of the disk that cannot be read
+        reason = f"{Path(error.filename or place).name}: {error.strerror}"
     except KeyError as error:
         reason = f"manifest.json has no {error}"
     except (ValueError, TypeError, AttributeError, RecursionError) as error:  # what JSON of another shape gives
         reason = error
 
-    warnings.warn(f"{place}: damaged ({reason}); it is removed and computed again", stacklevel=2)
-    _remove(place)
+    done = damaged.set_aside(place)
+    warnings.warn(f"{place}: damaged ({reason}); it is {done} and computed again", Notice, stacklevel=2)
     return None
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
     """A checksum of everything that a manifest says, but for the seal itself."""
     return digest({name: value for name, value in manifest.items() if name != "seal"})
-
-
-def _remove(place: Path) -> None:
-    """Remove a damaged artefact, whatever lies there now: a folder, a file, or a link."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
 
 
 def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
@@ -215,6 +213,8 @@ def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
 def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Artifact]) -> Artifact:
     """The stored artefact; if there is none, the result of `compute()`, which is stored first.
 
+    Another process that wants the same artefact waits until it is there.
+
     Args:
         kind: the sub-folder of `artifacts/`.
         parts: the complete recipe.
@@ -230,9 +230,14 @@ def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Ar
     if found is not None:
         return found
 
-    started = time.perf_counter()
-    artifact = compute()
-    artifact.meta["wall_s"] = time.perf_counter() - started
+    with locks.held([f"{kind}/{digest(parts)}"]):
+        found = get(kind, parts)  # another run may have made it while this one waited
+        if found is not None:
+            return found
 
-    put(kind, parts, artifact)
-    return artifact
+        started = time.perf_counter()
+        artifact = compute()
+        artifact.meta["wall_s"] = time.perf_counter() - started
+
+        put(kind, parts, artifact)
+        return artifact

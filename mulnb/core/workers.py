@@ -140,7 +140,17 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     """Run the tasks in `together` worker processes."""
     from joblib import Parallel, delayed
 
-    parallel = Parallel(n_jobs=together, backend="loky", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
+    _tidy_up_in_silence()
+    parallel = Parallel(
+        n_jobs=together,
+        backend="loky",
+        return_as="generator",
+        batch_size=1,
+        pre_dispatch="2*n_jobs",
+        # no arrays in shared memory: they would stay there when all processes are killed at once
+        max_nbytes=None,
+        temp_folder=os.sep,  # so nothing is ever written there; joblib needs a name in ASCII, which TMPDIR may not be
+    )
 
     try:
         with _ctrl_c_kills_workers():
@@ -150,6 +160,13 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
             "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
             "fewer workers need less memory (--workers)"
         ) from None
+
+
+@functools.cache
+def _tidy_up_in_silence() -> None:
+    """Let the process that tidies up behind killed workers do so without two lines of its own about each thing that it finds."""
+    known = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [known, "ignore:resource_tracker"]))
 
 
 def _in_worker(fn: Callable[[T], Any], task: T) -> Any:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from mulnb import config, forget
+from mulnb import config
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
+from mulnb.data import forget_file
 from mulnb.explorer import stock
 from mulnb.explorer.voice import Voice
 from mulnb.forget import ForgetSet
@@ -58,7 +59,7 @@ def check_target(path: Path, profile: Profile | None) -> None:
 def holds(path: Path, chosen: ForgetSet) -> bool:
     """Whether a file holds this very set, so that writing it again changes nothing."""
     try:
-        return forget.load(path).hash == chosen.hash
+        return forget_file.load(path).hash == chosen.hash
     except UserError:
         return False
 

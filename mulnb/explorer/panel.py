@@ -18,6 +18,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
+from mulnb.data import forget_file
 from mulnb.explorer import files, images, pictures, selection, stock, svg
 from mulnb.explorer.aside import Aside, Shown
 from mulnb.explorer.canvas import Canvas
@@ -182,7 +183,7 @@ class Explorer:
 
     def load(self, path: str | Path | None = None) -> forget.ForgetSet:
         """Choose the set that a file holds. Raises `UserError` if the file does not fit these data."""
-        found = forget.load(files.resolve(path or self.file.file, self.profile), self.stock.fingerprint, len(self.stock))
+        found = forget_file.load(files.resolve(path or self.file.file, self.profile), self.stock.fingerprint, len(self.stock))
         score, seed = found.settings.get("score"), found.settings.get("seed")
 
         # set the controls as they were, as far as they offer it; if that gives another set, keep the file's as it is

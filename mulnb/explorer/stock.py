@@ -19,6 +19,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.proxies import PROXIES
+from mulnb.results import frame_file
 
 SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
 
@@ -189,7 +190,7 @@ def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         # both from one folder: two machines may differ in the last digits
         memorization, proxies = folder / "data" / "memorization.parquet", folder / "data" / "proxies.parquet"
         if memorization.is_file() and proxies.is_file():
-            return pd.read_parquet(memorization), pd.read_parquet(proxies)
+            return frame_file.read(memorization), frame_file.read(proxies)
 
     return None
 

@@ -13,7 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS, label
-from mulnb.results import captions, claims, compare, markdown
+from mulnb.results import captions, claims, compare, frame_file, markdown
 from mulnb.results.here import OTHER_MACHINE
 
 # file: what to look for
@@ -139,7 +139,7 @@ def _memorized(profile: Profile) -> str:
     path = paths.find_result(profile.name, "data/memorization.parquet")
     if not path.is_file():
         return "The distribution of the scores"
-    return captions.memorized(pd.read_parquet(path, columns=["memorization"])["memorization"])
+    return captions.memorized(frame_file.read(path)["memorization"])
 
 
 def _verdicts(folder: Path) -> str:

@@ -9,7 +9,6 @@ import json
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import pandas as pd
 
@@ -18,7 +17,7 @@ from mulnb.config import Profile
 from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name, git_commit
-from mulnb.results import claims, evidence, search, tables
+from mulnb.results import claims, evidence, frame_file, search, tables
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
@@ -48,7 +47,7 @@ def publish(profile: Profile, stage: str) -> Frames:
     frames = STAGES[stage](profile)
     for name, frame in frames.items():
         path = paths.results(profile.name) / "data" / f"{name}.parquet"
-        paths.write_file(path, lambda to, frame=frame: _write_parquet(frame, to))
+        paths.write_file(path, lambda to, frame=frame: frame_file.write(frame, to))
     _record(profile, stage, frames)
     return frames
 
@@ -71,13 +70,9 @@ def load(profile_name: str, frame: str) -> pd.DataFrame | None:
         return None
 
     try:
-        with path.open("rb") as file:  # a folder would be read as an empty frame
-            return pd.read_parquet(file)
-    except (OSError, ValueError) as error:  # pyarrow's errors are kinds of these two
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: damaged ({reason[:100]}): remove it and compute it again with mulnb run --profile {profile_name}"
-        ) from None
+        return frame_file.read(path)
+    except UserError as error:
+        raise UserError(f"{error} --profile {profile_name}") from None
 
 
 def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:
@@ -212,14 +207,6 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
 
 
 # ---- the files
-
-
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Exactly the frame, in two thirds of the size: it is committed. Floats are stored byte by byte, integers as differences."""
-    encodings = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED"}
-    numeric = {name: encodings[dtype.kind] for name, dtype in frame.dtypes.items() if dtype.kind in encodings}
-    words = [name for name in frame.columns if name not in numeric]
-    frame.to_parquet(path, index=False, compression="zstd", compression_level=15, use_dictionary=words, column_encoding=numeric)
 
 
 def _record(profile: Profile, stage: str, frames: Frames) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mulnb.config import Profile
-from mulnb.core import locks, memory, registry, store, workers
+from mulnb.core import locks, memory, paths, registry, store, workers
 from mulnb.core.store import Artifact
 
 if TYPE_CHECKING:
@@ -75,7 +75,11 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
         study: whose jobs they are.
         jobs: none of them is stored.
         label: of the progress bar.
+
+    Raises:
+        UserError: a setting is wrong, or the store cannot be written; before anything is computed.
     """
+    paths.check_writable(paths.artifacts())
     check(study.profile)  # reject a mistake before the first training, not after the last
 
     if workers.backend() == "ray":

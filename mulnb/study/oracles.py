@@ -11,7 +11,8 @@ import numpy as np
 
 from mulnb import audit
 from mulnb.core.store import Artifact
-from mulnb.study.scoring import finite
+from mulnb.study import diverged
+from mulnb.study.scoring import train_alone
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import Tensor, nn
@@ -123,19 +124,21 @@ def retrain_together(study: Study, tasks: Sequence[Retraining]) -> list[Artifact
     retain = torch.from_numpy(np.stack(kept) if stacked else kept[0]).to(where)
 
     started = time.perf_counter()
-    model = ALGORITHMS["retrain"](
-        None,  # retraining starts from an untrained network
-        study.train,
-        forget,
-        retain,
-        seed=shifted if stacked else shifted[0],
-        fresh=study.fresh,
-        **study.profile.training.model_dump(),
-    )
+    places = [f"oracle of seed {seed}" for seed in seeds]
+    with diverged.at(places[0]):
+        model = ALGORITHMS["retrain"](
+            None,  # retraining starts from an untrained network
+            study.train,
+            forget,
+            retain,
+            seed=shifted if stacked else shifted[0],
+            fresh=study.fresh,
+            **study.profile.training.model_dump(),
+        )
     seconds = (time.perf_counter() - started) / len(tasks)  # each one's share
 
     logits, test_logits = study.outputs(model)
-    finite(logits, seeds, "oracle")
+    diverged.refuse(logits, places, lambda j: train_alone(study, shifted[j], torch.from_numpy(kept[j])))
 
     epochs, attacks = [np.nan] * len(tasks), audit.ATTACKS[:1]
     originals = [study.get(task.original) for task in tasks if task.original]

@@ -13,11 +13,13 @@ from mulnb.config import Profile
 from mulnb.core.registry import STACKABLE_ALGORITHMS
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
+from mulnb.study import diverged
 from mulnb.study.oracles import Asked, margins, measure, relearn, without
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import nn
 
+    from mulnb.rum import Unlearned
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study
 
@@ -119,20 +121,13 @@ def apply(
     """
     from mulnb import rum
 
-    first, seeds = runs[0], [run.seed for run in runs]
-    how = {
-        **first.plan,
-        "strategy": first.strategy,
-        "retain_later_strata": study.profile.unlearning.retain_later_strata,
-    }
-    if study.together > 1 and set(first.algorithms) <= STACKABLE_ALGORITHMS:
-        how |= {"seed": seeds, "present": present, "fresh": study.fresh}
+    if study.together > 1 and set(runs[0].algorithms) <= STACKABLE_ALGORITHMS:
+        how = {"seed": [run.seed for run in runs], "present": present} | _how(study, runs[0])
         done = rum.unlearn(model, study.train, sets, **how)
         unlearned = done.model
     else:  # a single network, or an algorithm that takes no stack
-        how |= {"seed": seeds[0], "present": None if present is None else present[0], "fresh": study.fresh}
         [network] = study.unstack(model)
-        done = rum.unlearn(network, study.train, sets[0], **how)
+        done = unlearn_alone(study, network, runs[0], sets[0], None if present is None else present[0])
         unlearned = study.stack([done.model])
 
     facts = {
@@ -141,6 +136,34 @@ def apply(
         "passes_forget": np.atleast_1d(done.passes_forget).tolist(),
     }
     return unlearned, facts
+
+
+def unlearn_alone(study: Study, network: nn.Module, run: Run, chosen: Strata, present: np.ndarray | None = None) -> Unlearned:
+    """Unlearn a forget set from one network that is no stack.
+
+    Args:
+        study: the profile and the data.
+        network: is not changed.
+        run: what to do.
+        chosen: what to forget.
+        present: bool [N], what the network still contains.
+
+    Raises:
+        Diverged: the training does; it says in which stage, of which stratum.
+    """
+    from mulnb import rum
+    from mulnb.training import Diverged
+
+    try:
+        return rum.unlearn(network, study.train, chosen, seed=run.seed, present=present, **_how(study, run))
+    except Diverged as error:
+        raise Diverged(diverged.with_stratum(str(error), run.strategy)) from None
+
+
+def _how(study: Study, run: Run) -> dict[str, Any]:
+    """The arguments of `rum.unlearn` that are the same for one network and for a stack of them."""
+    retain = study.profile.unlearning.retain_later_strata
+    return {**run.plan, "strategy": run.strategy, "retain_later_strata": retain, "fresh": study.fresh}
 
 
 def ways(profile: Profile) -> list[tuple[str, str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
+from mulnb.study import diverged
 from mulnb.study.networks import weights
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
     from mulnb.data import ImageSet
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study
+    from mulnb.training import Diverged
 
 
 # ---- the pool
@@ -27,13 +29,37 @@ if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everythin
 def train_pool(study: Study, groups: list[range]) -> list[Artifact]:
     """Train the models of several groups; membership and correctness are stored as bits."""
     from mulnb.pool import train_group
+    from mulnb.training import Diverged
 
     found = []
     for numbers in groups:
-        trained = train_group(study.profile, study.train, study.test, numbers, len(study.splits.train.classes))
+        try:
+            trained = train_group(study.profile, study.train, study.test, numbers, len(study.splits.train.classes))
+        except Diverged as error:
+            raise _diverged_in_pool(study, numbers) or error from None
         bits = {"member": np.packbits(trained.member, axis=1), "correct": np.packbits(trained.correct, axis=1)}
         found.append(Artifact(bits | {"margin": trained.margin, "margin_test": trained.margin_test}))
     return found
+
+
+def _diverged_in_pool(study: Study, numbers: range) -> Diverged | None:
+    """Which model of a group diverged, and when; None if none does when it is trained by itself."""
+    import torch
+
+    from mulnb import training
+    from mulnb.memorization import membership
+
+    plan, n = study.profile.pool, len(study.splits.train)
+    for number in numbers:
+        seed = plan.seed * 1_000_003 + number  # as `pool.train_group` has it
+        network = study._build(seed, study.profile.pool_model).to(study.train.device)
+        [member] = membership(range(number, number + 1), n, plan.share, plan.seed)
+        index = torch.from_numpy(np.flatnonzero(member))
+        try:
+            training.fit(network, study.train, study.profile.pool_training, seed, index=index)
+        except training.Diverged as error:
+            return training.Diverged(f"pool, model {number + 1} of {plan.models}: {error}")
+    return None
 
 
 def check_shadows(profile: Profile, n: int) -> None:
@@ -88,7 +114,9 @@ def train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
 
     started = time.perf_counter()
     hook = trace.after_epoch if settings.when == "epochs" else None
-    training.fit(model, study.train, study.profile.training, order, recorder=recorder, after_epoch=hook)
+    places = [f"original model of seed {seed}" for seed in seeds]
+    with diverged.at(places[0]):
+        training.fit(model, study.train, study.profile.training, order, recorder=recorder, after_epoch=hook)
     if settings.when == "end":
         trace.after_epoch(0, 0.0)
 
@@ -99,7 +127,7 @@ def train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
     training_s = (time.perf_counter() - started) / k - sum(seconds.values())
 
     logits, test_logits = study.outputs(model)  # [k, N, K], [k, |T|, K]
-    finite(logits, seeds, "original model")
+    diverged.refuse(logits, places, lambda j: train_alone(study, seeds[j]))
     correct = (logits.argmax(2) == study.train.labels).cpu().numpy()  # [k, N]
     margins, test_margins = log_odds(logits, study.train.labels), log_odds(test_logits, study.test.labels)
     signals = recorder.raw() | {"loss_curvature": trace.mean()}
@@ -116,46 +144,51 @@ def train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
     return found
 
 
-def finite(logits: Tensor, seeds: Sequence[int], what: str) -> None:
-    """Check the outputs of trained networks.
+def train_alone(study: Study, seed: int, index: Tensor | None = None) -> nn.Module:
+    """A network with the recipe of the original models, trained on all of D or on the examples of `index`; no stack."""
+    from mulnb import training
 
-    Args:
-        logits: [k, N, K].
-        seeds: of the networks.
-        what: what the networks are, for the message.
-
-    Raises:
-        Diverged: a network's logits are not finite: no later step could use it.
-    """
-    from mulnb.training import Diverged
-
-    for own, seed in zip(logits, seeds, strict=True):
-        if not own.isfinite().all():
-            raise Diverged(f"the {what} of seed {seed} diverged: use a smaller training.lr")
+    model = study.fresh(seed).to(study.train.device)
+    return training.fit(model, study.train, study.profile.training, seed, index=index)
 
 
 def score_by_holdout(study: Study, tasks: Sequence[tuple[Job, int]]) -> list[Artifact]:
     """Hold-out retraining of several original models as one; a task is the job of an original model, and its seed."""
     model = study.restore([study.get(original) for original, _ in tasks])
     seeds = [seed for _, seed in tasks]
-    return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds)]
+    places = [f"hold-out retraining of seed {seed}" for seed in seeds]
+    return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds, places)]
 
 
-def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int]) -> np.ndarray:
+def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int], places: Sequence[str]) -> np.ndarray:
     """Hold-out retraining scores of any networks of the study.
 
     Args:
         study: the data, and the settings of its profile.
         model: k networks as one, or one network; see `Study.stack`.
         seeds: k seeds of the order of examples.
+        places: what each network is, for the message if its fine-tuning diverges.
 
     Returns:
         float32 [k, N], in nats.
+
+    Raises:
+        Diverged: the fine-tuning of one of them does.
     """
+    import torch
+
     from mulnb import proxies
 
     settings = study.profile.proxies.holdout_retraining
     unseen = study.holdout if settings.holdout == "holdout" else study.test
-    if study.together > 1:
-        return proxies.holdout_retraining(model, study.train, unseen, settings, list(seeds))
-    return proxies.holdout_retraining(model, study.train, unseen, settings, seeds[0])[None]
+
+    def score(network: nn.Module, seed: int | list[int]) -> np.ndarray:
+        return proxies.holdout_retraining(network, study.train, unseen, settings, seed)
+
+    if study.together == 1:
+        with diverged.at(places[0]):
+            return score(model, seeds[0])[None]
+
+    scores = score(model, list(seeds))
+    diverged.refuse(torch.from_numpy(scores), places, lambda j: score(study.unstack(model)[j], seeds[j]))
+    return scores

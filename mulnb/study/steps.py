@@ -12,14 +12,14 @@ from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.proxies import centre
+from mulnb.study import diverged
 from mulnb.study.networks import weights
 from mulnb.study.oracles import Asked, measure
-from mulnb.study.runs import Run, apply
+from mulnb.study.runs import Run, apply, unlearn_alone
 from mulnb.study.scoring import holdout_scores
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
-    from torch import Tensor, nn
-
+    from mulnb.rum import Unlearned
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study
 
@@ -53,9 +53,18 @@ def take_together(study: Study, steps: Sequence[Step]) -> list[Artifact]:
     present = np.stack([own.arrays["present"] for own in last])  # [k, N]
     runs, sets = _chosen(study, steps, last)
 
-    model, facts, logits, test_logits = _unlearned(study, steps, study.restore(last), runs, sets, present)
+    total = study.profile.sequential.steps
+    places = [f"sequential unlearning, {step.strategy}, seed {step.seed}, step {step.number} of {total}" for step in steps]
+    with diverged.at(places[0]):
+        model, facts = apply(study, study.restore(last), runs, sets, present)
+        logits, test_logits = study.outputs(model)
+
+    def again(j: int) -> Unlearned:
+        return unlearn_alone(study, study.restore_one(last[j]), runs[j], sets[j], present[j])
+
+    diverged.refuse(logits, places, again)
     seeds = [step.seed for step in steps]
-    after = holdout_scores(study, model, seeds)  # [k, N]
+    after = holdout_scores(study, model, seeds, [f"{place}, hold-out retraining" for place in places])  # [k, N]
 
     found = []
     for j, network in enumerate(study.unstack(model)):
@@ -86,27 +95,6 @@ def _chosen(study: Study, steps: Sequence[Step], last: Sequence[Artifact]) -> tu
         sets.append(forget.strata(own.arrays["after"], study.profile.forget.size, centre(plan.score), draw, candidates))
         runs.append(Run(plan.algorithm, step.strategy, plan.score, draw, settings))
     return runs, sets
-
-
-def _unlearned(
-    study: Study, steps: Sequence[Step], model: nn.Module, runs: Sequence[Run], sets: Sequence[Strata], present: np.ndarray
-) -> tuple[nn.Module, dict[str, list[float]], Tensor, Tensor]:
-    """The unlearned networks as one, what it took, and their logits [k, N, K] of D and [k, |T|, K] of T."""
-    from mulnb.training import Diverged
-
-    def place(step: Step) -> str:
-        return f"sequential unlearning, {step.strategy}, seed {step.seed}, step {step.number} of {study.profile.sequential.steps}"
-
-    try:
-        model, facts = apply(study, model, runs, sets, present)
-        logits, test_logits = study.outputs(model)
-    except Diverged as error:
-        raise Diverged(f"{place(steps[0])}: {error}") from None
-
-    for step, own in zip(steps, logits, strict=True):
-        if not own.isfinite().all():
-            raise Diverged(f"{place(step)}: the model diverged; use a smaller lr")
-    return model, facts, logits, test_logits
 
 
 def measure_floors(study: Study, tasks: Sequence[tuple[Job, int, tuple[np.ndarray, ...], np.ndarray]]) -> list[Artifact]:

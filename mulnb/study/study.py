@@ -23,6 +23,7 @@ from mulnb.core import paths, store
 from mulnb.core.bits import Bits
 from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
+from mulnb.data import forget_file
 from mulnb.forget import ForgetSet, Strata
 from mulnb.memorization import Pool
 from mulnb.proxies import centre, orient
@@ -183,7 +184,7 @@ class Study(Networks):
         """The forget set of the profile's `forget.file`, if it names one. Raises `UserError` if it does not fit these data."""
         if self.profile.forget.file is None:
             return None
-        return forget.load(self.profile.forget.file, self.splits.fingerprint, len(self.splits.train))
+        return forget_file.load(self.profile.forget.file, self.splits.fingerprint, len(self.splits.train))
 
     @property
     def refining_scores(self) -> tuple[str, ...]:

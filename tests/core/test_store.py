@@ -12,9 +12,11 @@ import textwrap
 import numpy as np
 import pytest
 
+from mulnb import load_profile
 from mulnb.core import paths, store
-from mulnb.core.errors import UserError
+from mulnb.core.errors import Notice, UserError
 from mulnb.core.store import Artifact
+from mulnb.study import Study, jobs, recipes
 
 PARTS = {"seed": 1, "data": "abc"}
 
@@ -39,6 +41,28 @@ def test_computed_once(home):
         store.get_or_compute("kind", PARTS, lambda: calls.append(1) or artifact())
     assert calls == [1]
     assert store.get("kind", PARTS).meta["wall_s"] >= 0
+
+
+MAKE = """
+import sys, time
+from pathlib import Path
+from mulnb.core import store
+
+def compute():
+    with Path(sys.argv[1]).open("a") as calls:
+        calls.write("x")
+    time.sleep(1)
+    return store.Artifact({}, {"acc": 0.5})
+
+assert store.get_or_compute("kind", {"seed": 1}, compute).meta["acc"] == 0.5
+"""
+
+
+def test_two_processes_that_want_the_same_compute_it_once(home, tmp_path):
+    calls = tmp_path / "calls"
+    both = [subprocess.Popen([sys.executable, "-c", MAKE, str(calls)]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert calls.read_text() == "x"
 
 
 DAMAGE = ["flip", "truncate", "empty", "no manifest", "no arrays", "bad json", "list", "changed fact", "folder", "file", "other"]
@@ -76,7 +100,7 @@ def test_a_damaged_artifact_is_computed_again(home, damage):
         store.folder("kind", PARTS | {"seed": 2}).rename(place)
     else:
         (place / ("manifest.json" if damage == "no manifest" else "arrays.safetensors")).unlink()
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(Notice, match="damaged .* it is moved to .* and computed again"):
         assert store.get("kind", PARTS) is None
     assert store.get_or_compute("kind", PARTS, artifact).meta["acc"] == 0.5
     assert store.get("kind", PARTS) is not None
@@ -90,7 +114,7 @@ def test_facts_of_every_kind_come_back_under_their_seal(home):
 
 
 def test_what_a_killed_process_left_is_removed_with_the_next_file(home):
-    ours = paths._partial_prefix(home)
+    ours = paths.partial_prefix(home)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     home.mkdir()
@@ -175,6 +199,17 @@ def test_no_permission_names_the_path(home, monkeypatch):
     monkeypatch.setenv("MULNB_FIGURES", "/proc/none")
     with pytest.raises(UserError, match=r"cannot write /proc/none/p/table\.csv"):
         paths.write_text(paths.results("p") / "table.csv", "x")
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_computed(home):
+    profile = load_profile("smoke")
+    splits = Study.of(profile).splits
+    shutil.rmtree(home / "artifacts")
+    (home / "artifacts").write_text("a file where a folder should be")
+    study = Study(profile)
+    study.splits = splits
+    with pytest.raises(UserError, match=r"cannot write .*artifacts: File exists"):
+        jobs.compute(study, [recipes.original_job(study, 0)], "originals")
 
 
 def test_a_failed_writer_keeps_the_old_file(home):

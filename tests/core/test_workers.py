@@ -101,6 +101,23 @@ def test_workers_end_when_their_process_was_killed(tmp_path):
     wait(lambda: not any(running(worker) for worker in workers))
 
 
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="looks into the shared memory of Linux")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_when_all_are_killed_at_once_no_array_stays_in_memory_and_nothing_is_said(tmp_path, how):
+    environment = os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"}
+    code = LONG.replace("PLACE", repr(str(tmp_path)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(list(tmp_path.iterdir())) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
+
+    os.killpg(process.pid, how)
+    assert process.communicate()[1] == ""
+    assert not list(Path("/dev/shm").glob(f"joblib*_{process.pid}_*"))
+
+
 def running(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

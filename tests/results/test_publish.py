@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import synthetic
 
-from mulnb.results import publish
+from mulnb.results import frame_file, publish
 
 FRAMES = {
     "unlearning": synthetic.unlearning,
@@ -23,8 +23,9 @@ FRAMES = {
 @pytest.mark.parametrize("name", FRAMES)
 def test_a_frame_is_read_back_exactly(name, tmp_path):
     frame = FRAMES[name]().reset_index(drop=True)
-    publish._write_parquet(frame, tmp_path / "frame.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "frame.parquet"), frame, check_exact=True)
+    frame_file.write(frame, tmp_path / "frame.parquet")
+    for found in (frame_file.read(tmp_path / "frame.parquet"), pd.read_parquet(tmp_path / "frame.parquet")):
+        pd.testing.assert_frame_equal(found, frame, check_exact=True)
 
 
 def test_claims_are_published_from_the_frames_that_are_there(tmp_path, monkeypatch):

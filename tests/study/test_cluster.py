@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_survival import stored, tables
+from attempts import stored, tables
 
 from mulnb import load_profile
 from mulnb.core import on_ray, paths, registry

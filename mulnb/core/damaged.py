@@ -1,0 +1,80 @@
+"""Where damaged results go: aside, into `artifacts/damaged/`, so that whoever wants to know what happened to them can look.
+
+They are never read again. The folder is bounded: the oldest make room for the newest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from mulnb.core import paths
+
+MOST = 10  # things that are kept
+MOST_BYTES = 2**30  # that they may have together
+
+
+def folder() -> Path:
+    """The folder of damaged results in the store."""
+    return paths.artifacts() / "damaged"
+
+
+def set_aside(place: Path) -> str:
+    """Move what lies at `place` into the folder of damaged results, so that the place is free.
+
+    Args:
+        place: a folder, a file or a link. If it is gone already, another process was faster.
+
+    Returns:
+        What was done, for a message: "moved to …", "removed" where it is too large to be kept, or "left there" where the store
+        cannot be changed.
+    """
+    target = _free(f"{place.parent.name}-{place.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(place, target)
+        with contextlib.suppress(OSError):  # a link to nothing
+            os.utime(target)  # the time by which the oldest is found
+    except OSError:
+        _remove(place)
+
+    _keep_the_newest()
+    if os.path.lexists(target):
+        return f"moved to {target}"
+    return "left there" if os.path.lexists(place) else "removed"
+
+
+def _free(name: str) -> Path:
+    """A path in the folder that is not taken: `name`, `name-2`, …"""
+    target, number = folder() / name, 1
+    while os.path.lexists(target):
+        number += 1
+        target = folder() / f"{name}-{number}"
+    return target
+
+
+def _keep_the_newest() -> None:
+    """Remove the oldest of what is kept until the rest is within the bounds."""
+    kept = sorted(folder().glob("*"), key=lambda path: path.lstat().st_mtime, reverse=True)
+    total = 0
+    for number, path in enumerate(kept):
+        total += _bytes(path)
+        if number >= MOST or total > MOST_BYTES:
+            _remove(path)
+
+
+def _bytes(path: Path) -> int:
+    """The size of a file, or of all files of a folder."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in inside)
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder, a file or a link; nothing is done where that is not possible or it is gone."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            place.unlink()

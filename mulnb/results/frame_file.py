@@ -1,0 +1,66 @@
+"""How a published frame is stored: a Parquet file with a checksum of its own content, so that no changed byte is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from mulnb.core.errors import UserError
+
+SEAL = b"mulnb_sha256"  # in the metadata of the file
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Exactly the frame, in two thirds of the size: it is committed. Floats are stored byte by byte, integers as differences.
+
+    Args:
+        frame: what to store; its index is left out.
+        path: of the file, which is overwritten.
+    """
+    encodings = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED"}
+    numeric = {name: encodings[dtype.kind] for name, dtype in frame.dtypes.items() if dtype.kind in encodings}
+    words = [name for name in frame.columns if name not in numeric]
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL: _seal(table)})
+    parquet.write_table(table, path, compression="zstd", compression_level=15, use_dictionary=words, column_encoding=numeric)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a frame that `write`, or an older version without checksums, has stored.
+
+    Raises:
+        UserError: the file is damaged; one line that names it and what to do.
+    """
+    try:
+        with path.open("rb") as file:  # a folder would be read as an empty frame
+            table = parquet.read_table(file)
+        stated = (table.schema.metadata or {}).get(SEAL)
+        if stated is not None and stated != _seal(table):
+            raise ValueError("checksum differs")
+        return table.to_pandas()
+    except Exception as error:  # damaged bytes may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: damaged ({reason[:100]}): remove it and compute it again with mulnb run") from None
+
+
+def _seal(table: pa.Table) -> bytes:
+    """A checksum of names and values, whatever the versions of the libraries make of them in memory."""
+    as_pandas = (table.schema.metadata or {}).get(b"pandas", b"")  # the names and types that the frame gets
+    content = hashlib.sha256(as_pandas)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+        if is_number and column.null_count == 0:
+            content.update(f"{name} {kind} ".encode())
+            content.update(column.to_numpy().tobytes())
+        else:
+            content.update(json.dumps([name, column.to_pylist()], default=str).encode())
+
+    return content.hexdigest().encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,10 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
         "step": step,
     }
     group = f"{strategy} {step}" if plan.algorithm in STACKABLE_ALGORITHMS else ""
-    before = (step_job(study, strategy, seed, step - 1),) if step > 1 else (original, holdout_job(study, seed))
+    if step > 1:
+        before = (step_job(study, strategy, seed, step - 1).with_weights,)
+    else:
+        before = (original.with_weights, holdout_job(study, seed))
     return Job("sequential", parts, _take_steps, (strategy, seed, step), group, needs=before)
 
 
@@ -100,25 +103,33 @@ def _take_steps(study: Study, tasks: list[tuple[str, int, int]]) -> list[Artifac
 def _before(study: Study, strategy: str, seed: int, step: int) -> Artifact:
     """What a step begins with: the weights, `present` bool [N], and the current model's scores `after` [N]."""
     if step > 1:
-        return study.get(step_job(study, strategy, seed, step - 1))
+        return study.get(step_job(study, strategy, seed, step - 1).with_weights)
 
     # the first step begins with the original model, which contains all of D
-    original = study.get(original_job(study, seed))
+    original = study.get(original_job(study, seed).with_weights)
     scores = study.get(holdout_job(study, seed)).arrays["holdout_retraining"]
     everything = np.ones(len(study.train), dtype=bool)
     return Artifact(original.arrays | {"present": everything, "after": scores}, original.meta)
 
 
+def _places(study: Study) -> list[tuple[str, int]]:
+    """The strategy and the seed of every chain."""
+    return list(itertools.product(study.profile.sequential.strategies, study.profile.seeds))
+
+
+def step_jobs(study: Study, step: int) -> list[Job]:
+    """The same step of every chain."""
+    return [step_job(study, *place, step) for place in _places(study)]
+
+
 def _chains(study: Study) -> dict[tuple[str, int], list[Artifact]]:
     """The steps of every (strategy, seed)."""
-    profile, plan = study.profile, study.profile.sequential
-    score_seeds(study, profile.seeds)
-    places = list(itertools.product(plan.strategies, profile.seeds))
+    score_seeds(study, study.profile.seeds)
+    places = _places(study)
 
     chains: dict[tuple[str, int], list[Artifact]] = {place: [] for place in places}
-    for step in range(1, plan.steps + 1):
-        jobs = [step_job(study, *place, step) for place in places]
-        done = study.gather(jobs, f"sequential unlearning, step {step}")
+    for step in range(1, study.profile.sequential.steps + 1):
+        done = study.gather(step_jobs(study, step), f"sequential unlearning, step {step}")
         for place, artifact in zip(places, done, strict=True):
             chains[place].append(artifact)
     return chains
@@ -146,7 +157,7 @@ def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np
         "forgets": list(forgets),
         "kept": kept,
     }
-    return Job("floor", parts, _measure_floors, (seed, forgets, kept), group="floor", needs=(original,))
+    return Job("floor", parts, _measure_floors, (seed, forgets, kept), group="floor", needs=(original.with_weights,))
 
 
 def _measure_floors(study: Study, tasks: list[tuple[int, tuple[np.ndarray, ...], np.ndarray]]) -> list[Artifact]:
@@ -156,7 +167,7 @@ def _measure_floors(study: Study, tasks: list[tuple[int, tuple[np.ndarray, ...],
     outputs = {}  # by seed, logits of D and of T
     for start in range(0, len(seeds), study.together):
         some = seeds[start : start + study.together]
-        model = study.restore([study.get(original_job(study, seed)) for seed in some])
+        model = study.restore([study.get(original_job(study, seed).with_weights) for seed in some])
         for seed, logits, test_logits in zip(some, *study.outputs(model), strict=True):
             outputs[seed] = (logits, test_logits)
 
@@ -168,31 +179,42 @@ def _measure_floors(study: Study, tasks: list[tuple[int, tuple[np.ndarray, ...],
     return found
 
 
+class References(NamedTuple):
+    """What the steps of the chains are compared with. A step here is (strategy, seed, step, its `meta`, its two forget sets)."""
+
+    steps: list[tuple[str, int, int, dict[str, Any], tuple[np.ndarray, np.ndarray]]]
+    oracles: list[Job]  # of each step
+    ends: list[tuple[int, int, tuple[np.ndarray, np.ndarray]]]  # seed, step and sets of the first strategy's chains
+    floors: list[Job]  # of each of `ends`
+    ceilings: list[Job]  # of each of `ends`
+
+
+def references(study: Study) -> References:
+    """The jobs that the steps are compared with; the steps themselves are computed where they are missing."""
+    found = References([], [], [], [], [])
+    for (strategy, seed), chain in _chains(study).items():
+        for step, artifact in enumerate(chain, start=1):
+            sets = (_forgotten(artifact), np.flatnonzero(~artifact.arrays["present"]))
+            found.steps.append((strategy, seed, step, artifact.meta, sets))
+            found.oracles.append(oracle_job(study, sets[1], sets, seed, relearns=False))
+
+    # floor and ceiling, on the sets of the first strategy's chains
+    n = len(study.splits.train)
+    for strategy, seed, step, _, sets in found.steps:
+        if strategy == study.profile.sequential.strategies[0]:
+            found.ends.append((seed, step, sets))
+            found.floors.append(floor_job(study, seed, sets, without(n, sets[1])))
+            found.ceilings.append(oracle_job(study, sets[1], sets, seed, number=1, relearns=False))
+    return found
+
+
 def sequential(study: Study) -> pd.DataFrame:
     """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope`.
 
     `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union. The floor, on the
     sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
     """
-    plan = study.profile.sequential
-    n = len(study.splits.train)
-
-    # every step of every chain, and its oracle
-    steps, oracle_jobs = [], []
-    for (strategy, seed), chain in _chains(study).items():
-        for step, artifact in enumerate(chain, start=1):
-            sets = (_forgotten(artifact), np.flatnonzero(~artifact.arrays["present"]))
-            steps.append((strategy, seed, step, artifact.meta, sets))
-            oracle_jobs.append(oracle_job(study, sets[1], sets, seed, relearns=False))
-
-    # floor and ceiling, on the sets of the first strategy's chains
-    ends, floors, second = [], [], []
-    for strategy, seed, step, _, sets in steps:
-        if strategy == plan.strategies[0]:
-            ends.append((seed, step, sets))
-            floors.append(floor_job(study, seed, sets, without(n, sets[1])))
-            second.append(oracle_job(study, sets[1], sets, seed, number=1, relearns=False))
-
+    steps, oracle_jobs, ends, floors, second = references(study)
     trained = study.gather([*oracle_jobs, *second], "oracles of the steps")
     scratch = {"passes_retain": float(study.profile.training.epochs), "passes_forget": 0.0}  # what an oracle's training reads
     oracles, ceilings = trained[: len(oracle_jobs)], trained[len(oracle_jobs) :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mulnb import audit, forget
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study import audits
+from mulnb.study.jobs import Job
 from mulnb.study.oracles import converged, oracle_job
 from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
 from mulnb.study.scoring import score_seeds
@@ -28,11 +29,16 @@ def unlearning(study: Study) -> pd.DataFrame:
     The floor is the original model (algorithm and strategy `nothing`). The ceiling is a second oracle (algorithm `retrain`,
     strategy `vanilla`), compared with the first one as everything else is.
     """
+    return outcomes(study, planned(study), "unlearning", audited=True, ceiling=True)
+
+
+def planned(study: Study) -> list[Run]:
+    """The runs behind `unlearning`; those of the floor come last."""
     runs = []
     for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
         for score, seed in itertools.product(study.refining_scores, study.profile.seeds):
             runs.append(Run(algorithm, strategy, score, seed, settings))
-    return outcomes(study, runs, "unlearning", audited=True, ceiling=True)
+    return runs
 
 
 def crossed(study: Study) -> pd.DataFrame:
@@ -40,6 +46,14 @@ def crossed(study: Study) -> pd.DataFrame:
 
     Only the order differs, so a difference says something about the order and not about which examples are forgotten.
     """
+    runs, orders, sets = planned_orders(study)
+    if not runs:
+        return pd.DataFrame()
+    return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
+
+
+def planned_orders(study: Study) -> tuple[list[Run], list[str], list[Strata]]:
+    """The runs behind `crossed`, the score that each is in the order of, and its strata."""
     scores, seeds = study.profile.unlearning.scores, study.profile.seeds
     runs, orders = [], []
     for algorithm, strategies in study.profile.unlearning.algorithms.items():
@@ -55,10 +69,7 @@ def crossed(study: Study) -> pd.DataFrame:
         members = study.strata("memorization", seed).forget
         refined[order, seed] = forget.split(members, study.scores(order, seed), seed)
 
-    if not runs:
-        return pd.DataFrame()
-    sets = [refined[order, run.seed] for order, run in zip(orders, runs, strict=True)]
-    return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
+    return runs, orders, [refined[order, run.seed] for order, run in zip(orders, runs, strict=True)]
 
 
 def outcomes(
@@ -80,14 +91,14 @@ def outcomes(
         ceiling: with a row for the second oracle of every forget set.
     """
     score_seeds(study, sorted({run.seed for run in runs}))
-    sets = _strata_of(study, runs) if sets is None else list(sets)
+    sets = strata_of(study, runs) if sets is None else list(sets)
 
     # the first oracles of all forget sets, then the second ones
     keys, wanted = _forget_sets(runs, sets)
-    oracle_jobs = []
-    for number, (run, chosen) in itertools.product((0, 1) if ceiling else (0,), wanted.values()):
-        oracle_jobs.append(oracle_job(study, chosen.forget, [chosen.forget], run.seed, number))
-    trained = study.gather(oracle_jobs, "oracles, retrained from scratch")
+    jobs = oracle_jobs(study, wanted.values())
+    if ceiling:
+        jobs += oracle_jobs(study, wanted.values(), number=1)
+    trained = study.gather(jobs, "oracles, retrained from scratch")
     oracles = dict(zip(wanted, trained[: len(wanted)], strict=True))
 
     unlearning_jobs = [unlearning_job(study, run, chosen) for run, chosen in zip(runs, sets, strict=True)]
@@ -116,7 +127,12 @@ def outcomes(
     return audits.columns(study, frame, sets, done, [oracles[key] for key in keys])
 
 
-def _strata_of(study: Study, runs: Sequence[Run]) -> list[Strata]:
+def oracle_jobs(study: Study, forgotten: Iterable[tuple[Run, Strata]], number: int = 0) -> list[Job]:
+    """The first (`number` 0) or the second oracle of each run's forget set; one that serves several runs comes several times."""
+    return [oracle_job(study, chosen.forget, [chosen.forget], run.seed, number) for run, chosen in forgotten]
+
+
+def strata_of(study: Study, runs: Sequence[Run]) -> list[Strata]:
     """What each run forgets: the strata of its score and seed."""
     known: dict[tuple[str, int], Strata] = {}
     found = []

@@ -8,11 +8,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mulnb.config import Profile
 from mulnb.core import locks, memory, registry, store, workers
+from mulnb.core.errors import UserError, notice
 from mulnb.core.store import Artifact
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 
 FEW = 4  # networks of which a stack is worth its while
+WEIGHTS = "weights/"  # how the names of a network's arrays begin; packs come without them
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,17 @@ class Job:
     task: Any = None  # what distinguishes this job from others with the same `compute`
     group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
     needs: tuple[Job, ...] = ()  # jobs whose results it reads: they travel with it to a machine with another store
+    weights: bool = False  # whether a result that was unpacked without weights has to be computed again
 
     @property
     def key(self) -> str:
         """A hash of `parts`."""
         return store.digest(self.parts)
+
+    @property
+    def with_weights(self) -> Job:
+        """The same job for whoever needs the network, and not only what was read off it."""
+        return replace(self, weights=True)
 
 
 def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
@@ -51,7 +61,7 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
     Returns:
         One artefact for each job, in the order of `jobs`.
     """
-    found = [store.get(job.kind, job.parts, only) for job in jobs]
+    found = [stored(job, only) for job in jobs]
     missing: dict[str, Job] = {}
     for job, artifact in zip(jobs, found, strict=True):
         if artifact is None:
@@ -64,14 +74,49 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
     return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
 
 
+def stored(job: Job, only: Collection[str] | None = None) -> Artifact | None:
+    """The artefact of a job, or None if it has to be computed: also if its weights are needed, and not here.
+
+    Args:
+        job: what is wanted.
+        only: the arrays that are wanted of it; see `store.get`.
+
+    Raises:
+        UserError: a part of it was not unpacked, which only another pack has.
+    """
+    found = store.get(job.kind, job.parts, only)
+    if found is None or not found.left_out:
+        return found
+
+    wanted = {name for name in found.left_out if not name.startswith(WEIGHTS) and (only is None or name in only)}
+    if wanted:
+        raise UserError(
+            f"{job.kind}/{job.key} was unpacked without {', '.join(sorted(wanted))}: unpack the packs *.margins.* too"
+        )
+    return None if job.weights and any(name.startswith(WEIGHTS) for name in found.left_out) else found
+
+
+def without_weights(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs whose networks these jobs begin with, and that are stored without weights: each once."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        for need in job.needs:
+            if need.weights and store.folder(need.kind, need.parts).is_dir() and stored(need, ()) is None:
+                found[need.key] = need
+    return list(found.values())
+
+
 def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
     """Compute jobs on the workers, here or on a cluster, and store them.
 
     Args:
         study: whose jobs they are.
-        jobs: none of them is stored.
+        jobs: none of them is stored, or not with the weights that are wanted.
         label: of the progress bar.
     """
+    if lacking := without_weights(jobs):  # here they can be one stack, and are computed on all workers
+        compute(study, lacking, "networks that were unpacked without weights")
+
     if workers.backend() == "ray":
         from mulnb.study import cluster
 
@@ -120,7 +165,7 @@ def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Arti
         job: what is wanted.
         only: the arrays that are wanted of it, where it is stored; see `store.get`.
     """
-    found = store.get(job.kind, job.parts, only)
+    found = stored(job, only)
     if found is not None:
         return found
     return run_together(study, [job])[0]
@@ -131,7 +176,7 @@ def run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
 
     with locks.held(keys):
-        found = [store.get(job.kind, job.parts) for job in jobs]  # another run may have made them while this one waited
+        found = [stored(job) for job in jobs]  # another run may have made them while this one waited
         missing = [job for job, artifact in zip(jobs, found, strict=True) if artifact is None]
         made = iter(_compute(study, missing))
         return [artifact or next(made) for artifact in found]
@@ -147,10 +192,24 @@ def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
         made = jobs[0].compute(study, [job.task for job in jobs])
 
     share = (time.perf_counter() - started) / len(jobs)
+    kept = []
     for job, artifact in zip(jobs, made, strict=True):
         artifact.meta["wall_s"] = share
-        store.put(job.kind, job.parts, artifact)
-    return made
+        kept.append(store.put(job.kind, job.parts, artifact))
+        if kept[-1] is not artifact:
+            _compare(job, artifact, kept[-1])
+    return kept
+
+
+def _compare(job: Job, again: Artifact, before: Artifact) -> None:
+    """Say how well a network that was trained again for its weights agrees with the one that its stored scores are of."""
+    if "correct" not in before.arrays or np.array_equal(again.arrays["correct"], before.arrays["correct"]):
+        return
+    same = np.mean(again.arrays["correct"] == before.arrays["correct"])
+    notice(
+        f"{job.kind}/{job.key}: trained again for its weights, which are not those of the machine that it was unpacked from: "
+        f"both are right or wrong on the same {100 * same:.1f} % of the examples; the scores stay as they were unpacked"
+    )
 
 
 def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:

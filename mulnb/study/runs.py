@@ -90,7 +90,7 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
     # runs that differ in their seeds and forget sets only can be one stack
     stacks = set(run.algorithms) <= STACKABLE_ALGORITHMS
     group = same_settings([run.plan, run.strategy, [len(part) for part in chosen]]) if stacks else ""
-    return Job("unlearned", parts, _unlearn, (run, chosen), group, needs=(original,))
+    return Job("unlearned", parts, _unlearn, (run, chosen), group, needs=(original.with_weights,))
 
 
 def _unlearn(study: Study, tasks: list[tuple[Run, Strata]]) -> list[Artifact]:
@@ -103,7 +103,7 @@ def _unlearn(study: Study, tasks: list[tuple[Run, Strata]]) -> list[Artifact]:
         sets.append(chosen)
         seeds.append(run.seed)
         forgets.append(chosen.forget)
-        originals.append(study.get(original_job(study, run.seed)))
+        originals.append(study.get(original_job(study, run.seed).with_weights))
 
     try:
         model, facts = apply(study, study.restore(originals), runs, sets)

@@ -221,12 +221,12 @@ def holdout_job(study: Study, seed: int) -> Job:
         "settings": study.profile.proxies.holdout_retraining,
         "seed": seed,
     }
-    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout", needs=(original,))
+    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout", needs=(original.with_weights,))
 
 
 def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:
     """Hold-out retraining of several original models as one."""
-    model = study.restore([study.get(original_job(study, seed)) for seed in seeds])
+    model = study.restore([study.get(original_job(study, seed).with_weights) for seed in seeds])
     return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds)]
 
 

@@ -1,9 +1,9 @@
-"""Packs: artefacts of the store in small files that can be sent, mailed or committed, such as those of a machine lent for minutes.
+"""Packs: artefacts of the store in small files that can be sent or committed, for example from a machine lent for minutes.
 
-A pack is a zip of at most 14 MB, `<name>.<part>.<checksum>.zip`: the checksum of its bytes stands in its name, so equal content has
-one name, and damage is seen. It has two members for each artefact: `<kind>/<key>.json` (the manifest of the whole artefact with its
-seal, and the names of all its arrays) and `<kind>/<key>.safetensors` (some of them). Several packs can have different arrays of
-one artefact. What no pack has, such as weights, is left out where they are unpacked; see `store.keep`.
+A pack is a zip of at most 14 MB, `<name>.<part>.<checksum>.zip`: the checksum of its bytes stands in its name, so equal content
+has one name, and damage is seen. It has two members for each artefact: `<kind>/<key>.json` (the manifest of the whole artefact
+with its seal, and the names of all its arrays) and `<kind>/<key>.safetensors` (some of them). Several packs can have different
+arrays of one artefact. What no pack has, such as weights, is left out where they are unpacked; see `store.keep`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def write(folder: Path, name: str, part: str, pieces: Iterable[Piece], limit: in
         grown = HEADERS + sum(2 * len(member) + len(zlib.compress(content)) for member, content in own)
         if END + grown > limit:
             raise UserError(
-                f"{piece.place}: {part} of this one result take {grown / 1e6:.1f} MB, more than the {limit / 1e6:g} MB of a pack: "
+                f"{piece.place}: {part} of this one result take {grown / 1e6:.1f} MB, a pack has {limit / 1e6:g} at most: "
                 "copy the folder artifacts instead"
             )
         if size + grown > limit:

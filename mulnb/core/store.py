@@ -161,9 +161,7 @@ def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, An
 
         with safe_open(place / "arrays.safetensors", framework="numpy") as file:
             names = [name for name in file.keys() if only is None or name in only]  # noqa: SIM118 (it is no mapping)
-            arrays = {name: file.get_tensor(name) for name in names}
-        manifest["meta"]  # noqa: B018 (a manifest without it is damaged, too)
-        return manifest, arrays
+            return manifest, {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         if not place.exists():
             return None
@@ -187,15 +185,18 @@ def _manifest(place: Path) -> dict[str, Any]:
         raise ValueError("manifest.json has changed")
     if manifest.get("key", place.name) != place.name:
         raise ValueError("it is another artefact, put in this one's place")
+    if "meta" not in manifest:
+        raise KeyError("meta")
     return manifest
 
 
-def facts(kind: str, parts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The `meta` of an artefact, without a look at its arrays; None if there is none, or a damaged one."""
+def look(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
+    """An artefact as its manifest describes it, without its arrays, which may be large; None if there is none."""
     try:
-        return dict(_manifest(folder(kind, parts))["meta"])
+        manifest = _manifest(folder(kind, parts))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return Artifact({}, manifest["meta"], tuple(manifest.get("left_out", ())))
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:

@@ -93,7 +93,12 @@ def stored(job: Job, only: Collection[str] | None = None) -> Artifact | None:
         raise UserError(
             f"{job.kind}/{job.key} was unpacked without {', '.join(sorted(wanted))}: unpack the packs *.margins.* too"
         )
-    return None if job.weights and any(name.startswith(WEIGHTS) for name in found.left_out) else found
+    return None if job.weights and _lacks_weights(found) else found
+
+
+def _lacks_weights(found: Artifact) -> bool:
+    """Whether an artefact was unpacked without its network."""
+    return any(name.startswith(WEIGHTS) for name in found.left_out)
 
 
 def without_weights(jobs: Sequence[Job]) -> list[Job]:
@@ -101,7 +106,8 @@ def without_weights(jobs: Sequence[Job]) -> list[Job]:
     found: dict[str, Job] = {}
     for job in jobs:
         for need in job.needs:
-            if need.weights and store.folder(need.kind, need.parts).is_dir() and stored(need, ()) is None:
+            there = store.look(need.kind, need.parts) if need.weights else None
+            if there is not None and _lacks_weights(there):
                 found[need.key] = need
     return list(found.values())
 

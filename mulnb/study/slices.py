@@ -28,7 +28,7 @@ from mulnb.study.study import Study
 
 ORIGINALS = "original models"
 FIRST = "neg_grad_plus"  # the algorithm that the paper refines first
-DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?")
+DURATION = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
 
 
 def seconds_of(text: str) -> float:
@@ -161,8 +161,8 @@ class Meter:
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
-        self._measured: dict[str, float] = {}  # the longest batch of each work, in seconds
-        self._stored: dict[str, float] = {}  # mean seconds of a job
+        self._measured: dict[str, float] = {}  # the most seconds of a job, by the name of its work
+        self._stored: dict[str, float] = {}  # mean seconds
         self._spent = self._priced = 0.0  # seconds of all batches, and what the probe had said of them
 
     def stored(self, work: Work, found: Sequence[float]) -> None:
@@ -172,17 +172,17 @@ class Meter:
 
     def measured(self, work: Work, together: int, seconds: float) -> None:
         """Note the time of a batch whose longest task has `together` jobs."""
-        self._measured[work.name] = max(seconds, self._measured.get(work.name, 0.0))
+        self._measured[work.name] = max(seconds / together, self._measured.get(work.name, 0.0))
         self._spent += seconds
         self._priced += together * work.price(self._prices)
 
-    def expected(self, work: Work, together: int) -> float:
-        """Seconds of a batch whose longest task has `together` jobs."""
+    def expected(self, work: Work) -> float:
+        """Seconds of one job on one worker."""
         if work.name in self._measured:
             return self._measured[work.name]
         if work.name in self._stored:
-            return together * self._stored[work.name]
-        return together * work.price(self._prices) * (self._spent / self._priced if self._priced else 1.0)
+            return self._stored[work.name]
+        return work.price(self._prices) * (self._spent / self._priced if self._priced else 1.0)
 
 
 def run(
@@ -219,7 +219,7 @@ def run(
             while missing:
                 batch, own = _batch(study, works, work, missing)
                 together = math.ceil(len(batch) / _places(study))
-                expected = meter.expected(own, together)
+                expected = together * meter.expected(own)
 
                 began = clock()
                 if began - started + expected > budget:
@@ -286,12 +286,8 @@ def _places(study: Study) -> int:
 
 
 def _remains(study: Study, meter: Meter, left: Sequence[tuple[Work, int]]) -> float:
-    """Seconds of so many jobs of each work."""
-    total = 0.0
-    for work, count in left:
-        size = min(study.together, count) or 1
-        total += math.ceil(count / (size * _places(study))) * meter.expected(work, size)
-    return total
+    """Seconds of so many jobs of each work, on all workers."""
+    return sum(count * meter.expected(work) for work, count in left) / _places(study)
 
 
 # --- what there is -------------------------------------------------------------------------------------------------------

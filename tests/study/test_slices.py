@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from test_survival import stored, tables
 
 from mulnb import load_profile
@@ -148,7 +153,7 @@ def test_slices_go_through_the_work_in_order_and_end_with_the_tables_of_one_run(
     assert list(dict.fromkeys(done)) == names  # nothing before its turn
     assert all(sum(outcome.done.values()) >= 1 for outcome in outcomes) and len(outcomes) >= 4
     assert [outcome.next for outcome in outcomes[:-1]] == [list(outcome.done)[0] for outcome in outcomes[1:]]
-    assert all(outcome.remains_s >= outcome.needs_s > 0 for outcome in outcomes[:-1])
+    assert all(outcome.left >= 1 and outcome.remains_s >= 0 for outcome in outcomes[:-1])
 
     # the plan has everything that the tables need
     monkeypatch.setenv("MULNB_HOME", str(home))
@@ -178,11 +183,11 @@ def test_a_measured_time_counts_more_than_the_probe_and_tells_how_right_the_prob
     study = tiny()
     originals, holdout, pool = slices.plan(study)[:3]
     meter = slices.Meter(prices(study, original=10.0, holdout=2.0, pool_model=1.0))
-    assert meter.expected(originals, 1) == 10.0
+    assert meter.expected(originals) == 10.0
     meter.stored(holdout, [4.0, 6.0])  # in an earlier slice
-    assert meter.expected(holdout, 2) == 10.0
-    meter.measured(originals, 1, 30.0)  # three times what the probe had said
-    assert meter.expected(originals, 1) == 30.0 and meter.expected(pool, 1) == 30.0
+    assert meter.expected(holdout) == 5.0
+    meter.measured(originals, 2, 60.0)  # three times what the probe had said
+    assert meter.expected(originals) == 30.0 and meter.expected(pool) == 30.0
 
 
 @pytest.mark.slow
@@ -190,7 +195,9 @@ def test_two_slices_of_the_command_line(home, capsys):
     words = ["--profile", "smoke", *(word for key, value in TINY.items() for word in ("--set", f"{key}={json.dumps(value)}"))]
     assert main(["run", *words, "--slice", "12h", "--pack", str(home / "packs")]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-2].startswith("slice: done original models (1), hold-out retraining (1), pool in blocks of 10 (4), oracles (2), ")
+    assert said[-2].startswith(
+        "slice: done original models (1), hold-out retraining (1), pool in blocks of 10 (4), oracles (2), "
+    )
     assert "no work is left: mulnb run --profile smoke --set " in said[-2] and said[-2].endswith(" writes the tables")
     assert said[-1].startswith(f"packed into {home / 'packs'}: 2 new files, ")
     assert main(["pack", str(home / "packs"), *words]) == 0
@@ -269,3 +276,82 @@ def test_only_who_needs_a_network_waits_for_its_weights(home):
     [need] = oracles.oracle_job(study, chosen, [chosen], 0).needs
     assert not need.weights  # relearn time asks what the original model got right
     assert scoring.holdout_job(study, 0).needs[0].weights
+
+
+# ---- on the command line of another machine, and with the paper's network
+
+
+@pytest.mark.slow
+def test_the_script_for_a_lent_machine_takes_up_packs_works_and_packs_what_is_new(sliced, home, tmp_path):
+    earlier, new = sliced[0] / "packs 3", tmp_path / "new"
+    words = [word for key, value in TINY.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    environment = os.environ | {"PYTHON": sys.executable, "SLICE": "12h", "LIMIT": "43200", "MULNB_HOME": str(home)}
+    script = paths.CHECKOUT / "benchmarks" / "slices.sh"
+    done = subprocess.run([script, "smoke", earlier, new, *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "unpacked from " in done.stdout and "no work is left" in done.stdout
+    assert not packs.known(new) & packs.known(earlier) and packs.files(new)
+
+    # the two folders together are the whole study
+    places = {place for folder in (earlier, new) for _, place in packs.known(folder)}
+    assert places == {str(Path(name).parent.relative_to("artifacts")) for name in stored(home) if "/images/" not in name}
+
+
+def pictures(root: Path) -> None:
+    """A small tree of files in place of CIFAR-10."""
+    rng = np.random.default_rng(0)
+    for part, label, number in itertools.product(("train", "test"), range(4), range(5)):
+        place = root / part / f"class {label}" / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 80, (32, 32, 3)) + 35 * label
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_a_paper_profile_in_slices_and_from_its_packs(tmp_path, home, monkeypatch):
+    pictures(tmp_path / "images")
+    algorithms = {"neg_grad_plus": {"vanilla": {"alpha": 0.97, "lr": 0.01, "epochs": 1, "batch": 8}}}
+    changes = {
+        "limit.steps": 1,
+        "dataset.root": str(tmp_path / "images"),
+        "seeds": [0],
+        "unlearning.scores": ["memorization"],
+        "unlearning.algorithms": algorithms,
+        "unlearning.rum": None,
+        "sequential.strategies": ["vanilla"],
+    }
+    study = Study.of(load_profile("cifar10", changes))
+    assert study.profile.model == load_profile("cifar10").model  # the network is the paper's
+
+    outcomes = [slices.run(study, 10_000.0, Clock(), prices=prices(study))]
+    assert outcomes[0].done == {"original models": 1, "hold-out retraining": 1, "pool in blocks of 4": 3}
+    assert outcomes[0].next == "pool in blocks of 4" and outcomes[0].left == 1
+    while outcomes[-1].next:
+        outcomes.append(slices.run(study, 20_000.0, Clock(), prices=prices(study)))
+    assert list(outcomes[1].done)[:4] == ["pool in blocks of 4", "oracles", "NegGrad+", "floor: original models"]
+
+    folder = home / "packs"
+    assert {file.name.split(".")[1] for file in packing.pack(study, folder)} == {"facts", "margins"}
+    weights = store.get("original", scoring.original_job(study, 0).parts).arrays
+    assert sum(array.nbytes for name, array in weights.items() if name.startswith("weights/")) > 40e6
+    assert sum(file.stat().st_size for file in packs.files(folder)) < 1e6
+    before = stored(home)
+    expected = frames_of(study)
+    assert stored(home) == before  # nothing was trained for them
+
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path / "elsewhere"))
+    assert main(["unpack", str(folder)]) == 0
+    elsewhere = Study.of(study.profile)
+    assert elsewhere is not study
+    for name, frame in frames_of(elsewhere).items():
+        pd.testing.assert_frame_equal(frame, expected[name], check_exact=True, obj=name)
+    kinds = {path.parent.parent.name for path in (tmp_path / "elsewhere").glob("artifacts/*/*/manifest.json")}
+    assert kinds == {path.parts[1] for path in map(Path, before)}
+
+
+def frames_of(study: Study) -> dict[str, pd.DataFrame]:
+    """Every frame that figures are drawn from, times included."""
+    found: dict[str, pd.DataFrame] = {}
+    for stage in STAGES:
+        found |= publish.publish(study.profile, stage)
+    return found

@@ -157,7 +157,7 @@ def unpack(path: Path) -> tuple[int, int]:
         UserError: the file is damaged or no pack, or the store cannot be written.
     """
     added = others = 0
-    for piece in _pieces(path):
+    for piece in list(_pieces(path)):  # all of them are checked before the first is stored
         with locks.held([piece.place]):
             done = _put(piece)
         added += done is True

@@ -152,7 +152,7 @@ def test_slices_go_through_the_work_in_order_and_end_with_the_tables_of_one_run(
     done = [name for outcome in outcomes for name in outcome.done]
     assert list(dict.fromkeys(done)) == names  # nothing before its turn
     assert all(sum(outcome.done.values()) >= 1 for outcome in outcomes) and len(outcomes) >= 4
-    assert [outcome.next for outcome in outcomes[:-1]] == [list(outcome.done)[0] for outcome in outcomes[1:]]
+    assert [outcome.next for outcome in outcomes[:-1]] == [next(iter(outcome.done)) for outcome in outcomes[1:]]
     assert all(outcome.left >= 1 and outcome.remains_s >= 0 for outcome in outcomes[:-1])
 
     # the plan has everything that the tables need

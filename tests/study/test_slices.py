@@ -64,6 +64,11 @@ def one_slice(study: Study, batches: int = 4) -> slices.Outcome:
     return slices.run(study, 2000.0 * batches, Clock(), prices=prices(study))
 
 
+def results(home: Path) -> dict[str, int]:
+    """When each result was written; the images are no result."""
+    return {name: when for name, when in stored(home).items() if "/images/" not in name}
+
+
 def publish_all(study: Study) -> dict[str, pd.DataFrame]:
     for stage in STAGES:
         publish.publish(study.profile, stage)
@@ -168,7 +173,7 @@ def test_a_slice_that_is_too_short_for_anything_says_so(home):
     study = tiny()
     with pytest.raises(UserError, match="10 s are too short for anything: next is original models, which takes about 15 min: "):
         slices.run(study, 10, lambda: 0.0, prices=prices(study, original=900.0))
-    assert not stored(home)
+    assert results(home) == {}
 
 
 def test_what_does_not_fit_into_the_rest_is_not_begun(home):
@@ -191,7 +196,7 @@ def test_a_measured_time_counts_more_than_the_probe_and_tells_how_right_the_prob
 
 
 @pytest.mark.slow
-def test_two_slices_of_the_command_line(home, capsys):
+def test_the_command_line_works_packs_and_says_that_all_is_done(home, capsys):
     words = ["--profile", "smoke", *(word for key, value in TINY.items() for word in ("--set", f"{key}={json.dumps(value)}"))]
     assert main(["run", *words, "--slice", "12h", "--pack", str(home / "packs")]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -216,10 +221,10 @@ def test_from_packs_alone_an_empty_store_gives_the_same_tables_without_training(
 
     monkeypatch.setenv("MULNB_HOME", str(home))
     assert main(["unpack", str(tmp_path / "packs")]) == 0
-    before = stored(home)
-    assert {*before} == {name for name in stored(sliced[0]) if "/images/" not in name}
+    before = results(home)
+    assert {*before} == {*results(sliced[0])}
     assert_same(publish_all(tiny()), whole[1])
-    assert {name: when for name, when in stored(home).items() if "/images/" not in name} == before
+    assert results(home) == before
     held = [store.read(home / name.rpartition("/")[0])[1] for name in before]
     assert not [name for arrays in held for name in arrays if name.startswith("weights/")]
 
@@ -294,7 +299,7 @@ def test_the_script_for_a_lent_machine_takes_up_packs_works_and_packs_what_is_ne
 
     # the two folders together are the whole study
     places = {place for folder in (earlier, new) for _, place in packs.known(folder)}
-    assert places == {str(Path(name).parent.relative_to("artifacts")) for name in stored(home) if "/images/" not in name}
+    assert places == {str(Path(name).parent.relative_to("artifacts")) for name in results(home)}
 
 
 def pictures(root: Path) -> None:

@@ -99,7 +99,7 @@ def _stored_pool(n: int, models: int):
     """A profile whose pool lies in the store: half of the models saw an example, and they are right about it more often."""
     from mulnb.core import store
     from mulnb.data import ImageSet, Splits
-    from mulnb.study import Study, scoring
+    from mulnb.study import Study, recipes
 
     draw = np.random.default_rng(0)
     few = ImageSet(np.zeros((2, 1, 1, 1), np.uint8), np.array([0, 1]), ("a", "b"))
@@ -107,7 +107,7 @@ def _stored_pool(n: int, models: int):
 
     study = Study.of(_profile(models, seed=n))  # a study of its own for every N
     study.splits = Splits(train, few, few, np.zeros(n, bool))
-    for job in scoring.pool_jobs(study):
+    for job in recipes.pool_jobs(study):
         member, right, hard = draw.integers(0, 256, (3, len(job.task), -(-n // 8)), dtype=np.uint8)
         bits = {"member": member, "correct": right | member & hard}
         store.put(job.kind, job.parts, store.Artifact(bits, {"wall_s": 0.0}))

@@ -61,14 +61,13 @@ class Registry(dict[str, Entry]):
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UserError(f"unknown {self.kind} '{name}': {hint}known are {', '.join(known)}")
 
-    def version(self, name: str) -> str | None:
-        """A hash of the source of an entry from outside, for the keys of results; None for an entry of the package.
+    @property
+    def versions(self) -> dict[str, str]:
+        """A hash of the source of every entry from outside, for the keys of results.
 
         The package's own code is part of every key already (`store.code_version`).
         """
-        if name not in self.added:
-            return None
-        return hashlib.sha256(_source(self[name]).encode()).hexdigest()[:16]
+        return {name: hashlib.sha256(_source(entry).encode()).hexdigest()[:16] for name, entry in self.added.items()}
 
 
 def _source(entry: Any) -> str:

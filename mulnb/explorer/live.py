@@ -25,9 +25,7 @@ from mulnb.forget import Strata
 from mulnb.results.compare import CEILING, FLOOR
 from mulnb.study.frames import compare
 from mulnb.study.jobs import Job
-from mulnb.study.oracles import oracle_job
-from mulnb.study.runs import unlearning_job
-from mulnb.study.scoring import original_job
+from mulnb.study.recipes import oracle_job, original_job, unlearning_job
 
 REPORT_EVERY = 0.1  # seconds between two reports of progress: each is a message to the browser
 

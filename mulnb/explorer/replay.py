@@ -17,8 +17,8 @@ from mulnb.core import store
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study.jobs import Job
-from mulnb.study.runs import apply, unlearning_job
-from mulnb.study.scoring import original_job
+from mulnb.study.recipes import original_job, unlearning_job
+from mulnb.study.runs import apply
 
 
 class Epochs(NamedTuple):

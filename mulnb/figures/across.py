@@ -12,20 +12,8 @@ from mulnb.config import known_profiles
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.ends import ENDS, ENDS_NOTE, end_keys, ends_note
-from mulnb.figures.plotting import (
-    PALE,
-    SMALL,
-    SOFT,
-    STYLE,
-    WIDTH,
-    Picture,
-    bare,
-    finish,
-    headline,
-    rows,
-    style,
-    wrapped,
-)
+from mulnb.figures.marks import rows
+from mulnb.figures.plotting import PALE, SMALL, SOFT, STYLE, WIDTH, Picture, bare, finish, headline, style, wrapped
 from mulnb.figures.refinement import figure_2_scores, make_room, rum_legend, rum_panel
 from mulnb.figures.steps import sequential_headline, step_panel
 from mulnb.results import captions, compare, tables
@@ -76,8 +64,8 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     """Figure 3 across profiles: change of ToW above that of ToW-MIA, on the union of all forget sets so far.
 
     Args:
-        frames: the frame `sequential` by profile name; None where there are no results: the panel says how to get them.
-        pairs: the profiles that stand for the paper's pairs; their panels have its letters a-d.
+        frames: the frame `sequential` by profile name; see `rum_across`.
+        pairs: as in `rum_across`; the letters are a-d.
 
     Returns:
         The figure.

@@ -14,6 +14,7 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.figures import crowd
 from mulnb.figures.ends import ENDS
+from mulnb.figures.marks import key, look, rows
 from mulnb.figures.plotting import (
     ALERT,
     FAINT,
@@ -23,13 +24,9 @@ from mulnb.figures.plotting import (
     STRATEGY,
     Picture,
     captioned,
-    cloud,
     finish,
     headline,
-    key,
-    look,
     placeholder,
-    rows,
     style,
 )
 from mulnb.results import captions, compare
@@ -177,6 +174,25 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
     found = _recognised(shown)
     methods = _methods(shown)
 
+    figure = _margin_panels(found, methods)
+    dots = {"linestyle": "none", "marker": "o", "markersize": 4}
+    handles = [
+        Line2D([], [], color=ALERT, label="recognised (share above each panel)", **dots),
+        Line2D([], [], markerfacecolor="white", markeredgecolor=SOFT, label="not recognised", **dots),
+        Line2D([], [], color=INK, linewidth=0.9, label="as under the oracle"),
+    ]
+    headline(figure, "Who is still recognised?", handles)
+    return finish(
+        figure,
+        f"{captioned(profile)}. Examples of the forget sets chosen by {vocabulary.label(score)}; logit margin of the true class, "
+        f"mean over the runs ({captions.seeds([shown['seed'].nunique()])}). Recognised: LiRA's score lies above that of all but "
+        f"{100 * RECOGNISED:.0f} % of the unseen examples in more than half of the example's runs."
+        f"{crowd.note(found['example'].nunique())}",
+    )
+
+
+def _margin_panels(found: pd.DataFrame, methods: list[tuple[str, str]]) -> Picture:
+    """A panel per method: the margin of every example beside the oracle's, on one scale."""
     down = math.ceil(len(methods) / EXAMPLES_ACROSS)
     across = math.ceil(len(methods) / down)
     figure = Picture(height=1.1 + 1.9 * down)
@@ -197,21 +213,7 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         lowest = [axes for axes in column if axes.axison][-1]
         lowest.set_xlabel("oracle's margin")
         lowest.tick_params(labelbottom=True)
-
-    dots = {"linestyle": "none", "marker": "o", "markersize": 4}
-    handles = [
-        Line2D([], [], color=ALERT, label="recognised (share above each panel)", **dots),
-        Line2D([], [], markerfacecolor="white", markeredgecolor=SOFT, label="not recognised", **dots),
-        Line2D([], [], color=INK, linewidth=0.9, label="as under the oracle"),
-    ]
-    headline(figure, "Who is still recognised?", handles)
-    return finish(
-        figure,
-        f"{captioned(profile)}. Examples of the forget sets chosen by {vocabulary.label(score)}; logit margin of the true class, "
-        f"mean over the runs ({captions.seeds([shown['seed'].nunique()])}). Recognised: LiRA's score lies above that of all but "
-        f"{100 * RECOGNISED:.0f} % of the unseen examples in more than half of the example's runs."
-        f"{crowd.note(found['example'].nunique())}",
-    )
+    return figure
 
 
 def _methods(examples: pd.DataFrame) -> list[tuple[str, str]]:
@@ -242,7 +244,7 @@ def _recognised(examples: pd.DataFrame) -> pd.DataFrame:
 def _margins(axes: Axes, cells: pd.DataFrame, algorithm: str, strategy: str) -> None:
     """One method: a point per forgotten example."""
     known = cells["recognised"] > 0.5
-    dots = {"linestyle": "none", "marker": "o", "rasterized": True, **cloud(len(cells), 3.0, 0.8)}
+    dots = {"linestyle": "none", "marker": "o", "rasterized": True, **crowd.cloud(len(cells), 3.0, 0.8)}
     for part, color, face in ((cells[~known], SOFT, "white"), (cells[known], ALERT, ALERT)):
         part = part.iloc[crowd.drawn(len(part))]
         axes.plot(part["oracle_margin"], part["margin"], color=color, markerfacecolor=face, markeredgewidth=0.6, **dots)
@@ -274,11 +276,7 @@ def audit_agreement(profile: Profile, agreement: pd.DataFrame) -> Picture:
     for row in agreement.itertuples():
         i, j = names.index(row.audit), names.index(row.other)
         values[i, j] = values[j, i] = row.tau
-        text = "–" if np.isnan(row.tau) else f"{row.tau:.2f}".replace("-", "−")
-        if not np.isnan(row.low):
-            low, high = (round(bound, 1) + 0.0 for bound in (row.low, row.high))  # + 0.0: no "-0.0"
-            text += f"\n[{low:.1f}, {high:.1f}]".replace("-", "−")
-        texts[i, j] = texts[j, i] = text
+        texts[i, j] = texts[j, i] = _with_interval(row.tau, row.low, row.high)
 
     figure = Picture(height=0.52 * len(names) + 1.5)
     axes = figure.subplots()
@@ -303,3 +301,12 @@ def audit_agreement(profile: Profile, agreement: pd.DataFrame) -> Picture:
         "Orange: the same order; violet: opposite orders. Diagonal, bold: an audit against itself on two halves of the seeds; "
         "two audits that agree as well as that do not disagree.",
     )
+
+
+def _with_interval(tau: float, low: float, high: float) -> str:
+    """The text of one cell: τ, and its interval in the line below where there is one."""
+    text = "–" if np.isnan(tau) else f"{tau:.2f}"
+    if not np.isnan(low):
+        low, high = (round(bound, 1) + 0.0 for bound in (low, high))  # + 0.0: no "-0.0"
+        text += f"\n[{low:.1f}, {high:.1f}]"
+    return text.replace("-", "−")

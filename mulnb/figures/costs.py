@@ -10,23 +10,8 @@ from matplotlib.axes import Axes
 
 from mulnb.config import Profile
 from mulnb.core import vocabulary
-from mulnb.figures.plotting import (
-    INK,
-    SCORE,
-    SMALL,
-    SOFT,
-    Look,
-    Picture,
-    captioned,
-    columns,
-    finish,
-    headline,
-    key,
-    look,
-    points,
-    rows,
-    style,
-)
+from mulnb.figures.marks import columns, key, look, points, rows
+from mulnb.figures.plotting import INK, SCORE, SMALL, SOFT, Look, Picture, captioned, finish, headline, style
 from mulnb.results import captions, compare
 
 POOL = Look(INK, "o", "-")

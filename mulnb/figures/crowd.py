@@ -1,4 +1,4 @@
-"""Scatter plots of very many examples: a random part of them shows the same cloud, in a file that stays small."""
+"""Scatter plots of very many examples: smaller and paler points, and at most so many that the file stays small."""
 
 from __future__ import annotations
 
@@ -21,3 +21,18 @@ def drawn(n: int) -> np.ndarray:
 def note(n: int) -> str:
     """The sentence for a caption, with a space before it; empty where all of n examples are shown."""
     return f" Of {n} examples, at most {MOST} of a kind are drawn as points, at random." if n > MOST else ""
+
+
+def cloud(n: int, size: float, alpha: float) -> dict[str, float]:
+    """Size and opacity of the points of a scatter plot: many points would be one blob, so they are smaller and paler.
+
+    Args:
+        n: the number of points.
+        size: marker size of a few, in points.
+        alpha: opacity of a few.
+
+    Returns:
+        `markersize` and `alpha` for `Axes.plot`.
+    """
+    crowd = max(1.0, n / 2000)
+    return {"markersize": max(size * crowd**-0.25, 1.0), "alpha": max(alpha * crowd**-0.5, 0.06)}

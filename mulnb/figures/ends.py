@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mulnb.figures.plotting import Look, columns, key, look
+from mulnb.figures.marks import columns, key, look
+from mulnb.figures.plotting import Look
 
 ENDS = {
     "retrain": Look("#222222", "", (0, (5, 2))),

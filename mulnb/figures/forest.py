@@ -12,21 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
-from mulnb.figures.plotting import (
-    INK,
-    PALE,
-    STRATEGY,
-    Look,
-    Picture,
-    captioned,
-    columns,
-    finish,
-    headline,
-    key,
-    points,
-    rows,
-    style,
-)
+from mulnb.figures.marks import columns, key, points, rows
+from mulnb.figures.plotting import INK, PALE, STRATEGY, Look, Picture, captioned, finish, headline, style
 from mulnb.results import captions, compare
 from mulnb.results.verdicts import MARGIN
 

@@ -10,22 +10,8 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.forest import forest_frame, with_means
-from mulnb.figures.plotting import (
-    INK,
-    SCORE,
-    Look,
-    Picture,
-    captioned,
-    columns,
-    finish,
-    headline,
-    key,
-    look,
-    placeholder,
-    points,
-    rows,
-    style,
-)
+from mulnb.figures.marks import columns, key, look, points, rows
+from mulnb.figures.plotting import INK, SCORE, Look, Picture, captioned, finish, headline, placeholder, style
 from mulnb.results import captions, compare
 from mulnb.results.verdicts import MARGIN
 

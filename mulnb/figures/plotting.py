@@ -1,4 +1,4 @@
-"""What all figures share: one style, colours and markers, caption, legend, intervals, and saving.
+"""What all figures share: one style, colours and markers, caption, headline, and saving. How a panel is filled: `marks`.
 
 Colours follow Okabe and Ito (safe for colour-blind readers), with lightness spread so that they differ in greyscale too; every
 colour goes with a marker or a line style of its own. Sizes are those of print at two-column width (7 in): no text below 7 pt.
@@ -9,17 +9,14 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
-import numpy as np
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
 from mulnb.config import Profile
@@ -219,6 +216,13 @@ def placeholder(profile: Profile, text: str) -> Picture:
     return finish(figure, f"{captioned(profile)}. n = 0.")
 
 
+def bare(axes: Axes) -> None:
+    """Remove frame, ticks and grid."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
 # ---- caption and headline
 
 
@@ -293,107 +297,6 @@ def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns
         handles=list(handles), title=text, title_fontproperties=bold, ncols=math.ceil(len(handles) / lines) or 1, **options
     )
     legend.set_in_layout(True)
-
-
-# ---- marks
-
-
-def key(look: Look, text: str, filled: bool = True, line: bool = False, color: str | None = None) -> Line2D:
-    """An entry of a legend.
-
-    Args:
-        look: colour, marker and line style.
-        text: what it stands for.
-        filled: whether the marker is filled or hollow.
-        line: whether a line goes through the marker.
-        color: a colour instead of the look's.
-
-    Returns:
-        The handle.
-    """
-    tint = color or look.color
-    return Line2D(
-        [], [], color=tint, marker=look.marker, linestyle=look.line if line else "none", label=text,
-        markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=1.0,
-    )  # fmt: skip
-
-
-def points(
-    axes: Axes, x: Iterable[float], mean: Iterable[float], low: Iterable[float], high: Iterable[float], look: Look,
-    filled: bool = True, line: bool = False, across: bool = False, size: float = 4.5, bar: float = 1.0, color: str | None = None,
-) -> None:  # fmt: skip
-    """Draw markers with their intervals.
-
-    Args:
-        axes: the panel.
-        x: where each marker stands.
-        mean: the estimates.
-        low: lower bounds; NaN (one seed) draws no interval.
-        high: upper bounds.
-        look: colour, marker and line style.
-        filled: whether the markers are filled or hollow.
-        line: whether the markers are joined.
-        across: whether the intervals lie along x; then `x` is the place on the vertical axis.
-        size: of the markers, in points.
-        bar: width of the interval's line, in points.
-        color: a colour instead of the look's.
-    """
-    x, mean, low, high = (np.asarray(list(values), dtype=float) for values in (x, mean, low, high))
-    tint = color or look.color
-
-    known = ~(np.isnan(low) | np.isnan(high))
-    if known.any():
-        ends = np.stack([mean - low, high - mean])[:, known]
-        first, second, which = (mean, x, "xerr") if across else (x, mean, "yerr")
-        axes.errorbar(first[known], second[known], **{which: ends}, fmt="none", ecolor=tint, elinewidth=bar, capsize=0, zorder=2)
-
-    first, second = (mean, x) if across else (x, mean)
-    axes.plot(
-        first, second, color=tint, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
-        markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=0.9,
-    )  # fmt: skip
-
-
-def cloud(n: int, size: float, alpha: float) -> dict[str, float]:
-    """Size and opacity of the points of a scatter plot: many points would be one blob, so they are smaller and paler.
-
-    Args:
-        n: the number of points.
-        size: marker size of a few, in points.
-        alpha: opacity of a few.
-
-    Returns:
-        `markersize` and `alpha` for `Axes.plot`.
-    """
-    crowd = max(1.0, n / 2000)
-    return {"markersize": max(size * crowd**-0.25, 1.0), "alpha": max(alpha * crowd**-0.5, 0.06)}
-
-
-def look(table: dict[str, Look], name: str) -> Look:
-    """The look of `name`; a name without one (a user's own) gets a plain one."""
-    return table.get(name, Look(SOFT, "h", "--"))
-
-
-def bare(axes: Axes) -> None:
-    """Remove frame, ticks and grid."""
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-
-
-# ---- reading a table
-
-
-def columns(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`x`, `x_low`, `x_high` of a table as arrays."""
-    return tuple(table[f"{name}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-
-
-def rows(table: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows of `table` in which every named column has the given value, or one of a tuple of values."""
-    for column, value in values.items():
-        table = table[table[column].isin(value if isinstance(value, tuple) else (value,))]
-    return table
 
 
 def texts(figure: Figure) -> list:

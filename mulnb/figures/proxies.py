@@ -13,20 +13,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from mulnb.config import Profile
 from mulnb.core import stats, vocabulary
 from mulnb.figures import crowd
-from mulnb.figures.plotting import (
-    FAINT,
-    INK,
-    SCORE,
-    Look,
-    Picture,
-    captioned,
-    cloud,
-    finish,
-    look,
-    points,
-    rows,
-    style,
-)
+from mulnb.figures.marks import look, points, rows
+from mulnb.figures.plotting import FAINT, INK, SCORE, Look, Picture, captioned, finish, style
 from mulnb.results import captions, tables
 from mulnb.results.paper import PUBLISHED_RHO
 
@@ -184,7 +172,7 @@ def _proxy_column(column: Sequence[Axes], name: str, seeds: np.ndarray, truth: n
     _deciles(middle, value, truth, name)
 
     some = crowd.drawn(len(value))
-    dots = {"markeredgewidth": 0, "rasterized": True, **cloud(len(some), 2.2, 0.35)}
+    dots = {"markeredgewidth": 0, "rasterized": True, **crowd.cloud(len(some), 2.2, 0.35)}
     bottom.plot(value[some], truth[some], "o", color=color, **dots)
     bottom.set_xlabel("proxy" + (" (log)" if skewed else ""))
     bottom.set_title(f"ρ = {_rho(seeds, truth)}", fontsize=7.5)

@@ -11,24 +11,8 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.ends import end_bands, end_keys, ends_note
-from mulnb.figures.plotting import (
-    FAINT,
-    SCORE,
-    SMALL,
-    SOFT,
-    WIDTH,
-    Look,
-    Picture,
-    captioned,
-    columns,
-    finish,
-    headline,
-    key,
-    look,
-    points,
-    rows,
-    style,
-)
+from mulnb.figures.marks import columns, key, look, points, rows
+from mulnb.figures.plotting import FAINT, SCORE, SMALL, SOFT, WIDTH, Look, Picture, captioned, finish, headline, style
 from mulnb.results import captions, compare, tables
 
 JOINED = ("vanilla", "repeat", "shuffle", "rum_f")  # strategies of one algorithm, from left to right

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from mulnb.config import Profile
 from mulnb.core.vocabulary import STRATA
 from mulnb.figures import crowd
+from mulnb.figures.marks import columns, key, points
 from mulnb.figures.plotting import (
     ALERT,
     INK,
@@ -25,13 +26,9 @@ from mulnb.figures.plotting import (
     Picture,
     bare,
     captioned,
-    cloud,
-    columns,
     finish,
     headline,
-    key,
     placeholder,
-    points,
     style,
 )
 from mulnb.results import captions, compare
@@ -110,7 +107,7 @@ def _stratum_strip(strip: Axes, score: pd.Series, strata: Any, shaded: Sequence[
         values = values[crowd.drawn(len(values))]
         place = row + np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
         edge = {"markeredgecolor": INK, "markeredgewidth": 0.3 if len(values) <= 200 else 0}  # the edges of many are all black
-        strip.plot(values, place, how.marker, color=how.color, rasterized=True, **edge, **cloud(len(values), 3, 1))
+        strip.plot(values, place, how.marker, color=how.color, rasterized=True, **edge, **crowd.cloud(len(values), 3, 1))
 
     strip.set(yticks=range(len(STRATA)), yticklabels=STRATA, ylim=(-0.6, 2.6), xlabel="memorization", ylabel="stratum")
     strip.grid(False, axis="y")
@@ -121,7 +118,7 @@ def _standard_errors(axes: Axes, groups: Groups, worst: float) -> None:
     for _, frame, color, marker in groups:
         frame = frame.iloc[crowd.drawn(len(frame))]
         edge = 0.8 if marker == "x" else 0
-        dots = {"markeredgewidth": edge, "rasterized": True, **cloud(len(frame), 3.2, 0.6)}
+        dots = {"markeredgewidth": edge, "rasterized": True, **crowd.cloud(len(frame), 3.2, 0.6)}
         axes.plot(frame["memorization"], frame["se"], marker, color=color, **dots)
 
     axes.axhline(worst, color=INK, linewidth=0.9, linestyle=DASHED)

@@ -12,21 +12,8 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.ends import END_LABELS, ENDS, ENDS_NOTE, end_bands
-from mulnb.figures.plotting import (
-    ALERT,
-    SOFT,
-    STRATEGY,
-    Picture,
-    captioned,
-    columns,
-    finish,
-    headline,
-    key,
-    look,
-    points,
-    rows,
-    style,
-)
+from mulnb.figures.marks import columns, key, look, points, rows
+from mulnb.figures.plotting import ALERT, SOFT, STRATEGY, Picture, captioned, finish, headline, style
 from mulnb.results import captions, tables
 
 RIDGES = {"forget": (1.0, ALERT), "retain": (0.0, STRATEGY["rum_f"].color)}  # Figure 7: group → (baseline, colour)

@@ -133,21 +133,11 @@ def differences(
     by: Sequence[str] = ("algorithm", "score"),
     columns: Sequence[str] = METRICS,
 ) -> pd.DataFrame:
-    """One strategy minus another, paired by seed.
-
-    Args:
-        frame: one row per run.
-        strategy: the strategy in question.
-        against: the strategy that is subtracted from it.
-        by: the columns that both runs of a pair share, besides the seed.
-        columns: the columns to subtract.
+    """One strategy minus another, paired by seed: the mean of `paired` over the seeds; arguments as there.
 
     Returns:
         One row per group of `by`: `by`, `strategy against n`, and `x x_low x_high` for each column. Only seeds that both
         strategies have are used.
-
-    Raises:
-        ValueError: a run appears twice (pandas' MergeError).
     """
     table = intervals(paired(frame, strategy, against, by, columns), by, columns)
     table.insert(len(by), "strategy", strategy)

@@ -183,7 +183,9 @@ def _cost_row(claim: str, kind: str, name: str, cell: pd.Series, limit: float | 
     else:
         limit = PUBLISHED_SHARE[cell["proxy"]]
         text += f"; published {100 * limit:.3g} %"
-        verdict = SHOWN if share <= limit else CONTRADICTED if in_the_paper(profile) else UNDECIDED
+        verdict = CONTRADICTED if in_the_paper(profile) else UNDECIDED
+        if share <= limit:
+            verdict = SHOWN
         if verdict == UNDECIDED:
             text += ", for another pool: a larger share here contradicts nothing there"
     return _row(claim, kind, name, verdict, text, estimate=share, n=int(cell.get("n_seeds", 1)))

@@ -137,7 +137,9 @@ def _note(frame: pd.DataFrame) -> str:
     note = interval_note(frame["n"])
     note = f"{note[0].upper()}{note[1:]}."
     if "tow_gain_low" in frame and frame["tow_gain_low"].notna().any():
-        against = " to memorization's order" if "order" in frame else " to vanilla" if "tow" in frame else ""
+        against = " to vanilla" if "tow" in frame else ""
+        if "order" in frame:
+            against = " to memorization's order"
         note += MARKS.format(against)
     if "unconverged" in frame and frame["unconverged"].any():
         note += UNFIT_NOTE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mulnb.core import stats
+from mulnb.core import decisions, stats
 from mulnb.core.stats import Interval
 
 SHOWN, CONTRADICTED, EQUIVALENT, UNDECIDED, NO_RESULTS = "shown", "contradicted", "equivalent", "undecided", "no results"
@@ -82,8 +82,8 @@ def secondary(cases: Sequence[Case], rule: Rule) -> list[Decision]:
     Returns:
         The decisions, in the order of the cases.
     """
-    levels = stats.holm_levels([stats.t_p_value(case.values, rule.threshold) for case in cases], LEVEL)
-    within = stats.holm([_equivalence(case, rule) for case in cases])
+    levels = decisions.holm_levels([decisions.t_p_value(case.values, rule.threshold) for case in cases], LEVEL)
+    within = decisions.holm([_equivalence(case, rule) for case in cases])
     return [_decide(case, rule, level, p) for case, level, p in zip(cases, levels, within, strict=True)]
 
 
@@ -101,7 +101,7 @@ def _decide(case: Case, rule: Rule, level: float, p_equivalent: float) -> Decisi
 
     needed = None
     if verdict == UNDECIDED:
-        needed = stats.seeds_to_decide(case.values, rule.equivalent, rule.threshold, float(level))
+        needed = decisions.seeds_to_decide(case.values, rule.equivalent, rule.threshold, float(level))
     return Decision(verdict, interval, halves, needed, within)
 
 
@@ -118,7 +118,7 @@ def _equivalence(case: Case, rule: Rule) -> float:
     """The p value of equivalence; 1 where the rule has no margin or there is one seed."""
     if rule.equivalent is None or len(case.values) == 1:
         return 1.0
-    return stats.equivalence(case.values, rule.equivalent)
+    return decisions.equivalence(case.values, rule.equivalent)
 
 
 def _halves(case: Case, rule: Rule) -> str:
@@ -129,7 +129,7 @@ def _halves(case: Case, rule: Rule) -> str:
         if len(values) < 2:
             return OPEN
         verdict = _side(stats.t_interval(values, 1 - LEVEL), rule)
-        if verdict == UNDECIDED and rule.equivalent is not None and stats.equivalence(values, rule.equivalent) < LEVEL:
+        if verdict == UNDECIDED and rule.equivalent is not None and decisions.equivalence(values, rule.equivalent) < LEVEL:
             verdict = EQUIVALENT
         found.append(verdict)
 

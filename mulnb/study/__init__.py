@@ -16,7 +16,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.data import Splits
 from mulnb.forget import Strata
-from mulnb.study import audits, chains, frames, ranking, scoring, tuning
+from mulnb.study import audits, chains, frames, ranking, tuning
 from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
@@ -125,7 +125,7 @@ def tune(profile: Profile) -> pd.DataFrame:
 
 def stored(profile: Profile) -> bool:
     """Whether memorization and proxies can be read without training anything."""
-    return scoring.stored(Study.of(profile))
+    return Study.of(profile).stored()
 
 
 def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame]) -> float:

@@ -11,8 +11,8 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
-from mulnb.study.oracles import oracle_job
-from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
+from mulnb.study.recipes import oracle_job, unlearning_job
+from mulnb.study.runs import FLOOR, Run, ways
 from mulnb.study.study import SHOWN_SEEDS
 
 if TYPE_CHECKING:

@@ -15,13 +15,10 @@ from mulnb.config import Profile
 from mulnb.core import memory, on_ray, registry, store, workers
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
-from mulnb.study import jobs as jobs_
-from mulnb.study.jobs import Job
+from mulnb.study.jobs import Job, chunks, run_together, stored
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
-
-Lent = tuple[Job, Artifact]  # a result that other jobs read
 
 
 def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
@@ -40,7 +37,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     """
     resources = study.profile.resources
     terms = on_ray.Terms(resources.num_cpus, resources.num_gpus)
-    tasks = jobs_.chunks(jobs, study.together, on_ray.places(terms))
+    tasks = chunks(jobs, study.together, on_ray.places(terms))
 
     images = f"held images {study.splits.fingerprint}"
     needed: dict[str, Job] = {}  # by name
@@ -50,7 +47,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
         needed |= own
         shares.append([images, *own])
 
-    def lend(name: str) -> Any:
+    def lend(name: str) -> Any:  # the splits, or a job with its result
         if name == images:
             return study.splits
         return needed[name], study.get(needed[name])
@@ -61,7 +58,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     peaks = []
     for number, (peak, made) in workers.progress(results, len(tasks), label):
         for job, artifact in zip(tasks[number], made, strict=True):
-            if jobs_.stored(job, ()) is None:  # a node with the same file system has stored it
+            if stored(job, ()) is None:  # a node with the same file system has stored it
                 store.put(job.kind, job.parts, artifact)
         peaks.append(peak)
     return peaks
@@ -108,9 +105,9 @@ def _work(
     for name, lent in shared.items():
         if name != images:
             job, artifact = lent
-            if jobs_.stored(job, ()) is None:
+            if stored(job, ()) is None:
                 store.put(job.kind, job.parts, artifact)
 
     memory.forget_peak()
-    made = jobs_.run_together(study, jobs)
+    made = run_together(study, jobs)
     return memory.peak_mb(), made

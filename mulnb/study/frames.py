@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,32 +13,18 @@ from mulnb import audit, forget
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study import audits
-from mulnb.study.jobs import Job
-from mulnb.study.oracles import converged, oracle_job
-from mulnb.study.runs import FLOOR, Run, unlearning_job, ways
-from mulnb.study.scoring import score_seeds
-from mulnb.study.study import Study
+from mulnb.study.recipes import job_of, oracle_job
+from mulnb.study.runs import Run
+from mulnb.study.study import Scored, Study
 
 OUTCOME = ("acc_forget", "acc_retain", "acc_test", "mia")
+FAR_BELOW = 0.03  # a model whose accuracy on R is so far below the median of its like did not converge (METHOD §6)
 OTHER_ATTACKS = tuple(f"mia_{name}" for name in audit.ATTACKS[1:])
 
 
 def unlearning(study: Study) -> pd.DataFrame:
-    """Every algorithm × strategy × score × seed against its oracle, with the floor and the ceiling; columns as in DESIGN.
-
-    The floor is the original model (algorithm and strategy `nothing`). The ceiling is a second oracle (algorithm `retrain`,
-    strategy `vanilla`), compared with the first one as everything else is.
-    """
-    return outcomes(study, planned(study), "unlearning", audited=True, ceiling=True)
-
-
-def planned(study: Study) -> list[Run]:
-    """The runs behind `unlearning`; those of the floor come last."""
-    runs = []
-    for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
-        for score, seed in itertools.product(study.refining_scores, study.profile.seeds):
-            runs.append(Run(algorithm, strategy, score, seed, settings))
-    return runs
+    """Every algorithm × strategy × score × seed against its oracle, with the floor and the ceiling; columns as in DESIGN."""
+    return outcomes(study, study.runs, "unlearning", audited=True)
 
 
 def crossed(study: Study) -> pd.DataFrame:
@@ -46,39 +32,33 @@ def crossed(study: Study) -> pd.DataFrame:
 
     Only the order differs, so a difference says something about the order and not about which examples are forgotten.
     """
-    runs, orders, sets = planned_orders(study)
+    runs, orders, sets = orders_of(study)
     if not runs:
         return pd.DataFrame()
     return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
 
 
-def planned_orders(study: Study) -> tuple[list[Run], list[str], list[Strata]]:
+def orders_of(study: Study) -> tuple[list[Run], list[str], list[Strata]]:
     """The runs behind `crossed`, the score that each is in the order of, and its strata."""
-    scores, seeds = study.profile.unlearning.scores, study.profile.seeds
-    runs, orders = [], []
-    for algorithm, strategies in study.profile.unlearning.algorithms.items():
-        if "rum_f" not in strategies or study.given is not None:
-            continue  # a forget set from a file has its own order
-        for order, seed in itertools.product(scores, seeds):
+    if study.given is not None:
+        return [], [], []  # a forget set from a file has its own order
+
+    plan, seeds = study.profile.unlearning, study.profile.seeds
+    study.score_seeds(seeds)
+    runs, orders, sets = [], [], []
+    for algorithm, strategies in plan.algorithms.items():
+        if "rum_f" not in strategies:
+            continue
+        for order, seed in itertools.product(plan.scores, seeds):
+            members = study.strata("memorization", seed).forget
             runs.append(Run(algorithm, "rum_f", "memorization", seed, strategies["rum_f"]))
             orders.append(order)
-
-    score_seeds(study, seeds)
-    refined = {}
-    for order, seed in itertools.product(scores, seeds):
-        members = study.strata("memorization", seed).forget
-        refined[order, seed] = forget.split(members, study.scores(order, seed), seed)
-
-    return runs, orders, [refined[order, run.seed] for order, run in zip(orders, runs, strict=True)]
+            sets.append(forget.split(members, study.scores(order, seed), seed))
+    return runs, orders, sets
 
 
 def outcomes(
-    study: Study,
-    runs: Sequence[Run],
-    label: str,
-    sets: Sequence[Strata] | None = None,
-    audited: bool = False,
-    ceiling: bool = False,
+    study: Study, runs: Sequence[Run], label: str, sets: Sequence[Strata] | None = None, audited: bool = False
 ) -> pd.DataFrame:
     """A tidy row per run: the unlearned model's outcome, its oracle's, and the two compared.
 
@@ -88,83 +68,27 @@ def outcomes(
         label: of the progress bar.
         sets: what each run forgets; by default the strata of its score and seed.
         audited: with the audits beyond the paper.
-        ceiling: with a row for the second oracle of every forget set.
     """
-    score_seeds(study, sorted({run.seed for run in runs}))
-    sets = strata_of(study, runs) if sets is None else list(sets)
+    scored = study.score_seeds(sorted({run.seed for run in runs}))
+    if sets is None:
+        sets = [study.strata(run.score, run.seed) for run in runs]
 
-    # the first oracles of all forget sets, then the second ones
-    keys, wanted = _forget_sets(runs, sets)
-    jobs = oracle_jobs(study, wanted.values())
-    if ceiling:
-        jobs += oracle_jobs(study, wanted.values(), number=1)
-    trained = study.gather(jobs, "oracles, retrained from scratch")
-    oracles = dict(zip(wanted, trained[: len(wanted)], strict=True))
+    # an oracle serves every run on its forget set
+    wanted = [oracle_job(study, chosen.forget, [chosen.forget], run.seed) for run, chosen in zip(runs, sets, strict=True)]
+    oracles = study.gather(wanted, "oracles, retrained from scratch")
+    done = study.gather([job_of(study, run, chosen) for run, chosen in zip(runs, sets, strict=True)], label)
 
-    unlearning_jobs = [unlearning_job(study, run, chosen) for run, chosen in zip(runs, sets, strict=True)]
-    done = study.gather(unlearning_jobs, label)
-
-    if ceiling:  # the second oracles as runs of their own
-        runs = list(runs)
-        for key, second in zip(wanted, trained[len(wanted) :], strict=True):
-            run, chosen = wanted[key]
-            runs.append(Run("retrain", "vanilla", run.score, run.seed, {}))
-            sets.append(chosen)
-            keys.append(key)
-            done.append(_as_run(study, second))
-
-    seeds = [key[1] for key in oracles]
-    fitted = dict(zip(oracles, converged(study, seeds, list(oracles.values())), strict=True))
+    fitted = converged(scored, [run.seed for run in runs], oracles)
     rows = []
-    for run, chosen, key, unlearned in zip(runs, sets, keys, done, strict=True):
-        rows.append(_row(study, run, chosen, unlearned, oracles[key]) | {"converged": fitted[key]})
+    for run, chosen, unlearned, oracle, trusted in zip(runs, sets, done, oracles, fitted, strict=True):
+        rows.append(_row(study, run, chosen, unlearned, oracle) | {"converged": trusted})
     frame = pd.DataFrame(rows)
     if not audited:
         return frame
 
     for name in OTHER_ATTACKS:
-        frame[name] = [artifact.meta.get(name, np.nan) for artifact in done]
-    return audits.columns(study, frame, sets, done, [oracles[key] for key in keys])
-
-
-def oracle_jobs(study: Study, forgotten: Iterable[tuple[Run, Strata]], number: int = 0) -> list[Job]:
-    """The first (`number` 0) or the second oracle of each run's forget set; one that serves several runs comes several times."""
-    return [oracle_job(study, chosen.forget, [chosen.forget], run.seed, number) for run, chosen in forgotten]
-
-
-def strata_of(study: Study, runs: Sequence[Run]) -> list[Strata]:
-    """What each run forgets: the strata of its score and seed."""
-    known: dict[tuple[str, int], Strata] = {}
-    found = []
-    for run in runs:
-        place = (run.score, run.seed)
-        if place not in known:
-            known[place] = study.strata(*place)
-        found.append(known[place])
-    return found
-
-
-def _forget_sets(runs: Sequence[Run], sets: Sequence[Strata]) -> tuple[list[tuple], dict[tuple, tuple[Run, Strata]]]:
-    """The forget set of each run as a key, and for each key the first run and strata: its oracle serves every algorithm."""
-    keys: list[tuple] = []
-    first: dict[tuple, tuple[Run, Strata]] = {}
-    for run, chosen in zip(runs, sets, strict=True):
-        key = (run.score, run.seed, chosen.forget.tobytes())
-        keys.append(key)
-        first.setdefault(key, (run, chosen))
-    return keys, first
-
-
-def _as_run(study: Study, oracle: Artifact) -> Artifact:
-    """An oracle in the form of an unlearning run."""
-    passes = {"passes_retain": study.profile.training.epochs, "passes_forget": 0}
-    return Artifact(oracle.arrays, _flat(oracle) | passes)
-
-
-def _flat(oracle: Artifact) -> dict[str, Any]:
-    """An oracle's outcome on its own forget set, as a flat mapping."""
-    facts = {"seconds": oracle.meta["seconds"], "relearn_epochs": oracle.meta["relearn_epochs"]}
-    return oracle.meta["outcomes"][0] | facts
+        frame[name] = [_facts(study, artifact).get(name, np.nan) for artifact in done]
+    return audits.columns(study, frame, sets, done, oracles)
 
 
 def outcome(study: Study, run: Run, chosen: Strata) -> dict[str, Any]:
@@ -176,7 +100,18 @@ def outcome(study: Study, run: Run, chosen: Strata) -> dict[str, Any]:
         chosen: what to forget.
     """
     oracle = study.get(oracle_job(study, chosen.forget, [chosen.forget], run.seed))
-    return _row(study, run, chosen, study.get(unlearning_job(study, run, chosen)), oracle)
+    return _row(study, run, chosen, study.get(job_of(study, run, chosen)), oracle)
+
+
+def _facts(study: Study, artifact: Artifact) -> Mapping[str, Any]:
+    """What is known of an unlearned or retrained network, as a flat mapping: outcome on its forget set, seconds, passes."""
+    if "outcomes" not in artifact.meta:
+        return artifact.meta
+
+    # an oracle was trained from scratch
+    facts = {name: artifact.meta[name] for name in ("seconds", "relearn_epochs")}
+    facts |= {"passes_retain": study.profile.training.epochs, "passes_forget": 0}
+    return artifact.meta["outcomes"][0] | facts
 
 
 def _row(study: Study, run: Run, chosen: Strata, unlearned: Artifact, oracle: Artifact) -> dict[str, Any]:
@@ -188,7 +123,7 @@ def _row(study: Study, run: Run, chosen: Strata, unlearned: Artifact, oracle: Ar
         "score": run.score,
         "seed": run.seed,
         "n_forget": len(chosen.forget),
-        **compare(unlearned.meta, _flat(oracle)),
+        **compare(_facts(study, unlearned), _facts(study, oracle)),
     }
 
 
@@ -213,3 +148,25 @@ def compare(unlearned: Mapping[str, Any], oracle: Mapping[str, Any]) -> dict[str
         "passes_retain": unlearned.get("passes_retain", np.nan),
         "passes_forget": unlearned.get("passes_forget", np.nan),
     }
+
+
+def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Sequence[Artifact]) -> list[bool]:
+    """Whether each oracle, and the original model of its seed, fitted its training set as well as the others (METHOD §6).
+
+    A model counts as not converged if its accuracy on what it was trained on is `FAR_BELOW` below the median of its kind.
+
+    Args:
+        scored: the original models, by seed.
+        seeds: of each oracle.
+        oracles: the artefacts of `oracle_job`.
+    """
+    learned = {seed: original.acc_train for seed, original in scored.items()}
+    fitted = [oracle.meta["outcomes"][0]["acc_retain"] for oracle in oracles]
+
+    low_original = np.median([*learned.values()]) - FAR_BELOW
+    low_oracle = np.median(fitted) - FAR_BELOW
+
+    found = []
+    for seed, accuracy in zip(seeds, fitted, strict=True):
+        found.append(bool(accuracy >= low_oracle and learned[seed] >= low_original))
+    return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from mulnb.config import Profile
 from mulnb.core import locks, memory, registry, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.core.store import Artifact
+from mulnb.study.networks import WEIGHTS
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
 
 
 FEW = 4  # networks of which a stack is worth its while
-WEIGHTS = "weights/"  # how the names of a network's arrays begin; packs come without them
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Job:
     needs: tuple[Job, ...] = ()  # jobs whose results it reads: they travel with it to a machine with another store
     weights: bool = False  # whether a result that was unpacked without weights has to be computed again
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A hash of `parts`."""
         return store.digest(self.parts)
@@ -54,24 +54,28 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
 
     Args:
         study: whose jobs they are.
-        jobs: in any order; the same job may come twice.
+        jobs: in any order; a job that comes twice is computed and read once.
         label: of the progress bar.
         only: the arrays that are wanted of each; see `store.get`.
 
     Returns:
         One artefact for each job, in the order of `jobs`.
     """
-    found = [stored(job, only) for job in jobs]
-    missing: dict[str, Job] = {}
-    for job, artifact in zip(jobs, found, strict=True):
-        if artifact is None:
-            missing[job.key] = job  # a job that comes twice is computed once
+    found: dict[str, Artifact | None] = {}
+    missing = []
+    for job in jobs:
+        if job.key in found:
+            continue
+        found[job.key] = stored(job, only)
+        if found[job.key] is None:
+            missing.append(job)
 
     if missing:
-        check(study.profile)  # reject a mistake before the first training, not after the last
-        compute(study, list(missing.values()), label)
+        compute(study, missing, label)
+        for job in missing:
+            found[job.key] = run_job(study, job, only)
 
-    return [artifact or run_job(study, job, only) for job, artifact in zip(jobs, found, strict=True)]
+    return [found[job.key] for job in jobs]
 
 
 def stored(job: Job, only: Collection[str] | None = None) -> Artifact | None:
@@ -120,6 +124,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
         jobs: none of them is stored, or not with the weights that are wanted.
         label: of the progress bar.
     """
+    check(study.profile)  # reject a mistake before the first training, not after the last
     if lacking := without_weights(jobs):  # here they can be one stack, and are computed on all workers
         compute(study, lacking, "networks that were unpacked without weights")
 
@@ -234,15 +239,6 @@ def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequ
     memory.forget_peak()
     run_together(Study.of(profile), jobs)
     return memory.peak_mb()
-
-
-def same_settings(settings: Any) -> str:
-    """A text that is equal for equal settings, for `Job.group`."""
-
-    def plain(value: Any) -> Any:
-        return value.model_dump(mode="json")  # a part of a profile
-
-    return json.dumps(settings, sort_keys=True, default=plain)
 
 
 def check(profile: Profile) -> None:

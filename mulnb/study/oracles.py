@@ -5,23 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mulnb import audit
 from mulnb.core.store import Artifact
-from mulnb.study.jobs import Job
-from mulnb.study.scoring import finite, original_job
-from mulnb.study.study import Study, algorithm_version, without
+from mulnb.study.scoring import finite
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import Tensor, nn
 
+    from mulnb.study.jobs import Job
+    from mulnb.study.study import Study
+
 # Added to a seed for its oracles, which must not share the original model's initialisation. The second one is the ceiling: how
 # close one oracle comes to another.
 ORACLE_SEEDS = (10_000, 20_000)
-FAR_BELOW = 0.03  # a model whose accuracy on R is so far below the median of its like did not converge (METHOD §6)
+
+
+def without(n: int, gone: np.ndarray) -> np.ndarray:
+    """The indices 0 … n − 1 without those in `gone`, int64, in ascending order."""
+    kept = np.ones(n, dtype=bool)
+    kept[gone] = False
+    return np.flatnonzero(kept)
 
 
 # ---- what is measured of a trained network
@@ -64,19 +71,21 @@ def margins(study: Study, logits: Tensor, test_logits: Tensor) -> dict[str, np.n
     }
 
 
-def relearn(study: Study, model: nn.Module, forgets: Sequence[np.ndarray], seeds: Sequence[int]) -> list[float]:
+def relearn(
+    study: Study, model: nn.Module, originals: Sequence[Artifact], forgets: Sequence[np.ndarray], seeds: Sequence[int]
+) -> list[float]:
     """Relearn time of each network (METHOD §7b): epochs until its accuracy on S is .9 of what the original model had.
 
     Args:
         study: its `audit.relearn` is the recipe.
         model: a network or a stack of k; see `Study.stack`.
+        originals: the original model of each network.
         forgets: S of each network.
-        seeds: of each network's original model, and of the order of examples.
+        seeds: of the order of examples, of each network.
     """
     targets = []
-    for forget, seed in zip(forgets, seeds, strict=True):
-        correct = study.get(original_job(study, seed)).arrays["correct"]
-        targets.append(float(correct[forget].mean()))
+    for original, forget in zip(originals, forgets, strict=True):
+        targets.append(float(original.arrays["correct"][forget].mean()))
 
     recipe = study.profile.audit.relearn
     if study.together > 1:
@@ -87,45 +96,26 @@ def relearn(study: Study, model: nn.Module, forgets: Sequence[np.ndarray], seeds
 # ---- oracles
 
 
-def oracle_job(
-    study: Study, forgotten: np.ndarray, evaluated: Sequence[np.ndarray], seed: int, number: int = 0, relearns: bool = True
-) -> Job:
-    """θ_r: a network trained without `forgotten`, and its outcome on each of the sets `evaluated`.
+class Retraining(NamedTuple):
+    """One oracle to train and to measure."""
 
-    Args:
-        study: the recipe and the data.
-        forgotten: indices int64, left out of D.
-        evaluated: subsets of `forgotten`, indices int64.
-        seed: of the original model; the oracle's own is `ORACLE_SEEDS` larger.
-        number: 0, or 1 for the second oracle of the same seed.
-        relearns: whether relearn time of `forgotten` and the other attacks are measured, too.
-    """
-    original = original_job(study, seed)
-    parts = {
-        **study.key("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
-        "algorithm": algorithm_version("retrain"),
-        "recipe": study.profile.training,
-        "forgotten": forgotten,
-        "evaluated": list(evaluated),
-        "seed": seed,
-        "number": number,
-        "relearn": [study.profile.audit.relearn, original.parts] if relearns else None,
-    }
-    task = (forgotten, tuple(evaluated), seed, number, relearns)
-    needs = (original,) if relearns else ()
-    return Job("oracle", parts, _retrain, task, group=f"{len(forgotten)} {relearns}", needs=needs)
+    forgotten: np.ndarray  # indices int64, left out of D
+    evaluated: tuple[np.ndarray, ...]  # the sets that its outcome is measured on, indices int64
+    seed: int  # of the original model
+    number: int  # of the oracle; see `ORACLE_SEEDS`
+    original: Job | None  # for the relearn time of `forgotten`; None where only the headline attack is measured
 
 
-def _retrain(study: Study, tasks: list[tuple]) -> list[Artifact]:
-    """Train the oracles of several jobs as one."""
+def retrain_together(study: Study, tasks: Sequence[Retraining]) -> list[Artifact]:
+    """Train oracles as one; all of them relearn, or none."""
     import torch
 
     from mulnb.unlearning import ALGORITHMS
 
     n, where = len(study.train), study.train.device
-    forgets, seeds = [task[0] for task in tasks], [task[2] for task in tasks]
+    forgets, seeds = [task.forgotten for task in tasks], [task.seed for task in tasks]
     kept = [without(n, forgotten) for forgotten in forgets]
-    shifted = [seed + ORACLE_SEEDS[task[3]] for seed, task in zip(seeds, tasks, strict=True)]
+    shifted = [task.seed + ORACLE_SEEDS[task.number] for task in tasks]
 
     # [k, n] and k seeds for a stack, [n] and a seed for one network
     stacked = study.together > 1
@@ -146,34 +136,15 @@ def _retrain(study: Study, tasks: list[tuple]) -> list[Artifact]:
 
     logits, test_logits = study.outputs(model)
     finite(logits, seeds, "oracle")
-    epochs = relearn(study, model, forgets, seeds) if tasks[0][4] else [np.nan] * len(tasks)
+
+    epochs, attacks = [np.nan] * len(tasks), audit.ATTACKS[:1]
+    originals = [study.get(task.original) for task in tasks if task.original]
+    if originals:
+        epochs, attacks = relearn(study, model, originals, forgets, seeds), audit.ATTACKS
 
     found = []
-    for j, (_, evaluated, seed, _, relearns) in enumerate(tasks):
-        attacks = audit.ATTACKS if relearns else audit.ATTACKS[:1]
-        outcomes = measure(study, logits[j], test_logits[j], Asked(evaluated, kept[j], seed, attacks))
+    for j, task in enumerate(tasks):
+        outcomes = measure(study, logits[j], test_logits[j], Asked(task.evaluated, kept[j], task.seed, attacks))
         meta = {"outcomes": outcomes, "seconds": seconds, "relearn_epochs": epochs[j]}
         found.append(Artifact(margins(study, logits[j], test_logits[j]), meta))
-    return found
-
-
-def converged(study: Study, seeds: Sequence[int], oracles: Sequence[Artifact]) -> list[bool]:
-    """Whether each oracle, and the original model of its seed, fitted its training set as well as the others (METHOD §6).
-
-    A model counts as not converged if its accuracy on what it was trained on is `FAR_BELOW` below the median of its kind.
-
-    Args:
-        study: the original models.
-        seeds: of each oracle.
-        oracles: the artefacts of `oracle_job`.
-    """
-    originals = {seed: study.get(original_job(study, seed)).meta["acc_train"] for seed in sorted(set(seeds))}
-    fitted = [oracle.meta["outcomes"][0]["acc_retain"] for oracle in oracles]
-
-    low_original = np.median([*originals.values()]) - FAR_BELOW
-    low_oracle = np.median(fitted) - FAR_BELOW
-
-    found = []
-    for seed, accuracy in zip(seeds, fitted, strict=True):
-        found.append(bool(accuracy >= low_oracle and originals[seed] >= low_original))
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from mulnb.core import packs, store
 from mulnb.core.packs import Piece
 from mulnb.study import slices
-from mulnb.study.jobs import WEIGHTS
+from mulnb.study.networks import WEIGHTS
 from mulnb.study.study import Study
 
 FACTS, MARGINS = "facts", "margins"

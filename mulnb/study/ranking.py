@@ -10,9 +10,8 @@ import pandas as pd
 from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.core.registry import PROXIES
-from mulnb.core.stats import Interval, t_interval
+from mulnb.core.stats import Interval, disattenuated, spearman_brown, t_interval
 from mulnb.proxies import orient
-from mulnb.study.scoring import original_job, score_seeds
 from mulnb.study.study import Study
 
 
@@ -27,11 +26,10 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 
 def proxies(study: Study) -> pd.DataFrame:
     """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
-    score_seeds(study, study.profile.seeds)
     frames = []
-    for seed in study.profile.seeds:
+    for seed, scored in study.score_seeds(study.profile.seeds).items():
         for name in PROXIES.names:
-            raw = study.scored(seed).raw[name]
+            raw = scored.raw[name]
             columns = {"example": np.arange(len(raw)), "proxy": name, "seed": seed, "raw": raw, "value": orient(name, raw)}
             frames.append(pd.DataFrame(columns))
 
@@ -51,21 +49,20 @@ def proxy_costs(study: Study) -> pd.DataFrame:
     """
     truth = study.memorization.memorization.to_numpy()
     seeds = study.profile.seeds
-    score_seeds(study, seeds)
+    scored = study.score_seeds(seeds)
     pool_seconds = np.nan if study.pool is None else study.pool.seconds
-    ceiling = np.sqrt(reliability(study))
+    sure = reliability(study)
 
     rows = []
     for name in PROXIES.names:
-        scored = [study.scored(seed) for seed in seeds]
-        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored])
+        rho = _interval([exact.agreement(orient(name, own.raw[name]), truth) for own in scored.values()])
         overlap = _interval([_overlap(study, study.scores(name, seed), seed) for seed in seeds])
-        seconds = float(np.mean([own.seconds[name] for own in scored]))
+        seconds = float(np.mean([own.seconds[name] for own in scored.values()]))
 
         row = {"proxy": name, "seconds": seconds, "share_of_exact": seconds / pool_seconds}
         row |= {"spearman": rho.mean, "ci_low": rho.low, "ci_high": rho.high, "n_seeds": rho.n}
-        for end, value in (("", rho.mean), ("_low", rho.low), ("_high", rho.high)):
-            row[f"disattenuated{end}"] = value / ceiling
+        free = disattenuated(rho, sure)  # of the noise in the exact scores
+        row |= {"disattenuated": free.mean, "disattenuated_low": free.low, "disattenuated_high": free.high}
         row |= {"overlap": overlap.mean, "overlap_low": overlap.low, "overlap_high": overlap.high}
         rows.append(row | {"paper": PROXIES[name].paper})
 
@@ -84,7 +81,7 @@ def reliability(study: Study) -> float:
     # ρ of two halves of the pool, or of the largest two disjoint pools that were compared
     halves = convergence(study).dropna(subset=["split_half"])
     largest = halves[halves.models == halves.models.max()].split_half.mean()
-    return float(2 * largest / (1 + largest))
+    return spearman_brown(float(largest))
 
 
 def _overlap(study: Study, scores: np.ndarray, seed: int, exact_scores: np.ndarray | None = None) -> float:
@@ -107,7 +104,7 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
     """
     whole = study.memorization.memorization.to_numpy()
     seeds = list(study.profile.seeds)
-    score_seeds(study, seeds)
+    scored = study.score_seeds(seeds)
     training_s = training_seconds(study) / len(seeds)
 
     rows = []
@@ -119,14 +116,14 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
 
     for name in PROXIES.names:
         for seed in seeds:
-            add("proxy", name, 1, seed, study.scored(seed).seconds[name], study.scores(name, seed))
+            add("proxy", name, 1, seed, scored[seed].seconds[name], study.scores(name, seed))
 
     # the mean of `count` trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often
     for count in range(2, min(len(seeds), 5) + 1):
         for place, seed in enumerate(seeds):
             chosen = [seeds[(place + step) % len(seeds)] for step in range(count)]
             mean = np.mean([study.scores("confidence", own) for own in chosen], axis=0)  # [N]
-            cost = sum(study.scored(own).seconds["confidence"] for own in chosen)
+            cost = sum(scored[own].seconds["confidence"] for own in chosen)
             add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
 
     # a small pool is compared with the models that are not in it: as part of the whole pool it would agree with itself
@@ -153,4 +150,4 @@ def _interval(values: Sequence[float]) -> Interval:
 
 def training_seconds(study: Study) -> float:
     """Seconds of training the original models, signals left out, summed over seeds."""
-    return sum(study.get(original_job(study, seed)).meta["training_s"] for seed in study.profile.seeds)
+    return sum(scored.training_s for scored in study.score_seeds(study.profile.seeds).values())

@@ -13,21 +13,21 @@ from mulnb.config import Profile
 from mulnb.core.registry import STACKABLE_ALGORITHMS
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
-from mulnb.study.jobs import Job, same_settings
-from mulnb.study.oracles import Asked, margins, measure, relearn
-from mulnb.study.scoring import original_job
-from mulnb.study.study import Study, algorithm_version, without
+from mulnb.study.oracles import Asked, margins, measure, relearn, without
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import nn
+
+    from mulnb.study.jobs import Job
+    from mulnb.study.study import Study
 
 
 @dataclass(frozen=True)
 class Run:
     """One unlearning run of a profile.
 
-    The full RUM has `algorithm` = `strategy` = "rum", and its `Rum` as settings. The floor, an original model that has forgotten
-    nothing, has `algorithm` = `strategy` = "nothing".
+    The full RUM has `algorithm` = `strategy` = "rum", and its `Rum` as settings. The floor and the ceiling are runs, too: see
+    `FLOOR` and `CEILING`.
     """
 
     algorithm: str
@@ -68,47 +68,23 @@ class Run:
         return sorted({name for name, _ in self.stages})
 
 
-def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
-    """One unlearning run.
+def unlearn_together(study: Study, tasks: Sequence[tuple[Job, Run, Strata]]) -> list[Artifact]:
+    """Do several runs as one.
 
     Args:
-        study: the profile and the original models.
-        run: what to do.
-        chosen: the forget set.
+        study: the profile and the data.
+        tasks: the job of the original model, what to do with it, and what to forget.
     """
-    profile, original = study.profile, original_job(study, run.seed)
-    parts = {
-        **study.key("rum", "audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc"),
-        "algorithm": [algorithm_version(name) for name in run.algorithms],
-        "original": original.parts,
-        "strata": list(chosen),
-        "run": [run.algorithm, run.strategy, run.settings, run.seed],
-        "retain_later_strata": profile.unlearning.retain_later_strata,
-        "relearn": profile.audit.relearn,
-    }
-
-    # runs that differ in their seeds and forget sets only can be one stack
-    stacks = set(run.algorithms) <= STACKABLE_ALGORITHMS
-    group = same_settings([run.plan, run.strategy, [len(part) for part in chosen]]) if stacks else ""
-    return Job("unlearned", parts, _unlearn, (run, chosen), group, needs=(original.with_weights,))
-
-
-def _unlearn(study: Study, tasks: list[tuple[Run, Strata]]) -> list[Artifact]:
-    """Do several runs as one."""
     from mulnb.training import Diverged
 
-    runs, sets, seeds, forgets, originals = [], [], [], [], []
-    for run, chosen in tasks:
-        runs.append(run)
-        sets.append(chosen)
-        seeds.append(run.seed)
-        forgets.append(chosen.forget)
-        originals.append(study.get(original_job(study, run.seed).with_weights))
+    _, runs, sets = zip(*tasks, strict=True)
+    seeds, forgets = [run.seed for run in runs], [chosen.forget for chosen in sets]
+    originals = [study.get(original) for original, *_ in tasks]
 
     try:
         model, facts = apply(study, study.restore(originals), runs, sets)
         logits, test_logits = study.outputs(model)
-        epochs = relearn(study, model, forgets, seeds)
+        epochs = relearn(study, model, originals, forgets, seeds)
     except Diverged as error:  # of a single network; a network of a stack has outputs that are not finite, see below
         return [Artifact(meta={"diverged": str(error)})]
 
@@ -183,4 +159,5 @@ def ways(profile: Profile) -> list[tuple[str, str, Any]]:
     return found
 
 
-FLOOR = ("nothing", "nothing", {})  # as one of `ways`
+# two more, as in `ways`: an original model that has forgotten nothing, and a second oracle
+FLOOR, CEILING = ("nothing", "nothing", {}), ("retrain", "vanilla", {})

@@ -1,52 +1,30 @@
-"""Which examples are memorized: the pool, the original models, the proxies, and what they cost (METHOD §2, §3)."""
+"""The trainings that scores are read off: the pool, the original models and their proxies (METHOD §2, §3)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from mulnb import memorization as exact
-from mulnb.core import store
-from mulnb.core.bits import Bits
 from mulnb.core.errors import UserError
-from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
-from mulnb.memorization import Pool
-from mulnb.study.jobs import Job
+from mulnb.study.networks import weights
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import Tensor, nn
 
+    from mulnb.config import Profile, Scores
+    from mulnb.data import ImageSet
+    from mulnb.study.jobs import Job
     from mulnb.study.study import Study
+
 
 # ---- the pool
 
 
-def pool_jobs(study: Study) -> list[Job]:
-    """The pool in groups of `pool.group` models, which train as one network where the architecture allows it."""
-    profile = study.profile
-    plan = profile.pool
-    recipe = {
-        **study.key("pool", "audit.margins"),
-        "model": profile.pool_model,
-        "recipe": profile.pool_training,
-        "share": plan.share,
-        "seed": plan.seed,
-    }
-
-    found = []
-    for start in range(0, plan.models, plan.group):
-        stop = min(start + plan.group, plan.models)
-        found.append(Job("pool", recipe | {"numbers": [start, stop]}, _train_pool, range(start, stop)))
-    return found
-
-
-def _train_pool(study: Study, groups: list[range]) -> list[Artifact]:
+def train_pool(study: Study, groups: list[range]) -> list[Artifact]:
     """Train the models of several groups; membership and correctness are stored as bits."""
     from mulnb.pool import train_group
 
@@ -58,43 +36,20 @@ def _train_pool(study: Study, groups: list[range]) -> list[Artifact]:
     return found
 
 
-def load_pool(study: Study) -> Pool:
-    """The profile's pool of models without their margins, trained where it is missing. What is stored as bits stays bits.
+def check_shadows(profile: Profile, n: int) -> None:
+    """Check that every example is left out by enough models of the pool for the membership audits.
+
+    Args:
+        profile: its pool.
+        n: examples in D.
 
     Raises:
-        UserError: the pool is too small for the membership audits that the profile asks for; before any training.
+        UserError: too few models.
     """
-    if study.profile.audit.membership:
-        _check_shadows(study)
-    groups = _groups(study, "member", "correct")
-
-    n = len(study.splits.train)
-    member, correct = (Bits(_joined(groups, name), n) for name in ("member", "correct"))
-    return Pool(member, correct, seconds=sum(group.meta["wall_s"] for group in groups))
-
-
-def pool_margins(study: Study) -> tuple[np.ndarray, np.ndarray]:
-    """The margins of the pool's models on D, float16 [M, N], and on T, float16 [M, |T|]: sixteen times what the bits need."""
-    groups = _groups(study, "margin", "margin_test")
-    return _joined(groups, "margin"), _joined(groups, "margin_test")
-
-
-def _groups(study: Study, *names: str) -> list[Artifact]:
-    """Some arrays of all groups of the pool."""
-    return study.gather(pool_jobs(study), f"pool of {study.profile.pool.models} models", names)
-
-
-def _joined(groups: Sequence[Artifact], name: str) -> np.ndarray:
-    """The rows of all groups, [M, …]."""
-    return np.concatenate([group.arrays[name] for group in groups])
-
-
-def _check_shadows(study: Study) -> None:
-    """Reject a pool in which an example is left out by too few models for the membership audits."""
     from mulnb.audit import lira
     from mulnb.memorization import membership
 
-    plan, n = study.profile.pool, len(study.splits.train)
+    plan = profile.pool
     n_in = np.zeros(n, dtype=np.int64)
     for model in range(plan.models):
         n_in += membership(range(model, model + 1), n, plan.share, plan.seed)[0]
@@ -102,47 +57,20 @@ def _check_shadows(study: Study) -> None:
     try:
         lira.check_counts(n_in, plan.models)
     except UserError as error:
-        raise UserError(f"profile {study.profile.name}: {error}, or set audit.membership: false") from None
+        raise UserError(f"profile {profile.name}: {error}, or set audit.membership: false") from None
 
 
-def exact_scores(study: Study) -> pd.DataFrame:
-    """Columns `example label memorization se n_in n_out flipped` (METHOD §2); `flipped` marks label noise.
-
-    Scores from a file have no standard error and no models: NaN and 0.
-    """
-    data = study.splits.train
-    if study.pool is None:
-        columns = {"example": np.arange(len(data)), "memorization": imported_scores(study), "se": np.nan, "n_in": 0, "n_out": 0}
-        frame = pd.DataFrame(columns)
-    else:
-        frame = exact.estimate(study.pool.correct, study.pool.member)
-    frame.insert(1, "label", data.labels)
-    return frame.assign(flipped=study.splits.flipped)
-
-
-def imported_scores(study: Study) -> np.ndarray:
-    """The scores of the profile's `pool.scores`, [N]."""
+def imported_scores(given: Scores, data: ImageSet) -> np.ndarray:
+    """The scores of a profile's `pool.scores` for the examples of `data`, [N]."""
     from mulnb.data.scores import load_scores
 
-    given = study.profile.pool.scores
-    return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=study.splits.train)
+    return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=data)
 
 
 # ---- the original models and their proxies
 
 
-def original_job(study: Study, seed: int) -> Job:
-    """θ_o of one seed: its weights, and the proxies that are read off its training."""
-    parts = {
-        **study.key("proxies", "recording", "audit.margins"),
-        "recipe": study.profile.training,
-        "curvature": study.profile.proxies.loss_curvature,
-        "seed": seed,
-    }
-    return Job("original", parts, _train_originals, seed, group="original")
-
-
-def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
+def train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
     """θ_o with what training tells about each example; times are seconds of each signal alone, and of one network."""
     from mulnb import proxies, training
     from mulnb.audit.margins import log_odds
@@ -178,7 +106,7 @@ def _train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
 
     found = []
     for j, network in enumerate(study.unstack(model)):
-        arrays = _weights(network)
+        arrays = weights(network)
         for name, raw in signals.items():
             arrays[name] = raw[j] if stacked else raw
         arrays |= {"margin": margins[j], "margin_test": test_margins[j], "correct": correct[j]}
@@ -206,27 +134,10 @@ def finite(logits: Tensor, seeds: Sequence[int], what: str) -> None:
             raise Diverged(f"the {what} of seed {seed} diverged: use a smaller training.lr")
 
 
-def _weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """As `study.weights`; that module imports this one."""
-    from mulnb.study.study import weights
-
-    return weights(model)
-
-
-def holdout_job(study: Study, seed: int) -> Job:
-    """Hold-out retraining of the original model of one seed."""
-    original = original_job(study, seed)
-    parts = {
-        "original": original.parts,
-        "settings": study.profile.proxies.holdout_retraining,
-        "seed": seed,
-    }
-    return Job("holdout_retraining", parts, _score_by_holdout, seed, group="holdout", needs=(original.with_weights,))
-
-
-def _score_by_holdout(study: Study, seeds: list[int]) -> list[Artifact]:
-    """Hold-out retraining of several original models as one."""
-    model = study.restore([study.get(original_job(study, seed).with_weights) for seed in seeds])
+def score_by_holdout(study: Study, tasks: Sequence[tuple[Job, int]]) -> list[Artifact]:
+    """Hold-out retraining of several original models as one; a task is the job of an original model, and its seed."""
+    model = study.restore([study.get(original) for original, _ in tasks])
+    seeds = [seed for _, seed in tasks]
     return [Artifact({"holdout_retraining": scores}) for scores in holdout_scores(study, model, seeds)]
 
 
@@ -248,34 +159,3 @@ def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int]) -> np.n
     if study.together > 1:
         return proxies.holdout_retraining(model, study.train, unseen, settings, list(seeds))
     return proxies.holdout_retraining(model, study.train, unseen, settings, seeds[0])[None]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The proxies of one seed."""
-
-    raw: dict[str, np.ndarray]  # by name, [N] each
-    seconds: dict[str, float]  # what each proxy costs on top of training
-
-
-def score_seeds(study: Study, seeds: Iterable[int]) -> None:
-    """Compute the missing proxies of several seeds on the workers."""
-    wanted = list(seeds)
-    study.gather([original_job(study, seed) for seed in wanted], "original models")
-    study.gather([holdout_job(study, seed) for seed in wanted], "hold-out retraining")
-
-
-def load_scored(study: Study, seed: int) -> Scored:
-    """The proxies of one seed, from the store or computed in this process."""
-    original, tuned = study.get(original_job(study, seed)), study.get(holdout_job(study, seed))
-    raw = {name: value for name, value in original.arrays.items() if name in PROXIES}
-    seconds = original.meta["seconds"] | {"holdout_retraining": tuned.meta["wall_s"]}
-    return Scored(raw | tuned.arrays, seconds)
-
-
-def stored(study: Study) -> bool:
-    """Whether memorization and proxies can be read without training anything."""
-    wanted = pool_jobs(study)
-    for seed in study.profile.seeds:
-        wanted += [original_job(study, seed), holdout_job(study, seed)]
-    return all(store.folder(job.kind, job.parts).is_dir() for job in wanted)

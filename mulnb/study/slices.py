@@ -22,8 +22,8 @@ from mulnb.forget import Strata
 from mulnb.study import chains, cost, frames, jobs
 from mulnb.study.cost import Prices
 from mulnb.study.jobs import Job
-from mulnb.study.runs import Run, unlearning_job, ways
-from mulnb.study.scoring import holdout_job, original_job, pool_jobs
+from mulnb.study.recipes import holdout_job, job_of, oracle_job, original_job, pool_jobs
+from mulnb.study.runs import Run, ways
 from mulnb.study.study import Study
 
 ORIGINALS = "original models"
@@ -70,10 +70,10 @@ def plan(study: Study) -> list[Work]:
         Work(ORIGINALS, len(seeds), lambda of: of.original, lambda: [original_job(study, seed) for seed in seeds]),
         Work("hold-out retraining", len(seeds), lambda of: of.holdout, lambda: [holdout_job(study, seed) for seed in seeds]),
         Work(f"pool in blocks of {block}", blocks, lambda of: block * of.pool_model, lambda: pool_jobs(study) if blocks else []),
-        Work("oracles", sets, lambda of: of.oracle, lambda: _oracles(study, 0)),
+        Work("oracles", sets, lambda of: of.oracle, lambda: _oracles(study)),
         *_algorithms(study, sets),
         Work("floor: original models", sets, lambda of: of.floor, lambda: _runs(study, "nothing")),
-        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _oracles(study, 1)),
+        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _runs(study, "retrain")),
         Work("one forget set in several orders", orders, lambda of: mean(of.runs.values()), lambda: _orders(study)),
         *_sequential(study),
     ]
@@ -104,34 +104,45 @@ def _sequential(study: Study) -> list[Work]:
     for step in range(1, steps + 1):
         jobs_of = functools.partial(chains.step_jobs, study, step)
         work.append(Work(f"sequential unlearning, step {step}", chain_count, lambda of: mean(of.steps.values()), jobs_of))
+
+    def ends(number: int) -> list[Job]:
+        links, _, first = chains.taken_steps(study)
+        return [links[k].oracle(study, 1) if number else links[k].floor(study) for k in first]
+
+    def oracles() -> list[Job]:
+        return [link.oracle(study) for link in chains.taken_steps(study)[0]]
+
     return [
         *work,
-        Work("oracles of the steps", chain_count * steps, lambda of: of.oracle, lambda: chains.references(study).oracles),
-        Work("floor of the steps", seeds * steps, lambda of: of.floor, lambda: chains.references(study).floors),
-        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, lambda: chains.references(study).ceilings),
+        Work("oracles of the steps", chain_count * steps, lambda of: of.oracle, oracles),
+        Work("floor of the steps", seeds * steps, lambda of: of.floor, lambda: ends(0)),
+        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, lambda: ends(1)),
     ]
 
 
-def _oracles(study: Study, number: int) -> list[Job]:
-    """The first or the second oracle of every forget set."""
-    runs = [run for run in frames.planned(study) if run.strategy == "nothing"]  # one for each score and seed
-    return frames.oracle_jobs(study, zip(runs, frames.strata_of(study, runs), strict=True), number)
+def _oracles(study: Study) -> list[Job]:
+    """The oracle of every forget set."""
+    runs = [run for run in study.runs if run.algorithm == "nothing"]  # one for each score and seed
+    return [_oracle(study, run, study.strata(run.score, run.seed)) for run in runs]
+
+
+def _oracle(study: Study, run: Run, chosen: Strata) -> Job:
+    return oracle_job(study, chosen.forget, [chosen.forget], run.seed)
 
 
 def _runs(study: Study, algorithm: str) -> list[Job]:
-    """All runs of an algorithm."""
-    runs = [run for run in frames.planned(study) if run.algorithm == algorithm]
-    return _unlearning(study, runs, frames.strata_of(study, runs))
+    """All runs of an algorithm: also "nothing", the floor, and "retrain", the ceiling."""
+    runs = [run for run in study.runs if run.algorithm == algorithm]
+    return [job_of(study, run, study.strata(run.score, run.seed)) for run in runs]
 
 
 def _orders(study: Study) -> list[Job]:
     """The runs on one forget set in several orders; its oracles, too, which no other work has if no score gives this set."""
-    runs, _, sets = frames.planned_orders(study)
-    return [*frames.oracle_jobs(study, zip(runs, sets, strict=True)), *_unlearning(study, runs, sets)]
-
-
-def _unlearning(study: Study, runs: Sequence[Run], sets: Sequence[Strata]) -> list[Job]:
-    return [unlearning_job(study, run, chosen) for run, chosen in zip(runs, sets, strict=True)]
+    found = []
+    runs, _, sets = frames.orders_of(study)
+    for run, chosen in zip(runs, sets, strict=True):
+        found += [_oracle(study, run, chosen), job_of(study, run, chosen)]
+    return found
 
 
 # --- one slice -----------------------------------------------------------------------------------------------------------

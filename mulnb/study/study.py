@@ -1,55 +1,65 @@
 """`Study`: one object that holds what all experiments of a profile share.
 
-It has the data on the device, untrained networks, the pool, the scores and the strata, and it reads and writes the store. The
-experiments themselves are functions of a `Study`: `scoring`, `frames`, `chains`, `tuning`.
+It has the data and the networks, reads and writes the store, and gives scores and strata. The experiments themselves are
+functions of a `Study`: `ranking`, `frames`, `chains`, `tuning`.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from mulnb import forget
+from mulnb import memorization as exact
 from mulnb.config import Profile
 from mulnb.core import paths, store
-from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, PROXIES, STACKABLE_ARCHITECTURES
+from mulnb.core.bits import Bits
+from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
-from mulnb.data import Splits, load_data
 from mulnb.forget import ForgetSet, Strata
+from mulnb.memorization import Pool
 from mulnb.proxies import centre, orient
 from mulnb.study import jobs, scoring
 from mulnb.study.jobs import Job
+from mulnb.study.networks import Networks
+from mulnb.study.recipes import holdout_job, original_job, pool_jobs
+from mulnb.study.runs import CEILING, FLOOR, Run, ways
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
-    import pandas as pd
-    from torch import Tensor, nn
-
     from mulnb.audit.membership import Shadow
-    from mulnb.config import Model
-    from mulnb.memorization import Pool
-    from mulnb.study.batches import Activations
-    from mulnb.study.scoring import Scored
-    from mulnb.training import Examples
 
 SHOWN_SEEDS = 3  # of the frames that have a row for every example and run
 
 _open: dict[tuple[str, Path], Study] = {}
 
 
-class Study:
+@dataclass(frozen=True)
+class Scored:
+    """The original model of one seed, as the proxies that were read off its training."""
+
+    raw: dict[str, np.ndarray]  # by name, [N] each
+    seconds: dict[str, float]  # what each proxy costs on top of training
+    training_s: float  # seconds of the training alone
+    acc_train: float  # accuracy on D
+
+
+class Study(Networks):
     """A profile with everything that is made from it, loaded or computed when first asked for.
 
     `Study.of(profile)` gives the same object again in the same process; nothing is computed by opening one.
     """
 
     def __init__(self, profile: Profile) -> None:
-        self.profile = profile
+        super().__init__(profile)
         self._scored: dict[int, Scored] = {}
+        self._strata: dict[tuple[str, int], Strata] = {}
         self.worker_peak_mb = 0.0  # memory of the worker that took the most; whoever measures sets it to 0 first
 
     @classmethod
@@ -60,152 +70,7 @@ class Study:
             _open[key] = cls(profile)
         return _open[key]
 
-    # ---- data and networks
-
-    @cached_property
-    def splits(self) -> Splits:
-        """The images, split into D, H and T."""
-        return load_data(self.profile)
-
-    @cached_property
-    def train(self) -> Examples:
-        """D on the device."""
-        return self._on_device("train")
-
-    @cached_property
-    def holdout(self) -> Examples:
-        """H on the device."""
-        return self._on_device("holdout")
-
-    @cached_property
-    def test(self) -> Examples:
-        """T on the device."""
-        return self._on_device("test")
-
-    def _on_device(self, part: str) -> Examples:
-        from mulnb import training
-
-        found = training.examples(getattr(self.splits, part), self.splits)
-        if self.together == 1:  # the networks of a stack are small, and see 64 examples at a time
-            found.largest_batch = min(one.predicted for one in self.activations)
-        return found
-
-    @cached_property
-    def activations(self) -> list[Activations]:
-        """What the study's network and the pool's compute of one example."""
-        import torch
-
-        from mulnb import training
-        from mulnb.study.batches import Activations
-
-        x = torch.zeros(1, *self.splits.train.images.shape[1:], device=training.device())
-        models = {spec.model_dump_json(): spec for spec in (self.profile.model, self.profile.pool_model)}
-        return [Activations.of(self._build(0, spec).to(x.device), x) for spec in models.values()]
-
-    @cached_property
-    def together(self) -> int:
-        """How many networks are trained as one stack: `pool.group` where the architecture allows it, else 1."""
-        return self.profile.pool.group if self.profile.model.arch in STACKABLE_ARCHITECTURES else 1
-
-    def fresh(self, seed: int | Sequence[int]) -> nn.Module:
-        """An untrained network.
-
-        Args:
-            seed: draws the weights; several seeds give a stack of as many networks.
-        """
-        if not isinstance(seed, int):
-            return self.stack([self._build(own) for own in seed])
-        return self._build(seed)
-
-    def _build(self, seed: int, model: Model | None = None) -> nn.Module:
-        """One untrained network, of the profile's `model` if no other is given."""
-        from mulnb import models
-
-        train, model = self.splits.train, model or self.profile.model
-        return models.build(
-            model.arch,
-            num_classes=len(train.classes),
-            in_channels=train.images.shape[1],
-            width=model.width,
-            stem=model.stem,
-            seed=seed,
-        )
-
-    def stack(self, networks: Sequence[nn.Module]) -> nn.Module:
-        """The networks as one `Stack`, where the architecture allows it; else the only network, as it is.
-
-        A single network becomes a stack, too, so that its numbers are those it has in any other stack.
-        """
-        from mulnb.fast.stacked import Stack
-
-        if self.together == 1:
-            [network] = networks
-            return network
-        return Stack(networks).to(self.train.device)
-
-    def unstack(self, model: nn.Module) -> list[nn.Module]:
-        """The networks of a stack, each for itself."""
-        if self.together == 1:
-            return [model]
-
-        networks = [self._build(0).to(self.train.device) for _ in range(model.size)]
-        model.copy_to(networks)
-        return networks
-
-    def restore(self, artifacts: Sequence[Artifact]) -> nn.Module:
-        """The networks whose weights the artefacts hold, on the device and as one; see `stack`."""
-        return self.stack([self.restore_one(artifact) for artifact in artifacts])
-
-    def restore_one(self, artifact: Artifact) -> nn.Module:
-        """The network whose weights an artefact holds, on the device."""
-        import torch
-
-        prefix = "weights/"
-        state = {}
-        for name, values in artifact.arrays.items():
-            if name.startswith(prefix):
-                state[name.removeprefix(prefix)] = torch.from_numpy(values)
-
-        model = self._build(0).to(self.train.device)
-        model.load_state_dict(state)
-        return model
-
-    def outputs(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Logits [k, N, K] of D and [k, |T|, K] of T, for one network or a stack; NaN for a network that diverged."""
-        import torch
-
-        from mulnb import training
-
-        both = []
-        for data in (self.train, self.test):
-            try:
-                logits = training.predict(model, data)
-            except training.Diverged:
-                logits = torch.full((len(data), len(self.splits.train.classes)), torch.nan, device=data.device)
-            both.append(logits if logits.dim() == 3 else logits[None])  # [k, n, K]
-
-        return both[0], both[1]
-
     # ---- the store
-
-    def key(self, *modules: str) -> dict[str, Any]:
-        """The part of a key that says which data, which network, and which code.
-
-        Args:
-            modules: names below `mulnb` of the code that the result depends on, besides models and training.
-        """
-        key = {
-            "data": [self.splits.fingerprint, self.splits.mean, self.splits.std],
-            "model": self.profile.model,
-            "code": store.code_version("examples", "fast.graphs", "fast.stacked", "models", "training", *modules),
-        }
-
-        # entries from outside the package are not in its code
-        if added := ARCHITECTURES.version(self.profile.model.arch):
-            key["architecture"] = added
-        if PROXIES.added and "proxies" in modules:
-            key["proxies"] = {name: PROXIES.version(name) for name in PROXIES.added}
-        return key
 
     def gather(self, wanted: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
         """The artefacts of jobs, or `only` some arrays of each; the missing ones are computed on the workers."""
@@ -215,15 +80,33 @@ class Study:
         """The artefact of one job, computed in this process if it is missing."""
         return jobs.run_job(self, job)
 
-    # ---- scores and strata
+    def stored(self) -> bool:
+        """Whether memorization and proxies can be read without training anything."""
+        wanted = pool_jobs(self)
+        for seed in self.profile.seeds:
+            wanted += [original_job(self, seed), holdout_job(self, seed)]
+        return all(store.folder(job.kind, job.parts).is_dir() for job in wanted)
+
+    # ---- the pool and its exact scores
 
     @cached_property
     def pool(self) -> Pool | None:
         """The models on random subsets, as what they left behind (METHOD §2) but for their margins, which only `shadow` needs.
 
-        None where scores come from a file.
+        What is stored as bits stays bits. None where scores come from a file.
+
+        Raises:
+            UserError: too small a pool for the membership audits that the profile asks for; before any training.
         """
-        return None if self.profile.pool.scores else scoring.load_pool(self)
+        if self.profile.pool.scores:
+            return None
+
+        n = len(self.splits.train)
+        if self.profile.audit.membership:
+            scoring.check_shadows(self.profile, n)
+        groups = self._pool_groups("member", "correct")
+        member, correct = (Bits(_joined(groups, name), n) for name in ("member", "correct"))
+        return Pool(member, correct, seconds=sum(group.meta["wall_s"] for group in groups))
 
     @cached_property
     def shadow(self) -> Shadow | None:
@@ -235,31 +118,65 @@ class Study:
 
         if self.pool is None or not self.profile.audit.membership:
             return None
-        margin, margin_test = scoring.pool_margins(self)
-        return Shadow.of(margin, self.pool.member, margin_test)
+
+        # float16, [M, N] on D and [M, |T|] on T: sixteen times what the bits need
+        groups = self._pool_groups("margin", "margin_test")
+        return Shadow.of(_joined(groups, "margin"), self.pool.member, _joined(groups, "margin_test"))
+
+    def _pool_groups(self, *names: str) -> list[Artifact]:
+        """Some arrays of all groups of the pool."""
+        return self.gather(pool_jobs(self), f"pool of {self.profile.pool.models} models", names)
 
     @cached_property
     def memorization(self) -> pd.DataFrame:
-        """The exact scores; columns `example label memorization se n_in n_out flipped`."""
-        return scoring.exact_scores(self)
+        """The exact scores; columns `example label memorization se n_in n_out flipped` (METHOD §2); `flipped` marks label noise.
 
-    def scored(self, seed: int) -> Scored:
-        """The proxies of one seed."""
-        if seed not in self._scored:
-            self._scored[seed] = scoring.load_scored(self, seed)
-        return self._scored[seed]
+        Scores from a file have no standard error and no models: NaN and 0.
+        """
+        data = self.splits.train
+        if self.pool is None:
+            given = scoring.imported_scores(self.profile.pool.scores, data)
+            columns = {"example": np.arange(len(data)), "memorization": given, "se": np.nan, "n_in": 0, "n_out": 0}
+            frame = pd.DataFrame(columns)
+        else:
+            frame = exact.estimate(self.pool.correct, self.pool.member)
+        frame.insert(1, "label", data.labels)
+        return frame.assign(flipped=self.splits.flipped)
+
+    # ---- scores and strata
+
+    def score_seeds(self, seeds: Iterable[int]) -> dict[int, Scored]:
+        """The proxies of several seeds. Missing original models are trained on the workers, together.
+
+        Whoever needs several seeds asks for all of them first: one after the other, they would be trained one by one.
+        """
+        seeds = list(seeds)
+        new = [seed for seed in seeds if seed not in self._scored]
+        originals = self.gather([original_job(self, seed) for seed in new], "original models", PROXIES.names)
+        tuned = self.gather([holdout_job(self, seed) for seed in new], "hold-out retraining")
+
+        for seed, original, last in zip(new, originals, tuned, strict=True):
+            raw = {name: value for name, value in original.arrays.items() if name in PROXIES}
+            known = original.meta
+            seconds = known["seconds"] | {"holdout_retraining": last.meta["wall_s"]}
+            self._scored[seed] = Scored(raw | last.arrays, seconds, known["training_s"], known["acc_train"])
+        return {seed: self._scored[seed] for seed in seeds}
 
     def scores(self, score: str, seed: int) -> np.ndarray:
         """The oriented score [N] that the forget sets of `seed` are chosen by."""
         if score == "memorization":
             return self.memorization.memorization.to_numpy()
-        return orient(score, self.scored(seed).raw[score])
+        raw = self.score_seeds([seed])[seed].raw[score]
+        return orient(score, raw)
 
     def strata(self, score: str, seed: int) -> Strata:
         """The three strata of `score` for `seed`, which also draws ties; those of the file, where the profile names one."""
         if self.given is not None:
             return self.given.strata
-        return forget.strata(self.scores(score, seed), self.profile.forget.size, centre(score), seed)
+        if (score, seed) not in self._strata:
+            scores, middle = self.scores(score, seed), centre(score)
+            self._strata[score, seed] = forget.strata(scores, self.profile.forget.size, middle, seed)
+        return self._strata[score, seed]
 
     @cached_property
     def given(self) -> ForgetSet | None:
@@ -276,44 +193,16 @@ class Study:
 
         return (str(self.given.settings.get("score", "forget_file")),)
 
-
-def weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """A network's weights as arrays of an artefact; `Study.restore` reads them.
-
-    Args:
-        model: one network, not a stack.
-    """
-    return {f"weights/{name}": value.cpu().numpy() for name, value in model.state_dict().items()}
-
-
-def without(n: int, gone: np.ndarray) -> np.ndarray:
-    """The indices 0 … n − 1 without those in `gone`, int64, in ascending order."""
-    kept = np.ones(n, dtype=bool)
-    kept[gone] = False
-    return np.flatnonzero(kept)
+    @property
+    def runs(self) -> list[Run]:
+        """What the profile does with every forget set of every seed, with the floor and the ceiling."""
+        found = []
+        for algorithm, strategy, settings in [*ways(self.profile), FLOOR, CEILING]:
+            for score, seed in itertools.product(self.refining_scores, self.profile.seeds):
+                found.append(Run(algorithm, strategy, score, seed, settings))
+        return found
 
 
-# ---- which code an unlearning algorithm is
-
-ALGORITHM_FILES = Path(__file__).parents[1] / "unlearning"
-
-
-def algorithm_version(name: str) -> str:
-    """A hash of what an unlearning algorithm does. It is part of the results' keys: only an edited algorithm runs again.
-
-    Args:
-        name: an algorithm of the package or one from outside.
-    """
-    if (ALGORITHM_FILES / f"{name}.py").is_file():  # read from its file: torch takes seconds to import
-        return store.code_version(*(f"unlearning.{file}" for file in _with_imports(name)))
-    ALGORITHMS.check(name)
-    return ALGORITHMS.version(name) or ""
-
-
-def _with_imports(name: str) -> set[str]:
-    """An algorithm's file and the files of the same folder that it imports."""
-    found = {name}
-    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):
-            found |= _with_imports(node.module.rsplit(".", 1)[1])
-    return found
+def _joined(groups: Sequence[Artifact], name: str) -> np.ndarray:
+    """The rows of all groups of the pool, [M, …]."""
+    return np.concatenate([group.arrays[name] for group in groups])

@@ -40,7 +40,7 @@ def test_a_lock_keeps_another_process_waiting_until_it_is_free(home):
     except subprocess.TimeoutExpired:
         pass
     holder.communicate("go on\n")
-    assert waiting.communicate(timeout=60)[0] == "held\n"
+    assert waiting.communicate(timeout=300)[0] == "held\n"
 
 
 def test_a_dead_process_holds_nothing(home):
@@ -48,7 +48,7 @@ def test_a_dead_process_holds_nothing(home):
     assert holder.stdout.readline() == "held\n"
     holder.kill()
     holder.wait()
-    assert start(TRY, "a").communicate(timeout=60)[0] == "asks\nheld\n"
+    assert start(TRY, "a").communicate(timeout=300)[0] == "asks\nheld\n"
 
 
 def test_where_no_lock_file_can_be_made_the_work_is_done_without(home):

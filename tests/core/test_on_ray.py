@@ -162,7 +162,7 @@ def test_nothing_of_a_local_cluster_is_left_when_its_process_is_killed(tmp_path)
     study.kill()
     study.communicate()
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             os.killpg(courier, 0)  # its session: the cluster's own processes are in it

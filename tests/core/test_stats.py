@@ -87,6 +87,29 @@ def test_perfect_order_is_one_and_stays_finite():
     assert (rho.mean, rho.low, rho.high) == (1.0, 1.0, 1.0)
 
 
+def test_noise_in_the_scores_is_taken_out_of_a_correlation():
+    assert stats.spearman_brown(0.6) == pytest.approx(0.75)  # 1.2 / 1.6
+    corrected = stats.disattenuated(stats.Interval(0.6, 0.5, 0.7, 3), 0.64)
+    assert [corrected.mean, corrected.low, corrected.high, corrected.n] == pytest.approx([0.75, 0.625, 0.875, 3])
+
+
+def test_the_correction_gives_back_the_correlation_with_the_true_scores():
+    rng = np.random.default_rng(5)
+    truth, proxy = rng.normal(size=(2, 20_000))
+    proxy = 0.8 * truth + 0.6 * proxy
+    halves = truth + rng.normal(0, 1.2, (2, 20_000))  # two noisy estimates of the same scores
+    reliability = stats.spearman_brown(np.corrcoef(halves)[0, 1])
+    raw = stats.spearman(proxy, halves.mean(0))
+    assert raw.mean < 0.65
+    assert stats.disattenuated(raw, reliability).mean == pytest.approx(stats.spearman(proxy, truth).mean, abs=0.02)
+
+
+def test_noise_that_is_unknown_or_hides_everything_leaves_no_corrected_correlation():
+    for reliability in (math.nan, 0.0, -0.2):
+        assert not stats.disattenuated(stats.Interval(0.5, 0.4, 0.6, 3), reliability).known
+    assert math.isnan(stats.spearman_brown(math.nan))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -96,6 +119,7 @@ def test_perfect_order_is_one_and_stays_finite():
         (lambda: stats.paired_difference([1, 2], [1]), "the same length"),
         (lambda: stats.spearman([1, 2, 3, 4], [1, 2, 3]), "the same length"),
         (lambda: stats.spearman([1, 2, 3], [1, 2, 3]), "at least 4"),
+        (lambda: stats.spearman_brown(-1.0), "correlation"),
         (lambda: stats.spearman([1, 1, 1, 1], [1, 2, 3, 4]), "constant"),
     ],
 )

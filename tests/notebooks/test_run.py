@@ -179,7 +179,7 @@ def test_an_interrupt_is_one_line_and_nothing_survives(folder, tmp_path):
     while process.poll() is None and not (pids.exists() and pids.read_text().endswith(".")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert len(errors.splitlines()) == 1 and "interrupted" in errors
     assert [pid for pid in pids.read_text().split()[:2] if alive(int(pid))] == []

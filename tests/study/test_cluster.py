@@ -23,7 +23,7 @@ from test_survival import stored, tables
 from mulnb import load_profile
 from mulnb.core import on_ray, paths, registry
 from mulnb.core.errors import UserError
-from mulnb.study import Study, chains, cluster, oracles, runs, scoring
+from mulnb.study import Study, cluster, recipes, runs
 
 STAGES = ("memorization", "unlearning", "sequential")
 
@@ -55,12 +55,12 @@ def wanted(study: Study) -> list:
     seed, n = study.profile.seeds[0], len(study.splits.train)
     chosen = study.strata("confidence", seed)
     return [
-        scoring.holdout_job(study, seed),
-        runs.unlearning_job(study, runs.Run(*runs.ways(study.profile)[0][:2], "confidence", seed, {}), chosen),
-        oracles.oracle_job(study, chosen.forget, [chosen.forget], seed),
-        chains.step_job(study, "vanilla", seed, 1),
-        chains.step_job(study, "vanilla", seed, 2),
-        chains.floor_job(study, seed, (chosen.forget,), np.setdiff1d(np.arange(n), chosen.forget)),
+        recipes.holdout_job(study, seed),
+        recipes.unlearning_job(study, runs.Run(*runs.ways(study.profile)[0][:2], "confidence", seed, {}), chosen),
+        recipes.oracle_job(study, chosen.forget, [chosen.forget], seed),
+        recipes.step_job(study, "vanilla", seed, 1),
+        recipes.step_job(study, "vanilla", seed, 2),
+        recipes.floor_job(study, seed, (chosen.forget,), np.setdiff1d(np.arange(n), chosen.forget)),
     ]
 
 
@@ -218,7 +218,7 @@ def test_a_head_that_is_gone_is_one_line_and_what_is_finished_is_kept(nodes, ser
     wait(lambda: "oracle" in kinds(home), 300)
     kill(nodes.head)
     killed = time.monotonic()
-    said = study.communicate(timeout=120)[0]
+    said = study.communicate(timeout=300)[0]
 
     assert study.returncode == 2 and time.monotonic() - killed < 60
     messages = [line for line in said.splitlines() if line.startswith("mulnb:")]

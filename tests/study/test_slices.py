@@ -21,7 +21,7 @@ from mulnb.__main__ import main
 from mulnb.core import packs, paths, store
 from mulnb.core.errors import UserError
 from mulnb.results import publish
-from mulnb.study import Study, cost, oracles, packing, scoring, slices
+from mulnb.study import Study, cost, packing, recipes, runs, slices
 from mulnb.study.cost import Prices
 
 STAGES = ("memorization", "proxies", "unlearning", "sequential")
@@ -55,7 +55,7 @@ def tiny() -> Study:
 
 def prices(study: Study, **seconds: float) -> Prices:
     """Work that costs nothing but what is named."""
-    ways = {(algorithm, strategy): 0.0 for algorithm, strategy, _ in slices.ways(study.profile)}
+    ways = {(algorithm, strategy): 0.0 for algorithm, strategy, _ in runs.ways(study.profile)}
     return Prices(**(FREE | seconds), runs=ways, steps={"vanilla": 0.0, "rum_f": 0.0})
 
 
@@ -242,7 +242,7 @@ def test_slices_go_on_from_packs_on_another_machine(sliced, whole, monkeypatch, 
     assert not outcome.next and outcome.done["original models"] == 1  # trained again: runs begin with its weights
     assert "hold-out retraining" not in outcome.done
     changed = {name for name, when in began.items() if stored(home)[name] != when}
-    original = scoring.original_job(tiny(), 0)
+    original = recipes.original_job(tiny(), 0)
     assert changed == {f"artifacts/original/{original.key}/manifest.json"}
 
     # the same processor trains the same weights: it is the very artefact that was packed, with its seal
@@ -259,7 +259,7 @@ def test_slices_go_on_from_packs_on_another_machine(sliced, whole, monkeypatch, 
 @pytest.mark.slow
 def test_a_network_that_comes_out_differently_leaves_the_scores_as_they_were(home, monkeypatch):
     study = tiny()
-    job = scoring.original_job(study, 0)
+    job = recipes.original_job(study, 0)
     study.get(job)
     target = store.folder(job.kind, job.parts)
     manifest, arrays = store.read(target)
@@ -268,7 +268,7 @@ def test_a_network_that_comes_out_differently_leaves_the_scores_as_they_were(hom
     store.keep(target, manifest, scores, arrays, instead=True)
 
     with pytest.warns(UserWarning, match=r"trained again for its weights.*both are right or wrong on the same 0\.0 %"):
-        study.get(scoring.holdout_job(study, 0))
+        study.get(recipes.holdout_job(study, 0))
     found = store.get(job.kind, job.parts)
     assert not found.left_out and (found.arrays["correct"] == scores["correct"]).all()
     assert {name for name in found.arrays if name.startswith("weights/")}
@@ -278,9 +278,9 @@ def test_a_network_that_comes_out_differently_leaves_the_scores_as_they_were(hom
 def test_only_who_needs_a_network_waits_for_its_weights(home):
     study = tiny()
     chosen = np.arange(6)
-    [need] = oracles.oracle_job(study, chosen, [chosen], 0).needs
+    [need] = recipes.oracle_job(study, chosen, [chosen], 0).needs
     assert not need.weights  # relearn time asks what the original model got right
-    assert scoring.holdout_job(study, 0).needs[0].weights
+    assert recipes.holdout_job(study, 0).needs[0].weights
 
 
 # ---- on the command line of another machine, and with the paper's network
@@ -337,7 +337,7 @@ def test_a_dry_run_of_a_paper_profile_in_slices_and_from_its_packs(tmp_path, hom
 
     folder = home / "packs"
     assert {file.name.split(".")[1] for file in packing.pack(study, folder)} == {"facts", "margins"}
-    weights = store.get("original", scoring.original_job(study, 0).parts).arrays
+    weights = store.get("original", recipes.original_job(study, 0).parts).arrays
     assert sum(array.nbytes for name, array in weights.items() if name.startswith("weights/")) > 40e6
     assert sum(file.stat().st_size for file in packs.files(folder)) < 1e6
     before = stored(home)

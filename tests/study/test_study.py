@@ -120,7 +120,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     process = start_pool(tmp_path, LONG_POOL)
     wait_for(1, tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 130
     assert [line for line in stderr.splitlines() if line.strip()] == [
         "mulnb: interrupted; finished work is kept, and the same command continues from there"
@@ -232,16 +232,16 @@ CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
 
 def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatch):
     """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
-    from mulnb.study import chains
+    from mulnb.study import recipes, steps
 
     def last_step(name: str) -> tuple[Study, study.Job]:
         monkeypatch.setenv("MULNB_HOME", str(tmp_path / name))
         here = Study(load_profile("smoke", CHAIN))
-        return here, chains.step_job(here, "rum_f", 0, 3)
+        return here, recipes.step_job(here, "rum_f", 0, 3)
 
     here, job = last_step("whole")
     whole = here.get(job).arrays
-    (here, job), taken, apply = last_step("interrupted"), [], chains.apply
+    (here, job), taken, apply = last_step("interrupted"), [], steps.apply
 
     def counted(study, model, runs, *more):
         taken.append(runs[0].seed)  # of step 1, 2, 3, … in the chain of seed 0
@@ -249,7 +249,7 @@ def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return apply(study, model, runs, *more)
 
-    monkeypatch.setattr(chains, "apply", counted)
+    monkeypatch.setattr(steps, "apply", counted)
     with pytest.raises(KeyboardInterrupt):
         here.get(job)
     resumed = here.get(job).arrays
@@ -259,24 +259,24 @@ def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatc
 
 def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
     """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
-    from mulnb.study import chains
+    from mulnb.study import recipes, steps
 
     here = Study(load_profile("smoke", CHAIN))
-    before = here.get(chains.step_job(here, "rum_f", 0, 2))
-    original = here.get(chains.original_job(here, 0))
+    before = here.get(recipes.step_job(here, "rum_f", 0, 2))
+    original = here.get(recipes.original_job(here, 0))
     given = []
 
     def untouched(study, model, *more):
         given.append(study.unstack(model)[0].state_dict())
         return model, {"seconds": [0.0], "passes_retain": [0.0], "passes_forget": [0.0]}
 
-    monkeypatch.setattr(chains, "apply", untouched)
+    monkeypatch.setattr(steps, "apply", untouched)
     changed = {}
     for name, value in before.arrays.items():
         changed[name] = value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value
     for arrays in (before.arrays, changed):
         monkeypatch.setattr(here, "get", lambda job, arrays=arrays: Artifact(arrays))
-        chains._take_steps(here, [("rum_f", 0, 3)])
+        steps.take_together(here, [recipes.step_job(here, "rum_f", 0, 3).task])
         for name, value in given[-1].items():
             if "num_batches" not in name:  # which no network reads
                 assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
@@ -413,19 +413,22 @@ def test_the_full_rum_is_not_searched():
 def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
     from mulnb.study import runs
 
-    profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs._unlearn
+    profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs.unlearn_together
+
+    def counted(study, tasks):
+        done.extend(run for _, run, _ in tasks)
+        return unlearn(study, tasks)
 
     def interrupted(study, tasks):
         if len(done) == 4:
             raise KeyboardInterrupt
-        done.extend(run for run, _ in tasks)
-        return unlearn(study, tasks)
+        return counted(study, tasks)
 
-    monkeypatch.setattr(runs, "_unlearn", interrupted)
+    monkeypatch.setattr(runs, "unlearn_together", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study.tune(profile)
     first = list(done)
-    monkeypatch.setattr(runs, "_unlearn", lambda study, tasks: done.extend(run for run, _ in tasks) or unlearn(study, tasks))
+    monkeypatch.setattr(runs, "unlearn_together", counted)
     table = study.tune(profile)
     assert len(first) == 4 and len(done) == 8 == len(table)  # 2 candidates × 4 strategies, each once
     assert len({(run.strategy, run.settings["lr"]) for run in done}) == 8

@@ -1,0 +1,172 @@
+"""Deciding by several seeds: p values, equivalence, many tests at once, and how many seeds a decision takes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mulnb.core.stats import Values, finite_values
+
+
+def t_p_value(values: Values, null: float = 0.0) -> float:
+    """The two-sided p value of Student's t test that the mean is `null`.
+
+    Args:
+        values: independent values [n], for example one per seed.
+        null: the mean under the null hypothesis.
+
+    Returns:
+        p in [0, 1]; NaN if n = 1.
+
+    Raises:
+        ValueError: no values, or values that are not finite.
+    """
+    from scipy.special import stdtr
+
+    t, df = _t(finite_values(values, "values"), null)
+    return float(2 * stdtr(df, -abs(t))) if df else math.nan
+
+
+def equivalence(values: Values, margin: float) -> float:
+    """Two one-sided t tests (Schuirmann 1987): does the mean lie within ± margin?
+
+    Args:
+        values: independent values [n], for example paired differences, one per seed.
+        margin: the largest difference that does not matter, stated beforehand.
+
+    Returns:
+        The larger of the two p values; below .05 the mean lies within the margin. NaN if n = 1.
+
+    Raises:
+        ValueError: no values, values that are not finite, or a margin that is not positive.
+    """
+    from scipy.special import stdtr
+
+    if not margin > 0:
+        raise ValueError(f"margin = {margin}: a positive number is expected")
+    x = finite_values(values, "values")
+    t_low, df = _t(x, -margin)  # against a mean of −margin or less
+    t_high, _ = _t(x, margin)  # against a mean of margin or more
+    return float(max(stdtr(df, -t_low), stdtr(df, t_high))) if df else math.nan
+
+
+def holm(p_values: Values) -> np.ndarray:
+    """Adjust p values for many tests at once (Holm 1979): the chance of any false rejection stays below the level.
+
+    Args:
+        p_values: [m]; NaN (a test that could not be made) counts as 1.
+
+    Returns:
+        Adjusted p values [m], each at most 1; reject where they are below the level.
+    """
+    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
+    order = np.argsort(p, kind="stable")
+    steps = (len(p) - np.arange(len(p))) * p[order]  # m·p₁, (m − 1)·p₂, …
+
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def holm_levels(p_values: Values, level: float = 0.05) -> np.ndarray:
+    """The level at which each of many tests is made in Holm's procedure.
+
+    An interval of confidence 1 − level excludes the null exactly where Holm's procedure rejects it.
+
+    Args:
+        p_values: [m]; NaN counts as 1.
+        level: the chance of any false rejection.
+
+    Returns:
+        Levels [m] between level / m and level: the k-th smallest p value has level / (m − k + 1), and all after the first that
+        is not rejected have that one's level.
+    """
+    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
+    order = np.argsort(p, kind="stable")
+    steps = level / (len(p) - np.arange(len(p)))
+
+    kept = np.flatnonzero(p[order] > steps)
+    if len(kept):
+        steps[kept[0] :] = steps[kept[0]]
+
+    levels = np.empty_like(p)
+    levels[order] = steps
+    return levels
+
+
+def seeds_to_decide(
+    values: Values, margin: float | None = None, null: float = 0.0, level: float = 0.05, power: float = 0.8, most: int = 10_000
+) -> int | None:
+    """How many seeds would decide, if mean and spread are what these seeds say.
+
+    Args:
+        values: what was measured [n], one value per seed.
+        margin: of equivalence; without it only a difference is looked for.
+        null: the mean that has to be excluded.
+        level: of the two-sided test; the two one-sided tests have it each.
+        power: the chance of a decision that is asked for.
+        most: no larger number is looked for.
+
+    Returns:
+        The smallest n ≥ 2 for which the t test excludes `null`, or the two one-sided tests show equivalence, with this power.
+        None if that takes more than `most` seeds, or if n = 1, where the spread is unknown.
+
+    Raises:
+        ValueError: no values, or values that are not finite.
+    """
+    x = finite_values(values, "values")
+    if len(x) == 1:
+        return None
+    mean, spread = float(x.mean()), float(x.std(ddof=1))
+    if spread == 0:
+        return 2
+
+    def decides(n: int) -> bool:
+        chance = _power_of_difference(mean - null, spread, n, level)
+        if margin is not None:
+            chance = max(chance, _power_of_equivalence(mean, spread, n, margin, level))
+        return chance >= power
+
+    if not decides(most):
+        return None
+
+    # the power grows with n: halve the range in which it passes `power`
+    few, enough = 1, most
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if decides(middle) else (middle, enough)
+    return enough
+
+
+def _t(x: np.ndarray, null: float) -> tuple[float, int]:
+    """Student's t of the mean against `null`, and its degrees of freedom."""
+    n, distance = len(x), float(x.mean()) - null
+    if n == 1:
+        return math.nan, 0
+
+    error = float(x.std(ddof=1)) / math.sqrt(n)
+    if error == 0:
+        return math.copysign(math.inf, distance) if distance else 0.0, n - 1
+    return distance / error, n - 1
+
+
+def _power_of_difference(distance: float, spread: float, n: int, level: float) -> float:
+    """The chance that a two-sided t test sees a distance from the null, by the noncentral t distribution."""
+    from scipy.special import nctdtr, stdtrit
+
+    shift = abs(distance) * math.sqrt(n) / spread
+    critical = stdtrit(n - 1, 1 - level / 2)
+    if shift > 30:  # the noncentral t distribution overflows; by then it is narrow
+        return float(shift > critical)
+    return float(1 - nctdtr(n - 1, shift, critical))
+
+
+def _power_of_equivalence(mean: float, spread: float, n: int, margin: float, level: float) -> float:
+    """The chance that two one-sided t tests place the mean within the margin."""
+    from scipy.special import ndtr, stdtrit
+
+    critical = stdtrit(n - 1, 1 - level)
+    scale = math.sqrt(n) / spread
+    above, below = (margin - mean) * scale - critical, (margin + mean) * scale - critical
+    return max(0.0, float(ndtr(above) + ndtr(below) - 1))

@@ -1,0 +1,36 @@
+"""Rows of outcomes: which models count as converged, and what stands beside what."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mulnb.core.store import Artifact
+from mulnb.study.frames import FAR_BELOW, compare, converged
+from mulnb.study.study import Scored
+
+OUTCOME = {"acc_forget": 0.5, "acc_retain": 0.9, "acc_test": 0.8, "mia": 0.3, "seconds": 2.0}
+
+
+def scored(accuracy: float) -> Scored:
+    return Scored({"confidence": np.zeros(3)}, {}, 1.0, accuracy)
+
+
+def oracle(accuracy: float) -> Artifact:
+    return Artifact(meta={"outcomes": [{"acc_retain": accuracy}]})
+
+
+def test_a_model_far_below_the_median_of_its_like_did_not_converge():
+    originals = {0: scored(0.99), 1: scored(0.98), 2: scored(0.98 - 2 * FAR_BELOW)}
+    oracles = [oracle(0.97), oracle(0.97 - 2 * FAR_BELOW), oracle(0.97)]
+    assert converged(originals, [0, 1, 2], oracles) == [True, False, False]  # 1: its oracle; 2: its original model
+    assert converged(originals, [0, 0, 1], oracles) == [True, False, True]
+
+
+def test_a_run_that_diverged_has_no_numbers_and_the_worst_tow():
+    row = compare({"diverged": "lr"}, OUTCOME)
+    assert row["tow"] == row["tow_mia"] == 0 and math.isnan(row["acc_forget"]) and math.isnan(row["seconds"])
+    assert row["oracle_mia"] == 0.3 and row["oracle_seconds"] == 2.0
+    same = compare(OUTCOME, OUTCOME)
+    assert same["tow"] == same["tow_mia"] == 1

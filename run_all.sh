@@ -16,7 +16,8 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): e
   --backend ray         run tasks on a Ray cluster (needs ray in .venv); also: processes (the default), serial
   --address HOST:PORT   of that cluster's head; without it, Ray uses this machine's cores
   --slice TIME          no notebooks: work on the profile for so long at most (90s, 9m, 1h30m), the most valuable first; the
-                        next slice goes on from there. With --pack FOLDER, results without weights go there in small files
+                        next slice goes on from there
+  --pack FOLDER         with --slice: then write what figures need, without weights, into files of at most 14 MB
   --publish             write to figures/, which is in git, instead of results/
   --save-notebooks      after a run with the default options, store the outputs in notebooks/; implies --publish
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
@@ -39,10 +40,8 @@ fail() {
 
 mode=notebooks
 options=()
-slice=
 cpu=
 while [ $# -gt 0 ]; do
-    case $1 in --slice | --slice=*) slice=1 ;; esac
     case $1 in
         --profile | --only | --set | --workers | --backend | --address | --slice | --pack)
             [ $# -ge 2 ] || fail 2 "$1 needs a value; --help shows how"
@@ -124,7 +123,9 @@ trap - INT TERM
 unset PYTHONDONTWRITEBYTECODE    # without compiled modules every kernel would start ten seconds later
 export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment's, whatever the user has installed
 
-[ -z "$slice" ] || mode=slice
+for option in ${options[@]+"${options[@]}"}; do
+    case $option in --slice=*) mode=slice ;; esac
+done
 case $mode in
     slice) exec "$python" -P -m mulnb run "${options[@]}" ;;
     notebooks) exec "$python" -P -m mulnb.notebooks ${options[@]+"${options[@]}"} ;; # bash 3.2, as on macOS: an empty array counts as unset

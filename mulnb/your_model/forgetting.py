@@ -21,11 +21,12 @@ from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.proxies import holdout_retraining, loss_curvature
 from mulnb.your_model import api, checks
-from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, check_trainable, plain, protected
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
 from mulnb.your_model.ledger import Requests
 from mulnb.your_model.outcome import outcome
 from mulnb.your_model.page import json_ready
+from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, trained_by
 from mulnb.your_model.report import Report, evaluate, setting_of

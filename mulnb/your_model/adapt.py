@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ Factory = Callable[[], nn.Module]
 
 NORMS = nn.modules.batchnorm._NormBase  # BatchNorm and InstanceNorm: layers with running statistics
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+fp16: ContextVar[bool] = ContextVar("mulnb_fp16", default=False)  # whether training computes activations in float16
 WANTED = "mulnb needs logits [batch, classes]: wrap the model in a small Module whose forward returns just that"
 
 
@@ -48,12 +50,18 @@ class Adapted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] to logits [B, K]; a head with one logit gives K = 2."""
         try:
-            output = self._single(x) if self.training and len(x) == 1 else self.module(x)
+            with self._precision(x):
+                output = self._single(x) if self.training and len(x) == 1 else self.module(x)
         except UserError:
             raise
         except Exception as error:  # the user's own code: it may raise anything
             raise UserError(f"the model failed on images that are {described(x)}: {first_line(error)}") from error
         return logits_of(output, len(x))
+
+    def _precision(self, x: Tensor) -> AbstractContextManager:
+        if not (fp16.get() and self.training):
+            return nullcontext()
+        return torch.autocast(x.device.type, torch.float16, cache_enabled=False)
 
     def _single(self, x: Tensor) -> Any:
         """One image has no batch statistics: BatchNorm uses its running ones."""

@@ -29,6 +29,7 @@ from mulnb.your_model.page import json_ready
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, trained_by
+from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.request import Request
 from mulnb.your_model.stand_in import check_budget
@@ -105,6 +106,7 @@ def forget(
     duplicates: str = "refuse",
     ledger: Requests | str | Path | None = None,
     about: str = "",
+    references: References | Sequence[Model] | None = None,
     progress: Callback | bool | None = None,
 ) -> Forgotten:
     """Forget a request, and say whether it is forgotten.
@@ -126,6 +128,7 @@ def forget(
         seed: of every draw.
         normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
+        references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
 
     Returns:
@@ -137,6 +140,7 @@ def forget(
     started = time.monotonic()
     checks.check_seed(seed)
     check_budget(budget, trials)
+    references = references_of(references)
     if duplicates not in ("refuse", "keep", "forget"):
         raise UserError(f"duplicates = {duplicates!r}: should be 'refuse', 'keep' or 'forget'")
 
@@ -203,6 +207,7 @@ def forget(
         factory=factory,
         already_forgotten=already_forgotten,
         reference=None if oracle is not None else found.reference,
+        references=references,
     )
     shown.close()
     if book is not None:

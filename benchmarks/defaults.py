@@ -21,7 +21,7 @@ import mulnb
 from mulnb.core import paths
 
 N, UNSEEN, SIDE = 160, 120, 8
-TRIALS = 12
+TRIALS = 8
 ORACLES = 3
 
 
@@ -189,9 +189,7 @@ def main() -> None:
             rows.append(run(data_name, network))
             print(rows[-1], flush=True)
 
-    frame = pd.DataFrame(rows)
-    frame.to_csv(paths.CHECKOUT / "figures" / "bench" / "defaults.csv", index=False, float_format="%.3f")
-    print(frame.to_string(index=False))
+    pd.DataFrame(rows).to_csv(paths.CHECKOUT / "figures" / "bench" / "defaults.csv", index=False, float_format="%.3f")
 
 
 if __name__ == "__main__":

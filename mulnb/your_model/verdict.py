@@ -130,15 +130,16 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
 
     known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
     # no change is told first: it needs no hold-out, and it is what defaults most often do
+    unchanged = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
     if same and not near_chance and (known or not power or wrong or not reference.exact):
-        text = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
         return Verdict(
-            NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
+            NOTHING, (unchanged, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
         )
 
     check = "check labels, their order, normalize=(mean, std) and the hold-out"
     if wrong:
-        return Verdict(WRONG, (*wrong, *under, *over, *damage), check)
+        nothing = (f"{NOTHING}: {unchanged}",) if same else ()
+        return Verdict(WRONG, (*wrong, *nothing, *under, *over, *damage), check)
 
     fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
     if damage and (over or (fell and not under)):

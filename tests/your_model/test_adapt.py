@@ -89,7 +89,7 @@ def test_outputs_of_a_sigmoid_are_warned_about():
 def test_logits_that_happen_to_lie_in_the_unit_interval_are_not_warned_about():
     model = Convolutional()
     with torch.no_grad():
-        model.head[2].weight *= 1e-3
+        model.head[2].weight *= 0.1
         model.head[2].bias.fill_(0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -98,8 +98,9 @@ def test_logits_that_happen_to_lie_in_the_unit_interval_are_not_warned_about():
 
 def test_exported_programs_are_refused_in_one_line():
     program = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), (torch.zeros(2, 1, 6, 6),)).module()
-    with pytest.raises(UserError, match="cannot be put into train and eval mode"):
+    with pytest.raises(UserError, match="the model failed on images|cannot be put into train and eval mode") as error:
         unlearn(program)
+    assert "\n" not in str(error.value)
 
 
 def test_a_model_made_in_inference_mode_can_be_trained():

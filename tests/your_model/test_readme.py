@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from small import HOLDOUT, IMAGES, LABELS, trained
@@ -14,9 +16,8 @@ from torch import nn
 import mulnb
 from mulnb.core import paths
 
-SECTION = re.search(r"^## Use.*?(?=^## )", (paths.CHECKOUT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[
-    0
-]
+README = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
+SECTION = re.search(r"^## Use.*?(?=^## )", README, re.MULTILINE | re.DOTALL)[0]
 FORGET, RECORD = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
 
@@ -37,6 +38,7 @@ def folder(root, images, labels):
         Image.fromarray(image[0]).save(root / f"class {label}" / f"{place:03}.png")
 
 
+@pytest.mark.slow
 def test_the_ten_lines_for_a_dataset(tmp_path, monkeypatch):
     lines = [line for line in FORGET.splitlines() if line.strip()]
     assert len(lines) <= 10 and "budget=300" in FORGET
@@ -52,6 +54,18 @@ def test_the_ten_lines_for_a_dataset(tmp_path, monkeypatch):
     report = json.loads((tmp_path / "forgotten" / "report.json").read_text())
     assert report["verdict"]["words"] == names["found"].verdict.words
     assert list((tmp_path / "forgotten").glob("*.safetensors")) and isinstance(names["found"].model, nn.Module)
+
+
+def test_the_explorer_of_ones_own_scores(monkeypatch):
+    assert "`mulnb.explore(images, labels, scores)`" in README
+    assert mulnb.explore is mulnb.explorer.explore
+    shown = mulnb.explore(IMAGES, LABELS, np.linspace(0, 1, len(LABELS)))
+    assert type(shown).__name__ == "Explorer" and len(shown.stock) == len(LABELS)
+    for name in ("mulnb.explorer.panel", "mulnb.explorer.canvas"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "anywidget", None)  # as if it were not installed
+    with pytest.raises(mulnb.UserError, match=r"needs the package anywidget: pip install 'mulnb\[notebooks\]'"):
+        mulnb.explore(IMAGES, LABELS, np.linspace(0, 1, len(LABELS)))
 
 
 def test_the_two_lines_of_the_recorder():

@@ -98,7 +98,7 @@ def test_logits_that_happen_to_lie_in_the_unit_interval_are_not_warned_about():
 
 def test_exported_programs_are_refused_in_one_line():
     program = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), (torch.zeros(2, 1, 6, 6),)).module()
-    with pytest.raises(UserError, match="the model failed on images|cannot be put into train and eval mode") as error:
+    with pytest.raises(UserError, match=r"the model failed on images|cannot be put into train and eval mode") as error:
         unlearn(program)
     assert "\n" not in str(error.value)
 

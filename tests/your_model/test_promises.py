@@ -126,10 +126,8 @@ DATA = {
     "own collate": lambda: (DataLoader(Items(lambda index: index), batch_size=5, collate_fn=to_images), None),
     "list of pairs": lambda: ([(image, int(label)) for image, label in zip(IMAGES, LABELS, strict=True)], None),
     "columns": lambda: ({"images": IMAGES.copy(), "labels": LABELS.copy()}, None),
-    "other byte order": lambda: (IMAGES.astype(">f8") / 255, LABELS.astype(">i2")),
     # these cannot work
     "generator": lambda: ((image for image in IMAGES), LABELS),
-    "sparse": lambda: (torch.from_numpy(IMAGES / 255).to_sparse(), LABELS),
     "shuffled": lambda: (DataLoader(Items(lambda index: (IMAGES[index], LABELS[index])), shuffle=True), None),
     "too few labels": lambda: (IMAGES, LABELS[:-1]),
     "other labels": lambda: (IMAGES, LABELS + 1),

@@ -42,6 +42,7 @@ class Trained:
     test_logits: Tensor  # of T, [|T|, K]
     forget: np.ndarray  # S, indices int64
     seed: int  # draws the examples of R that the attack is trained on
+    moves: int  # a seed, too: draws how its images are augmented
 
 
 Outcome = dict[str, float]  # `acc_forget acc_retain acc_test mia`
@@ -101,7 +102,8 @@ def smallest_gradients(model: nn.Module, data: Any, forget: Tensor, keep: float,
 
     def add_up() -> None:
         for total, parameter in zip(totals, parameters, strict=True):
-            total += parameter.grad
+            if parameter.grad is not None:
+                total += parameter.grad
 
     stacked = forget.dim() == 2
     seed = [0] * len(forget) if stacked else 0
@@ -252,11 +254,11 @@ def mixed_up_features(logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
 
 
 def _with_augmentation(study: Study, trained: Trained) -> Outcome:
-    """8: the images are shifted and mirrored as in training, anew for each network."""
+    """8: the images are shifted and mirrored as in training, in other ways for the oracle."""
     from mulnb import training
 
-    logits = training.predict(trained.network, MovedExamples(study.train, trained.seed))
-    test_logits = training.predict(trained.network, MovedExamples(study.test, trained.seed + 1))
+    logits = training.predict(trained.network, MovedExamples(study.train, trained.moves))
+    test_logits = training.predict(trained.network, MovedExamples(study.test, trained.moves + 1))
     return _outcome(study, trained, logits, test_logits)
 
 

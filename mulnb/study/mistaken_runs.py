@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mulnb.core.registry import STACKABLE_ALGORITHMS
-from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study.frames import OUTCOME, compare
-from mulnb.study.jobs import Job, same_settings
-from mulnb.study.mistaken import MISTAKES, SCORE, STRATEGIES, Trained, measured_right
+from mulnb.study.jobs import Job
+from mulnb.study.mistaken import MISTAKES, SCORE, STRATEGIES
+from mulnb.study.mistaken_jobs import MEASURED, RIGHT, job
 from mulnb.study.oracles import ORACLE_SEEDS, oracle_job
-from mulnb.study.runs import Run, apply, unlearning_job, ways
-from mulnb.study.scoring import finite, original_job, score_seeds
-from mulnb.study.study import Study, algorithm_version
-
-MEASURED = "measured"  # a network that is trained without a mistake, and measured with each one of measuring
-RIGHT = "right"  # the key of an outcome that is measured without a mistake
-
-
-@dataclass(frozen=True)
-class Task:
-    """One network to be made and measured."""
-
-    mistake: str  # a name of `MISTAKES`, or `MEASURED`
-    run: Run  # an oracle is a run, too, of the algorithm `retrain`
-    chosen: Strata
-    seed: int  # of the original model
+from mulnb.study.runs import Run, unlearning_job, ways
+from mulnb.study.scoring import score_seeds
+from mulnb.study.study import Study
 
 
 def mistakes(study: Study) -> pd.DataFrame:
@@ -93,7 +78,7 @@ def _wanted(study: Study, runs: Sequence[Run], right: Mapping[int, Strata]) -> d
 
 def _distinct(wanted: Mapping[Place, tuple[Job | None, Job | None]]) -> dict[str, Job]:
     """Each job once, by its key: an oracle serves all algorithms."""
-    return {job.key: job for pair in wanted.values() for job in pair if job is not None}
+    return {one.key: one for pair in wanted.values() for one in pair if one is not None}
 
 
 def _made(study: Study, runs: Sequence[Run], right: Mapping[int, Strata]) -> dict[Place, Made]:
@@ -107,7 +92,7 @@ def _made(study: Study, runs: Sequence[Run], right: Mapping[int, Strata]) -> dic
     found = {}
     for place, pair in wanted.items():
         by = place[0] if MISTAKES[place[0]].measure else RIGHT
-        unlearned, oracle = (None if job is None else _outcome(metas[job.key], by) for job in pair)
+        unlearned, oracle = (None if one is None else _outcome(metas[one.key], by) for one in pair)
         found[place] = unlearned, oracle
     return found
 
@@ -118,66 +103,16 @@ def _jobs(study: Study, name: str, run: Run, chosen: Strata) -> tuple[Job | None
     oracle = Run("retrain", "vanilla", run.score, run.seed + ORACLE_SEEDS[0], recipe.model_dump(mode="json"))
 
     if mistake.measure:
-        return _job(study, MEASURED, run, chosen, run.seed), _job(study, MEASURED, oracle, chosen, run.seed)
+        return job(study, MEASURED, run, chosen, run.seed), job(study, MEASURED, oracle, chosen, run.seed)
     if mistake.strata:
         chosen = mistake.strata(study, run.score, run.seed)
-        return _job(study, name, run, chosen, run.seed), _job(study, name, oracle, chosen, run.seed)
+        return job(study, name, run, chosen, run.seed), job(study, name, oracle, chosen, run.seed)
     if mistake.oracle:
         oracle = replace(oracle, settings=mistake.oracle(recipe).model_dump(mode="json"))
-        return None, _job(study, name, oracle, chosen, run.seed)
+        return None, job(study, name, oracle, chosen, run.seed)
     if mistake.settings:
         run = replace(run, settings=mistake.settings(study.profile, run.algorithm))
-    return _job(study, name, run, chosen, run.seed), None
-
-
-def _job(study: Study, mistake: str, run: Run, chosen: Strata, seed: int) -> Job:
-    """One network that is made and measured with a mistake."""
-    original = original_job(study, seed)
-    parts = {
-        **study.key("rum", "audit.evaluation", "audit.attack", "fast.svc", "study.mistaken", "study.mistaken_runs"),
-        "mistake": mistake,
-        "algorithm": [algorithm_version(name) for name in run.algorithms],
-        "original": original.parts,
-        "strata": list(chosen),
-        "run": [run.algorithm, run.strategy, run.settings, run.seed],
-        "retain_later_strata": study.profile.unlearning.retain_later_strata,
-    }
-    stacks = set(run.algorithms) <= STACKABLE_ALGORITHMS
-    group = same_settings([mistake, run.plan, run.strategy, [len(part) for part in chosen]]) if stacks else ""
-    return Job("mistaken", parts, _make, Task(mistake, run, chosen, seed), group, needs=(original,))
-
-
-def _make(study: Study, tasks: list[Task]) -> list[Artifact]:
-    """Make several networks as one, with the mistake that they share, and measure each."""
-    from mulnb.training import Diverged
-
-    during = MISTAKES[tasks[0].mistake].during if tasks[0].mistake in MISTAKES else nullcontext
-    originals = [study.get(original_job(study, task.seed)) for task in tasks]
-    try:
-        with during():
-            model, facts = apply(study, study.restore(originals), [task.run for task in tasks], [task.chosen for task in tasks])
-        logits, test_logits = study.outputs(model)
-    except Diverged as error:  # of a single network; one of a stack has outputs that are not finite
-        return [Artifact(meta={"diverged": str(error)})]
-
-    if tasks[0].run.algorithm == "retrain":
-        finite(logits, [task.seed for task in tasks], "oracle")
-
-    found = []
-    for j, (task, network) in enumerate(zip(tasks, study.unstack(model), strict=True)):
-        if not logits[j].isfinite().all() or not test_logits[j].isfinite().all():
-            found.append(Artifact(meta={"diverged": "the model's logits are not finite: use a smaller lr"}))
-            continue
-        trained = Trained(network, logits[j], test_logits[j], task.chosen.forget, task.seed)
-        found.append(Artifact(meta={"outcomes": _measured(study, trained, task.mistake), "seconds": facts["seconds"][j]}))
-    return found
-
-
-def _measured(study: Study, trained: Trained, mistake: str) -> dict[str, dict[str, float]]:
-    """The outcomes of a network: measured right, or with every mistake of measuring."""
-    if mistake != MEASURED:
-        return {RIGHT: measured_right(study, trained)}
-    return {name: other.measure(study, trained) for name, other in MISTAKES.items() if other.measure}
+    return job(study, name, run, chosen, run.seed), None
 
 
 def _outcome(meta: Mapping[str, Any], by: str) -> Mapping[str, Any]:
@@ -216,4 +151,4 @@ def seconds(study: Study) -> float:
     runs = _runs(study)
     right = {seed: study.strata(runs[0].score, seed) for seed in study.profile.seeds}
     jobs = _distinct(_wanted(study, runs, right))
-    return sum(study.get(job).meta["wall_s"] for job in jobs.values())
+    return sum(study.get(one).meta["wall_s"] for one in jobs.values())

@@ -53,7 +53,7 @@ def common_mistakes(profile: Profile, mistakes: pd.DataFrame) -> Picture:
     algorithms = vocabulary.ordered(moved["algorithm"])
     looks = dict(zip(algorithms, SCORE.values(), strict=False))
 
-    figure = Picture(height=1.75 + len(names) * max(0.31, 0.11 * len(algorithms)))
+    figure = Picture(height=1.75 + len(names) * max(0.31, 0.085 * len(algorithms)))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.2, 1))
     _differences(left, moved, names, looks, effects.spread(mistakes))
     _agreement(right, ranked, effects.halves(mistakes))
@@ -70,8 +70,8 @@ def common_mistakes(profile: Profile, mistakes: pd.DataFrame) -> Picture:
         f"{captioned(profile)}. Vanilla and RUM$^F$ of each algorithm on the forget sets by {label(mistakes['score'].iloc[0])}, "
         f"once with and once without each mistake; in brackets its number in the list of notebook 09. Left: difference in ToW "
         f"(*: in ToW-MIA by the attack that the mistake is in), paired by seed, {captions.interval_note(moved['n'])}; no marker: "
-        f"the mistake cannot touch the algorithm. Right: Kendall's τ between the rankings of {ranked['n_ways'].iloc[0]} methods "
-        f"(algorithm × strategy) with and without it{_intervals(ranked)}. {effects.found(mistakes)}",
+        f"the mistake cannot touch the algorithm. Right: Kendall's τ between the rankings of {ranked['n_methods'].iloc[0]} "
+        f"methods (algorithm × strategy) with and without it{_intervals(ranked)}. {effects.found(mistakes)}",
     )
 
 
@@ -126,7 +126,7 @@ def _agreement(axes: Axes, ranked: pd.DataFrame, halves: float) -> None:
     _stripes(axes, len(ranked))
     if not np.isnan(halves):
         axes.axvline(halves, color=SOFT, linestyle=HALVES, linewidth=1.0, zorder=1)
-    axes.set_title("Same ranking? Kendall's τ")
+    axes.set_title("Same ranking? τ")
     axes.set_xlim(min(-0.05, np.nanmin([*ranked["low"], *ranked["tau"]]) - 0.05), 1.05)
     axes.tick_params(axis="y", length=0)
 

@@ -1,7 +1,7 @@
-"""What common mistakes do to the results (METHOD §10): how far ToW moves, and whether the ways are still ranked alike.
+"""What common mistakes do to the results (METHOD §10): how far ToW moves, and whether the methods are still ranked alike.
 
-A *way* is an algorithm with a strategy. Differences are paired by seed. Two rankings of the ways, by their means over seeds, are
-compared by Kendall's τ_b: 1 for the same order, 0 for unrelated ones, −1 for opposite ones.
+A *method* is an algorithm with a strategy. Differences are paired by seed. Two rankings of the methods, by their means over
+seeds, are compared by Kendall's τ_b: 1 for the same order, 0 for unrelated ones, −1 for opposite ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def shifts(mistakes: pd.DataFrame) -> pd.DataFrame:
 
 
 def rankings(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
-    """Whether the ways are ranked alike with and without each mistake.
+    """Whether the methods are ranked alike with and without each mistake.
 
     Args:
         mistakes: as for `shifts`.
@@ -45,9 +45,9 @@ def rankings(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.Da
         seed: of the bootstrap.
 
     Returns:
-        `mistake item tau low high best_right best_wrong n_ways n_seeds`, in the order of the items; `low` and `high` are the 95 %
-        percentile interval, NaN with one seed. Where there are several seeds, the mistake `one_seed` has a row, too: the mean τ
-        between the ranking by one seed and that by all others, the span over the seeds, and what most seeds put first.
+        `mistake item tau low high best_right best_wrong n_methods n_seeds`, in the order of the items; `low` and `high` are the
+        95 % percentile interval, NaN with one seed. Where there are several seeds, the mistake `one_seed` has a row, too: the
+        mean τ between the ranking by one seed and that by all others, the span over the seeds, and what most seeds put first.
     """
     rows = []
     for name in vocabulary.ordered(mistakes["mistake"]):
@@ -65,7 +65,7 @@ def rankings(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.Da
         best = {"best_right": _best(right), "best_wrong": alone.mode()[0]}
         rows.append({"mistake": ONE_SEED, "item": 9, "tau": np.mean(taus), "low": min(taus), "high": max(taus), **best})
 
-    table = pd.DataFrame(rows).assign(n_ways=right.shape[0], n_seeds=right.shape[1])
+    table = pd.DataFrame(rows).assign(n_methods=right.shape[0], n_seeds=right.shape[1])
     return compare.in_order(table, ["mistake"])
 
 
@@ -76,7 +76,7 @@ def without(mistakes: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(mistakes: pd.DataFrame) -> float:
-    """How far ToW of a single seed is from the mean over seeds: its SD, the root mean square over the ways.
+    """How far ToW of a single seed is from the mean over seeds: its SD, the root mean square over the methods.
 
     Args:
         mistakes: as for `shifts`.
@@ -127,12 +127,12 @@ def tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One value per way (down) and seed (across)."""
+    """One value per method (down) and seed (across)."""
     return rows.pivot(index=["algorithm", "strategy"], columns="seed", values=column)
 
 
 def _bootstrap(right: np.ndarray, wrong: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of τ between two rankings of ways, [ways, seeds] each."""
+    """The 95 % percentile interval of τ between two rankings of methods, [methods, seeds] each."""
     n = right.shape[1]
     if n == 1:
         return np.nan, np.nan
@@ -144,7 +144,7 @@ def _bootstrap(right: np.ndarray, wrong: np.ndarray, draws: int, seed: int) -> t
 
 
 def _best(table: pd.DataFrame) -> str:
-    """The way with the highest mean, in words."""
+    """The method with the highest mean, in words."""
     algorithm, strategy = table.mean(1).idxmax()
     return f"{label(algorithm)} {label(strategy)}"
 
@@ -164,10 +164,10 @@ def found(mistakes: pd.DataFrame) -> str:
     made = ranked[ranked["mistake"] != ONE_SEED]
     other = made[made["best_right"] != made["best_wrong"]]
     if other.empty:
-        sentences.append("None puts another way first.")
+        sentences.append("None puts another method first.")
     else:
         names = ", ".join(label(name) for name in other["mistake"])
-        sentences.append(f"Another way comes first with {len(other)} of {len(made)}: {names}.")
+        sentences.append(f"Another method comes first with {len(other)} of {len(made)}: {names}.")
     return " ".join(sentences)
 
 

@@ -55,12 +55,12 @@ def rankings(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.Da
         right, wrong = _table(group, "right"), _table(group, "wrong")
         low, high = _bootstrap(right.to_numpy(), wrong.to_numpy(), draws, seed)
         best = {"best_right": _best(right), "best_wrong": _best(wrong)}
-        tau = float(tau_b(right.mean(1).to_numpy(), wrong.mean(1).to_numpy()))
+        tau = float(tau_b(right.mean(axis=1).to_numpy(), wrong.mean(axis=1).to_numpy()))
         rows.append({"mistake": name, "item": group["item"].iloc[0], "tau": tau, "low": low, "high": high, **best})
 
     right = _table(without(mistakes), "right")
     if right.shape[1] > 1:
-        taus = [tau_b(right[own].to_numpy(), right.drop(columns=own).mean(1).to_numpy()) for own in right]
+        taus = [tau_b(right[own].to_numpy(), right.drop(columns=own).mean(axis=1).to_numpy()) for own in right]
         alone = pd.Series([_best(right[[own]]) for own in right])
         best = {"best_right": _best(right), "best_wrong": alone.mode()[0]}
         rows.append({"mistake": ONE_SEED, "item": 9, "tau": np.mean(taus), "low": min(taus), "high": max(taus), **best})
@@ -145,7 +145,7 @@ def _bootstrap(right: np.ndarray, wrong: np.ndarray, draws: int, seed: int) -> t
 
 def _best(table: pd.DataFrame) -> str:
     """The method with the highest mean, in words."""
-    algorithm, strategy = table.mean(1).idxmax()
+    algorithm, strategy = table.mean(axis=1).idxmax()
     return f"{label(algorithm)} {label(strategy)}"
 
 

@@ -179,19 +179,19 @@ OUTCOME = ["acc_forget", "acc_retain", "acc_test", "mia", "oracle_acc_forget", "
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
+    home = tmp_path_factory.mktemp("mistaken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MULNB_HOME", str(tmp_path_factory.mktemp("mistaken")))
+        patch.setenv("MULNB_HOME", str(home))
         patch.setenv("MULNB_WORKERS", "1")
         patch.setenv("MULNB_PROGRESS", "")
         here = Study.of(load_profile("smoke", SMALL))
-        yield here, mistaken_runs.mistakes(here), patch
+        return here, mistaken_runs.mistakes(here), home
 
 
 @pytest.fixture
-def small(made, monkeypatch, tmp_path_factory):
-    """The study with its own home, which the tests' home hides."""
-    here, frame, _ = made
-    [home] = tmp_path_factory.getbasetemp().glob("mistaken*")
+def small(made, monkeypatch):
+    """The study, with its own home in the place of the test's."""
+    here, frame, home = made
     monkeypatch.setenv("MULNB_HOME", str(home))
     return here, frame
 

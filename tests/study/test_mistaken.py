@@ -162,7 +162,6 @@ def test_the_stage_runs_when_it_is_named():
 
 SMALL = {
     "seeds": [0],
-    "training.epochs": 2,
     "unlearning.scores": ["binary_accuracy"],
     "unlearning.algorithms": {
         "neg_grad_plus": {

@@ -64,7 +64,7 @@ def common_mistakes(profile: Profile, mistakes: pd.DataFrame) -> Picture:
     left.set_yticks(range(len(names)), texts)
     left.set_ylim(len(names) - 0.4, -0.6)
 
-    headline(figure, "What would have been reported with a mistake in the code?", _handles(looks, mistakes))
+    headline(figure, "What would have been reported with a mistake in the code?", _handles(looks, mistakes), columns=4)
     return finish(
         figure,
         f"{captioned(profile)}. Vanilla and RUM$^F$ of each algorithm on the forget sets by {label(mistakes['score'].iloc[0])}, "
@@ -82,7 +82,7 @@ def _handles(looks: dict[str, Look], mistakes: pd.DataFrame) -> list:
     handles += [key(TAU, "τ, same method first"), key(TAU, "another first", filled=False)]
     if not np.isnan(effects.halves(mistakes)):
         handles.append(
-            Line2D([], [], color=SOFT, linestyle=HALVES, linewidth=1.0, label="no mistake: τ of two halves of the seeds")
+            Line2D([], [], color=SOFT, linestyle=HALVES, linewidth=1.0, label="τ of two halves of the seeds, no mistake")
         )
     return handles
 

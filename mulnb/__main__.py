@@ -22,7 +22,7 @@ from mulnb import config
 from mulnb.core import commands, paths, progress, workers
 from mulnb.core.errors import UserError
 
-STAGES = ("memorization", "proxies", "unlearning", "sequential", "audits", "tune", "all")
+STAGES = ("memorization", "proxies", "unlearning", "sequential", "audits", "mistakes", "tune", "all")
 LONG_S = 24 * 3600  # from here on, `show` points to a GPU and to a reduced profile
 
 
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", _run, "Compute a profile's results; write tables and tidy frames.")
     commands.add_profile(run)
     commands.add_workers(run)
-    run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except tune)")
+    run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except mistakes and tune)")
     run.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
     slice_ = "work for so long at most (90s, 9m, 1h30m), the most valuable first, and write no tables; the next slice goes on"
     run.add_argument("--slice", metavar="TIME", help=slice_)
@@ -145,7 +145,9 @@ def _run(options: argparse.Namespace) -> None:
     commands.use_workers(options.workers, options.backend, options.address)
     if options.publish:
         commands.use_committed()
-    stages = list(publish.STAGES) if options.stage == "all" else [options.stage]
+    stages = [options.stage]
+    if options.stage == "all":
+        stages = [name for name in publish.STAGES if name not in publish.ON_REQUEST]
 
     with _progress_file() as state:
         for number, stage in enumerate(stages, start=1):

@@ -16,6 +16,7 @@ arXiv 2410.16516.
 | 3: sequential unlearning | `sequential`, `sequential_across` |
 | 7: proxy values before and after each step | `before_after` |
 | audits: ROC curves, examples, agreement | `audit_roc`, `audit_examples`, `audit_agreement` |
+| what common mistakes do to ToW and to the ranking | `common_mistakes` |
 """
 
 from mulnb.figures.across import rum_across, sequential_across
@@ -23,6 +24,7 @@ from mulnb.figures.audits import audit_agreement, audit_examples, audit_roc
 from mulnb.figures.costs import fidelity
 from mulnb.figures.diagram import overview
 from mulnb.figures.forest import strategy_differences
+from mulnb.figures.mistakes import common_mistakes
 from mulnb.figures.orders import crossed
 from mulnb.figures.plotting import save, style
 from mulnb.figures.proxies import proxy_profiles, proxy_table
@@ -35,6 +37,7 @@ __all__ = [
     "audit_examples",
     "audit_roc",
     "before_after",
+    "common_mistakes",
     "convergence",
     "crossed",
     "fidelity",

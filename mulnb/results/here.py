@@ -62,8 +62,9 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     if own == folder or not _same_settings(own, profile):
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
-    # a stage that did not run here would bring in the committed frames
-    if missing := sorted(set(_record(folder).get("stages", {})) - set(_record(own).get("stages", {}))):
+    # a stage that did not run here would bring in the committed frames; no verdict rests on those of the mistakes
+    committed = set(_record(folder).get("stages", {})) - {"mistakes"}
+    if missing := sorted(committed - set(_record(own).get("stages", {}))):
         raise UserError(f"{own} lacks {', '.join(missing)}: run all stages of profile {profile.name} first")
 
     here = device_name()

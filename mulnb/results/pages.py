@@ -33,6 +33,7 @@ FIGURES = {
     "audit_roc": "**Audits.** ROC of LiRA and RMIA: can the forget set be told from examples that were never seen?",
     "audit_examples": "**Who is still recognised?** The margins of every forgotten example, beside an oracle's.",
     "audit_agreement": "**Do the audits agree?** Kendall's τ between their rankings of the methods.",
+    "common_mistakes": "**What would a mistake in the code have done?** ToW and the ranking with each (notebook 09).",
     "your_model": "**A model of your own** (notebook 07): what can be said about unlearning where nobody has an oracle.",
 }
 TABLES = {

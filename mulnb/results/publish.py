@@ -182,6 +182,11 @@ def _sequential(profile: Profile) -> Frames:
     return frames
 
 
+def _mistakes(profile: Profile) -> Frames:
+    """What common mistakes would have done to the results; no verdict rests on it."""
+    return {"mistakes": study.mistakes(profile)}
+
+
 def _tune(profile: Profile) -> Frames:
     """The hyper-parameter search. Rows of algorithms outside `tune.grid` are kept from the previous table."""
     found = study.tune(profile)
@@ -203,7 +208,9 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
     "unlearning": _unlearning,
     "sequential": _sequential,
     "audits": _audits,
+    "mistakes": _mistakes,
 }
+ON_REQUEST = ("mistakes",)  # stages that run only when they are named, as `tune` does
 
 
 # ---- the files

@@ -16,7 +16,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.data import Splits
 from mulnb.forget import Strata
-from mulnb.study import audits, chains, frames, ranking, tuning
+from mulnb.study import audits, chains, frames, mistaken_runs, ranking, tuning
 from mulnb.study.cost import counts
 from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
@@ -33,6 +33,7 @@ __all__ = [
     "crossed",
     "fidelity",
     "memorization",
+    "mistakes",
     "outcome",
     "proxies",
     "proxy_costs",
@@ -118,6 +119,11 @@ def sequential_scores(profile: Profile) -> pd.DataFrame:
     return chains.sequential_scores(Study.of(profile))
 
 
+def mistakes(profile: Profile) -> pd.DataFrame:
+    """What ToW would have been with each common mistake (METHOD §10); see `mistaken_runs.mistakes`."""
+    return mistaken_runs.mistakes(Study.of(profile))
+
+
 def tune(profile: Profile) -> pd.DataFrame:
     """The recorded search (METHOD §6): a row per algorithm × strategy × candidate."""
     return tuning.tune(Study.of(profile))
@@ -140,6 +146,8 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
 
     if stage == "audits":
         return 0.0  # read from stored margins
+    if stage == "mistakes":
+        return mistaken_runs.seconds(study)
     if stage == "memorization":
         return 0.0 if study.pool is None else study.pool.seconds
     if stage == "proxies":

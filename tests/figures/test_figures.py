@@ -76,6 +76,8 @@ MAKE: dict[str, Callable[[int], plotting.Picture]] = {
     "audit_roc": lambda seeds: figures.audit_roc(PROFILE, synthetic.audit_examples(seeds)),
     "audit_examples": lambda seeds: figures.audit_examples(PROFILE, synthetic.audit_examples(seeds)),
     "audit_agreement": lambda seeds: figures.audit_agreement(PROFILE, synthetic.agreement(seeds)),
+    "common_mistakes": lambda seeds: figures.common_mistakes(PROFILE, synthetic.mistakes(seeds)),
+    "common_mistakes_of_all": lambda seeds: figures.common_mistakes(BIG, synthetic.mistakes(seeds, algorithms=synthetic.EVERY)),
     "audit_roc_of_all": lambda seeds: figures.audit_roc(BIG, synthetic.audit_examples(seeds, algorithms=synthetic.EVERY)),
     "audit_examples_of_all": lambda seeds: figures.audit_examples(
         BIG, synthetic.audit_examples(seeds, algorithms=synthetic.EVERY)
@@ -104,7 +106,8 @@ MAKE: dict[str, Callable[[int], plotting.Picture]] = {
         {"mine": synthetic.sequential(seeds=seeds), "reduced": synthetic.old(synthetic.sequential(seeds=seeds))}, list(TITLES)[:2]
     ),
 }
-OVER_SEEDS = [name for name in MAKE if name.startswith(("proxy_table", "rum", "strategy_differences", "sequential", "crossed"))]
+WITH_INTERVALS = ("proxy_table", "rum", "strategy_differences", "sequential", "crossed", "common_mistakes")
+OVER_SEEDS = [name for name in MAKE if name.startswith(WITH_INTERVALS)]
 
 
 def words(figure: plotting.Picture) -> str:

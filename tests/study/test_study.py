@@ -222,7 +222,8 @@ def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is
         makers |= {path.name: count} if count else {}
     read_back = {"chains.py": 1, "ledger.py": 1, "selection.py": 1}  # from an artefact, a ledger, the explorer's choice by hand
     matched = {"tuning.py": 1, "api.py": 1}  # a stand-in request, example by example; a request that is not split
-    assert makers == {"forget.py": 3} | read_back | matched
+    wrong_twin = {"mistaken.py": 1}  # of `forget.strata`, to show what it does
+    assert makers == {"forget.py": 3} | read_back | matched | wrong_twin
     assert centre("memorization") == 0.5
     assert {centre(name) for name in PROXIES} == {"median"}
 

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): every figure and table
+Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named): every figure and table
        ./run_all.sh --lab [options]     open the threshold explorer (a copy of notebook 06) in JupyterLab
        ./run_all.sh --site [--out DIR]  build a static web site from the published results
        ./run_all.sh --test              run the linter, the tests and the committed notebooks
@@ -24,9 +24,7 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): e
                         jupyter lab, such as --no-browser
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
   --cpu                 set up without the CUDA packages that torch does not need to start (4.8 instead of 6.2 GB);
-                        it stays so until .venv is removed. Not more, and not by itself: torch as package indexes have it
-                        links eleven CUDA libraries and does not start without them; the build without CUDA is on
-                        PyTorch's own index only, whose address requirements.lock would have to hold
+                        it stays so until .venv is removed
   --test                check the project instead of running it
   --help                this text
 
@@ -52,7 +50,7 @@ while [ $# -gt 0 ]; do
             ;;
         --profile=* | --only=* | --set=* | --workers=* | --backend=* | --address=* | --slice=* | --pack=* | --publish | --save-notebooks) options+=("$1") ;;
         --cpu) cpu=cpu ;;
-        --test) mode='test' ;;
+        --test) mode=test ;;
         --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;
         -h | --help) usage && exit 0 ;;
         *) fail 2 "unknown option '$1'; --help lists them" ;;
@@ -60,7 +58,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $mode in lab | site) [ ${#options[@]} -eq 0 ] || fail 2 "--$mode comes first: its options follow it" ;; esac
-[ "$mode" = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
+[ $mode = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
@@ -117,7 +115,7 @@ hashes() { # macOS has shasum instead of sha256sum
 
 wanted=$(printf '%s\n' "$root" && cd "$root" && hashes pyproject.toml requirements.lock)
 [ "$(tail -n 1 "$stamp" 2>/dev/null)" != cpu ] || cpu=cpu # as it was set up
-[ -z "$cpu" ] || wanted=$(printf '%s\ncpu' "$wanted")
+wanted=$wanted${cpu:+$'\n'cpu}
 trap 'fail 130 "interrupted; the next call begins the set-up again"' INT TERM
 [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || set_up
 trap - INT TERM

@@ -23,7 +23,7 @@ from mulnb import config
 from mulnb.core import commands, paths, progress
 from mulnb.core.errors import NotebookFailed, UserError
 
-INTERACTIVE = {"06", "07"}  # for hands on: run only when named with --only
+ON_REQUEST = {"06", "07", "09"}  # run only when named with --only: two are for hands on, one takes a minute more
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     found = commands.Parser(prog="python -m mulnb.notebooks", description=__doc__)
     commands.add_profile(found)
     commands.add_workers(found)
-    found.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of all but 06 and 07")
+    found.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of all but 06, 07 and 09")
     found.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
     found.add_argument("--save-notebooks", action="store_true", help="store the outputs in the notebooks; implies --publish")
     found.add_argument("--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER")
@@ -111,7 +111,7 @@ def select(folder: Path, only: str | None) -> list[Path]:
 
     Args:
         folder: where the notebooks are.
-        only: numbers such as `"02,03"`; None for all but the interactive ones.
+        only: numbers such as `"02,03"`; None for all but those on request.
 
     Raises:
         UserError: there are no notebooks, or not one of such a number.
@@ -122,7 +122,7 @@ def select(folder: Path, only: str | None) -> list[Path]:
     if not found:
         raise UserError(f"no numbered notebooks in {folder}: run from a checkout of the project")
     if only is None:
-        return [path for number, path in found.items() if number not in INTERACTIVE]
+        return [path for number, path in found.items() if number not in ON_REQUEST]
 
     numbers = set()
     for part in only.split(","):

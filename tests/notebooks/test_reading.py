@@ -1,4 +1,4 @@
-"""What every committed notebook owes a reader who does not know the paper: a question before each figure, a reading text after it."""
+"""What a committed notebook owes a reader who does not know the paper: a question before each figure, a reading text after it."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def png(figure: Figure) -> bytes:
         figure: any matplotlib figure.
 
     Returns:
-        The file's content, the same bytes every time. A palette of 256 colours gives a third of the size without a visible loss.
+        The file's content, the same bytes every time. A palette of 64 colours gives a quarter of the size without a visible loss.
     """
     from PIL import Image
 
@@ -157,7 +157,7 @@ def png(figure: Figure) -> bytes:
     with style():
         figure.savefig(drawn, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None})
 
-    image = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = Image.open(drawn).convert("RGB").quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(packed, "png", optimize=True, dpi=(STYLE["savefig.dpi"],) * 2)
     return packed.getvalue()
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -72,3 +78,49 @@ def test_a_terminal_keeps_one_line_that_is_erased_in_the_end(tmp_path, monkeypat
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (65, "1:05"), (3665, "1:01:05"), (90_061, "1 day 1:01:01")])
 def test_a_clock(seconds, text):
     assert progress.clock(seconds) == text
+
+
+# --- the command itself, on a real terminal and into a pipe --------------------------------------------------------------
+
+RUN = ["-m", "mulnb", "run", "--profile", "smoke", "--stage", "memorization", "--backend", "serial"]
+SOME_SECONDS = ["--set", "training.epochs=60", "--set", "pool.models=40", "--set", "pool.group=5"]  # eight steps
+
+
+@pytest.fixture
+def env(home):
+    found = os.environ | {"MULNB_HOME": str(home), "COLUMNS": "100"}
+    del found["MULNB_PROGRESS"]  # the tests' own: it shows nothing
+    return found
+
+
+@pytest.mark.slow
+def test_mulnb_run_keeps_one_live_line_on_a_terminal(env):
+    master, terminal = pty.openpty()
+    running = subprocess.Popen([sys.executable, *RUN, *SOME_SECONDS], stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
+
+    pieces = []
+    with contextlib.suppress(OSError):  # the terminal is closed when the command ends
+        while piece := os.read(master, 65_536):
+            pieces.append(piece)
+    os.close(master)
+    printed = b"".join(pieces).decode()
+    assert running.wait() == 0, printed
+
+    lines = printed.split(progress.ERASE_LINE)
+    inner = [re.search(r"^\[1/1\] memorization  \d+:\d\d  pool models (\d)/8, \d+:\d\d left$", line) for line in lines]
+    steps = [int(found[1]) for found in inner if found]
+    assert steps and steps == sorted(steps)
+    assert re.match(r"\[1/1\] memorization done in \d+:\d\d\r\n", lines[-1])
+    assert printed.count("\n") == 2  # that the stage is done, and where the tables are: all else was one line
+
+
+@pytest.mark.slow
+def test_mulnb_run_writes_plain_lines_into_a_log(env):
+    done = subprocess.run([sys.executable, *RUN, *SOME_SECONDS], capture_output=True, text=True, env=env)
+    first, *inner, last, where = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, first) == (0, "", "[1/1] memorization …")
+    assert inner and all(re.fullmatch(r"  \d+:\d\d  [\w ]+ \d+/\d+(, [\d:]+ left)?", line) for line in inner)
+    assert any("pool models" in line for line in inner)
+    assert last.startswith("[1/1] memorization done in") and where.startswith("tables and frames: ")
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout

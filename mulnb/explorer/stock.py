@@ -19,7 +19,6 @@ from mulnb import config, study
 from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
-from mulnb.data.images import ImageSet
 from mulnb.proxies import PROXIES
 from mulnb.results import thumbnails
 
@@ -89,11 +88,16 @@ def of_profile(profile: Profile) -> Stock:
         raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
 
     copies = None if folder is None or _has_images(profile) else thumbnails.read(folder)
-    data, fingerprint = _images(profile) if copies is None else (copies, copies.fingerprint)
+    if copies is None:
+        splits = study.splits(profile)
+        images, classes, fingerprint = splits.train.images, splits.train.classes, splits.fingerprint
+    else:
+        images, classes, fingerprint = copies.images, copies.classes, copies.fingerprint
+
     return Stock(
-        images=data.images,
+        images=images,
         labels=memorization["label"].to_numpy().astype(np.int64),
-        classes=data.classes,
+        classes=classes,
         flipped=memorization["flipped"].to_numpy(),
         memorization=memorization["memorization"].to_numpy(),
         se=np.nan_to_num(memorization["se"].to_numpy()),  # imported scores have none
@@ -101,12 +105,6 @@ def of_profile(profile: Profile) -> Stock:
         fingerprint=fingerprint,
         copies=copies is not None,
     )
-
-
-def _images(profile: Profile) -> tuple[ImageSet, str]:
-    """The training images themselves, and the data's fingerprint."""
-    splits = study.splits(profile)
-    return splits.train, splits.fingerprint
 
 
 def _has_images(profile: Profile) -> bool:

@@ -49,9 +49,9 @@ def test_a_mistake_is_one_clear_line(override, capsys):
 
 
 def test_unknown_profile_names_the_known_and_the_nearest(capsys):
-    assert main(["show", "digit"]) == 2
+    assert main(["show", "digts"]) == 2
     error = capsys.readouterr().err
-    assert "unknown profile 'digit'" in error and "did you mean 'digits'" in error and "smoke" in error
+    assert "unknown profile 'digts'" in error and "did you mean 'digits'" in error and "smoke" in error
     assert main(["show", "banana"]) == 2
     error = capsys.readouterr().err
     assert "did you mean" not in error and "Known: cifar10" in error  # a near name is offered only if it is near

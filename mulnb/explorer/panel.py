@@ -77,6 +77,8 @@ class Explorer:
         self._wire()
         self.view = self._arranged()
         self.draw()
+        if self.stock.copies:
+            self.voice.say(stock.COPIES)
         if shared:
             _kept[key] = self.__dict__
 

@@ -9,18 +9,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mulnb import config, study
 from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.proxies import PROXIES
-from mulnb.results import frame_file
+from mulnb.results import frame_file, thumbnails
 
+COPIES = (
+    "The images of this data set are not on this machine: small copies are shown, which were published with the scores. "
+    "Choosing and exporting work; unlearning needs the images and asks for them."
+)
+FRAMES = ("memorization.parquet", "proxies.parquet")
 SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
 
 
@@ -42,6 +47,7 @@ class Stock:
     proxies: dict[tuple[str, int], np.ndarray]
     fingerprint: str = ""
     places: np.ndarray | None = None
+    copies: bool = False  # the images are the small ones that were published with the scores
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,30 +71,45 @@ def of_profile(profile: Profile) -> Stock:
         profile: its memorization and proxy scores must be published under `figures/` or be in the store.
 
     Returns:
-        The training examples with all scores.
+        The training examples with all scores. Where the data set is not on this machine, the images are the small copies that
+        were published with the scores: choosing needs no more.
 
     Raises:
         UserError: there are no results for these settings; the message has the command that makes them.
     """
-    frames = _published(profile)
-    if frames is None:
-        if not study.stored(profile):
-            raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
-        frames = study.memorization(profile), study.proxies(profile)
-    memorization, proxies = frames
+    folder = _published(profile)
+    if folder is not None:
+        # both from one folder: two machines may differ in the last digits
+        memorization, proxies = (frame_file.read(folder / "data" / name) for name in FRAMES)
+    elif study.stored(profile):
+        memorization, proxies = study.memorization(profile), study.proxies(profile)
+    else:
+        raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
 
-    splits = study.splits(profile)
-    data = splits.train
+    copies = None if folder is None or _has_images(profile) else thumbnails.read(folder)
+    if copies is None:
+        splits = study.splits(profile)
+        images, classes, fingerprint = splits.train.images, splits.train.classes, splits.fingerprint
+    else:
+        images, classes, fingerprint = copies.images, copies.classes, copies.fingerprint
+
     return Stock(
-        images=data.images,
-        labels=data.labels,
-        classes=data.classes,
+        images=images,
+        labels=memorization["label"].to_numpy().astype(np.int64),
+        classes=classes,
         flipped=memorization["flipped"].to_numpy(),
         memorization=memorization["memorization"].to_numpy(),
         se=np.nan_to_num(memorization["se"].to_numpy()),  # imported scores have none
         proxies={key: rows.value.to_numpy() for key, rows in proxies.groupby(["proxy", "seed"], sort=False)},
-        fingerprint=splits.fingerprint,
+        fingerprint=fingerprint,
+        copies=copies is not None,
     )
+
+
+def _has_images(profile: Profile) -> bool:
+    """Whether somebody put the data set on this machine; reading one that is not there would download it."""
+    folder = paths.data() / profile.dataset.name
+    return profile.dataset.root is not None or (folder.is_dir() and any(folder.iterdir()))
 
 
 def of_arrays(
@@ -175,8 +196,8 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The user's own or the committed frames made with these settings: a fresh clone has them, and an empty store."""
+def _published(profile: Profile) -> Path | None:
+    """The user's own or the committed folder of frames made with these settings: a fresh clone has one, and an empty store."""
     for root in paths.readable():
         folder = root / profile.name
         try:
@@ -187,10 +208,8 @@ def _published(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
             continue
 
-        # both from one folder: two machines may differ in the last digits
-        memorization, proxies = folder / "data" / "memorization.parquet", folder / "data" / "proxies.parquet"
-        if memorization.is_file() and proxies.is_file():
-            return frame_file.read(memorization), frame_file.read(proxies)
+        if all((folder / "data" / name).is_file() for name in FRAMES):
+            return folder
 
     return None
 

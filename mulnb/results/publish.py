@@ -17,7 +17,7 @@ from mulnb.config import Profile
 from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name, git_commit
-from mulnb.results import claims, evidence, frame_file, search, tables
+from mulnb.results import claims, evidence, frame_file, search, tables, thumbnails
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
@@ -48,6 +48,8 @@ def publish(profile: Profile, stage: str) -> Frames:
     for name, frame in frames.items():
         path = paths.results(profile.name) / "data" / f"{name}.parquet"
         paths.write_file(path, lambda to, frame=frame: frame_file.write(frame, to))
+    if stage == "memorization":
+        thumbnails.write(profile)
     _record(profile, stage, frames)
     return frames
 

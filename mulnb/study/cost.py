@@ -1,12 +1,14 @@
 """What a profile will cost on this machine, before anything is run: its trainings are counted, and a training step is timed.
 
 The unit is a training step of one example. A forward pass is a third of it; loss curvature takes two gradients of 2/3 step each.
-The estimate is for an empty store and right to about a factor of 1.5: enough to decide whether to wait or to come back later.
+The estimate is for an empty store, on a machine that does nothing else, and right within a factor of 2: enough to decide whether
+to wait or to come back later.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,7 +77,7 @@ def counts(profile: Profile) -> dict[str, int]:
 
 
 def estimate(profile: Profile) -> list[Item]:
-    """Seconds of every part of the study, from a probe of two training steps of each network. It needs no images.
+    """Seconds of every part of the study, from a probe of some training steps of each network. It needs no images.
 
     Args:
         profile: the study.
@@ -115,7 +117,8 @@ def prices(profile: Profile) -> Prices:
     evaluation = (n + tested) * FORWARD * step + ATTACK_S * min(n, tested)
     evaluation += RELEARN * profile.audit.relearn.epochs * size * step
     training = profile.training.epochs * n * step
-    retraining = profile.proxies.holdout_retraining.epochs * n * profile.dataset.holdout * step + 2 * n * FORWARD * step
+    held_out = n * profile.dataset.holdout / (1 - profile.dataset.holdout)  # n are the rest
+    retraining = (profile.proxies.holdout_retraining.epochs * held_out + 2 * n * FORWARD) * step
 
     # loss curvature is measured after every epoch, or once
     looks = profile.training.epochs if profile.proxies.loss_curvature.when == "epochs" else 1
@@ -163,7 +166,9 @@ def _seen(run: Run, n: int, size: int) -> float:
 
 # ---- the probe
 
-PIXELS = 32 * 32 * 32  # in a probed batch: a large network takes seconds for it on a CPU
+PIXELS = 32 * 32 * 32  # in a probed batch of a large network, which would take seconds for a whole one on a CPU
+LARGE_S = 0.2  # seconds of a step with so many pixels; a smaller network is probed with the batch that it will get
+PROBE_S = 0.5  # small networks are timed over more than one step
 
 
 def _seconds_per_example(profile: Profile, model: Model, recipe: Recipe, classes: int, channels: int, side: int) -> float:
@@ -179,8 +184,18 @@ def _seconds_per_example(profile: Profile, model: Model, recipe: Recipe, classes
         stack = Stack([build() for _ in range(profile.pool.group)]).to(data.device).train()
         return _timed(training.Step(stack, data, recipe), (profile.pool.group, len(data)))
 
-    data = _random(_batch(recipe, side), classes, channels, side)
-    return _timed(training.Step(build().to(data.device).train(), data, recipe), (len(data),))
+    def timed(batch: int) -> float:
+        data = _random(batch, classes, channels, side)
+        return _timed(training.Step(build().to(data.device).train(), data, recipe), (batch,))
+
+    if training.device().type == "cuda":
+        return timed(recipe.batch)
+
+    # What a step costs whatever its batch (a call for each layer and each parameter) is a large part of a small network's time.
+    part = min(recipe.batch, max(8, PIXELS // side**2))
+    seconds = timed(part)
+    large = part == recipe.batch or seconds * part > LARGE_S
+    return seconds if large else timed(recipe.batch)
 
 
 def _random(number: int, classes: int, channels: int, side: int) -> Any:
@@ -195,24 +210,26 @@ def _random(number: int, classes: int, channels: int, side: int) -> Any:
     return training.Examples(images.to(where), labels.to(where), half, half)
 
 
-def _batch(recipe: Recipe, side: int) -> int:
-    """A GPU is probed with the batch it will get; a CPU takes about as long for each example of a smaller one."""
-    from mulnb import training
-
-    return recipe.batch if training.device().type == "cuda" else min(recipe.batch, max(8, PIXELS // side**2))
-
-
 def _timed(step: Any, shape: tuple[int, ...]) -> float:
-    """Seconds an example of the second of two steps: the first one also warms up."""
+    """Seconds an example takes: the median step of `PROBE_S` seconds, after one that warms up.
+
+    On a CPU it is the time in which the processor worked for this process: `show` may be asked while a study runs, and then most
+    of the time on the clock is spent waiting for a turn. A step waits for a GPU, so there the clock is right.
+    """
     import torch
 
+    on_gpu = step.data.device.type == "cuda"
+    now = time.perf_counter if on_gpu else time.process_time
     index = torch.arange(shape[-1], device=step.data.device).expand(shape)
+    taken = []
+
     with workers.single_thread():  # as in every task
-        for _ in range(2):
-            started = time.perf_counter()
+        while len(taken) < 2 or sum(taken) < PROBE_S:
+            started = now()
             float(step(index, None, 0)[1].sum())  # waits for the device
-            seconds = time.perf_counter() - started
-    return seconds / math.prod(shape)
+            taken.append(now() - started)
+
+    return statistics.median(taken[1:]) / math.prod(shape)
 
 
 # ---- in words
@@ -227,7 +244,8 @@ def report(items: Iterable[Item]) -> str:
     items, together = list(items), workers.count()
     lines = [f"{item.count:6d} {item.what:28}{duration(item.seconds / together):>10}" for item in items]
     total = duration(sum(item.seconds for item in items) / together)
-    lines.append(f"about {total} in all on {together} worker{'s' * (together > 1)}, from a probe of two training steps")
+    where = f"{together} worker{'s' * (together > 1)} of an idle machine"
+    lines.append(f"about {total} in all on {where}, from a probe of some training steps")
     return "\n".join(lines)
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -72,3 +78,53 @@ def test_a_terminal_keeps_one_line_that_is_erased_in_the_end(tmp_path, monkeypat
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (65, "1:05"), (3665, "1:01:05"), (90_061, "1 day 1:01:01")])
 def test_a_clock(seconds, text):
     assert progress.clock(seconds) == text
+
+
+# --- in a process of its own, on a real terminal and into a pipe ---------------------------------------------------------
+
+STAGE = """
+import os, time
+from pathlib import Path
+from mulnb.core import progress, workers
+
+with progress.shown("[1/1] memorization", Path(os.environ["MULNB_PROGRESS"])):
+    for _ in workers.progress(range(6), 6, "pool models"):
+        time.sleep(0.5)
+print("tables and frames: here")
+"""
+
+
+@pytest.fixture
+def env(tmp_path):
+    """What `mulnb run` and `run_all.sh` set."""
+    return os.environ | {"MULNB_PROGRESS": str(tmp_path / "state"), "COLUMNS": "100"}
+
+
+def test_a_real_terminal_shows_one_live_line_with_the_inner_steps_and_the_time_left(env):
+    master, terminal = pty.openpty()
+    running = subprocess.Popen([sys.executable, "-c", STAGE], stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
+
+    pieces = []
+    with contextlib.suppress(OSError):  # the terminal is closed when the process ends
+        while piece := os.read(master, 65_536):
+            pieces.append(piece)
+    os.close(master)
+    printed = b"".join(pieces).decode()
+    assert running.wait() == 0, printed
+
+    lines = printed.split(progress.ERASE_LINE)
+    live = re.compile(r"\[1/1\] memorization  \d+:\d\d  pool models (\d)/6, \d+:\d\d left")
+    steps = [int(found[1]) for found in map(live.fullmatch, lines) if found]
+    assert steps and steps == sorted(steps), printed
+    assert re.match(r"\[1/1\] memorization done in \d+:\d\d\r\n", lines[-1])
+    assert printed.count("\n") == 2  # that the stage is done, and what follows it: all before was one line
+
+
+def test_a_pipe_gets_plain_lines(env):
+    done = subprocess.run([sys.executable, "-c", STAGE], capture_output=True, text=True, env=env)
+    first, *inner, last, _ = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, first) == (0, "", "[1/1] memorization …")
+    assert len(inner) >= 1 and all(re.fullmatch(r"  \d+:\d\d  pool models \d/6(, [\d:]+ left)?", line) for line in inner)
+    assert last.startswith("[1/1] memorization done in")
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout

@@ -14,6 +14,7 @@ from lab import invented_stock
 from synthetic import profile as invented
 
 import mulnb
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import Explorer, explore, images, outcomes, pictures, stock
@@ -368,3 +369,27 @@ def test_the_pictures_do_not_grow_with_the_number_of_examples():
             shown += explorer.aside.html
         lengths.append(len(shown + explorer.distribution.html + explorer.sheets.html))
     assert lengths[1] < 1.5 * lengths[0]
+
+
+def test_committed_results_open_without_the_images(tmp_path, monkeypatch):
+    """A fresh clone has no CIFAR-10: the explorer shows the small copies, and downloads nothing."""
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path))
+    monkeypatch.setenv("MULNB_FIGURES", str(paths.committed()))
+    monkeypatch.setattr("mulnb.study.splits", lambda profile: pytest.fail("the data set was read"))
+    explorer = Explorer("cifar10-small")
+
+    assert len(explorer.stock) == 5000 and explorer.stock.images.shape[1:] == (3, 12, 12)
+    assert explorer.stock.classes[0] == "airplane" and len(np.unique(explorer.stock.labels)) == 10
+    assert "small copies are shown" in explorer.voice.message.value
+    assert sizes(explorer) == [112] * 3
+    explorer.choose("confidence", sizes=50)
+    assert len(explorer.strata.forget) == 150
+    assert explorer.export(tmp_path / "set.json") and (tmp_path / "set.json").is_file()
+
+
+def test_images_that_are_there_are_preferred_to_their_copies(tmp_path, monkeypatch):
+    (tmp_path / "data" / "cifar10" / "train").mkdir(parents=True)
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path))
+    monkeypatch.setenv("MULNB_FIGURES", str(paths.committed()))
+    with pytest.raises(UserError, match="cifar10"):  # it was looked into, and has no images
+        stock.of_profile(mulnb.load_profile("cifar10-small"))

@@ -15,6 +15,9 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07 when named): e
   --workers N           tasks that run at once (default: one per core; one on a GPU)
   --backend ray         run tasks on a Ray cluster (needs ray in .venv); also: processes (the default), serial
   --address HOST:PORT   of that cluster's head; without it, Ray uses this machine's cores
+  --slice TIME          no notebooks: work on the profile for so long at most (90s, 9m, 1h30m), the most valuable first; the
+                        next slice goes on from there
+  --pack FOLDER         with --slice: then write what figures need, without weights, into files of at most 14 MB
   --publish             write to figures/, which is in git, instead of results/
   --save-notebooks      after a run with the default options, store the outputs in notebooks/; implies --publish
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
@@ -42,12 +45,12 @@ options=()
 cpu=
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --only | --set | --workers | --backend | --address)
+        --profile | --only | --set | --workers | --backend | --address | --slice | --pack)
             [ $# -ge 2 ] || fail 2 "$1 needs a value; --help shows how"
             options+=("$1=$2") # one word, so that a value may begin with a dash
             shift
             ;;
-        --profile=* | --only=* | --set=* | --workers=* | --backend=* | --address=* | --publish | --save-notebooks) options+=("$1") ;;
+        --profile=* | --only=* | --set=* | --workers=* | --backend=* | --address=* | --slice=* | --pack=* | --publish | --save-notebooks) options+=("$1") ;;
         --cpu) cpu=cpu ;;
         --test) mode='test' ;;
         --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;
@@ -122,7 +125,11 @@ trap - INT TERM
 unset PYTHONDONTWRITEBYTECODE    # without compiled modules every kernel would start ten seconds later
 export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment's, whatever the user has installed
 
+for option in ${options[@]+"${options[@]}"}; do
+    case $option in --slice=*) mode=slice ;; esac
+done
 case $mode in
+    slice) exec "$python" -P -m mulnb run "${options[@]}" ;;
     notebooks) exec "$python" -P -m mulnb.notebooks ${options[@]+"${options[@]}"} ;; # bash 3.2, as on macOS: an empty array counts as unset
     lab) exec "$python" -P -m mulnb.notebooks.lab ${rest[@]+"${rest[@]}"} ;;
     site) exec "$python" -P -m mulnb.site ${rest[@]+"${rest[@]}"} ;;

@@ -25,7 +25,9 @@ _FUNCTIONS = {
     "Training": "your_model.recipe",
     "Recorder": "your_model.recorder",
     "Requests": "your_model.ledger",
+    "References": "your_model.references",
     "load_scores": "your_model.scores_file",
+    "explore": "explorer",
 }
 _MODULES = {
     # the method

@@ -1,4 +1,4 @@
-"""The command line: `mulnb profiles | show | run | claims | forget | bench`.
+"""The command line: `mulnb profiles | show | run | pack | unpack | claims | forget | bench`.
 
 Each command imports what it needs when it runs, so that `mulnb --help` and a mistyped option answer at once. Exit codes and
 the form of errors: `mulnb.core.commands`.
@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_workers(run)
     run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except tune)")
     run.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
+    slice_ = "work for so long at most (90s, 9m, 1h30m), the most valuable first, and write no tables; the next slice goes on"
+    run.add_argument("--slice", metavar="TIME", help=slice_)
+    run.add_argument("--pack", type=Path, metavar="FOLDER", help="pack the results afterwards, as mulnb pack does")
+
+    pack = add("pack", _pack, "Write what the figures of a profile need, without weights, into files of at most 14 MB.")
+    pack.add_argument("folder", type=Path, metavar="FOLDER", help="what its packs already have is not packed again")
+    commands.add_profile(pack)
+
+    unpack = add("unpack", _unpack, "Put packed results into the store of this machine.")
+    unpack.add_argument("folder", type=Path, metavar="FOLDER", help="where the packs lie")
 
     claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
     commands.add_profile(claims)
@@ -121,8 +132,12 @@ def _advice(profile: config.Profile, seconds: float) -> list[str]:
 
 def _run(options: argparse.Namespace) -> None:
     """`mulnb run`: one stage after the other, with its progress."""
+    started = time.monotonic()
     from mulnb import study
     from mulnb.results import publish
+
+    if options.slice is not None:
+        return _slice(options, started)
 
     profile = _load(options)
     study.check(profile)
@@ -138,6 +153,57 @@ def _run(options: argparse.Namespace) -> None:
                 publish.publish(profile, stage)
 
     print(f"tables and frames: {paths.results(profile.name)}")
+    if options.pack:
+        _pack_into(profile, options.pack)
+
+
+def _slice(options: argparse.Namespace, started: float) -> None:
+    """`mulnb run --slice`: some minutes of a profile's work; one line says what was done and what is left."""
+    from mulnb import study
+    from mulnb.study import slices
+
+    seconds = slices.seconds_of(options.slice)
+    if options.stage != "all" or options.publish:
+        raise UserError("--slice works through all stages and writes no tables: leave out --stage and --publish")
+    profile = _load(options)
+    commands.use_workers(options.workers, options.backend, options.address)
+
+    with _progress_file() as state:
+        outcome = slices.run(study.Study.of(profile), seconds, started=started, shown=lambda name: progress.shown(name, state))
+    print(outcome if outcome.next else f"{outcome}: {_run_command(options)} writes the tables")
+    if options.pack:
+        _pack_into(profile, options.pack)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    """`mulnb pack FOLDER`"""
+    _pack_into(_load(options), options.folder)
+
+
+def _pack_into(profile: config.Profile, folder: Path) -> None:
+    """Pack a profile's results and say where they are."""
+    from mulnb import study
+    from mulnb.study import packing
+
+    files = packing.pack(study.Study.of(profile), folder)
+    size = sum(file.stat().st_size for file in files)
+    print(f"packed into {folder}: {len(files)} new file{'s' * (len(files) != 1)}, {size / 1e6:.1f} MB")
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    """`mulnb unpack FOLDER`"""
+    from mulnb.core import packs
+
+    files = packs.files(options.folder)
+    if not files:
+        raise UserError(f"{options.folder}: no packs here: their names end in .facts.<checksum>.zip or .margins.<checksum>.zip")
+
+    added = others = 0
+    for file in files:
+        found = packs.unpack(file)
+        added, others = added + found[0], others + found[1]
+    note = f"; {others} left out: another computation of them is stored here" if others else ""
+    print(f"unpacked from {options.folder}: {len(files)} files, {added} results added to {paths.artifacts()}{note}")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mulnb import load_profile, models, rum, study, unlearning
 from mulnb.config import Recipe
@@ -162,6 +165,24 @@ def test_scrub_objectives_by_hand_and_the_teacher_stays_the_original(data, origi
 
 
 # --- influence -----------------------------------------------------------------------------------------------------------
+
+
+def test_influence_makes_no_float64_on_a_device_that_may_have_none():
+    """On stand-ins for tensors of Apple's GPU, which hold nothing, but remember where they would lie."""
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            made.extend(part for part in pytree.tree_leaves(found) if isinstance(part, torch.Tensor))
+            return found
+
+    made = []
+    with FakeTensorMode(), Watch():
+        gradients, target = torch.empty(4, 10, device="mps"), torch.empty(10, device="mps")
+        step = influence_module.solve(gradients, target, damping=1.0)
+    assert step.device.type == "mps" and step.dtype == torch.float32
+    wide = {part.device.type for part in made if part.dtype == torch.float64}
+    assert wide == {"cpu"}  # it was solved in double precision, elsewhere
 
 
 @pytest.mark.parametrize(("count", "size"), [(12, 40), (60, 25), (1, 8)])

@@ -152,12 +152,13 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False) -> Path:
     """Write a folder whole or not at all. If another process was first, its folder is as good and stays.
 
     Args:
         path: where the folder goes; missing parents are made.
         fill: fills the temporary folder whose path it is given. The folder lies beside `path` and is renamed afterwards.
+        instead: replace the folder that lies there.
 
     Returns:
         `path`.
@@ -171,6 +172,13 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
         fill(temporary)
+
+        if instead and path.is_dir():
+            before = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
+            os.rename(path, before)  # onto the empty folder; a reader finds nothing for a moment, never a mixture
+            os.rename(temporary, path)
+            shutil.rmtree(before, ignore_errors=True)
+            return path
 
         try:
             os.rename(temporary, path)

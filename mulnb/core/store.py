@@ -4,6 +4,9 @@ An artefact is a set of named arrays and a small `meta` that JSON can hold. It l
 `arrays.safetensors` and `manifest.json` (the recipe, the meta, a checksum). The key is a hash of `parts`, the complete recipe:
 the data's fingerprint, the part of the profile that matters, the seed, and the version of the code. No pickle is ever written
 or loaded.
+
+An artefact that came from another machine (`core.packs`) may lack some of its arrays, such as weights. Its manifest names them
+and keeps checksum and seal of the whole; when it is computed again here, what it lacks is added, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class Artifact:
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()  # names of arrays that it has, but that were not unpacked here
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------------
@@ -141,14 +145,17 @@ def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None
     Raises:
         UserError: the store may not be read.
     """
-    place = folder(kind, parts)
+    found = read(folder(kind, parts), only)
+    if found is None:
+        return None
+    manifest, arrays = found
+    return Artifact(arrays, manifest["meta"], tuple(manifest.get("left_out", ())))
 
+
+def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """The manifest and the arrays of the artefact in a folder of the store; None, `only` and what is damaged: as `get`."""
     try:
-        manifest = json.loads((place / "manifest.json").read_text())
-        if "seal" in manifest and manifest["seal"] != _seal(manifest):  # stores of older versions have no seal
-            raise ValueError("manifest.json has changed")
-        if manifest.get("key", place.name) != place.name:
-            raise ValueError("it is another artefact, put in this one's place")
+        manifest = _manifest(place)
 
         # Hash the file in pieces: an artefact may fill half of the memory.
         with (place / "arrays.safetensors").open("rb") as file:
@@ -158,7 +165,7 @@ def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None
 
         with safe_open(place / "arrays.safetensors", framework="numpy") as file:
             names = [name for name in file.keys() if only is None or name in only]  # noqa: SIM118 (it is no mapping)
-            return Artifact({name: file.get_tensor(name) for name in names}, manifest["meta"])
+            return manifest, {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         if not os.path.lexists(place):
             return None
@@ -173,8 +180,29 @@ def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None
         reason = error
 
     done = damaged.set_aside(place)
-    warnings.warn(f"{place}: damaged ({reason}); it is {done} and computed again", Notice, stacklevel=2)
+    warnings.warn(f"{place}: damaged ({reason}); it is {done} and computed again", Notice, stacklevel=3)
     return None
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    """What the manifest in a folder says. Raises `ValueError` if it is not what was written there."""
+    manifest = json.loads((place / "manifest.json").read_text())
+    if "seal" in manifest and manifest["seal"] != _seal(manifest):  # stores of older versions have no seal
+        raise ValueError("manifest.json has changed")
+    if manifest.get("key", place.name) != place.name:
+        raise ValueError("it is another artefact, put in this one's place")
+    if "meta" not in manifest:
+        raise KeyError("meta")
+    return manifest
+
+
+def look(kind: str, parts: Mapping[str, Any]) -> Artifact | None:
+    """An artefact as its manifest describes it, without its arrays, which may be large; None if there is none."""
+    try:
+        manifest = _manifest(folder(kind, parts))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return Artifact({}, manifest["meta"], tuple(manifest.get("left_out", ())))
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
@@ -182,32 +210,98 @@ def _seal(manifest: Mapping[str, Any]) -> str:
     return digest({name: value for name, value in manifest.items() if name != "seal"})
 
 
-def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> None:
+def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> Artifact:
     """Write an artefact whole or not at all: into a temporary folder, which is then renamed.
+
+    One that lies there without some arrays gets these and keeps everything else: other results were computed from it.
 
     Args:
         kind: the sub-folder of `artifacts/`.
         parts: the complete recipe; it is written into the manifest.
         artifact: what was computed.
 
+    Returns:
+        What is stored now.
+
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason.
     """
     target = folder(kind, parts)
+    stored = read(target) if (target / "manifest.json").is_file() else None
+    if stored is not None and stored[0].get("left_out"):
+        manifest, arrays = stored
+        arrays = artifact.arrays | arrays
+        keep(target, whole(manifest), arrays, arrays, instead=True)
+        return Artifact(arrays, manifest["meta"])
+
+    # sealed as it will be read: JSON turns tuples into lists and numbers as keys into text
+    blob = _blob(artifact.arrays)
+    manifest = {"kind": kind, "key": target.name, "parts": parts, "meta": artifact.meta}
+    manifest = json.loads(json.dumps(manifest | {"sha256": hashlib.sha256(blob).hexdigest()}, default=to_json))
+    manifest["seal"] = _seal(manifest)
+    _write(target, manifest, blob)
+    return artifact
+
+
+def _blob(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the content of a file; equal arrays give equal bytes."""
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def _write(target: Path, manifest: Mapping[str, Any], blob: bytes, instead: bool = False) -> None:
+    """Write an artefact's folder; `instead` of what lies there, or only if nothing does."""
 
     def fill(place: Path) -> None:
-        blob = save({name: np.ascontiguousarray(array) for name, array in artifact.arrays.items()})
         (place / "arrays.safetensors").write_bytes(blob)
-
-        manifest = {"kind": kind, "key": target.name, "parts": parts, "meta": artifact.meta}
-        manifest["sha256"] = hashlib.sha256(blob).hexdigest()
-
-        # sealed as it will be read: JSON turns tuples into lists and numbers as keys into text
-        manifest = json.loads(json.dumps(manifest, default=to_json))
-        manifest["seal"] = _seal(manifest)
         (place / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
-    paths.write_folder(target, fill)
+    paths.write_folder(target, fill, instead)
+
+
+# --- artefacts without some of their arrays ------------------------------------------------------------------------------
+
+
+def whole(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of the whole artefact: what was written when it was computed.
+
+    Raises:
+        ValueError: it has no seal, or says something else than was sealed then.
+    """
+    found = {name: value for name, value in manifest.items() if name not in ("left_out", "whole")} | manifest.get("whole", {})
+    if found.get("seal") != _seal(found):
+        raise ValueError("manifest.json has changed")
+    if found["key"] != digest(found["parts"]):
+        raise ValueError("the key is not that of the recipe")
+    return found
+
+
+def keep(
+    target: Path, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], names: Collection[str], instead: bool = False
+) -> None:
+    """Write an artefact of which only some arrays are at hand.
+
+    Args:
+        target: its folder.
+        manifest: of the whole artefact, see `whole`.
+        arrays: those at hand.
+        names: of all its arrays. If all are at hand and have the bits that they had, this gives the very artefact again; if
+            some were computed again and came out differently, the manifest says `made_again`.
+        instead: whether to replace what lies there.
+
+    Raises:
+        UserError: as `put`.
+    """
+    blob = _blob(arrays)
+    checksum = hashlib.sha256(blob).hexdigest()
+    found, left_out = dict(manifest), sorted(set(names) - set(arrays))
+    if checksum != manifest["sha256"]:
+        found["sha256"] = checksum
+        if left_out:
+            found |= {"left_out": left_out, "whole": {name: manifest[name] for name in ("sha256", "seal")}}
+        else:
+            found["made_again"] = True
+        found["seal"] = _seal(found)
+    _write(target, found, blob, instead)
 
 
 def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Artifact]) -> Artifact:

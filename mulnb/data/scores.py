@@ -10,24 +10,14 @@ says which score belongs to which example. Files that are known to work (METHOD 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from mulnb.core.errors import UserError
 from mulnb.data.images import BY_FILE_NAME, ImageSet
-
-LABELS = ("tr_labels", "labels", "label")  # names under which a file may hold the labels of its examples
-AGREE = 0.99  # the least share of labels in the file that must equal those of the data
-
-Orientation = Literal["memorization", "consistency"]
+from mulnb.data.score_file import AGREE, LABELS, Column, Orientation, ScoreFile, oriented
 
 
 def load_scores(
@@ -65,179 +55,21 @@ def load_scores(
     if orientation not in ("memorization", "consistency"):
         raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")
 
-    table = _Table(Path(file).expanduser())
-    column = _scores_of(table, key)
+    table = ScoreFile(Path(file).expanduser())
+    column = table.scores(key)
     rows = _rows(table, column, index, data)  # int64 [N], the place in the file of each example's score
     scores = column.values[rows]
 
     _check_finite(table, column, scores, data)
     _check_labels(table, column, rows, index, data)
 
-    return _oriented(table, column, scores, orientation)
-
-
-# --- reading a file ------------------------------------------------------------------------------------------------------
-
-
-class _Table:
-    """A file of scores: its arrays or columns by name. A bare array, or a list of numbers, is called ""."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}
-
-        if not path.is_file():
-            raise UserError(f"{path} does not exist: correct the path of the scores")
-
-        kind = path.suffix.lower()
-        if kind not in readers:
-            known = ", ".join(readers)
-            raise self.error(f"scores are read from {known}; pickles (.pkl, .pt) are never loaded: save the scores as .npz")
-
-        try:
-            self.arrays: Mapping[str, np.ndarray] = readers[kind](path)
-        except (OSError, ValueError, EOFError, OverflowError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
-            # pandas and json raise kinds of ValueError; JSON may be nested too deeply, a header of .npy may claim any size
-            raise self.error(f"cannot be read as {kind} ({' '.join(str(error).split())})") from None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.arrays
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        try:
-            return self.arrays[name]
-        except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:  # pickled or damaged
-            reason = " ".join(str(error).split())
-            raise self.error(f"{name} cannot be read ({reason}): save it as an array of numbers") from None
-
-    @property
-    def names(self) -> str:
-        """The names of the arrays, for messages."""
-        names = list(self.arrays)
-        return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-
-    def error(self, text: str) -> UserError:
-        """The error to raise about this file."""
-        return UserError(f"{self.path}: {text}")
-
-
-class _Npz(Mapping[str, np.ndarray]):
-    """An .npz file. Each array is read when it is asked for: influence matrices beside the scores may be huge."""
-
-    def __init__(self, path: Path, names: list[str]) -> None:
-        self._path = path
-        self._names = names
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        with np.load(self._path, allow_pickle=False) as arrays:
-            return arrays[name]
-
-    def __contains__(self, name: object) -> bool:  # the one of Mapping would read the array
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _read_numpy(path: Path) -> Mapping[str, np.ndarray]:
-    """The arrays of an .npz file, a bare array, or the fields of a structured one; told by the content, not by the suffix."""
-    loaded = np.load(path, allow_pickle=False)
-
-    if not isinstance(loaded, np.ndarray):
-        with loaded:
-            return _Npz(path, list(loaded.files))
-
-    if loaded.dtype.names:
-        return {name: loaded[name] for name in loaded.dtype.names}
-    return {"": loaded}
-
-
-def _read_csv(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a table, which must have names: without a header, pandas would take the first score for one."""
-    import pandas as pd
-
-    frame = pd.read_csv(path)
-    if all(_is_number(name) for name in frame):
-        raise ValueError("the first line must name the columns")
-    return {str(name): frame[name].to_numpy() for name in frame}
-
-
-def _read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a table."""
-    import pandas as pd
-
-    frame = pd.read_parquet(path)
-    return {str(name): frame[name].to_numpy() for name in frame}
-
-
-def _read_json(path: Path) -> dict[str, np.ndarray]:
-    """An object of lists, a list of objects with the same names, or a list of numbers."""
-    content = json.loads(path.read_text())
-
-    if isinstance(content, dict):
-        return {name: np.asarray(column) for name, column in content.items()}
-
-    if isinstance(content, list) and content and isinstance(content[0], dict):
-        import pandas as pd
-
-        frame = pd.DataFrame(content)
-        return {str(name): frame[name].to_numpy() for name in frame}
-
-    return {"": np.asarray(content)}
-
-
-def _is_number(name: object) -> bool:
-    """Whether a column's name is a number."""
-    try:
-        float(str(name))
-    except ValueError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class _Column:
-    """The scores of a file: their name for messages, and `values`, float64 [M]."""
-
-    name: str
-    values: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-def _scores_of(table: _Table, key: str | None) -> _Column:
-    """Find the scores in the file and check that they are one number per example."""
-    names = list(table.arrays)
-
-    if names == [""]:  # a bare array has no name, whatever the user calls it
-        name, values = "the array", table[""]
-    elif key in table:
-        name, values = str(key), table[key]
-    elif key is None and len(names) == 1:
-        name, values = names[0], table[names[0]]
-    elif key is None:
-        raise table.error(f"say which key holds the scores: it has {table.names}")
-    else:
-        raise table.error(f"no key '{key}': it has {table.names}")
-
-    if values.dtype.kind not in "fiub":
-        raise table.error(f"{name} holds {values.dtype} and not numbers")
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]  # [M, 1] → [M]
-    if values.ndim != 1 or not len(values):
-        raise table.error(f"{name} has the shape {list(values.shape)}: expected one score per example, [N]")
-
-    return _Column(name, values.astype(np.float64))
+    return oriented(table, column, scores, orientation)
 
 
 # --- which score belongs to which example --------------------------------------------------------------------------------
 
 
-def _rows(table: _Table, column: _Column, index: str | None, data: ImageSet) -> np.ndarray:
+def _rows(table: ScoreFile, column: Column, index: str | None, data: ImageSet) -> np.ndarray:
     """The place in the file of the score of each example, int64 [N]."""
     n, found = len(data), len(column)
     counts = f"{column.name} has {found} scores"
@@ -270,7 +102,7 @@ def _only_in_order(data: ImageSet) -> bool:
     return np.array_equal(data.index, np.arange(len(data)))
 
 
-def _rows_by_index(table: _Table, name: str, found: int, wanted: np.ndarray) -> np.ndarray:
+def _rows_by_index(table: ScoreFile, name: str, found: int, wanted: np.ndarray) -> np.ndarray:
     """The place of each `wanted` source index (int64 [N]) in the array of source indices of the file."""
     if name not in table:
         raise table.error(f"no key '{name}' for the index: use source, train, or one of {table.names}")
@@ -296,7 +128,7 @@ def _rows_by_index(table: _Table, name: str, found: int, wanted: np.ndarray) -> 
 # --- checks --------------------------------------------------------------------------------------------------------------
 
 
-def _check_finite(table: _Table, column: _Column, scores: np.ndarray, data: ImageSet) -> None:
+def _check_finite(table: ScoreFile, column: Column, scores: np.ndarray, data: ImageSet) -> None:
     """Refuse NaN and infinite scores."""
     bad = np.flatnonzero(~np.isfinite(scores))
     if bad.size:
@@ -307,7 +139,7 @@ def _check_finite(table: _Table, column: _Column, scores: np.ndarray, data: Imag
         )
 
 
-def _check_labels(table: _Table, column: _Column, rows: np.ndarray, index: str | None, data: ImageSet) -> None:
+def _check_labels(table: ScoreFile, column: Column, rows: np.ndarray, index: str | None, data: ImageSet) -> None:
     """Compare the labels of the file, if it has any, with those of the data, and print the share that is equal."""
     name = next((name for name in LABELS if name in table and name != column.name), None)
 
@@ -338,19 +170,6 @@ def _check_labels(table: _Table, column: _Column, rows: np.ndarray, index: str |
             "other data, to another order, or to labels without noise"
         )
     _print(f"{table.path.name}: {share:.4f} of {len(equal)} labels equal those of the data")
-
-
-def _oriented(table: _Table, column: _Column, scores: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """Turn scores so that higher = more memorized."""
-    if orientation == "memorization":
-        return scores
-
-    if scores.min() < 0 or scores.max() > 1:
-        raise table.error(
-            f"{column.name} runs from {scores.min():.4g} to {scores.max():.4g}, but consistency scores lie in [0, 1]: set "
-            "orientation = memorization if high scores mean strongly memorized"
-        )
-    return 1 - scores
 
 
 def _named(example: int, data: ImageSet) -> str:

@@ -66,7 +66,7 @@ def _repeat(here: study.Study, tasks: Sequence[tuple[study.Run, Strata]]) -> lis
             look(watched.training)
 
     watched.listen(began)
-    model = watched.restore([here.get(original_job(here, run.seed))])
+    model = watched.restore([here.get(original_job(here, run.seed).with_weights)])
     look(model)
     unlearned, _ = apply(watched, model, [run], [chosen])
     look(unlearned)

@@ -146,7 +146,7 @@ def png(figure: Figure) -> bytes:
         figure: any matplotlib figure.
 
     Returns:
-        The file's content, the same bytes every time. A palette of 256 colours gives a third of the size without a visible loss.
+        The file's content, the same bytes every time. A palette of 48 colours gives a quarter of the size without a visible loss.
     """
     from PIL import Image
 
@@ -154,7 +154,7 @@ def png(figure: Figure) -> bytes:
     with style():
         figure.savefig(drawn, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None})
 
-    image = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = Image.open(drawn).convert("RGB").quantize(48, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(packed, "png", optimize=True, dpi=(STYLE["savefig.dpi"],) * 2)
     return packed.getvalue()
 

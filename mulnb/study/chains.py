@@ -19,15 +19,23 @@ from mulnb.study.recipes import floor_job, oracle_job, step_job
 from mulnb.study.study import SHOWN_SEEDS, Study
 
 
+def _places(study: Study) -> list[tuple[str, int]]:
+    """The strategy and the seed of every chain."""
+    return list(itertools.product(study.profile.sequential.strategies, study.profile.seeds))
+
+
+def step_jobs(study: Study, step: int) -> list[Job]:
+    """The same step of every chain."""
+    return [step_job(study, *place, step) for place in _places(study)]
+
+
 def _chains(study: Study) -> dict[tuple[str, int], list[Artifact]]:
     """The steps of every (strategy, seed)."""
-    plan = study.profile.sequential
-    places = list(itertools.product(plan.strategies, study.profile.seeds))
+    places = _places(study)
 
     chains: dict[tuple[str, int], list[Artifact]] = {place: [] for place in places}
-    for step in range(1, plan.steps + 1):
-        jobs = [step_job(study, *place, step) for place in places]
-        done = study.gather(jobs, f"sequential unlearning, step {step}")
+    for step in range(1, study.profile.sequential.steps + 1):
+        done = study.gather(step_jobs(study, step), f"sequential unlearning, step {step}")
         for place, artifact in zip(places, done, strict=True):
             chains[place].append(artifact)
     return chains
@@ -56,13 +64,8 @@ class Link(NamedTuple):
         return floor_job(study, self.seed, self.forgets, without(len(study.splits.train), self.forgets[1]))
 
 
-def sequential(study: Study) -> pd.DataFrame:
-    """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope`.
-
-    `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union. The floor, on the
-    sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
-    """
-    scored = study.score_seeds(study.profile.seeds)
+def taken_steps(study: Study) -> tuple[list[Link], list[dict[str, Any]], list[int]]:
+    """Every step of every chain, what is known of its network, and which steps the floor and the ceiling are beside."""
     links, taken = [], []
     for (strategy, seed), chain in _chains(study).items():
         for step, artifact in enumerate(chain, start=1):
@@ -71,6 +74,17 @@ def sequential(study: Study) -> pd.DataFrame:
 
     # the two ends stand on the sets of the first strategy's chains
     first = [k for k, link in enumerate(links) if link.strategy == study.profile.sequential.strategies[0]]
+    return links, taken, first
+
+
+def sequential(study: Study) -> pd.DataFrame:
+    """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope`.
+
+    `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union. The floor, on the
+    sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
+    """
+    scored = study.score_seeds(study.profile.seeds)
+    links, taken, first = taken_steps(study)
     oracles = study.gather([link.oracle(study) for link in links], "oracles of the steps")
     ceilings = study.gather([links[k].oracle(study, number=1) for k in first], "second oracles of the steps")
     floors = study.gather([links[k].floor(study) for k in first], "the original models on every step's sets")

@@ -15,7 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import memory, on_ray, registry, store, workers
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
-from mulnb.study.jobs import Job, chunks, run_together
+from mulnb.study.jobs import Job, chunks, run_together, stored
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -58,7 +58,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     peaks = []
     for number, (peak, made) in workers.progress(results, len(tasks), label):
         for job, artifact in zip(tasks[number], made, strict=True):
-            if not store.folder(job.kind, job.parts).is_dir():  # a node with the same file system has stored it
+            if stored(job, ()) is None:  # a node with the same file system has stored it
                 store.put(job.kind, job.parts, artifact)
         peaks.append(peak)
     return peaks
@@ -105,7 +105,7 @@ def _work(
     for name, lent in shared.items():
         if name != images:
             job, artifact = lent
-            if store.get(job.kind, job.parts, only=()) is None:
+            if stored(job, ()) is None:
                 store.put(job.kind, job.parts, artifact)
 
     memory.forget_peak()

@@ -31,6 +31,19 @@ SIZES = {  # training images, test images, classes, channels, pixels a side of t
 
 
 @dataclass(frozen=True)
+class Prices:
+    """Seconds of one piece of each kind of work, on one worker."""
+
+    pool_model: float
+    original: float  # with the proxies that are read off its training
+    holdout: float  # hold-out retraining
+    oracle: float
+    floor: float  # to measure a network that is there
+    runs: dict[tuple[str, str], float]  # by algorithm and strategy
+    steps: dict[str, float]  # of a chain, by strategy
+
+
+@dataclass(frozen=True)
 class Item:
     """One kind of work."""
 
@@ -70,6 +83,27 @@ def estimate(profile: Profile) -> list[Item]:
     Returns:
         An item for each kind of work.
     """
+    count, price = counts(profile), prices(profile)
+    both = price.original + price.holdout
+    mean_run = sum(price.runs.values()) / len(price.runs)
+    mean_step = sum(price.steps.values()) / len(price.steps)
+    unlearned = count["unlearning runs"] + count["crossed runs"]
+
+    return [
+        Item("pool models", count["pool trainings"], count["pool trainings"] * price.pool_model),
+        Item("original models and proxies", count["original models"], count["original models"] * both),
+        Item("oracles", count["oracles"], count["oracles"] * price.oracle),
+        Item("unlearning runs", unlearned, unlearned * mean_run),
+        Item("sequential steps", count["sequential steps"], count["sequential steps"] * mean_step),
+    ]
+
+
+def prices(profile: Profile) -> Prices:
+    """Seconds of one piece of each kind of work, from the same probe as `estimate`.
+
+    Args:
+        profile: the study.
+    """
     n, tested, classes, channels, side = _sizes(profile)
     shape = (classes, channels, side)
     step = _seconds_per_example(profile, profile.model, profile.training, *shape)
@@ -77,7 +111,7 @@ def estimate(profile: Profile) -> list[Item]:
     pool_step = step if same else _seconds_per_example(profile, profile.pool_model, profile.pool_training, *shape)
 
     # seconds of each kind of work, once
-    count, size = counts(profile), 3 * profile.forget.size
+    size = 3 * profile.forget.size
     evaluation = (n + tested) * FORWARD * step + ATTACK_S * min(n, tested)
     evaluation += RELEARN * profile.audit.relearn.epochs * size * step
     training = profile.training.epochs * n * step
@@ -86,29 +120,16 @@ def estimate(profile: Profile) -> list[Item]:
     # loss curvature is measured after every epoch, or once
     looks = profile.training.epochs if profile.proxies.loss_curvature.when == "epochs" else 1
     curvature = looks * n * CURVATURE * step
-    pool = count["pool trainings"] * (profile.pool_training.epochs * profile.pool.share + FORWARD) * n * pool_step
+    pool_model = (profile.pool_training.epochs * profile.pool.share + FORWARD) * n * pool_step
 
     runs = {}
     for algorithm, strategy, settings in ways(profile):
-        runs[algorithm, strategy] = _seen(Run(algorithm, strategy, "", 0, settings), n, size) * step
-    mean_run = sum(runs.values()) / len(runs)
-    mean_step = sum(runs[profile.sequential.algorithm, name] for name in profile.sequential.strategies)
-    mean_step /= len(profile.sequential.strategies)
+        runs[algorithm, strategy] = _seen(Run(algorithm, strategy, "", 0, settings), n, size) * step + evaluation
+    steps = {}
+    for strategy in profile.sequential.strategies:
+        steps[strategy] = runs[profile.sequential.algorithm, strategy] + retraining + evaluation
 
-    unlearned = count["unlearning runs"] + count["crossed runs"]
-    return [
-        Item("pool models", count["pool trainings"], pool),
-        Item(
-            "original models and proxies",
-            count["original models"],
-            count["original models"] * (training + curvature + retraining),
-        ),
-        Item("oracles", count["oracles"], count["oracles"] * (training + evaluation)),
-        Item("unlearning runs", unlearned, unlearned * (mean_run + evaluation)),
-        Item(
-            "sequential steps", count["sequential steps"], count["sequential steps"] * (mean_step + retraining + 2 * evaluation)
-        ),
-    ]
+    return Prices(pool_model, training + curvature, retraining, training + evaluation, evaluation, runs, steps)
 
 
 def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:

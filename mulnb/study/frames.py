@@ -32,8 +32,16 @@ def crossed(study: Study) -> pd.DataFrame:
 
     Only the order differs, so a difference says something about the order and not about which examples are forgotten.
     """
+    runs, orders, sets = orders_of(study)
+    if not runs:
+        return pd.DataFrame()
+    return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
+
+
+def orders_of(study: Study) -> tuple[list[Run], list[str], list[Strata]]:
+    """The runs behind `crossed`, the score that each is in the order of, and its strata."""
     if study.given is not None:
-        return pd.DataFrame()  # a forget set from a file has its own order
+        return [], [], []  # a forget set from a file has its own order
 
     plan, seeds = study.profile.unlearning, study.profile.seeds
     study.score_seeds(seeds)
@@ -46,10 +54,7 @@ def crossed(study: Study) -> pd.DataFrame:
             runs.append(Run(algorithm, "rum_f", "memorization", seed, strategies["rum_f"]))
             orders.append(order)
             sets.append(forget.split(members, study.scores(order, seed), seed))
-
-    if not runs:
-        return pd.DataFrame()
-    return outcomes(study, runs, "one forget set in several orders", sets).assign(order=orders)
+    return runs, orders, sets
 
 
 def outcomes(

@@ -7,13 +7,17 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mulnb.config import Profile
 from mulnb.core import locks, memory, paths, registry, store, workers
+from mulnb.core.errors import UserError, notice
 from mulnb.core.store import Artifact
+from mulnb.study.networks import WEIGHTS
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -32,11 +36,17 @@ class Job:
     task: Any = None  # what distinguishes this job from others with the same `compute`
     group: str = ""  # jobs of one group can be computed as one stack; "" is computed by itself
     needs: tuple[Job, ...] = ()  # jobs whose results it reads: they travel with it to a machine with another store
+    weights: bool = False  # whether a result that was unpacked without weights has to be computed again
 
     @cached_property
     def key(self) -> str:
         """A hash of `parts`."""
         return store.digest(self.parts)
+
+    @property
+    def with_weights(self) -> Job:
+        """The same job for whoever needs the network, and not only what was read off it."""
+        return replace(self, weights=True)
 
 
 def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] | None = None) -> list[Artifact]:
@@ -56,7 +66,7 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
     for job in jobs:
         if job.key in found:
             continue
-        found[job.key] = store.get(job.kind, job.parts, only)
+        found[job.key] = stored(job, only)
         if found[job.key] is None:
             missing.append(job)
 
@@ -68,12 +78,50 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
     return [found[job.key] for job in jobs]
 
 
+def stored(job: Job, only: Collection[str] | None = None) -> Artifact | None:
+    """The artefact of a job, or None if it has to be computed: also if its weights are needed, and not here.
+
+    Args:
+        job: what is wanted.
+        only: the arrays that are wanted of it; see `store.get`.
+
+    Raises:
+        UserError: a part of it was not unpacked, which only another pack has.
+    """
+    found = store.get(job.kind, job.parts, only)
+    if found is None or not found.left_out:
+        return found
+
+    wanted = {name for name in found.left_out if not name.startswith(WEIGHTS) and (only is None or name in only)}
+    if wanted:
+        raise UserError(
+            f"{job.kind}/{job.key} was unpacked without {', '.join(sorted(wanted))}: unpack the packs *.margins.* too"
+        )
+    return None if job.weights and _lacks_weights(found) else found
+
+
+def _lacks_weights(found: Artifact) -> bool:
+    """Whether an artefact was unpacked without its network."""
+    return any(name.startswith(WEIGHTS) for name in found.left_out)
+
+
+def without_weights(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs whose networks these jobs begin with, and that are stored without weights: each once."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        for need in job.needs:
+            there = store.look(need.kind, need.parts) if need.weights else None
+            if there is not None and _lacks_weights(there):
+                found[need.key] = need
+    return list(found.values())
+
+
 def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
     """Compute jobs on the workers, here or on a cluster, and store them.
 
     Args:
         study: whose jobs they are.
-        jobs: none of them is stored.
+        jobs: none of them is stored, or not with the weights that are wanted.
         label: of the progress bar.
 
     Raises:
@@ -81,6 +129,8 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
     """
     paths.check_writable(paths.artifacts())
     check(study.profile)  # reject a mistake before the first training, not after the last
+    if lacking := without_weights(jobs):  # here they can be one stack, and are computed on all workers
+        compute(study, lacking, "networks that were unpacked without weights")
 
     if workers.backend() == "ray":
         from mulnb.study import cluster
@@ -130,7 +180,7 @@ def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Arti
         job: what is wanted.
         only: the arrays that are wanted of it, where it is stored; see `store.get`.
     """
-    found = store.get(job.kind, job.parts, only)
+    found = stored(job, only)
     if found is not None:
         return found
     return run_together(study, [job])[0]
@@ -141,7 +191,7 @@ def run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
 
     with locks.held(keys):
-        found = [store.get(job.kind, job.parts) for job in jobs]  # another run may have made them while this one waited
+        found = [stored(job) for job in jobs]  # another run may have made them while this one waited
         missing = [job for job, artifact in zip(jobs, found, strict=True) if artifact is None]
         made = iter(_compute(study, missing))
         return [artifact or next(made) for artifact in found]
@@ -157,10 +207,24 @@ def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
         made = jobs[0].compute(study, [job.task for job in jobs])
 
     share = (time.perf_counter() - started) / len(jobs)
+    kept = []
     for job, artifact in zip(jobs, made, strict=True):
         artifact.meta["wall_s"] = share
-        store.put(job.kind, job.parts, artifact)
-    return made
+        kept.append(store.put(job.kind, job.parts, artifact))
+        if kept[-1] is not artifact:
+            _compare(job, artifact, kept[-1])
+    return kept
+
+
+def _compare(job: Job, again: Artifact, before: Artifact) -> None:
+    """Say how well a network that was trained again for its weights agrees with the one that its stored scores are of."""
+    if "correct" not in before.arrays or np.array_equal(again.arrays["correct"], before.arrays["correct"]):
+        return
+    same = np.mean(again.arrays["correct"] == before.arrays["correct"])
+    notice(
+        f"{job.kind}/{job.key}: trained again for its weights, which are not those of the machine that it was unpacked from: "
+        f"both are right or wrong on the same {100 * same:.1f} % of the examples; the scores stay as they were unpacked"
+    )
 
 
 def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:

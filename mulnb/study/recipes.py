@@ -85,7 +85,7 @@ def original_job(study: Study, seed: int) -> Job:
 
 def holdout_job(study: Study, seed: int) -> Job:
     """Hold-out retraining of the original model of one seed."""
-    original = original_job(study, seed)
+    original = original_job(study, seed).with_weights
     parts = {"original": original.parts, "settings": study.profile.proxies.holdout_retraining, "seed": seed}
     return Job("holdout_retraining", parts, scoring.score_by_holdout, (original, seed), group="holdout", needs=(original,))
 
@@ -130,7 +130,7 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
         run: what to do.
         chosen: the forget set.
     """
-    profile, original = study.profile, original_job(study, run.seed)
+    profile, original = study.profile, original_job(study, run.seed).with_weights
     parts = {
         **made_from(study, "rum", *MEASURED),
         "algorithm": [algorithm_version(name) for name in run.algorithms],
@@ -175,7 +175,7 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
         seed: of the chain's original model.
         step: 1, 2, …
     """
-    profile, plan, original = study.profile, study.profile.sequential, original_job(study, seed)
+    profile, plan, original = study.profile, study.profile.sequential, original_job(study, seed).with_weights
     parts = {
         **made_from(study, "rum", "audit.evaluation", "audit.attack", "fast.svc", "proxies", "recording", "forget"),
         "algorithm": algorithm_version(plan.algorithm),
@@ -187,7 +187,8 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
         "step": step,
     }
     group = f"{strategy} {step}" if plan.algorithm in STACKABLE_ALGORITHMS else ""
-    before = (step_job(study, strategy, seed, step - 1),) if step > 1 else (original, holdout_job(study, seed))
+    first = (original, holdout_job(study, seed))
+    before = (step_job(study, strategy, seed, step - 1).with_weights,) if step > 1 else first
     return Job("sequential", parts, steps.take_together, steps.Step(strategy, seed, step, before), group, needs=before)
 
 
@@ -200,7 +201,7 @@ def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np
         forgets: the sets to measure it on, indices int64.
         kept: R, indices int64.
     """
-    original = original_job(study, seed)
+    original = original_job(study, seed).with_weights
     parts = {
         **made_from(study, *MEASURED),
         "original": original.parts,

@@ -90,7 +90,7 @@ def solve(gradients: Tensor, target: Tensor, damping: float) -> Tensor:
 
     It is v/λ − Gᵀ(λm·I + GGᵀ)⁻¹Gv/λ: one system of m equations instead of P. WoodFisher's recursion computes the same, one
     example after another, and also keeps m vectors. A recursion that keeps only two vectors, as in public code, inverts another
-    matrix.
+    matrix. The small system is solved in double precision on the CPU, since some devices (MPS) have no float64.
 
     Args:
         gradients: G, [m, P].
@@ -100,12 +100,11 @@ def solve(gradients: Tensor, target: Tensor, damping: float) -> Tensor:
     Returns:
         [P].
     """
-    system = (gradients @ gradients.T).double()  # [m, m]
+    system = (gradients @ gradients.T).cpu().double()  # [m, m]
     system.diagonal().add_(damping * len(gradients))
 
-    # the small system is solved in double precision
-    weights = torch.linalg.solve(system, (gradients @ target).double())  # [m]
-    return (target - weights.to(target.dtype) @ gradients) / damping
+    weights = torch.linalg.solve(system, (gradients @ target).cpu().double())  # [m]
+    return (target - weights.to(target.dtype).to(target.device) @ gradients) / damping
 
 
 def _gradient(model: nn.Module, data: Examples, index: Tensor, batch: int) -> Tensor:

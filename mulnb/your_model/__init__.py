@@ -11,6 +11,7 @@ from typing import Any
 _PLACES = {
     "Forgotten": "forgetting",
     "Recorder": "recorder",
+    "References": "references",
     "Report": "report",
     "Requests": "ledger",
     "Training": "recipe",

@@ -7,9 +7,9 @@ into `Adapted`, which reads the logits out of whatever the network returns and k
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from torch.nn.parameter import is_lazy
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.fast.graphs import plain_steps
-from mulnb.training import clone, mode
+from mulnb.training import clone
 
 Model = nn.Module | Mapping[str, Tensor] | str | Path  # a module, or its weights together with a factory
 Factory = Callable[[], nn.Module]
 
 NORMS = nn.modules.batchnorm._NormBase  # BatchNorm and InstanceNorm: layers with running statistics
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+fp16: ContextVar[bool] = ContextVar("mulnb_fp16", default=False)  # whether training computes activations in float16
 WANTED = "mulnb needs logits [batch, classes]: wrap the model in a small Module whose forward returns just that"
 
 
@@ -49,12 +50,18 @@ class Adapted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] to logits [B, K]; a head with one logit gives K = 2."""
         try:
-            output = self._single(x) if self.training and len(x) == 1 else self.module(x)
+            with self._precision(x):
+                output = self._single(x) if self.training and len(x) == 1 else self.module(x)
         except UserError:
             raise
         except Exception as error:  # the user's own code: it may raise anything
             raise UserError(f"the model failed on images that are {described(x)}: {first_line(error)}") from error
         return logits_of(output, len(x))
+
+    def _precision(self, x: Tensor) -> AbstractContextManager:
+        if not (fp16.get() and self.training):
+            return nullcontext()
+        return torch.autocast(x.device.type, torch.float16, cache_enabled=False)
 
     def _single(self, x: Tensor) -> Any:
         """One image has no batch statistics: BatchNorm uses its running ones."""
@@ -73,7 +80,8 @@ def logits_of(output: Any, n: int) -> Tensor:
 
     Args:
         output: a tensor, a mapping or object with `logits`, or a tuple or list whose first matrix is the main output
-            (auxiliary heads follow it in torchvision's networks). [n, 1] and [n] are one logit for the second of two classes.
+            (auxiliary heads follow it in torchvision's networks). [n, 1] and [n] are one logit for the second of two classes;
+            [n, K, 1, 1], of a fully convolutional network, is [n, K].
         n: the number of images.
 
     Raises:
@@ -82,7 +90,9 @@ def logits_of(output: Any, n: int) -> Tensor:
     found = _main(output)
     if not isinstance(found, Tensor):
         raise UserError(f"the model returns {_kind(output)}: {WANTED}")
-    if found.is_floating_point() and len(found) == n and (found.ndim == 1 or (found.ndim == 2 and found.shape[1] == 1)):
+    if found.ndim > 2 and found.shape[:2].numel() == found.numel():
+        found = found.flatten(1)
+    if found.is_floating_point() and found.shape in ((n,), (n, 1)):
         # softmax over (0, z) is (1 - sigmoid(z), sigmoid(z)): cross-entropy on it is binary cross-entropy on z
         z = found.reshape(n, 1)
         found = torch.cat([torch.zeros_like(z), z], dim=1)  # [n, 2]
@@ -151,7 +161,7 @@ def plain(model: Any, factory: Factory | None = None) -> nn.Module:
         if isinstance(part, torch.jit.ScriptModule):
             where = f"its part '{name}'" if name else "the model"
             raise UserError(f"{where} is a TorchScript module, which cannot be copied for training: give the Python module")
-        if type(part).__name__ in {"FullyShardedDataParallel", "FSDPModule"}:
+        if {kind.__name__ for kind in type(part).__mro__} & {"FullyShardedDataParallel", "FSDPModule"}:
             raise UserError("the model is sharded over processes (FSDP): gather its state dict and give it with factory=")
 
     return model
@@ -295,66 +305,6 @@ def save_weights(model: nn.Module, path: str | Path) -> Path:
 
     # save_model keeps tied weights once, and says so in the file
     return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
-
-
-# --- what the network does -----------------------------------------------------------------------------------------------
-
-
-def check_outputs(model: Adapted, inputs: Tensor) -> int:
-    """Try the network in eval and in train mode, on a copy of it, and return the number of classes K.
-
-    Args:
-        model: the working copy.
-        inputs: a few network inputs [B, C, H, W].
-
-    Raises:
-        UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
-    """
-    inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
-    trial = clone(model).requires_grad_(False)
-    inputs = inputs.detach().requires_grad_()  # the graph behind the output shows whether a sigmoid made it
-
-    with protected(inputs.device, 0):
-        found = []
-        for training in (True, False):
-            with mode(trial, training=training):
-                found.append(trial(inputs))
-        with mode(trial, training=False):
-            _probabilities(_main(trial.module(inputs)))
-
-    second, first = found
-    if first.shape != second.shape:
-        raise UserError(
-            f"the model returns {described(first)} in eval mode and {described(second)} in train mode: {WANTED} in both"
-        )
-
-    return first.shape[1]
-
-
-def _probabilities(output: Tensor) -> None:
-    """Refuse softmax outputs; warn where they look like those of a sigmoid."""
-    values = output.detach().float()
-    inside = bool((values >= 0).all()) and bool((values <= 1).all())
-    if inside and values.ndim == 2 and values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
-        raise UserError("the model returns probabilities: return the logits, before the softmax")
-
-    made_by = type(output.grad_fn).__name__.lower() if output.grad_fn is not None else ""
-    if "sigmoid" in made_by and "log" not in made_by:
-        message = "the model's outputs are those of a sigmoid, all in [0, 1]: mulnb needs the logits, before the sigmoid"
-        warnings.warn(message, stacklevel=2)
-
-
-def check_trainable(model: Adapted) -> None:
-    """Raises `UserError` unless the network has a parameter that may move."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
-
-
-def check_finite(model: nn.Module) -> None:
-    """Raises `UserError` if a weight is not finite."""
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise UserError(f"weight '{name}' of the model is not finite: the training that made it diverged")
 
 
 @contextmanager

@@ -29,19 +29,10 @@ from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
 from mulnb.your_model import checks
-from mulnb.your_model.adapt import (
-    Adapted,
-    Factory,
-    Model,
-    adapt,
-    check_finite,
-    check_outputs,
-    check_trainable,
-    protected,
-    save_weights,
-    untrained,
-)
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected, save_weights, untrained
 from mulnb.your_model.inputs import Images, Normalize, read
+from mulnb.your_model.items import pairs
+from mulnb.your_model.probe import check_finite, check_outputs, check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, trained_by, with_batch
 from mulnb.your_model.request import Request, indices
@@ -334,7 +325,7 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
 def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:
     """`(images, labels)`, a data set or a folder, beside a working copy."""
     is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-    if not is_pair and isinstance(given, (Tensor, np.ndarray, tuple, list)):
+    if not is_pair and (isinstance(given, (Tensor, np.ndarray)) or (isinstance(given, (tuple, list)) and not pairs(given))):
         raise UserError(f"{name}: expected a pair (images, labels), a data set, or a folder")
 
     images, labels = given if is_pair else (given, None)
@@ -344,13 +335,15 @@ def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Ima
 def request_of(request: Request, data: Images, what: str = "the request") -> np.ndarray:
     """The examples that a request names among these images."""
     labels = data.labels.cpu().numpy()
-    return indices(request, len(data), labels=labels, files=data.files, classes=data.classes, what=what)
+    return indices(request, len(data), labels=labels, files=data.files, root=data.root, classes=data.classes, what=what)
 
 
 def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | None) -> np.ndarray:
     """bool [N]: what the model still contains. Raises `UserError` if the request is in part gone, or nothing would be left."""
     present = np.ones(len(data), dtype=bool)
-    if already_forgotten is not None and np.size(already_forgotten) > 0:
+    # nothing may have been forgotten so far: an empty list, or a ledger that is new
+    empty = already_forgotten is None or (hasattr(already_forgotten, "__len__") and len(already_forgotten) == 0)
+    if not empty:
         gone = request_of(already_forgotten, data, "already_forgotten")
         present[gone] = False
         if not present[forget].all():

@@ -50,7 +50,9 @@ def trainer_callback(recorder: Recorder, model: Any) -> Any:
     try:
         from transformers import TrainerCallback
     except ImportError:
-        raise UserError("trainer_callback needs the package transformers: install it, or call recorder.record") from None
+        raise UserError(
+            "trainer_callback needs the package transformers: pip install 'mulnb[huggingface]', or call recorder.record"
+        ) from None
 
     kept: dict[str, Any] = {}
 
@@ -93,7 +95,9 @@ def lightning_callback(recorder: Recorder) -> Any:
         try:
             from pytorch_lightning.callbacks import Callback
         except ImportError:
-            raise UserError("lightning_callback needs the package lightning: install it, or call recorder.record") from None
+            raise UserError(
+                "lightning_callback needs the package lightning: pip install 'mulnb[lightning]', or call recorder.record"
+            ) from None
 
     class _Callback(Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

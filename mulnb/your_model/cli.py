@@ -105,30 +105,18 @@ def named(text: str, option: str) -> Callable[[], Any]:
 
 
 def data_of(text: str, option: str) -> Any:
-    """What an option names as data: a folder, the arrays of an .npz, or what a function returns."""
+    """What an option names as data: a folder, an .npz, or what a function returns."""
     path = Path(text).expanduser()
     if path.is_dir():
         return path
     if path.suffix == ".npz":
-        return _arrays(path, option)
+        if not path.is_file():
+            raise UserError(f"{option} {path} does not exist")
+        return path
     if ":" in text and not path.exists():
         return named(text, option)()
 
     raise UserError(f"{option} {text}: expected a folder, an .npz with images and labels, or MODULE:FUNCTION")
-
-
-def _arrays(path: Path, option: str) -> tuple[Any, Any]:
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return found["images"], found["labels"]
-    except FileNotFoundError:
-        raise UserError(f"{option} {path} does not exist") from None
-    except KeyError as error:
-        raise UserError(f"{option} {path}: {error}; expected the arrays images and labels") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{option} {path} cannot be read: {error}") from None
 
 
 def _normalize(mean: str | None, std: str | None) -> tuple[list[float], list[float]] | None:

@@ -21,13 +21,15 @@ from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.proxies import holdout_retraining, loss_curvature
 from mulnb.your_model import api, checks
-from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, check_trainable, plain, protected
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
 from mulnb.your_model.ledger import Requests
 from mulnb.your_model.outcome import outcome
 from mulnb.your_model.page import json_ready
+from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, trained_by
+from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.request import Request
 from mulnb.your_model.stand_in import check_budget
@@ -104,6 +106,7 @@ def forget(
     duplicates: str = "refuse",
     ledger: Requests | str | Path | None = None,
     about: str = "",
+    references: References | Sequence[Model] | None = None,
     progress: Callback | bool | None = None,
 ) -> Forgotten:
     """Forget a request, and say whether it is forgotten.
@@ -125,6 +128,7 @@ def forget(
         seed: of every draw.
         normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
+        references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
 
     Returns:
@@ -136,6 +140,7 @@ def forget(
     started = time.monotonic()
     checks.check_seed(seed)
     check_budget(budget, trials)
+    references = references_of(references)
     if duplicates not in ("refuse", "keep", "forget"):
         raise UserError(f"duplicates = {duplicates!r}: should be 'refuse', 'keep' or 'forget'")
 
@@ -202,6 +207,7 @@ def forget(
         factory=factory,
         already_forgotten=already_forgotten,
         reference=None if oracle is not None else found.reference,
+        references=references,
     )
     shown.close()
     if book is not None:

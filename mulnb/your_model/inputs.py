@@ -10,16 +10,21 @@ import copy
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mulnb.core.errors import UserError
+from mulnb.data import ImageSet
 from mulnb.training import moved
+from mulnb.your_model import items as of_items
 from mulnb.your_model import pictures
+from mulnb.your_model.items import Items
 
 Normalize = tuple[Sequence[float] | float, Sequence[float] | float] | None  # mean and std, one for all or one a channel
 
@@ -35,12 +40,13 @@ class Images(ABC):
     Attributes:
         labels: int64 [N] on the model's device.
         device, dtype: where batches go, and the precision that the model reads.
-        files: the names of the images, for a folder, else None.
+        files: the names of the images, where they are files, else None; `root`: the folder that these are relative to.
         classes: the names of the classes, where they are known, else None.
         largest_batch: images to predict at once.
     """
 
     files: tuple[str, ...] | None = None
+    root: str | Path | None = None
     classes: tuple[str, ...] | None = None
 
     def __init__(self, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> None:
@@ -111,13 +117,13 @@ class TensorImages(Images):
 class ItemImages(Images):
     """Images of a map-style Dataset, asked for item by item.
 
-    `items` reads them (`pictures.Items`); `workers` processes decode batches ahead of time, in the order that `announce` was
+    `items` reads them; `workers` processes decode batches ahead of time, in the order that `announce` was
     told. Batches that were not announced are read at once.
     """
 
     def __init__(
         self,
-        items: pictures.Items,
+        items: Items,
         labels: Tensor,
         device: torch.device,
         dtype: torch.dtype,
@@ -141,7 +147,7 @@ class ItemImages(Images):
             self.items,
             batch_sampler=batches,
             num_workers=min(self.workers, len(batches)),
-            collate_fn=pictures.stack,
+            collate_fn=of_items.stack,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # its own: the order and the weights must not depend on the number of workers
         )
@@ -154,7 +160,7 @@ class ItemImages(Images):
         if self._next is not None and torch.equal(index, self._next):
             self._next = next(self._expected, None)
             return next(self._loaded)
-        return pictures.stack([self.items[int(place)] for place in index])
+        return of_items.stack([self.items[int(place)] for place in index])
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Images:
         other = super().on(device, dtype)
@@ -177,8 +183,9 @@ def read(
 
     Args:
         given: a tensor or array [N, C, H, W], [N, H, W, C] or [N, H, W]; a list of PIL images, arrays or tensors; a map-style
-            Dataset or a DataLoader that does not shuffle, of (x, y, …) or of dicts; a pair (images, labels); a folder with one
-            sub-folder per class; or what an earlier call of this function returned.
+            Dataset or a DataLoader that does not shuffle, of (x, y, …) or of dicts; a list of these; a pair (images, labels); a
+            mapping or an .npz file with `images` and `labels`; a folder with one sub-folder per class, or what `read_folder`
+            returned; or what an earlier call of this function returned.
         labels: whole numbers [N], or None where `given` has them.
         device, dtype: of the model.
         normalize: mean and std, applied after uint8 images were scaled to [0, 1].
@@ -192,15 +199,23 @@ def read(
         return given.on(device, dtype)
     if labels is None and isinstance(given, (tuple, list)) and len(given) == 2 and pictures.is_stack(given[0]):
         given, labels = given
-    if isinstance(given, (str, os.PathLike)):
-        return _folder(given, labels, device, dtype, normalize, skip_corrupt)
+    if isinstance(given, (str, bytes, os.PathLike)):
+        path = Path(os.fsdecode(given)).expanduser()
+        if path.suffix.lower() != ".npz":
+            return _folder(path, labels, device, dtype, normalize, skip_corrupt)
+        given = _archive(path, name)
+    if isinstance(given, (pictures.FolderImages, ImageSet)):
+        return _of_folder(given, labels, device, dtype, normalize)
+    if isinstance(given, Mapping):
+        given, own = of_items.columns_of(given, name)
+        labels = own if labels is None else labels
 
-    dataset, workers = pictures.dataset_of(given, name)
+    dataset, workers = of_items.dataset_of(given, name)
     if dataset is None:
         images = pictures.as_tensor(given, name)
         return TensorImages(images, pictures.labels_of(labels, len(images), name), device, dtype, normalize)
 
-    tensors = pictures.tensors_of(dataset)
+    tensors = of_items.tensors_of(dataset)
     if tensors is not None:
         own = tensors[1] if labels is None else labels
         images = pictures.as_tensor(tensors[0], name)
@@ -213,7 +228,7 @@ def _items(
     dataset: Any, labels: Any, workers: int | None, device: torch.device, dtype: torch.dtype, normalize: Normalize, name: str
 ) -> ItemImages:
     """A Dataset whose items are read one by one."""
-    items = pictures.Items(dataset, name, labelled=labels is None)
+    items = Items(dataset, name, labelled=labels is None)
     started = time.perf_counter()
     items.check(PROBE)
     per_item = (time.perf_counter() - started) / min(PROBE, len(items)) / 2  # each was read twice
@@ -228,6 +243,8 @@ def _items(
 
     images.labels = pictures.labels_of(found, len(items), name).to(device)
     images.classes = items.classes
+    if items.files is not None:
+        images.files, images.root = items.files
 
     return images
 
@@ -239,9 +256,31 @@ def _folder(
         raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
 
     found = pictures.read_folder(root, skip_corrupt=skip_corrupt)
-    images = TensorImages(found.images, found.labels, device, dtype, normalize)
-    images.files, images.classes = found.files, found.classes
+    return _of_folder(found, None, device, dtype, normalize)
+
+
+def _of_folder(
+    found: pictures.FolderImages | ImageSet, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize
+) -> TensorImages:
+    """What was read from a folder, by `mulnb.own.read_folder` or by the readers of a profile."""
+    pixels = torch.as_tensor(found.images)
+    own = pictures.labels_of(found.labels if labels is None else labels, len(pixels), "images")
+    images = TensorImages(pixels, own, device, dtype, normalize)
+    images.files, images.root = getattr(found, "files", None) or None, getattr(found, "root", None)
+    images.classes = tuple(found.classes)
     return images
+
+
+def _archive(path: Path, name: str) -> dict[str, Any]:
+    """The arrays of an .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            keys = [key for key in (*of_items.IMAGE_KEYS, *of_items.LABEL_KEYS) if key in found]
+            return {key: found[key] for key in keys or found.files}
+    except FileNotFoundError:
+        raise UserError(f"{name}: {path} does not exist") from None
+    except Exception as error:  # a damaged archive may fail anywhere in the reader
+        raise UserError(f"{name}: {path} cannot be read: {error}") from None
 
 
 def _affine(normalize: Normalize, device: torch.device, dtype: torch.dtype) -> list[Tensor] | None:

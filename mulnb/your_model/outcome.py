@@ -36,11 +36,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One model. `row`: what a report shows. On the forget set, in its order: `right` bool [n] and `p` [n], p of the label."""
+    """One model. `row`: what a report shows. On the forget set, in its order: `right` bool [n], `p` [n], p of the label, and
+    `margin` [n], its log-odds. `unseen_margin` [m]: that of the unseen images which are `alike`.
+    """
 
     row: dict[str, float]
     right: np.ndarray
     p: np.ndarray
+    margin: np.ndarray | None = None
+    unseen_margin: np.ndarray | None = None
 
 
 def outcome(network: Adapted, setting: Setting) -> Outcome:
@@ -67,10 +71,18 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
     strange = audit.attack_features(unseen_logits, unseen_labels)["confidence"]
     in_class = np.isin(unseen_labels.numpy(), setting.gone)
     row |= attack(seen, strange, forget, setting.retain, setting.seed, in_class)
-    like = strange[in_class] if in_class.any() else strange
-    row["auc"] = audit.roc.auc(seen[forget, 0], like[:, 0])
+    like = alike(setting)
+    row["auc"] = audit.roc.auc(seen[forget, 0], strange[like, 0])
+    margin = audit.margins.log_odds(logits[forget].float(), labels[forget])
+    unseen_margin = audit.margins.log_odds(unseen_logits[like].float(), unseen_labels[like])
 
-    return Outcome(row, correct[forget], seen[forget, 0])
+    return Outcome(row, correct[forget], seen[forget, 0], margin, unseen_margin)
+
+
+def alike(setting: Setting) -> np.ndarray:
+    """bool over the unseen images: those that the forget set is compared with, of its classes if it is whole classes."""
+    in_class = np.isin(setting.unseen.labels.cpu().numpy(), setting.gone)
+    return in_class if in_class.any() else np.ones(len(in_class), dtype=bool)
 
 
 def _unseen_accuracies(logits: Tensor, labels: Tensor, gone: tuple[int, ...]) -> dict[str, float]:

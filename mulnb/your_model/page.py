@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from mulnb.your_model.report import Report
 
 COLOURS = {"green": ("#e3f1e5", "#1b5e28"), "orange": ("#fdeed6", "#8a4b00"), "red": ("#fbe3e1", "#9b1c12")}  # ground, ink
+ONE_MODEL = "The attack looks at the probability of the label only; stronger attacks (LiRA, RMIA) need reference models."
+REFERENCES = (
+    "LiRA and RMIA were used offline, with {} reference models; more models, or models trained alike, make them stronger."
+)
 LIMITS = (
     "One training run was measured; another seed gives other numbers.",
-    "The attack looks at the probability of the label only; stronger attacks (LiRA, RMIA) need reference models.",
+    ONE_MODEL,
     "Accuracies and attacks show what a model does on these images. They prove nothing about its weights, its gradients, or "
     "copies of the data elsewhere (backups, derived data, other models).",
     "Without an oracle, a forget set that is harder than the hold-out cannot be told from one that is forgotten too much.",
@@ -81,6 +85,7 @@ def contents(report: Report) -> dict[str, Any]:
         "advice": report.verdict.advice,
     }
     made = {name: value for name, value in report.about.items() if name != "data"}
+    count = report.about["reference_models"]
 
     return {
         "format": "mulnb report 1",
@@ -91,7 +96,7 @@ def contents(report: Report) -> dict[str, Any]:
         "how": json_ready(made | {"seed": report._given["seed"]}),
         "hashes": {"data": report.about["data"], **hashes},
         "versions": versions(),
-        "limits": list(LIMITS),
+        "limits": [REFERENCES.format(count) if count and limit == ONE_MODEL else limit for limit in LIMITS],
     }
 
 
@@ -182,7 +187,7 @@ def _number(value: float) -> str:
 def _list(values: Mapping[str, Any]) -> str:
     lines = []
     for name, value in values.items():
-        if value not in (None, [], {}):
+        if value not in (None, [], {}) and (value or name != "reference_models"):
             text = value if isinstance(value, str) else json.dumps(value)
             lines.append(f"<dt>{html.escape(name.replace('_', ' '))}</dt><dd>{html.escape(text)}</dd>")
     return f"<dl>{''.join(lines)}</dl>"

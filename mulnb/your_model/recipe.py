@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mulnb import training
 from mulnb.core.errors import UserError
-from mulnb.your_model.adapt import Adapted, described, first_line
+from mulnb.your_model.adapt import Adapted, described, first_line, fp16
 from mulnb.your_model.inputs import Images
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -33,7 +34,8 @@ class Training:
             is kept in proportion when a schedule changes the rate.
         schedule: "constant", "cosine", "linear", or share of the training that is done (0 … 1) -> factor of the rate.
         transform: images [B, C, H, W] in training batches, as they are before `normalize`, -> the same, augmented.
-        precision: "fp32" or "bf16" for the network's activations in training.
+        precision: "fp32", "bf16" or "fp16" for the network's activations in training; the weights stay in their own. In fp16 the
+            losses are scaled by torch's `GradScaler`, which leaves out steps whose gradients overflow.
         batch: batch size of every algorithm whose settings do not name one.
     """
 
@@ -52,8 +54,8 @@ class Training:
 
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
             raise UserError(f"Training: schedule '{self.schedule}' is unknown: known are {', '.join(SCHEDULES)}, or a function")
-        if self.precision not in (None, "fp32", "bf16"):
-            raise UserError(f"Training: precision '{self.precision}' is unknown: known are fp32, bf16")
+        if self.precision not in (None, "fp32", "bf16", "fp16"):
+            raise UserError(f"Training: precision '{self.precision}' is unknown: known are fp32, bf16, fp16")
         if self.batch is not None and (not isinstance(self.batch, int) or self.batch < 2):
             raise UserError(f"Training: batch = {self.batch!r}: should be a whole number of at least 2")
 
@@ -71,16 +73,54 @@ def trained_by(own: Training | None, data: Images, after_step: Callable[[], None
         after_step: called after every optimizer step.
     """
     own = own or PLAIN
-    changes: dict[str, Any] = {"precision": own.precision, "after_step": after_step}
-    if own.optimizer is not None or own.groups is not None:
-        changes["optimizer"] = _optimizer(own)
+    half = own.precision == "fp16"
+    changes: dict[str, Any] = {"precision": "fp32" if half else own.precision, "after_step": after_step}
+    scaler = _scaler(data.device) if half else None
+    if own.optimizer is not None or own.groups is not None or half:
+        changes["optimizer"] = _optimizer(own, scaler)
     if own.schedule is not None:
         changes["schedule"] = SCHEDULES[own.schedule] if isinstance(own.schedule, str) else own.schedule
     if own.transform is not None:
         changes["transform"] = _transform(own.transform, data)
 
-    with training.using(**changes):
+    with ExitStack() as stack:
+        stack.enter_context(training.using(**changes))
+        if scaler is not None:
+            token = fp16.set(True)
+            stack.callback(fp16.reset, token)
+            stack.enter_context(_ScaledLosses(scaler))
         yield
+
+
+def _scaler(where: torch.device) -> torch.amp.GradScaler:
+    if where.type not in ("cuda", "cpu"):
+        raise UserError(f"Training: precision 'fp16' needs a CUDA device, and the model is on {where.type}: use bf16 or fp32")
+    return torch.amp.GradScaler(where.type)
+
+
+class _ScaledLosses(TorchFunctionMode):
+    """Scales every loss before its backward pass: gradients that are small in float16 would vanish."""
+
+    def __init__(self, scaler: torch.amp.GradScaler) -> None:
+        super().__init__()
+        self.scaler = scaler
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if function is Tensor.backward:
+            args = (self.scaler.scale(args[0]), *args[1:])
+        return function(*args, **(kwargs or {}))
+
+
+class _Unscaled:
+    """An optimizer that takes the scale out of the gradients, and leaves out a step in which they overflowed."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+        self.optimizer, self.scaler = optimizer, scaler
+        self.param_groups, self.zero_grad = optimizer.param_groups, optimizer.zero_grad
+
+    def step(self) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
 
 def with_batch(own: Training | None, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,8 +130,8 @@ def with_batch(own: Training | None, algorithm: str, settings: Mapping[str, Any]
     return {"batch": own.batch} | dict(settings)
 
 
-def _optimizer(own: Training) -> Callable[[nn.Module, float], torch.optim.Optimizer]:
-    def make(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[nn.Module, float], Any]:
+    def make(model: nn.Module, lr: float) -> Any:
         network = model.module if isinstance(model, Adapted) else model
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
 
@@ -109,8 +149,12 @@ def _optimizer(own: Training) -> Callable[[nn.Module, float], torch.optim.Optimi
 
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
             raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")
+        if scaler is None:
+            return found
+        if any(parameter.dtype != torch.float32 for parameter in trained):
+            raise UserError("Training: precision 'fp16' needs weights in float32: give model.float(), or another precision")
 
-        return found
+        return _Unscaled(found, scaler)
 
     return make
 

@@ -58,7 +58,7 @@ class Recorder:
 
         Args:
             index: int [B], which examples these are.
-            logits: [B, K], a network's output (also an object with `logits`; [B, 1] is one logit for two classes).
+            logits: [B, K], a network's output (also an array, or an object with `logits`; [B, 1] is one logit for two classes).
             labels: int [B].
 
         Raises:
@@ -74,6 +74,8 @@ class Recorder:
         if len(np.unique(places)) < len(places):
             raise UserError("Recorder: a batch has an example twice: record every example once an epoch")
 
+        if isinstance(logits, np.ndarray):
+            logits = torch.from_numpy(logits)
         z = logits_of(logits, len(places)).detach().float()  # [B, K]
         own = torch.as_tensor(labels, device=z.device).detach().reshape(-1).long()
         if len(own) != len(z):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
 from mulnb.your_model.recipe import Training
+from mulnb.your_model.references import References, attacked, references_of
 from mulnb.your_model.request import Request, whole_classes
 from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
 
@@ -41,6 +42,9 @@ COLUMNS = {
     "mia_unseen": "MIA efficacy, unseen images (the reference)",
     "mia_retain": "MIA efficacy, retain set",
     "auc": "AUC, forget set against unseen images",
+    "lira_auc": "LiRA with reference models, AUC",
+    "lira_tpr01": "LiRA with reference models, TPR at 1 % FPR",
+    "rmia_auc": "RMIA with reference models, AUC",
     "relearn_epochs": "epochs to relearn the forget set",
     "tow": "ToW",
     "tow_mia": "ToW-MIA",
@@ -55,6 +59,9 @@ other should come near the reference; a harder one (wrong labels, rare cases) ex
 model is surer of a forgotten than of an unseen image; .5 is like any other, a harder set lies below. Epochs to relearn: of
 training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's. Few mean that traces remain, or
 that the set is easy."""
+WITH_REFERENCES = """\
+LiRA and RMIA ask, example by example, whether the model is surer than reference models that were trained without it. AUC: .5 is
+chance, 1 if every forgotten example is told from every unseen one; compare with the oracle's, which a hard set pulls below .5."""
 LEAST = 10  # images of a hold-out: half train the attack, half are its reference
 
 
@@ -73,6 +80,7 @@ def evaluate(
     factory: Factory | None = None,
     already_forgotten: Request | None = None,
     reference: Reference | None = None,
+    references: References | Sequence[Model] | None = None,
 ) -> Report:
     """Accuracies, membership inference with the hold-out as the reference, relearn time; with an oracle, ToW and ToW-MIA.
 
@@ -86,6 +94,7 @@ def evaluate(
         seed: which images train the attack.
         already_forgotten: examples that earlier requests removed.
         reference: what models without the forget set do on it, where that is known (`mulnb.forget` finds it).
+        references: `mulnb.References`, models for the attacks LiRA and RMIA; or a list of them, none trained on the forget set.
 
     Returns:
         A report. No model is changed.
@@ -97,6 +106,7 @@ def evaluate(
     given = {"images": images, "labels": labels, "holdout": holdout, "test": test, "normalize": normalize, "factory": factory}
     models = {"original": original, "unlearned": getattr(unlearned, "model", unlearned), "oracle": oracle}
     models = {name: model for name, model in models.items() if model is not None}
+    references = references_of(references)
     place = next(iter(api._parameters(models["unlearned"], factory)))
 
     with protected(place.device, seed):
@@ -106,6 +116,9 @@ def evaluate(
 
         for name, network in networks.items():
             outcomes[name] = outcome(network, setting)
+
+        if references is not None:
+            attacked(references, list(outcomes.values()), setting, factory)
 
         # the original's accuracy is the target of relearning, also for a model that was damaged
         known = outcomes.get("original", outcomes["unlearned"]).row
@@ -123,6 +136,7 @@ def evaluate(
     facts = _facts(outcomes, setting, overlap, reference)
     sizes = {name: len(part) for name, part in zip(STRATA, setting.strata, strict=True)}
     given |= {"strata": setting.strata, "already_forgotten": already_forgotten, "seed": seed, "reference": reference}
+    given["references"] = references
     about = {
         "algorithm": getattr(unlearned, "algorithm", None),
         "strategy": getattr(unlearned, "strategy", None),
@@ -130,6 +144,7 @@ def evaluate(
         "seconds": getattr(unlearned, "seconds", None),
         "data": checks.survey(setting.data).data,
         "classes": list(setting.gone),
+        "reference_models": 0 if references is None else len(references),
     }
     verdict = decide(rows, facts)
     if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
@@ -154,7 +169,8 @@ class Report:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per model: `model`, accuracies (`acc_…`), `mia…`, `auc`, `relearn_epochs` (infinite if the limit was met),
-        with an oracle `tow tow_mia`. Strata that are empty are NaN; `acc_test_…` come with whole classes only.
+        with reference models `lira_… rmia_auc`, with an oracle `tow tow_mia`. Strata that are empty are NaN; `acc_test_…` come
+        with whole classes only.
         """
         return pd.DataFrame([{"model": name} | dict(row) for name, row in self.rows.items()])
 
@@ -178,9 +194,10 @@ class Report:
             lines.append(f"all examples of class {names} are forgotten: accuracy on unseen images is that of the other classes")
 
         shown = self.table().to_string(float_format=lambda value: f"> {RELEARN.epochs}" if np.isinf(value) else f"{value:.3f}")
-        oracle = [] if "oracle" in self.rows else [NO_ORACLE]
+        more = [WITH_REFERENCES] if self.about["reference_models"] else []
+        more += [] if "oracle" in self.rows else [NO_ORACLE]
 
-        return "\n".join([*lines, shown, "", str(self.verdict), "", HOW_TO_READ, *oracle])
+        return "\n".join([*lines, shown, "", str(self.verdict), "", HOW_TO_READ, *more])
 
     __repr__ = __str__
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,9 @@ from mulnb.forget import Strata
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "image")
 
+CLASS_KEYS = ("class", "classes")
+WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")  # spreadsheets write 17 as 17.0
+
 Request = Any  # indices, a bool mask, file names, {"class": …}, Strata, or the path of a file
 
 
@@ -27,17 +35,20 @@ def indices(
     *,
     labels: np.ndarray | None = None,
     files: Sequence[str] | None = None,
+    root: str | Path | None = None,
     classes: Sequence[str] | None = None,
     what: str = "the request",
 ) -> np.ndarray:
     """The examples that a request names.
 
     Args:
-        request: whole numbers (a list, array, tensor, set or range), one whole number, a mask of N booleans, file names,
-            {"class": number or name}, `Strata`, or the path of a .csv, .txt, .json or .npy file that holds one of these.
+        request: whole numbers (a list, array, tensor, set, range or generator), one whole number, a mask of N booleans, file
+            names, {"class": a number, a name, or a list of them}, `Strata`, a `Requests` ledger (all that it holds), or the path
+            of a .csv, .tsv, .txt, .json, .npy or .npz file that holds one of these.
         n: the number of examples N.
         labels: int64 [N], which a class needs.
         files: the name of each image, which file names need.
+        root: the folder that `files` are relative to: paths that lead there are names, too.
         classes: the names of the classes.
         what: what messages call the request.
 
@@ -47,24 +58,32 @@ def indices(
     Raises:
         UserError: it is empty, names an example twice, or one that is not there.
     """
-    if isinstance(request, (str, Path)):
-        request = _file(Path(request), what)
+    if isinstance(request, (str, bytes, os.PathLike)):
+        given = os.fsdecode(request)
+        # one image may be named without a list around it
+        request = [given] if files is not None and _Names(files, root).places(given) else _file(Path(given), what)
     if isinstance(request, Strata):
         request = request.forget
+    if hasattr(request, "forgotten"):  # a ledger of earlier requests
+        request = request.forgotten
+    if isinstance(request, Mapping) and (key := _list_key(request)) is not None:
+        request = request[key]
     if isinstance(request, Mapping):
         return _class(request, n, labels, classes, what)
 
-    values = _array(request, what)
+    values = _array(request, n, what)
     if values.size == 0:
         raise UserError(f"{what} is empty: name at least one example")
     if values.dtype.kind in "US":
-        values = _named([str(value) for value in values], files, what)
+        values = _named([str(_plain(value)) for value in values.reshape(-1)], files, root, what)
     elif values.dtype == bool:
         if values.shape != (n,):
             raise UserError(f"{what} is a mask of {values.size} values for {n} examples: give one per example")
         if not values.any():
             raise UserError(f"{what} is a mask without a True: name at least one example")
         values = np.flatnonzero(values)
+    elif values.dtype.kind == "f" and np.isfinite(values).all() and (values % 1 == 0).all():
+        values = values.astype(np.int64)  # a column of a table that once had a gap
 
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
@@ -93,7 +112,8 @@ def whole_classes(index: np.ndarray, labels: np.ndarray, present: np.ndarray) ->
     return tuple(int(label) for label in gone) if everything.sum() == len(index) else ()
 
 
-def _array(request: Any, what: str) -> np.ndarray:
+def _array(request: Any, n: int, what: str) -> np.ndarray:
+    """Whatever lists examples as an array of numbers, booleans or names."""
     if isinstance(request, Tensor):
         return np.atleast_1d(request.detach().cpu().numpy())
     if isinstance(request, (set, frozenset)):
@@ -102,46 +122,104 @@ def _array(request: Any, what: str) -> np.ndarray:
         raise UserError(f"{what} is {request}: expected example indices, a mask, file names or a file")
 
     try:
-        return np.atleast_1d(np.asarray(list(request) if isinstance(request, range) else request))
+        if isinstance(request, Iterable) and not hasattr(request, "__array__"):
+            # a generator may have no end; whoever names more than n examples names one twice
+            request = list(request if isinstance(request, Sized) else itertools.islice(request, min(n, 10**8) + 1))
+
+        found = np.atleast_1d(np.asarray(request))
+        if found.dtype == object:  # paths, bytes, or a column of pandas
+            found = np.array([_plain(value) for value in found])
     except Exception as error:  # anything may be given
         raise UserError(f"{what} is no list of examples: {error}") from None
 
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else value
+
+
+def _list_key(tree: Mapping) -> str | None:
+    """The key of a mapping under which the examples stand."""
+    return next((key for key in (*INDEX_COLUMNS, "forget", "request", *FILE_COLUMNS, "files") if key in tree), None)
+
 
 def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequence[str] | None, what: str) -> np.ndarray:
-    if set(request) != {"class"} or labels is None:
+    if len(request) != 1 or not set(request) <= set(CLASS_KEYS) or labels is None:
         raise UserError(f"{what} has {', '.join(map(str, request))}: expected {{'class': number or name}}")
 
-    wanted = request["class"]
+    wanted = next(iter(request.values()))
+    several = isinstance(wanted, (list, tuple, set, frozenset, range)) or (hasattr(wanted, "ndim") and wanted.ndim == 1)
+    chosen = np.zeros(n, dtype=bool)
+
+    for label in wanted if several else [wanted]:
+        chosen |= _of_class(label, np.asarray(labels), classes, what)
+
+    return np.flatnonzero(chosen)
+
+
+def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, what: str) -> np.ndarray:
+    """bool [N]: which examples are of a class, by its number or name."""
     if isinstance(wanted, str):
-        if classes is None or wanted not in classes:
+        names = [unicodedata.normalize("NFC", name) for name in classes or ()]
+        if unicodedata.normalize("NFC", wanted) not in names:
             known = ", ".join(classes) if classes else "not known here; give its number"
             raise UserError(f"{what}: class '{wanted}' is unknown: classes are {known}")
-        wanted = list(classes).index(wanted)
+        wanted = names.index(unicodedata.normalize("NFC", wanted))
 
-    found = np.flatnonzero(np.asarray(labels) == wanted)
-    if len(found) == 0:
+    try:
+        number = float(wanted)
+    except (TypeError, ValueError):
+        raise UserError(f"{what}: class {wanted!r} is neither a number nor a name") from None
+
+    found = labels == number
+    if not found.any():
         raise UserError(f"{what}: no example is of class {wanted!r}")
 
     return found
 
 
-def _named(names: list[str], files: Sequence[str] | None, what: str) -> np.ndarray:
-    """The places of file names; a name without its folder is enough where only one file bears it."""
+class _Names:
+    """Finds images by name: relative to their folder, without a folder where only one file bears the name, or by a path."""
+
+    def __init__(self, files: Sequence[str], root: str | Path | None) -> None:
+        self.root = None if root is None else Path(root).expanduser().resolve()
+        self._places: dict[str, list[int]] = {}
+        for place, file in enumerate(files):
+            for name in {_normal(file), _normal(file).rpartition("/")[2]}:
+                self._places.setdefault(name, []).append(place)
+
+    def places(self, name: str) -> list[int]:
+        """The images that bear a name; none or several if it is not theirs alone."""
+        name = _normal(name.strip())
+        for form in (name, name.replace("\\", "/")):  # lists written on Windows
+            if (found := self._places.get(form.removeprefix("./"))) is not None:
+                return found
+
+        if self.root is not None and "/" in name:
+            path = Path(name).expanduser().resolve()
+            if path.is_relative_to(self.root):
+                return self._places.get(path.relative_to(self.root).as_posix(), [])
+
+        return []
+
+
+def _normal(name: str) -> str:
+    """One spelling of accents: disks of macOS and of Linux differ."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _named(names: list[str], files: Sequence[str] | None, root: str | Path | None, what: str) -> np.ndarray:
+    """The places of images by their names."""
     if files is None:
         raise UserError(
             f"{what} has file names ('{names[0]}', …), and the images have none: give indices, or the folder as images"
         )
 
-    places: dict[str, list[int]] = {}
-
-    for place, file in enumerate(files):
-        for name in {file, file.rpartition("/")[2]}:
-            places.setdefault(name, []).append(place)
-
-    found = []
+    known, found = _Names(files, root), []
 
     for name in names:
-        match = places.get(name.strip().removeprefix("./"), [])
+        match = known.places(name)
         if len(match) != 1:
             reason = "is not among the images" if not match else f"is the name of {len(match)} images: add its folder"
             raise UserError(f"{what}: '{name}' {reason}")
@@ -161,33 +239,62 @@ def _file(path: Path, what: str) -> Any:
     kind = path.suffix.lower()
 
     try:
-        if kind == ".npy":
-            return np.load(path, allow_pickle=False)
-        text = path.read_text(encoding="utf-8-sig")
+        if kind in {".npy", ".npz"}:
+            return _numpy(path)
+        if kind not in {".csv", ".tsv", ".txt", ".json"}:
+            raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
+
+        text = _text(path)
         if kind == ".json":
             return _json(json.loads(text), path)
+
+        return _lines(text, path) if kind == ".txt" else _column(text, path)
     except UserError:
         raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{what}: {path} cannot be read: {error}") from None
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UserError(f"{what}: {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
 
-    if kind not in {".csv", ".tsv", ".txt"}:
-        raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
 
-    return _column(text, path)
+def _numpy(path: Path) -> Any:
+    found = np.load(path, allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        return found
+
+    with found:
+        key = found.files[0] if len(found.files) == 1 else _list_key(found)
+        if key is None:
+            raise UserError(f"{path} has {', '.join(found.files)}: call the array to be read 'index' or 'file'")
+        return found[key]
+
+
+def _text(path: Path) -> str:
+    """A text in UTF-8, or in the UTF-16 that spreadsheets write."""
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
 
 
 def _json(tree: Any, path: Path) -> Any:
     if isinstance(tree, dict) and {"low", "medium", "high"} <= set(tree):
         return forget_sets.load(path).strata
-    if isinstance(tree, dict):
-        for key in (*INDEX_COLUMNS, "forget", "request", *FILE_COLUMNS, "files"):
-            if key in tree:
-                return tree[key]
+    if isinstance(tree, list) and tree and all(isinstance(row, dict) and _list_key(row) is not None for row in tree):
+        return [row[_list_key(row)] for row in tree]
     if isinstance(tree, (list, dict)):
         return tree
 
     raise UserError(f"{path}: expected a JSON list of indices or file names, or a forget set saved by mulnb.forget.save")
+
+
+def _lines(text: str, path: Path) -> list[int] | list[str]:
+    """Numbers with anything between them, or one file name a line, which may hold commas and spaces."""
+    rows = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    cells = re.split(r"[,;\s]+", " ".join(rows).strip(" ,;"))
+    if rows and all(WHOLE.fullmatch(cell) for cell in cells):
+        return _numbers(cells)
+
+    heads = [cell.strip().lower() for cell in re.split(r"[,;\t]", rows[0])] if rows else []
+    table = not rows or any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads) or WHOLE.fullmatch(rows[-1])
+    return _column(text, path) if table else rows
 
 
 def _column(text: str, path: Path) -> list[int] | list[str]:
@@ -201,12 +308,15 @@ def _column(text: str, path: Path) -> list[int] | list[str]:
 
     heads = [cell.lower() for cell in rows[0]]
     known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
+    width = max(max((place + 1 for place, cell in enumerate(row) if cell), default=0) for row in rows)
     if known:
         place, rows = heads.index(known[0]), rows[1:]
-    elif len(heads) == 1:
+    elif width == 1:  # a separator at the end of a line begins no second column
         place = 0
+        if len(rows) > 1 and not WHOLE.fullmatch(heads[0]) and all(WHOLE.fullmatch(row[0]) for row in rows[1:]):
+            rows = rows[1:]  # a heading of the user's own
     elif len(rows) == 1:
-        return _numbers(rows[0])
+        return _numbers([cell for cell in rows[0] if cell])
     else:
         raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
 
@@ -218,5 +328,5 @@ def _column(text: str, path: Path) -> list[int] | list[str]:
 
 
 def _numbers(cells: list[str]) -> list[int] | list[str]:
-    whole = all(cell.lstrip("-").isdigit() for cell in cells)
-    return [int(cell) for cell in cells] if whole else cells
+    whole = all(WHOLE.fullmatch(cell) for cell in cells)
+    return [int(cell.partition(".")[0]) for cell in cells] if whole else cells

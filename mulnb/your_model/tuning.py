@@ -13,9 +13,10 @@ import pandas as pd
 from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.your_model import api, checks
-from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, check_trainable, protected
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import Outcome, Setting, outcome
+from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of

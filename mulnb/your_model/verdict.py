@@ -125,19 +125,21 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     reference = facts.reference
     damage = _damage(new, original, reference, facts)
     under, over = _beside_reference(new, reference, facts)
+    under += _recognised(new, rows.get("oracle"), facts)
     power = original is None or _power(original)
 
     known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
     # no change is told first: it needs no hold-out, and it is what defaults most often do
+    unchanged = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
     if same and not near_chance and (known or not power or wrong or not reference.exact):
-        text = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
         return Verdict(
-            NOTHING, (text, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
+            NOTHING, (unchanged, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
         )
 
     check = "check labels, their order, normalize=(mean, std) and the hold-out"
     if wrong:
-        return Verdict(WRONG, (*wrong, *under, *over, *damage), check)
+        nothing = (f"{NOTHING}: {unchanged}",) if same else ()
+        return Verdict(WRONG, (*wrong, *nothing, *under, *over, *damage), check)
 
     fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
     if damage and (over or (fell and not under)):
@@ -156,7 +158,9 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     if at_chance := _chance_unseen(original or new, facts):
         return Verdict(WRONG, (at_chance,), check)
     if not power:
-        return Verdict(NO_POWER, (_powerless(original),), "a reference: train_oracle, or reference models for LiRA")
+        return Verdict(
+            NO_POWER, (_powerless(original),), "a reference: report.train_oracle, or evaluate(…, references=…), models for LiRA"
+        )
 
     found = _good(new, reference)
     if same:
@@ -229,6 +233,19 @@ def _beside_reference(new: Mapping[str, float], reference: Reference, facts: Fac
     return under, over
 
 
+def _recognised(new: Mapping[str, float], oracle: Mapping[str, float] | None, facts: Facts) -> list[str]:
+    """A sentence, if LiRA still tells the forget set from unseen images; nothing where no reference models were given."""
+    if "lira_auc" not in new:
+        return []
+
+    expected = 0.5 if oracle is None else oracle["lira_auc"]
+    if new["lira_auc"] - expected <= max(APART, auc_noise(facts.n_forget, facts.n_test)):
+        return []
+
+    beside = "chance is 0.50" if oracle is None else f"the oracle's is {expected:.2f}"
+    return [f"LiRA tells the forget set from unseen images with an AUC of {new['lira_auc']:.2f}; {beside}"]
+
+
 def auc_noise(n: int, m: int) -> float:
     """Two standard errors of an AUC of .5 over n and m examples."""
     return 2 * math.sqrt((n + m + 1) / (12 * max(n, 1) * max(m, 1)))
@@ -242,7 +259,9 @@ def _pairs(new: Mapping[str, float], reference: Reference) -> str:
 
 
 def _power(row: Mapping[str, float]) -> bool:
-    """Whether retained and unseen images can be told apart at all, by the attack or by accuracy."""
+    """Whether retained and unseen images can be told apart at all, by the attack, by accuracy, or by LiRA."""
+    if row.get("lira_auc", 0.5) - 0.5 > POWER:
+        return True
     return row["mia_unseen"] - row["mia_retain"] > POWER or row["acc_retain"] - row["acc_test"] > LOST
 
 

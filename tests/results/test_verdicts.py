@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mulnb.core import stats
+from mulnb.core import decisions, stats
 from mulnb.results.verdicts import BETTER, NO_WORSE, Case, Rule, primary, secondary
 
 
@@ -48,7 +48,7 @@ def test_method10_09_one_seed_decides_nothing():
 def test_undecided_says_how_many_seeds_would_decide():
     open_case = case(0.02, 0.08)
     decision = primary(open_case, BETTER)
-    assert decision.needed == stats.seeds_to_decide(open_case.values, margin=0.03) > 10
+    assert decision.needed == decisions.seeds_to_decide(open_case.values, margin=0.03) > 10
 
 
 def test_holms_procedure_over_the_cases_by_hand():

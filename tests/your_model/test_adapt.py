@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -41,6 +42,7 @@ def weights(model):
         lambda logits: (logits, logits * 2),
         lambda logits: [logits.sum(), logits],
         lambda logits: Auxiliary(logits, logits * 2),
+        lambda logits: logits[:, :, None, None],
     ],
 )
 def test_the_logits_are_found_in_what_the_model_returns(wrap):
@@ -76,9 +78,35 @@ def test_one_logit_is_trained_by_binary_cross_entropy():
 
 
 def test_outputs_of_a_sigmoid_are_warned_about():
-    for wrap in (torch.sigmoid, lambda logits: {"logits": nn.Sigmoid()(logits)}):
+    one = Convolutional(out=1)
+    with pytest.warns(UserWarning, match="outputs are those of a sigmoid"):
+        mulnb.score(Returns(lambda logits: logits.sigmoid()[:, 0], one), IMAGES, LABELS > 1, proxy="loss_curvature")
+    for wrap in (torch.sigmoid, lambda logits: {"logits": 1 / (1 + (-logits).exp())}, lambda logits: (logits.tanh() + 1) / 2):
         with pytest.warns(UserWarning, match="outputs are those of a sigmoid"):
             mulnb.score(Returns(wrap), IMAGES, LABELS, proxy="loss_curvature")
+
+
+def test_logits_that_happen_to_lie_in_the_unit_interval_are_not_warned_about():
+    model = Convolutional()
+    with torch.no_grad():
+        model.head[2].weight *= 0.1
+        model.head[2].bias.fill_(0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mulnb.score(model, IMAGES, LABELS, proxy="loss_curvature")
+
+
+def test_exported_programs_are_refused_in_one_line():
+    program = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), (torch.zeros(2, 1, 6, 6),)).module()
+    with pytest.raises(UserError, match=r"the model failed on images|cannot be put into train and eval mode") as error:
+        unlearn(program)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_made_in_inference_mode_can_be_trained():
+    with torch.inference_mode():
+        model = Convolutional()
+    assert not torch.equal(weights(unlearn(model).model), weights(model))
 
 
 @pytest.mark.parametrize(

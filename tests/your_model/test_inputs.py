@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 import mulnb
 from mulnb import your_model
 from mulnb.core.errors import UserError
-from mulnb.your_model import checks, inputs
+from mulnb.data import ImageSet
+from mulnb.your_model import api, checks, inputs
 
 X, Y = torch.from_numpy(IMAGES), torch.from_numpy(LABELS)
 
@@ -43,6 +46,28 @@ class Bare(Pairs):
         return self.images[index]
 
 
+def columns(labelled=True):
+    held = {"image": [Image.fromarray(image[0]) for image in IMAGES], "id": list(range(len(X)))}
+    return held | ({"label": LABELS.tolist()} if labelled else {})
+
+
+def encoded(image):
+    """The bytes of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image[0]).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def to_images(items):
+    """A user's `collate_fn`: the data set keeps rows of numbers, the loader makes images of them."""
+    return {"pixel_values": torch.stack([row.view(1, 6, 6) for row, _ in items]), "labels": torch.tensor([y for _, y in items])}
+
+
+class Rows(Pairs):
+    def __getitem__(self, index):
+        return self.images[index].flatten(), int(self.labels[index])
+
+
 KINDS = {
     "tensors": lambda: (X, Y),
     "arrays": lambda: (IMAGES, LABELS),
@@ -60,6 +85,15 @@ KINDS = {
     "Dataset without labels": lambda: (Bare(), LABELS),
     "DataLoader": lambda: (DataLoader(Pairs(), batch_size=7), None),
     "DataLoader with workers": lambda: (DataLoader(Pairs(), batch_size=7, num_workers=2), None),
+    "DataLoader with a collate_fn": lambda: (DataLoader(Rows(), batch_size=7, collate_fn=to_images), None),
+    "list of pairs": lambda: ([(image, int(label)) for image, label in zip(IMAGES, LABELS, strict=True)], None),
+    "list of dicts": lambda: ([Dicts()[place] for place in range(len(X))], None),
+    "columns": lambda: (columns(), None),
+    "columns and labels": lambda: (columns(labelled=False), LABELS),
+    "bytes of files": lambda: ([encoded(image) for image in IMAGES], LABELS),
+    "16-bit pictures": lambda: ([Image.fromarray(image[0].astype(np.uint16) * 256) for image in IMAGES], LABELS),
+    "other byte order": lambda: ((IMAGES / 255).astype(">f4"), LABELS.astype(">i4")),
+    "profile's images": lambda: (ImageSet(IMAGES, LABELS, ("a", "b", "c", "d")), None),
 }
 
 
@@ -72,6 +106,50 @@ def test_every_kind_of_data_gives_the_same_model(kind):
     found = mulnb.unlearn(model, images, labels, strata, settings=QUICK).model
     assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), found.parameters(), strict=True))
     assert same(before, state(model)) and torch.equal(X, torch.from_numpy(IMAGES))
+
+
+def test_archives_memory_maps_and_lists_of_paths(tmp_path):
+    expected = mulnb.score(memorizing(), X, Y, proxy="loss_curvature")
+    np.savez(tmp_path / "train.npz", images=IMAGES, labels=LABELS)
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    names = [tmp_path / f"{place}.png" for place in range(len(X))]
+    for image, name in zip(IMAGES, names, strict=True):
+        Image.fromarray(image[0]).save(name)
+    with np.load(tmp_path / "train.npz") as opened:
+        for images, labels in (
+            (str(tmp_path / "train.npz"), None),
+            (opened, None),
+            (mapped, LABELS),
+            (names, LABELS),
+            (list(map(str, names)), LABELS),
+        ):
+            assert np.array_equal(mulnb.score(memorizing(), images, labels, proxy="loss_curvature"), expected)
+    held = inputs.read(mapped, LABELS, torch.device("cpu"), torch.float32)
+    assert np.shares_memory(held.images.numpy(), mapped)  # it stays on disk
+
+
+def test_image_folders_of_torchvision_are_asked_by_file_name(tmp_path):
+    torchvision = pytest.importorskip("torchvision")
+    for place, label in enumerate("abab"):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(IMAGES[place, 0]).save(tmp_path / label / f"{place}.png")
+    dataset = torchvision.datasets.ImageFolder(tmp_path, transform=torchvision.transforms.ToTensor())
+    data = inputs.read(dataset, None, torch.device("cpu"), torch.float32)
+    assert data.files == ("a/0.png", "a/2.png", "b/1.png", "b/3.png") and data.classes == ("a", "b")
+    part = inputs.read(Subset(dataset, [3, 0]), None, torch.device("cpu"), torch.float32)
+    assert part.files == ("b/3.png", "a/0.png") and part.labels.tolist() == [1, 0] and part.classes == ("a", "b")
+    assert api.request_of([tmp_path / "a" / "0.png"], part).tolist() == [1]
+
+
+def test_a_folder_that_was_read_is_what_the_folder_is(tmp_path):
+    for place, label in enumerate("abab"):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(IMAGES[place, 0]).save(tmp_path / label / f"{place}.png")
+    own = inputs.read(your_model.read_folder(tmp_path), None, torch.device("cpu"), torch.float32)
+    again = inputs.read(tmp_path, None, torch.device("cpu"), torch.float32)
+    assert own.files == again.files == ("a/0.png", "a/2.png", "b/1.png", "b/3.png")
+    assert torch.equal(own.images, again.images) and own.classes == again.classes
 
 
 def test_colour_images_may_have_their_channels_last():
@@ -176,6 +254,12 @@ BROKEN[17, 0, 2, 2] = float("nan")
         (lambda: X, np.eye(4)[LABELS], r"labels are float64 \[160, 4\] for 160 images: .*argmax"),
         (lambda: X.int(), LABELS, "values 0 … 255 belong in uint8"),
         (lambda: object(), LABELS, "images: a object is no tensor or array of numbers"),
+        (lambda: (image for image in IMAGES), LABELS, "images: a generator is no tensor or array of numbers"),
+        (lambda: X.float().to_sparse(), LABELS, "images: a sparse, quantised or nested tensor"),
+        (lambda: {"train": X, "test": X}, LABELS, "images: a dict with train, test: expected 'images' and 'labels'"),
+        (lambda: [b"no image"] * 160, LABELS, "image 0: its bytes cannot be read as an image: no image format is recognised"),
+        (lambda: ["nowhere.png"] * 160, LABELS, "image 0: nowhere.png cannot be read as an image: No such file"),
+        (lambda: "nowhere.npz", None, "images: nowhere.npz does not exist"),
     ],
 )
 def test_what_cannot_be_right_is_named(images, labels, message):

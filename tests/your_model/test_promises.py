@@ -76,6 +76,7 @@ MODELS = {
     "object": lambda: Wrap(lambda z, training: SimpleNamespace(logits=z)),
     "auxiliary": lambda: Wrap(lambda z, training: (z, z) if training else z),
     "one logit": lambda: Wrap(lambda z, training: z, out=1),
+    "maps": lambda: Wrap(lambda z, training: z[:, :, None, None]),
     "sigmoid": lambda: net(nn.Sigmoid()),
     # these cannot work
     "softmax": lambda: net(nn.Softmax(1)),
@@ -101,6 +102,11 @@ class Items(Dataset):
         return self.how(index)
 
 
+def to_images(indices):
+    """A user's `collate_fn`."""
+    return torch.from_numpy(IMAGES[indices]), torch.from_numpy(LABELS[indices])
+
+
 def spoilt():
     images = IMAGES.astype(np.float32) / 255
     images[7, 0, 1, 1] = np.inf
@@ -117,7 +123,11 @@ DATA = {
     "items": lambda: (Items(lambda index: (IMAGES[index], LABELS[index], index)), None),
     "dicts": lambda: (Items(lambda index: {"image": Image.fromarray(IMAGES[index, 0]), "label": int(LABELS[index])}), None),
     "loader": lambda: (DataLoader(Items(lambda index: (IMAGES[index], LABELS[index])), batch_size=5), None),
+    "own collate": lambda: (DataLoader(Items(lambda index: index), batch_size=5, collate_fn=to_images), None),
+    "list of pairs": lambda: ([(image, int(label)) for image, label in zip(IMAGES, LABELS, strict=True)], None),
+    "columns": lambda: ({"images": IMAGES.copy(), "labels": LABELS.copy()}, None),
     # these cannot work
+    "generator": lambda: ((image for image in IMAGES), LABELS),
     "shuffled": lambda: (DataLoader(Items(lambda index: (IMAGES[index], LABELS[index])), shuffle=True), None),
     "too few labels": lambda: (IMAGES, LABELS[:-1]),
     "other labels": lambda: (IMAGES, LABELS + 1),
@@ -134,6 +144,9 @@ REQUESTS = st.one_of(
     index_lists.map(torch.tensor),
     index_lists.map(lambda index: np.isin(np.arange(N), index)),
     st.integers(0, CLASSES - 1).map(lambda label: {"class": label}),
+    index_lists.map(lambda index: {"index": index}),
+    index_lists.map(lambda index: np.array(index, dtype=object)),
+    st.lists(st.integers(-1, CLASSES), max_size=2).map(lambda labels: {"classes": labels}),
     st.lists(st.integers(-3, N + 3), max_size=5),
     st.sampled_from([None, True, [], "request.csv", [0.5], [[1, 2]], {"colour": 1}, range(N), ["a.png"], np.zeros(N, bool)]),
 )

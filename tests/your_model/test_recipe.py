@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -94,6 +95,47 @@ def test_precision_and_batch_size():
     assert torch.equal(weights(small), weights(unlearn("fine_tune", settings={"epochs": 2, "lr": 0.05, "batch": 16})))
 
 
+@pytest.mark.parametrize("algorithm", ["fine_tune", "l1_sparse", "salun", "scrub"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_leads_almost_where_full_precision_does(precision, algorithm):
+    """In fp16 losses are scaled by 65 536: weights would fly off if any gradient kept that scale, such as that of a penalty."""
+    full = weights(unlearn(algorithm))
+    mixed = weights(unlearn(algorithm, training=Training(precision=precision)))
+    before = weights(memorizing())
+    assert mixed.dtype == torch.float32 and not torch.equal(mixed, full)
+    assert float((mixed - full).norm()) < 0.3 * float((full - before).norm())
+
+
+def test_steps_whose_gradients_overflow_are_left_out():
+    """The first scale, 2^16, is too large for such inputs: it is halved until the gradients are finite."""
+
+    def steps(precision):
+        finite = []
+
+        class Noted(torch.optim.SGD):
+            def step(self, closure=None):
+                parts = [part for group in self.param_groups for part in group["params"]]
+                finite.append(all(bool(torch.isfinite(part.grad).all()) for part in parts))
+                return super().step(closure)
+
+        own = Training(precision=precision, optimizer=lambda what, lr: Noted(what, lr=lr / 1e6), transform=lambda x: x * 100)
+        found = unlearn("random_label", training=own, settings={"epochs": 3, "batch": 16, "lr": 0.01})
+        assert finite and all(finite) and torch.isfinite(weights(found)).all()
+        return len(finite)
+
+    assert 0 < steps("fp16") < steps("fp32")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_fp16_on_a_gpu():
+    model = copy.deepcopy(memorizing()).cuda()
+    how = {"settings": {"epochs": 2, "batch": 32, "lr": 0.05}, "training": Training(precision="fp16")}
+    found = mulnb.unlearn(model, IMAGES, LABELS, [3, 9, 27], **how).model
+    assert found.conv.weight.device.type == "cuda" and found.conv.weight.dtype == torch.float32
+    assert not torch.equal(weights(found), weights(model))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -101,6 +143,10 @@ def test_precision_and_batch_size():
         (lambda: Training(schedule="step"), "schedule 'step' is unknown: known are constant, cosine, linear"),
         (lambda: Training(precision="fp8"), "precision 'fp8' is unknown"),
         (lambda: Training(batch=1), "batch = 1"),
+        (
+            lambda: mulnb.unlearn(Convolutional().half(), IMAGES, LABELS, [1], training=Training(precision="fp16")),
+            "precision 'fp16' needs weights in float32",
+        ),
         (lambda: unlearn(training=Training(optimizer=lambda what, lr: None)), "optimizer returns a NoneType"),
         (lambda: unlearn(training=Training(optimizer=lambda what: None)), "the optimizer cannot be built: TypeError"),
         (lambda: unlearn(training=Training(transform=lambda x: x[:1])), r"the transform turns float32 \[\d+, 1, 6, 6\] into"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -33,6 +35,16 @@ MASK = np.array([False, True, False, False, True])
         torch.from_numpy(MASK),
         ["a/1.png", "b/3.png"],
         ["1.png", "./b/3.png"],
+        ["a\\1.png", Path("b/3.png")],
+        np.array([b"a/1.png", b"b/3.png"]),
+        (place for place in (4, 1)),
+        {4: "spam", 1: "spam"}.keys(),
+        np.array([4, 1], dtype=object),
+        np.array([1.0, 4.0]),
+        pd.Series([4, 1], index=["x", "y"]),
+        pd.Series(["a/1.png", "b/3.png"]),
+        {"index": [1, 4]},
+        {"files": ["a/1.png", "b/3.png"]},
         forget_sets.Strata(np.array([1]), np.array([], dtype=int), np.array([4])),
     ],
 )
@@ -53,6 +65,15 @@ def test_every_form_names_the_same_examples(request_):
         ("a.json", "[1, 4]"),
         ("a.json", '{"files": ["a/1.png", "b/3.png"]}'),
         ("a.json", '{"index": [1, 4]}'),
+        ("a.json", '[{"file": "a/1.png"}, {"file": "b/3.png"}]'),
+        ("a.csv", "1,\n4,\n"),
+        ("a.csv", "1;\r\n4;\r\n"),
+        ("a.csv", "what to delete\n1\n4\n"),
+        ("a.csv", "index\n1.0\n4.0\n"),
+        ("a.csv", '"file","why"\n"a/1.png","spam, and more"\n"b/3.png",""\n'),
+        ("a.txt", "1 4"),
+        ("a.txt", "1, 4\n"),
+        ("a.txt", "index\n1\n4\n"),
         ("a.json", json.dumps(MASK.tolist())),
     ],
 )
@@ -62,7 +83,27 @@ def test_files_of_every_kind(tmp_path, name, text):
     assert indices(str(tmp_path / name), 5, files=FILES).tolist() == [1, 4]
 
 
+def test_names_hold_commas_spaces_and_accents(tmp_path):
+    files = ["a/one, two.png", "a/caf\u00e9.png", "b/3.png"]
+    (tmp_path / "a.txt").write_text("one, two.png\na/cafe\u0301.png\n", encoding="utf-16")
+    assert indices(tmp_path / "a.txt", 3, files=files).tolist() == [0, 1]
+    assert indices("a/one, two.png", 3, files=files).tolist() == [0]  # one image, without a list
+    assert indices(b"3.png", 3, files=files).tolist() == [2]
+
+
+def test_paths_lead_into_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "train"
+    for name in (root / "b" / "3.png", "train/b/3.png", Path("train") / "b" / ".." / "b" / "3.png"):
+        assert indices([name], 5, files=FILES, root="train").tolist() == [4]
+    with pytest.raises(UserError, match=r"other/b/3.png' is not among the images"):
+        indices([tmp_path / "other" / "b" / "3.png"], 5, files=FILES, root=root)
+
+
 def test_arrays_and_forget_sets_in_files(tmp_path):
+    np.savez(tmp_path / "one.npz", chosen=[4, 1])
+    np.savez(tmp_path / "two.npz", index=[4, 1], why=["spam", "spam"])
+    assert indices(tmp_path / "one.npz", 5).tolist() == indices(tmp_path / "two.npz", 5).tolist() == [1, 4]
     np.save(tmp_path / "mask.npy", MASK)
     assert indices(tmp_path / "mask.npy", 5).tolist() == [1, 4]
     strata = forget_sets.strata(np.arange(9.0), 2)
@@ -88,6 +129,8 @@ def test_arrays_and_forget_sets_in_files(tmp_path):
         (["c/9.png"], "'c/9.png' is not among the images"),
         ({"class": "cow"}, "class 'cow' is unknown: classes are cat, dog"),
         ({"class": 7}, "no example is of class 7"),
+        ({"class": None}, "class None is neither a number nor a name"),
+        (iter(int, 1), "names an example twice: 0"),  # it never ends
         ({"colour": 1}, "the request has colour"),
         ("nowhere.csv", "nowhere.csv does not exist"),
     ],
@@ -107,6 +150,9 @@ def test_what_cannot_be_meant(request_, message):
         ("a.json", "3", "expected a JSON list"),
         ("a.xls", "x", "of an unknown kind"),
         ("a.csv", "why,index\nspam\n", "line 2 has too few columns"),
+        ("a.csv", "index\n\u00b2\n", "file names"),
+        ("a.csv", '"' + "x" * 200_000 + '"', "cannot be read: field larger than field limit"),
+        ("a.json", "[" * 100_000, "cannot be read"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, name, text, message):
@@ -124,6 +170,9 @@ def test_a_class_by_number_or_name():
     labels = np.array([0, 0, 1, 1, 1])
     assert indices({"class": 1}, 5, labels=labels).tolist() == [2, 3, 4]
     assert indices({"class": "dog"}, 5, labels=labels, classes=["cat", "dog"]).tolist() == [2, 3, 4]
+    for given in ([0, 1], ["cat", 1], np.array([0, 1]), torch.tensor([1, 0]), {"cat", "dog"}):
+        assert indices({"classes": given}, 5, labels=labels, classes=["cat", "dog"]).tolist() == [0, 1, 2, 3, 4]
+    assert indices({"class": torch.tensor(1)}, 5, labels=labels).tolist() == [2, 3, 4]
     present = np.ones(5, dtype=bool)
     assert whole_classes(np.array([2, 3, 4]), labels, present) == (1,)
     assert whole_classes(np.array([2, 3]), labels, present) == ()
@@ -177,30 +226,6 @@ def test_a_folder_is_asked_by_file_name(tmp_path):
     with pytest.raises(UserError, match=r"image 3 \(c.*\.png\) is to be forgotten"):
         Image.fromarray(np.asarray(Image.open(tmp_path / names[3]))).save(tmp_path / names[3].replace(".png", "x.png"))
         mulnb.unlearn(memorizing(), tmp_path, None, [3], settings=QUICK)
-
-
-def test_published_scores_are_read_the_right_way_round(tmp_path):
-    values = np.linspace(0, 1, 160)
-    np.savez(tmp_path / "c.npz", labels=LABELS, scores=values)
-    np.savez(tmp_path / "m.npz", tr_labels=LABELS, tr_mem=values)
-    np.save(tmp_path / "own.npy", values)
-    (tmp_path / "own.csv").write_text("memorization\n" + "\n".join(map(str, values)))
-    assert np.allclose(mulnb.load_scores(tmp_path / "c.npz", labels=LABELS), 1 - values)  # C-scores: regular ones are high
-    assert np.allclose(mulnb.load_scores(tmp_path / "m.npz", labels=LABELS), values)
-    assert np.allclose(mulnb.load_scores(tmp_path / "own.csv"), values)
-    assert np.allclose(mulnb.load_scores(tmp_path / "own.npy", memorized="low"), 1 - values)
-    assert np.allclose(mulnb.load_scores(tmp_path / "m.npz", index=[3, 1]), values[[3, 1]])
-    for call, message in (
-        (lambda: mulnb.load_scores(tmp_path / "c.npz", labels=LABELS[::-1]), "of its labels are those of the data"),
-        (lambda: mulnb.load_scores(tmp_path / "own.npy"), "which end of 'own' is memorized"),
-        (lambda: mulnb.load_scores(tmp_path / "c.npz", labels=LABELS[:9]), "160 scores for 9 labels: give index="),
-        (lambda: mulnb.load_scores(tmp_path / "c.npz", key="x"), "has labels, scores: give key="),
-        (lambda: mulnb.load_scores(tmp_path / "none.npz"), "does not exist"),
-        (lambda: mulnb.strata(np.load(tmp_path / "c.npz"), size=10), "read it by mulnb.load_scores"),
-        (lambda: mulnb.strata([["a"]], size=1), "expected one number per example"),
-    ):
-        with pytest.raises(UserError, match=message):
-            call()
 
 
 def test_a_forget_set_that_was_saved_can_be_unlearned(tmp_path):

@@ -127,6 +127,7 @@ def test_wrong_normalisation_is_told():
     with pytest.warns(UserWarning, match="hold-out or normalisation is wrong: accuracy on the retain set is .* near chance"):
         report = evaluate(memorizing(), original=memorizing(), normalize=(0.5, 1e6))
     assert report.verdict.words == "hold-out or normalisation is wrong"
+    assert any("nothing was forgotten: indistinguishable from the original" in reason for reason in report.verdict.reasons)
 
 
 def test_a_whole_class_is_noticed():

@@ -1,0 +1,319 @@
+"""A profile in slices of some minutes, the most valuable work first: for a machine that is lent for a short while.
+
+A slice begins no work whose time does not fit into what is left of it. Everything that is finished is stored, so the next slice
+goes on from there, and the tables at the end are those of one run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+
+from mulnb.core import on_ray, store, workers
+from mulnb.core.errors import UserError
+from mulnb.core.vocabulary import label
+from mulnb.forget import Strata
+from mulnb.study import chains, cost, frames, jobs
+from mulnb.study.cost import Prices
+from mulnb.study.jobs import Job
+from mulnb.study.recipes import holdout_job, job_of, oracle_job, original_job, pool_jobs
+from mulnb.study.runs import Run, ways
+from mulnb.study.study import Study
+
+ORIGINALS = "original models"
+FIRST = "neg_grad_plus"  # the algorithm that the paper refines first
+DURATION = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration such as `90s`, `9m` or `1h30m`.
+
+    Raises:
+        UserError: it is none, or 0.
+    """
+    match = DURATION.fullmatch(text)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total:
+        raise UserError(f"slice '{text}': expected a duration above 0, such as 90s, 9m or 1h30m")
+    return float(total)
+
+
+# --- the work, in its order ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Work:
+    """Jobs of one kind, which take about the same time."""
+
+    name: str
+    count: int  # how many jobs there will be
+    price: Callable[[Prices], float]  # seconds of one of them, from a probe
+    jobs: Callable[[], Sequence[Job]]  # to be asked when all work before it is done: forget sets depend on scores
+
+
+def plan(study: Study) -> list[Work]:
+    """All work of a profile but its search: scores, oracles, NegGrad+, and then the rest in the order in which it is shown."""
+    profile, seeds = study.profile, study.profile.seeds
+    sets = len(study.refining_scores) * len(seeds)
+    block = min(profile.pool.group, profile.pool.models)
+    blocks = 0 if profile.pool.scores else math.ceil(profile.pool.models / block)
+    orders = cost.counts(profile)["crossed runs"]
+
+    return [
+        Work(ORIGINALS, len(seeds), lambda of: of.original, lambda: [original_job(study, seed) for seed in seeds]),
+        Work("hold-out retraining", len(seeds), lambda of: of.holdout, lambda: [holdout_job(study, seed) for seed in seeds]),
+        Work(f"pool in blocks of {block}", blocks, lambda of: block * of.pool_model, lambda: pool_jobs(study) if blocks else []),
+        Work("oracles", sets, lambda of: of.oracle, lambda: _oracles(study)),
+        *_algorithms(study, sets),
+        Work("floor: original models", sets, lambda of: of.floor, lambda: _runs(study, "nothing")),
+        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _runs(study, "retrain")),
+        Work("one forget set in several orders", orders, lambda of: mean(of.runs.values()), lambda: _orders(study)),
+        *_sequential(study),
+    ]
+
+
+def _algorithms(study: Study, sets: int) -> list[Work]:
+    """The runs of every algorithm; `FIRST` is the first, the full RUM the last."""
+    strategies: dict[str, list[str]] = {}
+    for algorithm, strategy, _ in ways(study.profile):
+        strategies.setdefault(algorithm, []).append(strategy)
+
+    work = []
+    for algorithm, used in sorted(strategies.items(), key=lambda item: item[0] != FIRST):  # the others stay in their order
+
+        def price(of: Prices, algorithm: str = algorithm, used: Sequence[str] = tuple(used)) -> float:
+            return mean(of.runs[algorithm, strategy] for strategy in used)
+
+        work.append(Work(label(algorithm), len(used) * sets, price, functools.partial(_runs, study, algorithm)))
+    return work
+
+
+def _sequential(study: Study) -> list[Work]:
+    """The chains of sequential unlearning, step by step, and what they are compared with."""
+    steps, seeds = study.profile.sequential.steps, len(study.profile.seeds)
+    chain_count = len(study.profile.sequential.strategies) * seeds
+
+    work = []
+    for step in range(1, steps + 1):
+        jobs_of = functools.partial(chains.step_jobs, study, step)
+        work.append(Work(f"sequential unlearning, step {step}", chain_count, lambda of: mean(of.steps.values()), jobs_of))
+
+    def ends(number: int) -> list[Job]:
+        links, _, first = chains.taken_steps(study)
+        return [links[k].oracle(study, 1) if number else links[k].floor(study) for k in first]
+
+    def oracles() -> list[Job]:
+        return [link.oracle(study) for link in chains.taken_steps(study)[0]]
+
+    return [
+        *work,
+        Work("oracles of the steps", chain_count * steps, lambda of: of.oracle, oracles),
+        Work("floor of the steps", seeds * steps, lambda of: of.floor, lambda: ends(0)),
+        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, lambda: ends(1)),
+    ]
+
+
+def _oracles(study: Study) -> list[Job]:
+    """The oracle of every forget set."""
+    runs = [run for run in study.runs if run.algorithm == "nothing"]  # one for each score and seed
+    return [_oracle(study, run, study.strata(run.score, run.seed)) for run in runs]
+
+
+def _oracle(study: Study, run: Run, chosen: Strata) -> Job:
+    return oracle_job(study, chosen.forget, [chosen.forget], run.seed)
+
+
+def _runs(study: Study, algorithm: str) -> list[Job]:
+    """All runs of an algorithm: also "nothing", the floor, and "retrain", the ceiling."""
+    runs = [run for run in study.runs if run.algorithm == algorithm]
+    return [job_of(study, run, study.strata(run.score, run.seed)) for run in runs]
+
+
+def _orders(study: Study) -> list[Job]:
+    """The runs on one forget set in several orders; its oracles, too, which no other work has if no score gives this set."""
+    found = []
+    runs, _, sets = frames.orders_of(study)
+    for run, chosen in zip(runs, sets, strict=True):
+        found += [_oracle(study, run, chosen), job_of(study, run, chosen)]
+    return found
+
+
+# --- one slice -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What a slice did, and what is left."""
+
+    done: dict[str, int] = field(default_factory=dict)  # jobs, by the name of their work
+    next: str = ""  # the work that comes next; "" if there is none
+    left: int = 0  # jobs of it
+    needs_s: float = 0.0  # seconds of its next jobs
+    remains_s: float = 0.0  # of everything that is left
+
+    def __str__(self) -> str:
+        """One line."""
+        done = ", ".join(f"{name} ({count})" for name, count in self.done.items()) or "nothing"
+        if not self.next:
+            return f"slice: done {done}; no work is left"
+        left = f"{self.left} left, {cost.duration(self.needs_s)} to the next result"
+        return f"slice: done {done}; next {self.next} ({left}); about {cost.duration(self.remains_s)} of work remain"
+
+
+class Meter:
+    """How long work takes: as measured in this slice, else as stored results say, else as the probe says."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+        self._measured: dict[str, float] = {}  # the most seconds of a job, by the name of its work
+        self._stored: dict[str, float] = {}  # mean seconds
+        self._spent = self._priced = 0.0  # seconds of all batches, and what the probe had said of them
+
+    def stored(self, work: Work, found: Sequence[float]) -> None:
+        """Note the seconds of jobs that are stored."""
+        if found:
+            self._stored[work.name] = mean(found)
+
+    def measured(self, work: Work, together: int, seconds: float) -> None:
+        """Note the time of a batch whose longest task has `together` jobs."""
+        self._measured[work.name] = max(seconds / together, self._measured.get(work.name, 0.0))
+        self._spent += seconds
+        self._priced += together * work.price(self._prices)
+
+    def expected(self, work: Work) -> float:
+        """Seconds of one job on one worker."""
+        if work.name in self._measured:
+            return self._measured[work.name]
+        if work.name in self._stored:
+            return self._stored[work.name]
+        return work.price(self._prices) * (self._spent / self._priced if self._priced else 1.0)
+
+
+def run(
+    study: Study,
+    budget: float,
+    clock: Callable[[], float] = time.monotonic,
+    started: float | None = None,
+    prices: Prices | None = None,
+    shown: Callable[[str], contextlib.AbstractContextManager] = contextlib.nullcontext,
+) -> Outcome:
+    """Work until nothing more fits into the slice, or nothing is left.
+
+    Args:
+        study: the profile and its store.
+        budget: seconds of the slice.
+        clock: tells the time in seconds.
+        started: when the slice began; now if None.
+        prices: what work costs before it was measured; by default from a probe.
+        shown: is entered with the name of each work that is begun.
+
+    Returns:
+        What was done and what is left.
+
+    Raises:
+        UserError: the slice is too short for anything.
+    """
+    started = clock() if started is None else started
+    jobs.check(study.profile)
+    works, meter, outcome = plan(study), Meter(prices or cost.prices(study.profile)), Outcome()
+
+    for number, work in enumerate(works):
+        missing = _missing(work, meter)
+        with contextlib.ExitStack() as telling:
+            while missing:
+                batch, own = _batch(study, works, work, missing)
+                together = math.ceil(len(batch) / _places(study))
+                expected = together * meter.expected(own)
+
+                began = clock()
+                if began - started + expected > budget:
+                    outcome.next, outcome.left, outcome.needs_s = work.name, len(missing), expected
+                    left = [(work, len(missing)), *((later, later.count) for later in works[number + 1 :])]
+                    outcome.remains_s = _remains(study, meter, left)
+                    return _unless_too_short(outcome, budget, began - started)
+
+                if own.name not in outcome.done:
+                    telling.enter_context(shown(own.name))
+                jobs.compute(study, batch, own.name)
+                meter.measured(own, together, clock() - began)
+                outcome.done[own.name] = outcome.done.get(own.name, 0) + len(batch)
+                finished = {job.key for job in batch}
+                missing = [job for job in missing if job.key not in finished]
+    return outcome
+
+
+def _unless_too_short(outcome: Outcome, budget: float, spent: float) -> Outcome:
+    """The outcome. Raises `UserError` if nothing could be begun: called again and again, such slices would never end."""
+    if not outcome.done:
+        raise UserError(
+            f"slice: {cost.duration(budget)} are too short for anything: next is {outcome.next}, which takes about "
+            f"{cost.duration(outcome.needs_s)}: give --slice {math.ceil((spent + outcome.needs_s) / 60) + 1}m or more"
+        )
+    return outcome
+
+
+def _missing(work: Work, meter: Meter) -> list[Job]:
+    """The jobs that are not stored, each once; the meter learns from those that are."""
+    missing: dict[str, Job] = {}
+    took = []
+    for job in work.jobs():
+        there = store.look(job.kind, job.parts)
+        if there is None:
+            missing[job.key] = job
+        else:
+            took.append(there.meta["wall_s"])
+    meter.stored(work, took)
+    return list(missing.values())
+
+
+def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Job]) -> tuple[list[Job], Work]:
+    """What is computed at once, a task for every worker, and the work that it belongs to.
+
+    Networks that were unpacked without weights come first, where the next jobs begin with them.
+    """
+    places = _places(study)
+    tasks = jobs.chunks(missing, study.together, places)[:places]
+    batch = [job for task in tasks for job in task]
+
+    if lacking := jobs.without_weights(batch):
+        tasks = jobs.chunks(lacking, study.together, places)[:places]
+        return [job for task in tasks for job in task], works[0] if lacking[0].kind == "original" else work
+    return batch, work
+
+
+def _places(study: Study) -> int:
+    """How many tasks run at once."""
+    if workers.backend() == "ray":
+        resources = study.profile.resources
+        return on_ray.places(on_ray.Terms(resources.num_cpus, resources.num_gpus))
+    return workers.count()
+
+
+def _remains(study: Study, meter: Meter, left: Sequence[tuple[Work, int]]) -> float:
+    """Seconds of so many jobs of each work, on all workers."""
+    return sum(count * meter.expected(work) for work, count in left) / _places(study)
+
+
+# --- what there is -------------------------------------------------------------------------------------------------------
+
+
+def stored(study: Study) -> Iterator[Job]:
+    """The jobs whose results are stored, in the order of the plan, up to the first work that is not finished."""
+    seen: set[str] = set()
+    for work in plan(study):
+        complete = True
+        for job in work.jobs():
+            if store.look(job.kind, job.parts) is None:
+                complete = False
+            elif job.key not in seen:
+                seen.add(job.key)
+                yield job
+        if not complete:
+            return

@@ -1,0 +1,91 @@
+"""Gates on a network itself: it is tried on a few images before any work, and looked through after it."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from mulnb.core.errors import UserError
+from mulnb.training import clone
+from mulnb.your_model.adapt import WANTED, Adapted, described, first_line, protected
+
+FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
+
+
+def check_outputs(model: Adapted, inputs: Tensor) -> int:
+    """Try the network in eval and in train mode, on a copy of it, and return the number of classes K.
+
+    Args:
+        model: the working copy.
+        inputs: a few network inputs [B, C, H, W].
+
+    Raises:
+        UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
+    """
+    inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
+    trial = clone(model).requires_grad_(False)
+    inputs = inputs.detach()
+
+    with protected(inputs.device, 0):
+        found = []
+        for training in (True, False):
+            try:
+                trial.train(training)
+            except Exception as error:  # exported programs refuse to change their mode
+                raise UserError(f"the model cannot be put into train and eval mode: {first_line(error)}") from None
+            found.append(trial(inputs))
+
+        _probabilities(trial, inputs)
+
+    second, first = found
+    if first.shape != second.shape:
+        raise UserError(
+            f"the model returns {described(first)} in eval mode and {described(second)} in train mode: {WANTED} in both"
+        )
+
+    return first.shape[1]
+
+
+def _probabilities(model: Adapted, inputs: Tensor) -> None:
+    """Refuse softmax outputs; warn where they look like those of a sigmoid."""
+    values = _outputs(model, inputs)
+    close = max(1e-3, 4 * torch.finfo(values.dtype).eps)
+    values = values.detach().float()
+    if not _in_unit(values):
+        return
+    if values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < close).all()):
+        raise UserError("the model returns probabilities: return the logits, before the softmax")
+
+    try:
+        far = [_outputs(model, inputs.detach() * factor).detach().float() for factor in (FAR, -FAR)]
+    except UserError:
+        return  # the network looks at the range of its inputs
+    if all(_in_unit(found) and bool(found.isfinite().all()) for found in far) and not torch.equal(far[0], far[1]):
+        message = "the model's outputs are those of a sigmoid, all in [0, 1]: mulnb needs the logits, before the sigmoid"
+        warnings.warn(message, stacklevel=2)
+
+
+def _outputs(model: Adapted, inputs: Tensor) -> Tensor:
+    """What the network itself returns [B, K]; of a head with one logit, that one alone [B, 1]."""
+    found = model(inputs)
+    one = found.shape[1] == 2 and not bool(found[:, 0].any())  # `logits_of` put the zeros there
+    return found[:, 1:] if one else found
+
+
+def _in_unit(values: Tensor) -> bool:
+    return bool((values >= 0).all()) and bool((values <= 1).all())
+
+
+def check_trainable(model: Adapted) -> None:
+    """Raises `UserError` unless the network has a parameter that may move."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raises `UserError` if a weight is not finite."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UserError(f"weight '{name}' of the model is not finite: the training that made it diverged")

@@ -1,0 +1,133 @@
+"""Reference models beside a report: LiRA and RMIA, stronger attacks than one that looks at a single model (METHOD §7b)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from mulnb import training
+from mulnb.audit import lira, margins
+from mulnb.audit.membership import Shadow
+from mulnb.core.errors import UserError
+from mulnb.your_model.adapt import Factory, Model, adapt
+from mulnb.your_model.outcome import Outcome, Setting, alike
+from mulnb.your_model.request import indices
+
+
+@dataclass(frozen=True)
+class References:
+    """Models of the same task that were trained without the forget set, or each without a part of it; or their margins.
+
+    Eight models at least must have been trained without each forgotten example, and none on the hold-out.
+
+    Attributes:
+        models: modules, or weights for the factory. They are never changed.
+        member: bool [M, N], whether model j was trained on example i; or, per model, the examples that it was trained on
+            (indices, a mask, file names). None: no model was trained on any forgotten example.
+        margins: [M, N], in place of `models`: log p − log(1 − p) of each example's label (`mulnb.audit.margins.log_odds`).
+        unseen: [M, n], the same for the images of the hold-out.
+    """
+
+    models: Sequence[Model] = ()
+    member: Any = None
+    margins: np.ndarray | None = field(default=None, repr=False)
+    unseen: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (len(self.models) > 0) == (self.margins is not None):
+            raise UserError("References: give either models, or margins of theirs")
+        if (self.margins is None) != (self.unseen is None):
+            raise UserError("References: margins= of the training images and unseen= of the hold-out go together")
+
+    def __len__(self) -> int:
+        return len(self.models) if self.margins is None else len(self.margins)
+
+
+def references_of(given: References | Sequence[Model] | None) -> References | None:
+    """`References`, also from a bare list of models that never saw the forget set."""
+    if given is None or isinstance(given, References):
+        return given
+    if not isinstance(given, (list, tuple)):
+        raise UserError(
+            f"references is a {type(given).__name__}: expected mulnb.References(models, member=…) or a list of models"
+        )
+    return References(models=list(given))
+
+
+def attacked(references: References, outcomes: Sequence[Outcome], setting: Setting, factory: Factory | None = None) -> None:
+    """Add `lira_auc lira_tpr01 rmia_auc` to the row of every outcome: 1 if all of the forget set is recognised, .5 at chance.
+
+    Raises:
+        UserError: the references do not fit the data, or are too few.
+    """
+    forget = setting.strata.forget
+    member = _member(references, setting)[:, forget]  # [M, n]
+    enough = (~member).sum(0)
+    if enough.min() < lira.FEWEST:
+        worst = int(forget[enough.argmin()])
+        raise UserError(
+            f"references: {enough.min()} of {len(member)} models were trained without example {setting.data.name(worst)}: "
+            f"LiRA and RMIA need at least {lira.FEWEST} for each forgotten example"
+        )
+
+    shadow = Shadow.of(*_margins(references, setting, factory, member))
+
+    for found in outcomes:
+        scores = shadow.scores(found.margin, found.unseen_margin, np.arange(len(forget)))
+        found.row.update(scores.summary())
+
+
+def _member(references: References, setting: Setting) -> np.ndarray:
+    """bool [M, N]."""
+    shape = (len(references), len(setting.data))
+    member = references.member
+    if member is None:
+        return np.zeros(shape, dtype=bool)
+    if len(member) != shape[0]:
+        raise UserError(f"references: member says what {len(member)} models were trained on, and there are {shape[0]}")
+
+    found = np.zeros(shape, dtype=bool)
+    for number, part in enumerate(member):
+        what = f"references: member of model {number}"
+        found[number, indices(part, shape[1], files=setting.data.files, root=setting.data.root, what=what)] = True
+
+    return found
+
+
+def _margins(
+    references: References, setting: Setting, factory: Factory | None, member: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Margins [M, n] of the forget set, who was trained on it [M, n], and margins [M, m] of unseen images."""
+    forget, like = setting.strata.forget, np.flatnonzero(alike(setting))
+    if references.margins is not None:
+        seen, unseen = np.asarray(references.margins), np.asarray(references.unseen)
+        shapes = (len(references), len(setting.data)), (len(references), len(setting.unseen))
+        if (seen.shape, unseen.shape) != shapes:
+            expected = f"{list(shapes[0])} and {list(shapes[1])}"
+            raise UserError(f"references: margins are {list(seen.shape)}, unseen {list(unseen.shape)}: expected {expected}")
+        if not np.isfinite(seen[:, forget]).all() or not np.isfinite(unseen).all():
+            raise UserError("references: a margin is not finite")
+        return seen[:, forget], member, unseen[:, like]
+
+    rows: list[tuple[np.ndarray, np.ndarray]] = []
+
+    for number, model in enumerate(references.models):
+        network = adapt(model, factory)
+        place = next(network.parameters())
+        parts = []
+        for images, index in ((setting.data, forget), (setting.unseen, like)):
+            data = images.on(place.device, place.dtype)
+            chosen = torch.from_numpy(index).to(place.device)
+            logits, labels = training.predict(network, data, chosen).cpu(), data.labels[chosen].cpu()
+            if int(labels.max()) >= logits.shape[1]:
+                raise UserError(
+                    f"references: model {number} has {logits.shape[1]} classes, and labels go up to {int(labels.max())}"
+                )
+            parts.append(margins.log_odds(logits.float(), labels))
+        rows.append((parts[0], parts[1]))
+
+    return np.stack([row[0] for row in rows]), member, np.stack([row[1] for row in rows])

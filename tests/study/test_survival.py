@@ -112,7 +112,8 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(starter, undisturbed, tmp_
     now = stored(home)
     assert {name: now[name] for name in kept} == kept
     assert_equal(home, undisturbed)
-    assert list(attempts.temporary(home).iterdir()) == []
+    left = {path.name for path in attempts.temporary(home).iterdir()}
+    assert not {name for name in left if not name.startswith("torchinductor")}, left  # torch's own cache, empty
 
 
 def wait_until(

@@ -96,7 +96,9 @@ def _same_settings(folder: Path, profile: Profile) -> bool:
 
 
 def _device(folder: Path) -> str | None:
-    return _record(folder).get("device")
+    """The machine that the runs behind the verdicts were made on; other stages may have been made elsewhere."""
+    record = _record(folder)
+    return record.get("stages", {}).get("unlearning", {}).get("device", record.get("device"))
 
 
 def _record(folder: Path) -> dict:

@@ -20,6 +20,7 @@ from mulnb.core.machine import device_name, git_commit
 from mulnb.results import claims, evidence, frame_file, search, tables, thumbnails
 from mulnb.results.paper import PAIRS
 
+MADE_BY = ("git_commit", "device")  # of each stage: they may have been run on different machines
 Frames = dict[str, pd.DataFrame]
 PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
@@ -226,19 +227,23 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
     try:
         known = json.loads(path.read_text())
         stages = known["stages"] if known.get("profile") == numbers else {}
+        for before in stages.values():  # of another machine or commit, perhaps
+            for fact in MADE_BY:
+                before.setdefault(fact, known[fact])
     except (OSError, ValueError, KeyError):
         stages = {}
 
+    made_by = {"git_commit": git_commit(), "device": device_name()}
     rows = {name: len(frame) for name, frame in frames.items()}
     peak = _peak_memory(profile, stages.get(stage, {}))
-    stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1), "peak_memory_mb": peak}
+    stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1), "peak_memory_mb": peak} | made_by
     record = {
         "profile": numbers,
         "source": study.splits(profile).source,
         "seeds": list(profile.seeds),
-        "git_commit": git_commit(),
+        "git_commit": made_by["git_commit"],
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": device_name(),
+        "device": made_by["device"],
         "stages": {name: stages[name] for name in STAGES if name in stages},
     }
     paths.write_text(path, json.dumps(record, indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 
@@ -26,7 +27,7 @@ def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
     """
     parts = [f"**{profile.title}** (profile `{profile.name}`). {caption} {_about(frame)}"]
     parts += ["### Winners", markdown.grid(_winners(frame))]
-    parts += ["### Every candidate", frame.round(4).to_markdown(index=False)]
+    parts += ["### Every candidate", _surface(frame)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -38,6 +39,28 @@ def _about(frame: pd.DataFrame) -> str:
     if "round" in frame and (frame["round"] > 0).any():
         text += " An axis on whose end a winner stood was extended and searched again (round 1 and later)."
     return text
+
+
+def _surface(frame: pd.DataFrame) -> str:
+    """Every candidate with what it reached, in a table without padding: there may be hundreds."""
+    rows = []
+    for _, tried in frame.iterrows():
+        row = {
+            "algorithm": label(tried["algorithm"]),
+            "strategy": label(tried["strategy"]),
+            "settings": _settings(tried["settings"]),
+            "ToW": f"{tried['tow']:.3f}",
+            "ToW-MIA": f"{tried['tow_mia']:.3f}",
+            "objective": _objective(tried),
+        }
+        if "round" in frame:
+            row["round"] = str(tried["round"])
+        row["chosen"] = "yes" if tried["chosen"] else ""
+        rows.append(row)
+
+    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    table = re.sub(" {2,}", " ", table)
+    return re.sub("-{3,}", "---", table)
 
 
 def _winners(frame: pd.DataFrame) -> pd.DataFrame:

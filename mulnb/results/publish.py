@@ -236,7 +236,8 @@ def _record(profile: Profile, stage: str, frames: Frames) -> None:
     made_by = {"git_commit": git_commit(), "device": device_name()}
     rows = {name: len(frame) for name, frame in frames.items()}
     peak = _peak_memory(profile, stages.get(stage, {}))
-    stages[stage] = {"rows": rows, "compute_s": round(study.compute_seconds(profile, stage, frames), 1), "peak_memory_mb": peak} | made_by
+    seconds = round(study.compute_seconds(profile, stage, frames), 1)
+    stages[stage] = {"rows": rows, "compute_s": seconds, "peak_memory_mb": peak} | made_by
     record = {
         "profile": numbers,
         "source": study.splits(profile).source,

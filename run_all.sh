@@ -24,7 +24,9 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named
                         jupyter lab, such as --no-browser
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
   --cpu                 set up without the CUDA packages that torch does not need to start (4.8 instead of 6.2 GB);
-                        it stays so until .venv is removed
+                        it stays so until .venv is removed. Not more, and not by itself: torch as package indexes have it
+                        links eleven CUDA libraries and does not start without them; the build without CUDA is on
+                        PyTorch's own index only, whose address requirements.lock would have to hold
   --test                check the project instead of running it
   --help                this text
 
@@ -50,7 +52,7 @@ while [ $# -gt 0 ]; do
             ;;
         --profile=* | --only=* | --set=* | --workers=* | --backend=* | --address=* | --slice=* | --pack=* | --publish | --save-notebooks) options+=("$1") ;;
         --cpu) cpu=cpu ;;
-        --test) mode=test ;;
+        --test) mode='test' ;;
         --lab | --site) mode=${1#--} && shift && rest=("$@") && break ;;
         -h | --help) usage && exit 0 ;;
         *) fail 2 "unknown option '$1'; --help lists them" ;;
@@ -58,7 +60,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $mode in lab | site) [ ${#options[@]} -eq 0 ] || fail 2 "--$mode comes first: its options follow it" ;; esac
-[ $mode = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
+[ "$mode" = notebooks ] || [ ${#options[@]} -eq 0 ] || fail 2 "--$mode takes no other option"
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
@@ -115,7 +117,7 @@ hashes() { # macOS has shasum instead of sha256sum
 
 wanted=$(printf '%s\n' "$root" && cd "$root" && hashes pyproject.toml requirements.lock)
 [ "$(tail -n 1 "$stamp" 2>/dev/null)" != cpu ] || cpu=cpu # as it was set up
-wanted=$wanted${cpu:+$'\n'cpu}
+[ -z "$cpu" ] || wanted=$(printf '%s\ncpu' "$wanted")
 trap 'fail 130 "interrupted; the next call begins the set-up again"' INT TERM
 [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || set_up
 trap - INT TERM

@@ -39,6 +39,17 @@ def test_the_readme_says_what_the_tables_say(committed):
     assert f"{confidence:.2f} [" in block
 
 
+def test_what_the_readme_says_of_cifar10_small_stands_in_its_tables():
+    text = (paths.CHECKOUT / "README.md").read_text()
+    said = text.split("<!-- cifar10-small:begin -->")[1].split("<!-- cifar10-small:end -->")[0]
+    numbers = re.findall(r"[−+]?\d\.\d{3} ± \d\.\d{3}", said)
+    assert len(numbers) > 12
+
+    pages_of = (COMMITTED.parent / "cifar10-small").glob("*.md")
+    tabled = " ".join(page.read_text() for page in pages_of).replace("-0.", "−0.")
+    assert [number for number in numbers if number not in tabled] == []
+
+
 def test_every_picture_and_file_that_the_readme_names_is_there():
     text = (paths.CHECKOUT / "README.md").read_text()
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)

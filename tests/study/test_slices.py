@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from attempts import stored, tables
 from PIL import Image
-from test_survival import stored, tables
 
 from mulnb import load_profile
 from mulnb.__main__ import main

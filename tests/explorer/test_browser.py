@@ -141,6 +141,17 @@ def test_an_image_is_enlarged_by_a_click_and_by_a_key(explorer):
     explorer.page.get_by_role("tab", name="Size").click()
 
 
+def test_an_image_is_dropped_from_the_set_and_added_to_another_stratum(explorer):
+    low, medium, high = explorer.sizes()
+    explorer.page.locator(".mx figure").first.click()
+    explorer.page.get_by_role("button", name="drop from low").click()
+    explorer.until(rf"{low + medium + high - 1} of \d+ examples")
+    explorer.page.get_by_role("button", name="add to high").click()
+    explorer.until(rf"{low + medium + high} of \d+ examples")
+    assert "A set of your own" in explorer.text("Choose a forget set")
+    explorer.page.get_by_role("tab", name="Size").click()
+
+
 def test_a_lasso_on_the_map_selects_examples_into_the_set(explorer):
     explorer.page.get_by_role("tab", name="Map").click()
     explorer.until(r"Alike images lie near each other", seconds=60)

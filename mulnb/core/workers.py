@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 
 BACKENDS = ("serial", "processes", "ray")
 T = TypeVar("T")
@@ -37,7 +37,8 @@ def count(on_gpu: bool = True) -> int:
         on_gpu: whether the task computes on the GPU if there is one; then one task runs at a time.
 
     Returns:
-        `MULNB_WORKERS` if it is set, else 1 for work on a GPU, else the number of cores this process may use.
+        `MULNB_WORKERS` if it is set, but not more than there are cores; else 1 for work on a GPU, else the number of cores that
+        this process may use.
 
     Raises:
         UserError: `MULNB_WORKERS` is not a whole number of at least 1.
@@ -45,13 +46,24 @@ def count(on_gpu: bool = True) -> int:
     if given := os.environ.get("MULNB_WORKERS"):
         if not given.isdigit() or int(given) < 1:
             raise UserError(f"workers = {given!r}: should be a whole number of at least 1")
-        return int(given)
+        return _at_most(_cores(), int(given))
 
-    if on_gpu and _there_is_a_gpu():
-        return 1
-    if hasattr(os, "sched_getaffinity"):  # Linux: the cores of a container or batch job may be fewer than the machine's
+    return 1 if on_gpu and _there_is_a_gpu() else _cores()
+
+
+def _cores() -> int:
+    """The cores that this process may use: in a container or a batch job they may be fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@functools.cache  # told once
+def _at_most(cores: int, given: int) -> int:
+    """As many workers as were asked for, but not more than cores: every task fills one, and more would only take turns."""
+    if given > cores:
+        notice(f"workers = {given}: this process may use {cores} cores, so {cores} tasks run at once")
+    return min(cores, given)
 
 
 def _there_is_a_gpu() -> bool:

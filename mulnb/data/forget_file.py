@@ -1,15 +1,60 @@
-"""Reads a forget set that a user names: `forget.load`, for files that may be anything."""
+"""Reads a forget set that a user names: strata as `forget.save` wrote them, or a plain list of examples in any usual file."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from mulnb import forget
 from mulnb.core import paths
 from mulnb.core.errors import UserError
+from mulnb.data import request
 from mulnb.forget import ForgetSet
 
+PLAIN = (".csv", ".tsv", ".txt", ".npy", ".npz")  # besides JSON, which may hold either
 LONGEST = 256 * 2**20  # bytes; a set of a million examples has nine million
+
+
+def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
+    """The examples that a plain list names: indices, a mask or a class, as `request.indices` reads them from files.
+
+    Args:
+        path: the file; a relative one may also lie in the store's folder.
+        labels: int64 [N] of the training set, which the indices point into.
+        classes: the names of the classes.
+
+    Returns:
+        int64 [n], sorted; None if the file holds strata instead, which `load` reads.
+
+    Raises:
+        UserError: the list names no example, one twice, one that is not there, or fewer than three, which make no strata.
+    """
+    place = Path(path).expanduser()
+    if not place.is_file() and (paths.home() / place).is_file():
+        place = paths.home() / place
+    if not place.is_file() or not _is_plain(place):
+        return None
+
+    found = request.indices(place, len(labels), labels=labels, classes=classes, what=f"forget.file {path}")
+    if len(found) < 3:
+        raise UserError(f"forget.file {path} names {len(found)} of {len(labels)} examples: three strata need at least 3")
+    return found
+
+
+def _is_plain(place: Path) -> bool:
+    """Whether a file is a plain list, and not the strata that `forget.save` writes."""
+    if place.suffix.lower() in PLAIN:
+        return True
+    if place.suffix.lower() != ".json" or place.stat().st_size > LONGEST:
+        return False
+    try:
+        tree = json.loads(place.read_bytes())
+    except (ValueError, RecursionError, OSError):
+        return False
+    return isinstance(tree, list) or (isinstance(tree, dict) and request.is_request(tree))
 
 
 def load(path: str | Path, data: str | None = None, n: int | None = None) -> ForgetSet:

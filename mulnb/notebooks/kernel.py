@@ -38,6 +38,14 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TRACEBACK = "Traceback (most recent call last)"
 MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>\\]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
+NO_MEMORY = (
+    "MemoryError",
+    "failed to map segment",
+    "Cannot allocate memory",
+    "out of memory",
+    "DefaultCPUAllocator",
+    "bad_alloc",
+)
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -79,7 +87,9 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookN
                 raise UserError(error.evalue) from None
             raise NotebookFailed(_explain(error, source, target)) from None
         except (DeadKernelError, RuntimeError) as error:
-            raise NotebookFailed(f"{source.stem}: {error}; {_last_lines(stderr)}") from None
+            said = _last_lines(stderr)
+            cause = _likely_cause(f"{error} {said}")
+            raise NotebookFailed(f"{source.stem}: {error}; {said}{cause}") from None
         finally:
             with _uninterrupted():
                 for group in groups:
@@ -143,7 +153,7 @@ def _last_lines(stderr: IO[bytes]) -> str:
     stderr.seek(0)
     lines = stderr.read().decode(errors="replace").strip().splitlines()
     if not lines:
-        return "it printed nothing; it may have run out of memory"
+        return "it printed nothing"
     return "\n".join(["the last lines that it printed:", *lines[-20:]])
 
 
@@ -158,7 +168,15 @@ def _explain(error: PapermillExecutionError, source: Path, target: Path) -> str:
     # an IPython traceback marks the line with an arrow: "----> 3 x / 0"
     arrow = re.search(r"^-+> ?\d+ (.+)$", ANSI.sub("", "\n".join(error.traceback)), re.MULTILINE)
     line = (arrow[1] if arrow else error.source.partition("\n")[0]).strip()
-    return f"{source.stem}, cell {number}, at `{line}`: {error.ename}: {error.evalue}\nthe traceback is in {target}"
+    what = f"{error.ename}: {error.evalue}"
+    return f"{source.stem}, cell {number}, at `{line}`: {what}{_likely_cause(what)}\nthe traceback is in {target}"
+
+
+def _likely_cause(what: str) -> str:
+    """A hint for errors that come from a lack of memory, however they call it."""
+    if any(sign in what for sign in (*NO_MEMORY, "it printed nothing")):
+        return " (probably out of memory: end other programs, give this one more, or use --workers 1)"
+    return ""
 
 
 def hidden_errors(notebook: NotebookNode) -> list[str]:

@@ -40,7 +40,7 @@ def crossed(study: Study) -> pd.DataFrame:
 
 def orders_of(study: Study) -> tuple[list[Run], list[str], list[Strata]]:
     """The runs behind `crossed`, the score that each is in the order of, and its strata."""
-    if study.given is not None:
+    if study.profile.forget.file is not None:
         return [], [], []  # a forget set from a file has its own order
 
     plan, seeds = study.profile.unlearning, study.profile.seeds

@@ -324,7 +324,7 @@ def _everything(study: Study, algorithm: str, strategy: str) -> bool:
 
 
 def _of_scores(study: Study, algorithm: str, strategy: str) -> bool:
-    return study.given is None  # a forget set from a file is chosen by no script
+    return study.profile.forget.file is None  # a forget set from a file is chosen by no script
 
 
 MISTAKES: dict[str, Mistake] = {
@@ -333,7 +333,7 @@ MISTAKES: dict[str, Mistake] = {
     "medium_by_mid_range": Mistake(
         3,
         # the algorithm of the sequential study has a script of its own
-        lambda study, algorithm, strategy: study.given is None and algorithm == study.profile.sequential.algorithm,
+        lambda study, algorithm, strategy: study.profile.forget.file is None and algorithm == study.profile.sequential.algorithm,
         strata=_medium_by_mid_range,
     ),
     "ties_as_listed": Mistake(4, _of_scores, strata=_ties_as_listed),

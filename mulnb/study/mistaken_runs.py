@@ -54,7 +54,7 @@ def mistakes(study: Study) -> pd.DataFrame:
 
 def _runs(study: Study) -> list[Run]:
     """The runs that may be made with a mistake: vanilla and RUM^F of every algorithm, on the forget sets of one score."""
-    score = SCORE if study.given is None else study.refining_scores[0]
+    score = SCORE if study.profile.forget.file is None else study.refining_scores[0]
     found = []
     for algorithm, strategy, settings in ways(study.profile):
         if strategy in STRATEGIES:

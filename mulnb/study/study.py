@@ -176,19 +176,32 @@ class Study(Networks):
             return self.given.strata
         if (score, seed) not in self._strata:
             scores, middle = self.scores(score, seed), centre(score)
-            self._strata[score, seed] = forget.strata(scores, self.profile.forget.size, middle, seed)
+            if self.listed is not None:
+                self._strata[score, seed] = forget.split(self.listed, scores, seed)
+            else:
+                self._strata[score, seed] = forget.strata(scores, self.profile.forget.size, middle, seed)
         return self._strata[score, seed]
 
     @cached_property
     def given(self) -> ForgetSet | None:
         """The forget set of the profile's `forget.file`, if it names one. Raises `UserError` if it does not fit these data."""
-        if self.profile.forget.file is None:
+        if self.profile.forget.file is None or self.listed is not None:
             return None
         return forget_file.load(self.profile.forget.file, self.splits.fingerprint, len(self.splits.train))
+
+    @cached_property
+    def listed(self) -> np.ndarray | None:
+        """The examples [n] of a `forget.file` that is a plain list; the score of a run splits them into strata."""
+        if self.profile.forget.file is None:
+            return None
+        train = self.splits.train
+        return forget_file.members(self.profile.forget.file, train.labels, train.classes)
 
     @property
     def refining_scores(self) -> tuple[str, ...]:
         """The values of the column `score`. A forget set from a file counts as one score."""
+        if self.listed is not None:
+            return self.profile.unlearning.scores[:1]
         if self.given is None:
             return self.profile.unlearning.scores
 

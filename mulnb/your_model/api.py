@@ -26,6 +26,7 @@ from mulnb import forget as selector
 from mulnb import proxies, rum
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.core.errors import UserError
+from mulnb.data.request import Request, indices
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
 from mulnb.your_model import checks
@@ -35,7 +36,6 @@ from mulnb.your_model.items import pairs
 from mulnb.your_model.probe import check_finite, check_outputs, check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, trained_by, with_batch
-from mulnb.your_model.request import Request, indices
 
 Given = Any  # images of any kind: see `inputs.read`
 EVERY_ALGORITHM = "neg_grad_plus"

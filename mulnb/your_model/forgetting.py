@@ -18,6 +18,7 @@ from mulnb import training as loop
 from mulnb.config import HoldoutRetraining
 from mulnb.core import paths
 from mulnb.core.errors import UserError
+from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.proxies import holdout_retraining, loss_curvature
 from mulnb.your_model import api, checks
@@ -31,7 +32,6 @@ from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
-from mulnb.your_model.request import Request
 from mulnb.your_model.stand_in import check_budget
 from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, tuned
 from mulnb.your_model.verdict import Verdict

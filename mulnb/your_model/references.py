@@ -13,9 +13,9 @@ from mulnb import training
 from mulnb.audit import lira, margins
 from mulnb.audit.membership import Shadow
 from mulnb.core.errors import UserError
+from mulnb.data.request import indices
 from mulnb.your_model.adapt import Factory, Model, adapt
 from mulnb.your_model.outcome import Outcome, Setting, alike
-from mulnb.your_model.request import indices
 
 
 @dataclass(frozen=True)

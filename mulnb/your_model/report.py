@@ -17,6 +17,7 @@ from mulnb import audit
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
+from mulnb.data.request import Request, whole_classes
 from mulnb.forget import Strata
 from mulnb.rum import Unlearned
 from mulnb.your_model import api, checks
@@ -25,7 +26,6 @@ from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.references import References, attacked, references_of
-from mulnb.your_model.request import Request, whole_classes
 from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
 
 ACCURACIES = ("acc_low", "acc_medium", "acc_high", "acc_forget", "acc_retain", "acc_test")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mulnb.core.errors import UserError
+from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
@@ -20,7 +21,6 @@ from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
-from mulnb.your_model.request import Request
 from mulnb.your_model.search import TRIALS, Search, search
 from mulnb.your_model.stand_in import check_budget, stand_ins
 from mulnb.your_model.verdict import Reference

@@ -15,7 +15,7 @@ from small import IMAGES, LABELS, QUICK, forgotten, memorizing, scores
 import mulnb
 from mulnb import forget as forget_sets
 from mulnb.core.errors import UserError
-from mulnb.your_model.request import indices, whole_classes
+from mulnb.data.request import indices, whole_classes
 
 FILES = ["a/0.png", "a/1.png", "b/0.png", "b/2.png", "b/3.png"]
 MASK = np.array([False, True, False, False, True])

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mulnb import forget as forget_sets
 from mulnb.core.errors import UserError
@@ -114,7 +113,7 @@ def whole_classes(index: np.ndarray, labels: np.ndarray, present: np.ndarray) ->
 
 def _array(request: Any, n: int, what: str) -> np.ndarray:
     """Whatever lists examples as an array of numbers, booleans or names."""
-    if isinstance(request, Tensor):
+    if hasattr(request, "detach"):  # a tensor; torch itself takes seconds to import
         return np.atleast_1d(request.detach().cpu().numpy())
     if isinstance(request, (set, frozenset)):
         request = sorted(request, key=str)
@@ -137,6 +136,11 @@ def _array(request: Any, n: int, what: str) -> np.ndarray:
 
 def _plain(value: Any) -> Any:
     return os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else value
+
+
+def is_request(tree: Mapping) -> bool:
+    """Whether a mapping, as a JSON file holds one, names examples or a class."""
+    return _list_key(tree) is not None or (len(tree) == 1 and set(tree) <= set(CLASS_KEYS))
 
 
 def _list_key(tree: Mapping) -> str | None:

@@ -1,0 +1,81 @@
+"""`forget.file` may be strata that were saved, or a plain list of examples in any usual file."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mulnb import forget, load_profile
+from mulnb.core.errors import UserError
+from mulnb.data import forget_file
+from mulnb.study import Study, frames
+
+LABELS = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2, 2])
+CLASSES = ("cat", "dog", "frog")
+
+
+def members(path) -> list[int] | None:
+    found = forget_file.members(path, LABELS, CLASSES)
+    return None if found is None else found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("set.csv", "index\n3\n1\n7\n"),
+        ("set.txt", "1\n3\n7\n"),
+        ("set.tsv", "index\tlabel\n1\t0\n3\t1\n7\t2\n"),
+        ("set.json", "[7, 3, 1]"),
+        ("set.json", '{"indices": [1, 3, 7]}'),
+        ("set.JSON", json.dumps([number in (1, 3, 7) for number in range(10)])),
+    ],
+)
+def test_a_plain_list_names_examples(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert members(tmp_path / name) == [1, 3, 7]
+
+
+def test_an_array_and_a_whole_class(tmp_path):
+    np.save(tmp_path / "set.npy", np.array([1, 3, 7]))
+    assert members(tmp_path / "set.npy") == [1, 3, 7]
+    (tmp_path / "class.json").write_text('{"class": "dog"}')
+    assert members(tmp_path / "class.json") == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1\n2\n", "names 2 of 10 examples: three strata need at least 3"),
+        ("1\n2\n10\n", "has index 10 of 0 … 9"),
+        ("1\n2\n2\n4\n", "names an example twice: 2"),
+        ("", "set.csv"),
+        ("a.png\nb.png\nc.png\n", "set.csv"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_one_line(tmp_path, text, message):
+    (tmp_path / "set.csv").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        members(tmp_path / "set.csv")
+    assert "\n" not in str(error.value)
+
+
+def test_saved_strata_are_no_plain_list(tmp_path):
+    strata = forget.Strata(np.array([0]), np.array([1]), np.array([2]))
+    forget.save(tmp_path / "set.json", strata, "abc", 10)
+    assert members(tmp_path / "set.json") is None
+    (tmp_path / "set.json").write_text("no json")
+    assert members(tmp_path / "set.json") is None  # `load` says what is wrong with it
+
+
+def test_a_study_splits_a_plain_list_by_the_score_of_the_run(tmp_path, monkeypatch):
+    (tmp_path / "set.csv").write_text("\n".join(map(str, range(100, 130))))
+    study = Study(load_profile("smoke", {"forget.file": str(tmp_path / "set.csv")}))
+    monkeypatch.setattr(Study, "scores", lambda self, score, seed: -np.arange(float(len(self.train))))
+
+    assert study.given is None and study.refining_scores == study.profile.unlearning.scores[:1]
+    low, medium, high = study.strata("memorization", 0)
+    assert [part.tolist() for part in (high, medium, low)] == [list(range(100 + k, 110 + k)) for k in (0, 10, 20)]
+    assert {run.score for run in study.runs} == {study.profile.unlearning.scores[0]}
+    assert frames.orders_of(study) == ([], [], [])

@@ -8,7 +8,7 @@ import re
 import pandas as pd
 
 from mulnb.config import Profile
-from mulnb.core.vocabulary import label
+from mulnb.core.vocabulary import METRICS, label
 from mulnb.results import markdown
 
 
@@ -49,10 +49,11 @@ def _surface(frame: pd.DataFrame) -> str:
             "algorithm": label(tried["algorithm"]),
             "strategy": label(tried["strategy"]),
             "settings": _settings(tried["settings"]),
-            "ToW": f"{tried['tow']:.3f}",
-            "ToW-MIA": f"{tried['tow_mia']:.3f}",
-            "objective": _objective(tried),
         }
+        for metric in METRICS:
+            if metric in frame:
+                row[label(metric)] = f"{tried[metric]:.3f}"
+        row["objective"] = _objective(tried)
         if "round" in frame:
             row["round"] = str(tried["round"])
         row["chosen"] = "yes" if tried["chosen"] else ""

@@ -469,7 +469,7 @@ def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypat
         ["salun", "0.9", "5 6"],
         ["salun", "0.7", "5 6"],
     ]
-    assert "fine_tune" in (paths.results("smoke") / "tune.md").read_text()
+    assert "| Fine-tune | vanilla |" in (paths.results("smoke") / "tune.md").read_text()
 
 
 def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):

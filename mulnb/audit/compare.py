@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mulnb.core.errors import UserError
+from mulnb.core.stats import tau_b
 
 if TYPE_CHECKING:  # pandas takes half a second to import, and audits of stored margins do without it
     import pandas as pd
@@ -154,14 +155,8 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _tau(means: np.ndarray) -> np.ndarray:
-    """Kendall's τ-b between every two rows of means [audits, methods], [audits, audits]; NaN for a row that is all ties."""
-    first, second = np.triu_indices(means.shape[1], k=1)
-    order = np.nan_to_num(np.sign(means[:, first] - means[:, second]))  # [audits, pairs of methods]
-
-    concordance = order @ order.T  # concordant minus discordant pairs
-    untied = np.diag(concordance)
-    with np.errstate(invalid="ignore"):
-        return concordance / np.sqrt(np.outer(untied, untied))
+    """Kendall's τ_b between every two rows of means [audits, methods], [audits, audits]; NaN for a row that is all ties."""
+    return tau_b(means[:, None], means[None])
 
 
 def _self_agreement(values: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -189,6 +189,22 @@ def _in_fishers_z(r: float, error: float, n: int, confidence: float) -> Interval
     return Interval(r, math.tanh(z - half), math.tanh(z + half), n)
 
 
+def tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Kendall's τ_b along the last axis: 1 for the same order, 0 for unrelated ones, −1 for opposite ones.
+
+    Args:
+        x: [..., n]; a NaN counts as tied with every value.
+        y: [..., n], paired with `x`; the other axes are broadcast.
+
+    Returns:
+        [...]; NaN where all values of a sample are equal.
+    """
+    first, second = np.triu_indices(x.shape[-1], k=1)
+    a, b = (np.nan_to_num(np.sign(values[..., first] - values[..., second])) for values in (x, y))  # [..., pairs]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+
+
 def finite_values(values: Values, name: str) -> np.ndarray:
     """`values` as float64 [n]. Raises `ValueError`, with their `name`, if there is none or one is not finite."""
     array = np.asarray(values, dtype=np.float64).ravel()

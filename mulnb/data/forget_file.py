@@ -32,16 +32,20 @@ def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.
     Raises:
         UserError: the list names no example, one twice, one that is not there, or fewer than three, which make no strata.
     """
-    place = Path(path).expanduser()
-    if not place.is_file() and (paths.home() / place).is_file():
-        place = paths.home() / place
-    if not place.is_file() or not _is_plain(place):
+    place = _place(path)
+    if place is None or not _is_plain(place):
         return None
 
     found = request.indices(place, len(labels), labels=labels, classes=classes, what=f"forget.file {path}")
     if len(found) < 3:
         raise UserError(f"forget.file {path} names {len(found)} of {len(labels)} examples: three strata need at least 3")
     return found
+
+
+def _place(path: str | Path) -> Path | None:
+    """Where the file lies, as `forget.load` looks for it; None if it is nowhere."""
+    given = Path(path).expanduser()
+    return next((place for place in (given, paths.home() / given) if place.is_file()), None)
 
 
 def _is_plain(place: Path) -> bool:
@@ -64,10 +68,9 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
         UserError: as `forget.load`; also where the file is longer than any forget set, nested without end, or holds numbers
             that no index can be.
     """
-    given = Path(path).expanduser()
-    for place in (given, paths.home() / given):
-        if place.is_file() and place.stat().st_size > LONGEST:
-            raise UserError(f"forget set {place} is longer than {LONGEST // 2**20} MB: this is no forget set")
+    place = _place(path)
+    if place is not None and place.stat().st_size > LONGEST:
+        raise UserError(f"forget set {place} is longer than {LONGEST // 2**20} MB: this is no forget set")
 
     try:
         return forget.load(path, data, n)

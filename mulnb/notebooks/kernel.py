@@ -38,7 +38,9 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TRACEBACK = "Traceback (most recent call last)"
 MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>\\]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
+SILENT = "it printed nothing"  # a kernel that died so was most likely killed by the system
 NO_MEMORY = (
+    SILENT,
     "MemoryError",
     "failed to map segment",
     "Cannot allocate memory",
@@ -153,7 +155,7 @@ def _last_lines(stderr: IO[bytes]) -> str:
     stderr.seek(0)
     lines = stderr.read().decode(errors="replace").strip().splitlines()
     if not lines:
-        return "it printed nothing"
+        return SILENT
     return "\n".join(["the last lines that it printed:", *lines[-20:]])
 
 
@@ -174,7 +176,7 @@ def _explain(error: PapermillExecutionError, source: Path, target: Path) -> str:
 
 def _likely_cause(what: str) -> str:
     """A hint for errors that come from a lack of memory, however they call it."""
-    if any(sign in what for sign in (*NO_MEMORY, "it printed nothing")):
+    if any(sign in what for sign in NO_MEMORY):
         return " (probably out of memory: end other programs, give this one more, or use --workers 1)"
     return ""
 

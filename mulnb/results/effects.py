@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mulnb.core import vocabulary
+from mulnb.core.stats import tau_b
 from mulnb.core.vocabulary import label
 from mulnb.results import compare
 from mulnb.results.verdicts import MARGIN
@@ -108,22 +109,6 @@ def halves(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> float:
     orders = np.argsort(rng.random((draws, n)), axis=1)  # a permutation of the seeds in each row
     one, other = (values[:, part].mean(2).T for part in (orders[:, : n // 2], orders[:, n // 2 : 2 * (n // 2)]))
     return float(np.nanmean(tau_b(one, other)))
-
-
-def tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Kendall's τ_b along the last axis.
-
-    Args:
-        x: [..., n].
-        y: [..., n], paired with `x`.
-
-    Returns:
-        [...]; NaN where all values of a sample are equal.
-    """
-    first, second = np.triu_indices(x.shape[-1], k=1)
-    a, b = (np.sign(values[..., first] - values[..., second]) for values in (x, y))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
 
 
 def _table(rows: pd.DataFrame, column: str) -> pd.DataFrame:

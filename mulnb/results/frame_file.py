@@ -14,7 +14,7 @@ from pyarrow import parquet
 from mulnb.core.errors import UserError
 
 SEAL = b"mulnb_sha256"  # in the metadata of the file
-DICTIONARY = "a list of the values that occur, and their numbers"
+DICTIONARY = "RLE_DICTIONARY"  # the values that occur, and which of them stands in each row
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:

@@ -445,3 +445,19 @@ def test_a_saved_figure_is_shown_as_saved_until_it_changes():
     assert shown == (paths.results(PROFILE.name) / "overview.png").read_bytes()
     figure.text(0.5, 0.5, "changed")
     assert figure._repr_png_()[0] != shown
+
+
+def test_a_palette_keeps_the_colours_of_areas_and_those_of_single_markers_nearly():
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (100, 100, 3), dtype=np.uint8)  # a photograph takes most of the palette
+    image = np.full((300, 300, 3), 255, np.uint8)
+    image[:100, :100] = pixels
+    image[150:200], image[220:280, :150] = (244, 244, 244), (220, 232, 242)  # a pale band and a bluish one
+    image[250, 250] = (0, 158, 115)  # a marker
+
+    found = np.array(plotting.with_palette(Image.fromarray(image)).convert("RGB")).astype(int)
+    assert (found[100:] == image[100:]).all(-1).mean() > 0.9999
+    assert np.abs(found[250, 250] - (0, 158, 115)).max() < 90
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) <= plotting.COLOURS

@@ -13,7 +13,7 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named
   --only 02[,03]        run these notebooks only
   --set key.sub=value   change one number of the profile; repeatable
   --workers N           tasks that run at once (default: one per core; one on a GPU)
-  --backend ray         run tasks on a Ray cluster (needs ray in .venv); also: processes (the default), serial
+  --backend ray         run tasks on a Ray cluster; also: processes (the default), serial
   --address HOST:PORT   of that cluster's head; without it, Ray uses this machine's cores
   --slice TIME          no notebooks: work on the profile for so long at most (90s, 9m, 1h30m), the most valuable first; the
                         next slice goes on from there

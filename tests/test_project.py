@@ -50,7 +50,8 @@ def names(requirements):
 def test_every_dependency_is_pinned_in_the_lock():
     # the build backend, too: run_all.sh installs the project without a download that nobody checks
     extras, lock = PROJECT["project"]["optional-dependencies"], pinned()
-    needed = PROJECT["project"]["dependencies"] + extras["notebooks"] + extras["test"] + PROJECT["build-system"]["requires"]
+    installed = extras["notebooks"] + extras["test"] + extras["cluster"]
+    needed = PROJECT["project"]["dependencies"] + installed + PROJECT["build-system"]["requires"]
     for requirement in map(Requirement, needed):
         versions, _ = lock.get(requirement.name.lower(), ([], []))
         assert versions and all(requirement.specifier.contains(version) for version in versions), requirement
@@ -84,7 +85,7 @@ def test_environment_yml_leaves_everything_to_pyproject():
     assert conda == ["python" + PROJECT["project"]["requires-python"], "pip"]
     (line,) = pip["pip"]
     extras = re.fullmatch(r"-e \.\[(.+)\]", line)[1].split(",")
-    assert extras == ["notebooks", "test"] and set(extras) <= set(PROJECT["project"]["optional-dependencies"])
+    assert extras == ["notebooks", "test", "cluster"] and set(extras) <= set(PROJECT["project"]["optional-dependencies"])
     assert environment["name"] == PROJECT["project"]["name"]
 
 

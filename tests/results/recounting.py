@@ -170,7 +170,11 @@ def evidence(profile: str) -> dict[str, tuple[pd.DataFrame, float, float | None]
         ours = last[last["strategy"] == "rum_f"]
         for claim, other in (("sequential-better", "vanilla"), ("sequential-floor", "nothing")):
             theirs = last[last["strategy"] == other]
-            found[claim] = _long(paired(ours, theirs, ["seed"]).assign(algorithm=ours["algorithm"].iloc[0], score="")), 0.0, MARGIN
+            found[claim] = (
+                _long(paired(ours, theirs, ["seed"]).assign(algorithm=ours["algorithm"].iloc[0], score="")),
+                0.0,
+                MARGIN,
+            )
     return found
 
 

@@ -8,44 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import recounting as again
 import yaml
-from recounting import FIGURES, METRICS, RUN
+from recount_pages import TREE, every_profile, need, need_table, record
+from recounting import AUDITS, METRICS, RHO, RUN, equal
 
-from mulnb.core.vocabulary import label  # names only: nothing is computed with it
-
-SIX_DIGITS = 6e-6  # what `%.6g` leaves of a number
-RHO = 1e-4  # scores may be stored with fewer bits than ρ was computed from
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
-AUDITS = ("lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs")
-TREE = FIGURES.parent
-
-every_profile = pytest.mark.parametrize("profile", again.PROFILES)
-
-
-def need(profile: str, name: str) -> pd.DataFrame:
-    """A frame; the test is skipped where the profile has none."""
-    found = again.frame(profile, name)
-    if found is None or len(found) == 0:
-        pytest.skip(f"{profile} has no frame {name}")
-    return found
-
-
-def record(profile: str) -> dict:
-    return json.loads((FIGURES / profile / "run.json").read_text())
-
-
-def equal(stated: float, computed: float, slack: float = 0.0) -> bool:
-    if pd.isna(stated) or pd.isna(computed):
-        return bool(pd.isna(stated) and pd.isna(computed))
-    if math.isinf(stated) or math.isinf(computed):
-        return stated == computed
-    return abs(stated - computed) <= SIX_DIGITS * abs(computed) + 1e-9 + slack
 
 
 def holds(profile: str, name: str, keys: list[str], expected: list[dict], slack: float = 0.0) -> None:
@@ -186,17 +158,20 @@ def test_a_run_counts_as_converged_if_original_and_oracle_fit_as_well_as_their_l
     original["fit"] = right / n
     fit = original.groupby("seed")["fit"].first()
 
-    fits = runs["seed"].map(fit) >= fit.median() - 0.03 - 1e-9
-    fits &= runs["oracle_acc_retain"] >= runs["oracle_acc_retain"].median() - 0.03 - 1e-9
-    assert (runs["converged"] == fits).all()
+    crossed = again.frame(profile, "crossed")
+    for frame in (runs, runs[:0] if crossed is None else crossed):
+        fits = frame["seed"].map(fit) >= fit.median() - 0.03 - 1e-9
+        fits &= frame["oracle_acc_retain"] >= frame["oracle_acc_retain"].median() - 0.03 - 1e-9
+        assert (frame["converged"] == fits).all()
 
 
 @every_profile
 def test_the_second_oracles_fit_as_well_as_the_first(profile):
-    """The ceiling is the one place where a second oracle counts: METHOD §6 asks of every oracle that it fits R."""
+    """Or their row is marked: METHOD §6 asks of every oracle that it fits R, and the ceiling rests on the second ones."""
     runs = need(profile, "unlearning")
-    second = runs.loc[runs["algorithm"] == "retrain", "acc_retain"]
-    assert (second >= runs["oracle_acc_retain"].median() - 0.03).all()
+    second = runs[runs["algorithm"] == "retrain"]
+    fits = second["acc_retain"] >= runs["oracle_acc_retain"].median() - 0.03
+    assert (fits | ~second["converged"]).all()
 
 
 @every_profile
@@ -262,14 +237,15 @@ def test_the_overlap_is_that_of_the_two_high_strata(profile):
         mixed = np.random.default_rng(seed).permutation(len(values))
         return set(mixed[np.argsort(values[mixed], kind="stable")][-size:])
 
+    # a frame that was stored with 14 bits of mantissa has the lowest 9 of float32 empty
+    rounded = bool((scores["raw"].to_numpy(np.float32).view(np.int32) & 0x1FF == 0).all())
     stated = costs[costs["kind"] == "proxy"].set_index(["name", "seed"])["overlap"]
     for (name, seed), group in scores.groupby(["proxy", "seed"], observed=True):
         values = group.sort_values("example")["value"].to_numpy(float)
-        edge = np.sort(values)[-size]
-        unsure = (np.abs(values - edge) <= 2**-13 * abs(edge)).sum() - (values == edge).sum()  # rounding may reorder them
         found = len(high(values, seed) & high(truth, seed)) / size
-        ties = (values == edge).sum() if unsure or scores["raw"].dtype != np.float32 else 0
-        assert abs(found - stated[name, seed]) <= (unsure + ties) / size + 1e-9, (name, seed)
+        edge = np.sort(values)[-size]
+        unsure = (np.abs(values - edge) <= 2**-13 * abs(edge)).sum() if rounded else 0  # who of them is in is not known any more
+        assert abs(found - stated[name, seed]) <= unsure / size + 1e-9, (name, seed)
 
 
 @every_profile
@@ -343,112 +319,12 @@ def test_table_of_steps(profile):
     holds(profile, "table_sequential", by, rows)
 
 
-# ---- the verdicts
-
-
-def measured_as(row) -> str:
-    """How an estimate is called in `claims.csv`."""
-    if row.metric == "ρ":
-        return label(row.score) if row.kind == "secondary" else "mean over the paper's proxies"
-    names = [label(row.metric), "all algorithms" if row.algorithm == "all" else label(row.algorithm)]
-    return ", ".join(names + ([label(row.score)] if row.score else []))
-
-
-def verdict_of(profile: str, row) -> str:
-    """A weaker proxy on other data or sizes contradicts nothing that was published for the paper's."""
-    softened = row.claim == "proxy-range" and profile not in {"cifar10", "cifar100", "tiny-imagenet"}
-    return "undecided" if softened and row.verdict == "contradicted" else row.verdict
-
-
-@every_profile
-def test_every_verdict_with_its_interval(profile):
-    table = again.table(profile, "claims").set_index(["claim", "kind", "measured"])
-    found = again.decided(profile)
-    keys = [(row.claim, row.kind, measured_as(row)) for row in found.itertuples()]
-    assert table.index.is_unique and set(keys) == set(table.index[table["low"].notna()])
-
-    wrong = []
-    for key, row in zip(keys, found.itertuples(), strict=True):
-        stated = table.loc[key]
-        slack = RHO if row.metric == "ρ" else 0.0
-        numbers = all(equal(stated[name], getattr(row, name), slack) for name in ("estimate", "low", "high"))
-        words = (stated["n"], stated["verdict"], stated["halves"]) == (row.n, verdict_of(profile, row), row.halves)
-        if not (numbers and words):
-            wrong.append(f"{key}: {stated.to_dict()} instead of {row}")
-    assert not wrong, "\n".join(wrong)
-
-
-@every_profile
-def test_what_each_verdict_is_said_to_rest_on(profile):
-    table = again.table(profile, "claims").set_index(["claim", "kind", "measured"])["evidence"]
-    evidence = {claim: values for claim, (values, _, _) in again.evidence(profile).items()}
-    for row in again.decided(profile).itertuples():
-        text = table[row.claim, row.kind, measured_as(row)]
-        mean, half, n = re.search(r"= ([+-]?\d\.\d{3}) ± (\d\.\d{3}), n = (\d+)(;|$)", text).groups()[:3]
-        slack = 0.0005 + (RHO if row.metric == "ρ" else 1e-9)
-        assert abs(float(mean) - row.estimate) <= slack and abs(float(half) - (row.high - row.low) / 2) <= slack
-        assert int(n) == row.n
-        assert ("but within ± 0.03" in text) == (row.verdict == "shown" and row.within)
-        assert ("would decide it" in text or "would be needed" in text) == (row.verdict == "undecided")
-
-        values = evidence[row.claim]
-        if "converged" in values:
-            values = values[values["metric"] == row.metric]
-            if row.algorithm != "all":
-                values = values[values["algorithm"] == row.algorithm]
-            if row.kind == "secondary":
-                values = values[values["score"] == row.score]
-            missed = int((~values["converged"]).sum())
-            assert (f"† {missed} of {len(values)} pairs" in text) if missed else ("†" not in text)
-
-
-@every_profile
-def test_how_many_seeds_would_decide_is_right_to_a_twentieth(profile):
-    table = again.table(profile, "claims").set_index(["claim", "kind", "measured"])["evidence"]
-    for row in again.decided(profile).itertuples():
-        if row.verdict != "undecided":
-            continue
-        text = table[row.claim, row.kind, measured_as(row)]
-        about = row.values, row.threshold, row.margin, row.level
-        stated = re.search(r"n = (\d+) seeds would decide it", text)
-        if stated is None:
-            assert again.power(*about, 10_000) < 0.8, text
-            continue
-        n = int(stated[1])
-        assert again.power(*about, math.ceil(1.05 * n) + 1) > 0.8, text
-        if n > row.n + 1:  # it is never less than one seed more
-            assert again.power(*about, math.floor(0.95 * n) - 1) < 0.8, text
-
-
-@every_profile
-def test_verdicts_on_costs(profile):
-    costs = again.table(profile, "table1_proxies")
-    if costs is None or costs["share_of_exact"].isna().all():
-        pytest.skip(f"{profile} has no costs")
-    share = costs[costs["paper"]].set_index("proxy")["share_of_exact"]
-    beyond = share[list(again.SHARE)] / pd.Series(again.SHARE)
-
-    expected = {("proxy-cheap", "primary", "the dearest proxy of the paper"): share.idxmax()}
-    expected["proxy-share", "primary", "the furthest from its published share"] = beyond.idxmax()
-    expected |= {("proxy-cheap", "secondary", label(name)): name for name in share.index}
-    expected |= {("proxy-share", "secondary", label(name)): name for name in again.SHARE}
-
-    table = again.table(profile, "claims").set_index(["claim", "kind", "measured"])
-    assert set(expected) == {key for key in table.index if key[0] in {"proxy-cheap", "proxy-share"}}
-    for key, name in expected.items():
-        stated = table.loc[key]
-        below = share[name] < 0.10 if key[0] == "proxy-cheap" else share[name] <= again.SHARE[name]
-        assert stated["verdict"] == ("shown" if below else "contradicted" if key[0] == "proxy-cheap" else "undecided")
-        assert equal(stated["estimate"], share[name]) and stated["evidence"].startswith(label(name))
-        assert f"{100 * share[name]:.3g} % of {record(profile)['profile']['pool']['models']} models" in stated["evidence"]
-
-
 # ---- the search
 
 
 @every_profile
 def test_the_pinned_settings_are_the_winners_of_the_search(profile):
-    found = again.table(profile, "tune")
+    found = need_table(profile, "tune")
     pinned = yaml.safe_load((TREE / f"mulnb/profiles/{profile}.yaml").read_text())
     plan = pinned["unlearning"]["algorithms"]
     assert record(profile)["profile"]["unlearning"]["algorithms"] == plan
@@ -465,14 +341,16 @@ def test_the_pinned_settings_are_the_winners_of_the_search(profile):
             assert group.index.is_unique and list(chosen["settings"]) == [group.idxmax()]
             assert json.loads(group.idxmax()) == settings
 
-        # the same candidates for every strategy, with the same passes over R in all
-        assert tried.groupby("strategy")["passes_retain"].apply(lambda column: tuple(sorted(column))).nunique() == 1
+        # as many candidates for every strategy, and where there are epochs to share, the same passes over R in all
         assert tried.groupby("strategy").size().nunique() == 1
+        if all("epochs" in settings for settings in strategies.values()):
+            passes = [sorted(group["passes_retain"]) for _, group in tried.groupby("strategy")]
+            assert np.allclose(passes, passes[0], rtol=1e-3)
 
 
 @every_profile
 def test_a_winner_on_an_edge_of_its_grid_is_named(profile):
-    for _, group in again.table(profile, "tune").groupby(["algorithm", "strategy"]):
+    for _, group in need_table(profile, "tune").groupby(["algorithm", "strategy"]):
         tried = pd.DataFrame([json.loads(text) for text in group["settings"]])
         winner = json.loads(group.loc[group["chosen"], "settings"].iloc[0])
         axes = tried.columns[tried.nunique() > 1]

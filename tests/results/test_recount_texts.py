@@ -1,76 +1,25 @@
-"""A second count, of what the pages say: READMEs, claims, tables for readers and notebooks against the committed frames."""
+"""A second count of what the pages say: tables for readers, and the README, against the committed frames."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 import recounting as again
+from recount_pages import TREE, every_profile, grids, mean_and_half, need, numbers, page, record, said, ways
 from recounting import FIGURES, METRICS
-from scipy.special import expit, logit
-from scipy.stats import binomtest, norm, rankdata
-from test_recount import AUDITS, measured_as, need, record, verdict_of
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
 
-TREE = FIGURES.parent
-DECIDED = ("shown", "contradicted", "equivalent", "undecided")
 ENDS = {"nothing": "floor: not unlearned", "retrain": "ceiling: second oracle"}
 SPECS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "passes_forget": ".3g"}
-every_profile = pytest.mark.parametrize("profile", again.PROFILES)
 
 
-def page(profile: str, name: str) -> str:
-    path = FIGURES / profile / name
-    if not path.is_file():
-        pytest.skip(f"{profile} has no {name}")
-    return path.read_text()
-
-
-def grids(text: str) -> list[list[list[str]]]:
-    """The Markdown tables of a text, each a list of rows of cells; the first row is the heading."""
-    found, open_table = [], False
-    for line in text.splitlines():
-        if not line.startswith("|"):
-            open_table = False
-            continue
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not open_table:
-            found.append([])
-        open_table = True
-        if not set("".join(cells)) <= set(":- "):
-            found[-1].append(cells)
-    return found
-
-
-def said(value: float, half: float = math.nan, spec: str = ".3f") -> str:
-    """A number with half its interval, as tables show it."""
-    if math.isnan(value) or math.isinf(value):
-        return "" if math.isnan(value) else "∞"
-    return format(value, spec) + ("" if math.isnan(half) else f" ± {half:{spec.lstrip('+')}}")
-
-
-def ways(value: float, half: float = math.nan, spec: str = ".3f") -> set[str]:
-    """How a number of a CSV file, which has six digits, may have been rounded before."""
-    near = (1 - 5e-6, 1, 1 + 5e-6)
-    return {said(value * a, half * b, spec) for a in near for b in near}
-
-
-def mean_and_half(values) -> tuple[float, float]:
-    return again.interval(values)[0], again.half(values)
-
-
-def numbers(text: str) -> list[str]:
-    """The decimal numbers of a text in their order, with their signs."""
-    return re.findall(r"(?<![\d.])[+-]?\d+\.\d+", text.replace("−", "-"))
-
-
-# ---- the tables for readers say what the CSV files say, which test_recount.py has checked
+# ---- tables for readers say what the CSV files say, which test_recount.py checks
 
 
 @every_profile
@@ -153,95 +102,6 @@ def test_the_page_of_the_search(profile):
         reached = [said(row["tow"]), said(row["tow_mia"]), said(row["objective"], row["se"])]
         told.append([*names, *reached, str(row["round"]), "yes" if row["chosen"] else ""])
     assert candidates[1:] == told
-
-
-# ---- claims
-
-
-def counted(profile: str) -> dict[str, tuple[str, list[str]]]:
-    """Per claim that has an interval: its leading verdicts, and how many cases have which verdict."""
-    found = again.decided(profile)
-    told = {}
-    for claim, rows in found.groupby("claim"):
-        primary, cases = (rows[rows["kind"] == kind] for kind in ("primary", "secondary"))
-        leading = primary[primary["algorithm"] == "all"] if (primary["algorithm"] == "all").any() else primary
-        leads = []
-        for row in leading.sort_values("metric").itertuples():
-            leads.append(f"{label(row.metric)} {verdict_of(profile, row)}" if row.metric != "ρ" else verdict_of(profile, row))
-        verdicts = Counter(verdict_of(profile, row) for row in cases.itertuples())
-        told[claim] = "; ".join(leads), [str(verdicts[name]) if len(cases) else "–" for name in DECIDED]
-    return told
-
-
-def statements(profile: str) -> dict[str, str]:
-    return again.table(profile, "claims").set_index("claim")["statement"].to_dict()
-
-
-@every_profile
-def test_the_rows_of_the_claims_page_are_those_of_the_table(profile):
-    primary, secondary = grids(page(profile, "claims.md"))
-    table = pd.read_csv(FIGURES / profile / "claims.csv", keep_default_na=False)
-    columns = ["claim", "measured", "verdict", "halves", "evidence"]
-    for kind, rows in (("primary", primary), ("secondary", secondary)):
-        assert rows[1:] == table.loc[table["kind"] == kind, columns].to_numpy().tolist()
-
-
-@every_profile
-def test_the_ledger_and_the_replication_are_counted_right(profile):
-    text, said_of = page(profile, "claims.md"), statements(profile)
-    lines = {line.split("**")[1]: line for line in text.splitlines() if re.match(r"\d+\. \*\*", line)}
-    assert set(lines) == set(said_of.values())
-    evidence = again.table(profile, "claims").set_index(["claim", "kind", "measured"])["evidence"]
-    for claim, (_, cases) in counted(profile).items():
-        line = lines[said_of[claim]]
-        found = again.decided(profile)
-        primary = found[(found["claim"] == claim) & (found["kind"] == "primary")]
-        leading = primary[primary["algorithm"] == "all"] if (primary["algorithm"] == "all").any() else primary
-        for row in leading.itertuples():
-            name = measured_as(row)
-            assert f"{name}: **{verdict_of(profile, row)}** ({evidence[claim, 'primary', name]})." in line
-        told = [f"{count} {name}" for name, count in zip(DECIDED, cases, strict=True) if count not in {"0", "–"}]
-        if told:
-            total = sum(int(count) for count in cases)
-            assert line.endswith(f"Of {total} cases: {', '.join(told)}.")
-
-    estimates, alike, opposite = again.replication(profile)
-    assert f"of {estimates} estimates with an interval" in text
-    assert f"decide {alike} alike and {opposite} in opposite ways" in text
-
-
-@every_profile
-def test_the_counts_of_verdicts_in_a_page_of_results(profile):
-    said_of = statements(profile)
-    texts = [page(profile, "README.md")]
-    if profile == "digits":
-        texts.append((TREE / "README.md").read_text().split("<!-- results:begin -->")[1].split("<!-- results:end -->")[0])
-    for text in texts:
-        (table,) = [grid for grid in grids(text) if grid[0][0] == "claim"]
-        rows = {row[0]: (row[2], row[3:]) for row in table[1:]}
-        assert set(rows) == set(said_of.values())
-        for claim, expected in counted(profile).items():
-            assert rows[said_of[claim]] == expected
-
-
-@every_profile
-def test_what_a_page_of_results_says_of_its_profile(profile):
-    text, run = page(profile, "README.md"), record(profile)["profile"]
-    assert f"{len(run['seeds'])} seeds" in text and f"strata of {run['forget']['size']}" in text
-    scores = need(profile, "memorization")["memorization"]
-    low, high = 100 * (scores < 0.25).mean(), 100 * (scores > 0.75).mean()
-    assert f"{low:.0f} % of the examples have memorization below 0.25, {high:.0f} % above 0.75" in text
-
-    # METHOD §6: the paper's sizes
-    here = {"training images": run["dataset"]["train_images"], "test images": run["dataset"]["test_images"]}
-    here |= {"epochs": run["training"]["epochs"], "examples a stratum": run["forget"]["size"]}
-    here |= {"pool models": run["pool"]["models"], "classes": run["dataset"]["classes"], "pixels a side": run["dataset"]["size"]}
-    many = "tiny" in profile
-    paper = {"training images": 100_000 if many else 50_000, "test images": 10_000, "epochs": 30, "examples a stratum": 1000}
-    paper |= {"pool models": 4000 if "cifar100" in profile else 400, "pixels a side": 64 if many else 32}
-    paper["classes"] = 200 if many else 100 if "cifar100" in profile else 10
-    for ours, words, theirs in re.findall(r"[(,] ?(\d+) ([a-z ]+) instead of (\d+)", text):
-        assert (int(ours), int(theirs)) == (here[words], paper[words])
 
 
 # ---- the README
@@ -406,185 +266,9 @@ def test_the_verdicts_of_another_machine():
     words = " ".join((TREE / "README.md").read_text().split())
     told = re.search(r"of the (\d+) primary verdicts (\d+) are the same and none is decided in the opposite way; (\w+) ", words)
     assert told is not None and (int(told[1]), int(told[2]), opposite) == (len(there), same, 0)
-    assert told[3] == "zero one two three four five six seven eight nine ten".split()[len(there) - same]
+    few = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    assert told[3] == few[len(there) - same]
     assert (here["refine-vanilla", "ToW, SalUn"], there.loc[("refine-vanilla", "ToW, SalUn"), "verdict"]) == (
         "shown",
         "equivalent",
     )
-
-
-# ---- the notebooks, which are committed with the outputs of digits
-
-
-def outputs(name: str) -> str:
-    """All texts that the cells of a notebook print."""
-    (path,) = (TREE / "notebooks").glob(f"{name}_*.ipynb")
-    texts = []
-    for cell in json.loads(path.read_text())["cells"]:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            texts.append("".join(data.get("text/markdown") or output.get("text") or []))
-    return "\n\n".join(texts).replace("RUM$^F$", "RUM^F")
-
-
-def test_notebook_01_strata():
-    scores, size = need("digits", "memorization"), record("digits")["profile"]["forget"]["size"]
-    values = scores["memorization"].to_numpy()
-    ascending = np.sort(values)
-    middle = ascending[size:-size]
-    parts = {"low": ascending[:size], "medium": middle[np.argsort(np.abs(middle - 0.5))[:size]], "high": ascending[-size:]}
-    (table,) = grids(outputs("01"))
-    for cells in table[1:]:
-        part = parts[cells[0]]
-        assert cells[1:5] == [str(size), *(f"{value:.2f}" for value in (part.min(), part.mean(), part.max()))]
-
-
-def test_notebook_02_best_proxy_and_pool():
-    text, table = outputs("02"), again.table("digits", "table1_proxies")
-    best = table[table["paper"]].sort_values("spearman").iloc[-1]
-    assert f"**{label(best['proxy'])}** has the highest ρ: {best['spearman']:.2f} " in text
-    assert f"interval {best['ci_low']:.2f} to {best['ci_high']:.2f}, n = {best['n_seeds']} seeds" in text
-    assert f"costs {1000 * best['seconds']:.2g} ms on top of training, {100 * best['share_of_exact']:.2g} %" in text
-    assert page("digits", "table1_proxies.md").strip() in text
-
-    costs = need("digits", "fidelity")
-    top = table.sort_values("spearman").iloc[-1]
-    pools = costs[costs["kind"] == "pool"].groupby("count")["spearman"].mean()
-    enough = pools[pools >= top["spearman"]]
-    assert f"{label(top['proxy'])}, {top['spearman']:.2f}. " in text
-    assert f"has {enough.index[0]} networks (ρ = {enough.iloc[0]:.2f})" in text
-
-
-def test_notebook_03_differences():
-    text = outputs("03")
-    (table,) = [grid for grid in grids(text) if grid[0][1:2] == ["RUM^F minus"]]
-    found = again.decided("digits")
-    found = found[(found["kind"] == "primary") & (found["algorithm"] != "all")]
-    expected = {}
-    for row in found[found["claim"].str.startswith("refine-")].itertuples():
-        key = label(row.algorithm), row.claim.removeprefix("refine-")
-        expected.setdefault(key, {})[row.metric] = f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-    assert {(row[0], row[1]): {"tow": row[2], "tow_mia": row[3]} for row in table[1:]} == expected
-    assert page("digits", "table2_tow.md").strip() in text
-
-
-def test_notebook_04_last_step():
-    text, runs = outputs("04"), need("digits", "sequential")
-    last = runs[(runs["scope"] == "union") & (runs["step"] == runs["step"].max())]
-    for name, words in (("nothing", "the floor"), ("vanilla", "vanilla"), ("rum_f", "RUM^F"), ("retrain", "the ceiling")):
-        rows = last[last["strategy"] == name]
-        mean, low, high = again.interval(rows["tow"])
-        assert f"- {words}: ToW {mean:.2f} [{low:.2f}, {high:.2f}], ToW-MIA {rows['tow_mia'].mean():.2f}" in text
-    assert page("digits", "table_sequential.md").strip() in text
-
-
-def test_notebook_05_ledger():
-    text, ledger = outputs("05"), page("digits", "claims.md")
-    sentences = [line for line in ledger.splitlines() if re.match(r"\d+\. \*\*", line)]
-    assert sentences and all(line in text for line in sentences)
-    told = {row[0]: row for row in grids(page("digits", "README.md"))[0][1:]}
-    (counts,) = [grid for grid in grids(text) if grid[0][:2] == ["claim", "paper"]]
-    assert {row[0]: row for row in counts[1:]} == told
-    (primary,) = [grid for grid in grids(text) if grid[0][:2] == ["claim", "measured"]]
-    assert [row[1:] for row in primary[1:]] == [row[1:] for row in grids(ledger)[0][1:]]
-
-
-def test_notebook_08_roc_and_places():
-    text, examples = outputs("08"), need("digits", "audit_examples")
-    run = examples[examples["seed"] == examples["seed"].min()]
-    roc, places = grids(text)
-    told = {(row[0], row[1]): row[2:] for row in roc[1:]}
-    assert len(told) == run.groupby(["algorithm", "strategy"]).ngroups
-    for (algorithm, strategy), rows in run.groupby(["algorithm", "strategy"]):
-        asked = (rows["group"] == "forget").to_numpy()
-        members, others = rows["lira"].to_numpy(float)[asked], rows["lira"].to_numpy(float)[~asked]
-        area, low, high = delong(members, others)
-        assert told[label(algorithm), label(strategy)][0] == f"{area:.2f} [{low:.2f}, {high:.2f}]"
-
-        # the bootstrap's interval is never narrower than the exact binomial one
-        share = again.tpr(members, others, 0.01)
-        exact = binomtest(round(share * len(members)), len(members)).proportion_ci(0.95)
-        mean, low, high = (float(number) for number in re.findall(r"\d\.\d\d", told[label(algorithm), label(strategy)][1]))
-        assert mean == float(f"{share:.2f}") and low <= exact.low + 0.005 and high >= exact.high - 0.005
-
-    near = closeness(need("digits", "unlearning"))
-    ranks = near.rank(ascending=False)
-    ranks["spread"] = ranks.max(axis=1) - ranks.min(axis=1)
-    ranks = ranks.rename(index=label)
-    assert (
-        len(places[1:]) == 6
-        and sorted((float(row[-1]) for row in places[1:]), reverse=True) == sorted(ranks["spread"], reverse=True)[:6]
-    )
-    for row in places[1:]:
-        assert [float(cell) for cell in row[2:]] == ranks.loc[(row[0], row[1])].tolist()
-
-
-def delong(members: np.ndarray, others: np.ndarray) -> tuple[float, float, float]:
-    """AUC with DeLong's interval on the scale of its log-odds, from the placements of both sides."""
-    m, n = len(members), len(others)
-    above = np.array([(x > others).mean() + (x == others).mean() / 2 for x in members])
-    below = np.array([(members > y).mean() + (members == y).mean() / 2 for y in others])
-    area, error = above.mean(), math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
-    half = norm.ppf(0.975) * error / (area * (1 - area))
-    return float(area), float(expit(logit(area) - half)), float(expit(logit(area) + half))
-
-
-def closeness(runs: pd.DataFrame) -> pd.DataFrame:
-    """How near each method comes to the oracle by each audit, mean over scores and seeds; higher is nearer."""
-    runs = again.methods(runs)
-    near = {"tow": runs["tow"], "tow_mia": runs["tow_mia"]}
-    for name in ("mia", *AUDITS):
-        if name.startswith("klom"):
-            near[name] = -runs[name]
-        elif name == "relearn_epochs":
-            near[name] = -(1 / (1 + runs[name]) - 1 / (1 + runs[f"oracle_{name}"])).abs()
-        else:
-            near[name] = -(runs[name] - runs[f"oracle_{name}"]).abs()
-    return pd.DataFrame(near).groupby([runs["algorithm"], runs["strategy"]]).mean()
-
-
-def test_notebook_09_mistakes():
-    shifts, behind = grids(outputs("09"))
-    runs = need("digits", "mistakes")
-    heading = shifts[0]
-    algorithms, told = heading[1:-3], {row[0].rsplit(" (", 1)[0]: row for row in shifts[1:]}
-
-    def best(means: pd.Series) -> str:
-        return " ".join(map(label, means.idxmax()))
-
-    for mistake, rows in runs.groupby("mistake"):
-        cells = told[label(mistake)]
-        assert cells[0].endswith(f"({rows['item'].iloc[0]})")
-        touched = rows[rows["touched"]]
-        moved = (touched["wrong"] - touched["right"]).groupby([touched["algorithm"], touched["seed"]]).mean()
-        expected = {}
-        for algorithm, values in moved.groupby("algorithm"):
-            mean, half = mean_and_half(values)
-            expected[label(algorithm)] = f"{mean:+.3f} ± {half:.3f}"
-        assert dict(zip(algorithms, cells[1:-3], strict=True)) == {name: expected.get(name, "") for name in algorithms}
-
-        means = rows.groupby(["algorithm", "strategy"])[["right", "wrong"]].mean()
-        tau = again.tau_b(means["right"].to_numpy(), means["wrong"].to_numpy())
-        assert cells[-3:] == [f"{tau:.2f}", best(means["right"]), best(means["wrong"])]
-
-    plain = runs[runs["metric"] == "tow"]
-    plain = plain[plain["mistake"] == plain["mistake"].iloc[0]]
-    table = plain.pivot(index=["algorithm", "strategy"], columns="seed", values="right")
-    taus = [again.tau_b(table[own].to_numpy(), table.drop(columns=own).mean(axis=1).to_numpy()) for own in table]
-    winners = Counter(best(table[own]) for own in table)
-    cells = told[label("one_seed")]
-    assert cells[-3:-1] == [f"{np.mean(taus):.2f}", best(table.mean(axis=1))] and winners[cells[-1]] == max(winners.values())
-
-    means = runs[runs["touched"]].groupby("mistake")
-    for cells in behind[1:]:
-        (mistake,) = [name for name in runs["mistake"].unique() if label(name) == cells[0]]
-        columns = [f"{prefix}acc_{part}" for part in ("forget", "retain", "test") for prefix in ("", "oracle_")]
-        expected = means.get_group(mistake)[columns].mean().round(3)
-        assert [float(cell) for cell in cells[1:]] == expected.tolist()
-
-
-def test_ranks_are_shared_by_ties():
-    """`again.auc` counts pairs; the same by mid-ranks."""
-    a, b = np.array([1.0, 2, 2, 5]), np.array([2.0, 2, 0, 7])
-    by_ranks = (rankdata(np.concatenate([a, b]))[:4].sum() - 4 * 5 / 2) / 16
-    assert again.auc(a, b) == by_ranks

@@ -1,0 +1,123 @@
+"""How the pages write what `recounting` computes, and how their tables are read back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+
+import pandas as pd
+import pytest
+import recounting as again
+from recounting import FIGURES
+
+from mulnb.core.vocabulary import label  # names only: nothing is computed with it
+
+TREE = FIGURES.parent
+DECIDED = ("shown", "contradicted", "equivalent", "undecided")
+every_profile = pytest.mark.parametrize("profile", again.PROFILES)
+
+
+# ---- what is there; a test is skipped where a profile lacks what it needs
+
+
+def need(profile: str, name: str) -> pd.DataFrame:
+    """A frame; the test is skipped where the profile has none."""
+    found = again.frame(profile, name)
+    if found is None or len(found) == 0:
+        pytest.skip(f"{profile} has no frame {name}")
+    return found
+
+
+def need_table(profile: str, name: str) -> pd.DataFrame:
+    """A table; the test is skipped where the profile has none."""
+    found = again.table(profile, name)
+    if found is None:
+        pytest.skip(f"{profile} has no table {name}")
+    return found
+
+
+def record(profile: str) -> dict:
+    return json.loads((FIGURES / profile / "run.json").read_text())
+
+
+def page(profile: str, name: str) -> str:
+    path = FIGURES / profile / name
+    if not path.is_file():
+        pytest.skip(f"{profile} has no {name}")
+    return path.read_text()
+
+
+def grids(text: str) -> list[list[list[str]]]:
+    """The Markdown tables of a text, each a list of rows of cells; the first row is the heading."""
+    found, open_table = [], False
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            open_table = False
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not open_table:
+            found.append([])
+        open_table = True
+        if not set("".join(cells)) <= set(":- "):
+            found[-1].append(cells)
+    return found
+
+
+def said(value: float, half: float = math.nan, spec: str = ".3f") -> str:
+    """A number with half its interval, as tables show it."""
+    if math.isnan(value) or math.isinf(value):
+        return "" if math.isnan(value) else "∞"
+    return format(value, spec) + ("" if math.isnan(half) else f" ± {half:{spec.lstrip('+')}}")
+
+
+def ways(value: float, half: float = math.nan, spec: str = ".3f") -> set[str]:
+    """How a number of a CSV file, which has six digits, may have been rounded before."""
+    near = (1 - 5e-6, 1, 1 + 5e-6)
+    return {said(value * a, half * b, spec) for a in near for b in near}
+
+
+def mean_and_half(values) -> tuple[float, float]:
+    return again.interval(values)[0], again.half(values)
+
+
+def numbers(text: str) -> list[str]:
+    """The decimal numbers of a text in their order, with their signs."""
+    return re.findall(r"(?<![\d.])[+-]?\d+\.\d+", text.replace("−", "-"))
+
+
+# ---- verdicts
+
+
+def measured_as(row) -> str:
+    """How an estimate is called in `claims.csv`."""
+    if row.metric == "ρ":
+        return label(row.score) if row.kind == "secondary" else "mean over the paper's proxies"
+    names = [label(row.metric), "all algorithms" if row.algorithm == "all" else label(row.algorithm)]
+    return ", ".join(names + ([label(row.score)] if row.score else []))
+
+
+def verdict_of(profile: str, row) -> str:
+    """A weaker proxy on other data or sizes contradicts nothing that was published for the paper's."""
+    softened = row.claim == "proxy-range" and profile not in {"cifar10", "cifar100", "tiny-imagenet"}
+    return "undecided" if softened and row.verdict == "contradicted" else row.verdict
+
+
+def counted(profile: str) -> dict[str, tuple[str, list[str]]]:
+    """Per claim that has an interval: its leading verdicts, and how many cases have which verdict."""
+    found = again.decided(profile)
+    told = {}
+    for claim, rows in found.groupby("claim"):
+        primary, cases = (rows[rows["kind"] == kind] for kind in ("primary", "secondary"))
+        leading = primary[primary["algorithm"] == "all"] if (primary["algorithm"] == "all").any() else primary
+        leads = []
+        for row in leading.sort_values("metric").itertuples():
+            leads.append(f"{label(row.metric)} {verdict_of(profile, row)}" if row.metric != "ρ" else verdict_of(profile, row))
+        verdicts = Counter(verdict_of(profile, row) for row in cases.itertuples())
+        told[claim] = "; ".join(leads), [str(verdicts[name]) if len(cases) else "–" for name in DECIDED]
+    return told
+
+
+def statements(profile: str) -> dict[str, str]:
+    return again.table(profile, "claims").set_index("claim")["statement"].to_dict()

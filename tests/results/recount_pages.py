@@ -15,6 +15,7 @@ from recounting import FIGURES
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
 
 TREE = FIGURES.parent
+PAPER_SIZES = ("cifar10", "cifar100", "tiny-imagenet")  # profiles that are the paper's experiments in every size
 DECIDED = ("shown", "contradicted", "equivalent", "undecided")
 every_profile = pytest.mark.parametrize("profile", again.PROFILES)
 
@@ -100,14 +101,42 @@ def measured_as(row) -> str:
 
 def verdict_of(profile: str, row) -> str:
     """A weaker proxy on other data or sizes contradicts nothing that was published for the paper's."""
-    softened = row.claim == "proxy-range" and profile not in {"cifar10", "cifar100", "tiny-imagenet"}
+    softened = row.claim == "proxy-range" and profile not in PAPER_SIZES
     return "undecided" if softened and row.verdict == "contradicted" else row.verdict
 
 
+def of_costs(profile: str) -> dict[tuple[str, str, str], tuple[str, float, str]]:
+    """Per claim, kind and name of an estimate of costs: the proxy, its share of exact scores, and the verdict."""
+    costs = again.table(profile, "table1_proxies")
+    if costs is None or costs["share_of_exact"].isna().all():
+        return {}
+    share = costs[costs["paper"]].set_index("proxy")["share_of_exact"]
+    published = pd.Series(again.SHARE)
+
+    def row(name: str, cheap: bool) -> tuple[str, float, str]:
+        if share[name] <= (again.CHEAP if cheap else published[name]):
+            return name, share[name], "shown"
+        return name, share[name], "contradicted" if cheap or profile in PAPER_SIZES else "undecided"
+
+    found = {("proxy-cheap", "primary", "the dearest proxy of the paper"): row(share.idxmax(), True)}
+    worst = (share[published.index] / published).idxmax()
+    found["proxy-share", "primary", "the furthest from its published share"] = row(worst, False)
+    found |= {("proxy-cheap", "secondary", label(name)): row(name, True) for name in share.index}
+    found |= {("proxy-share", "secondary", label(name)): row(name, False) for name in published.index}
+    return found
+
+
 def counted(profile: str) -> dict[str, tuple[str, list[str]]]:
-    """Per claim that has an interval: its leading verdicts, and how many cases have which verdict."""
+    """Per claim with results: its leading verdicts, and how many cases have which verdict."""
     found = again.decided(profile)
     told = {}
+
+    costs = of_costs(profile)
+    for claim in dict.fromkeys(key[0] for key in costs):
+        (lead,) = [verdict for key, (_, _, verdict) in costs.items() if key[:2] == (claim, "primary")]
+        cases = Counter(verdict for key, (_, _, verdict) in costs.items() if key[:2] == (claim, "secondary"))
+        told[claim] = lead, [str(cases[name]) for name in DECIDED]
+
     for claim, rows in found.groupby("claim"):
         primary, cases = (rows[rows["kind"] == kind] for kind in ("primary", "secondary"))
         leading = primary[primary["algorithm"] == "all"] if (primary["algorithm"] == "all").any() else primary

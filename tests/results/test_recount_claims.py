@@ -6,9 +6,21 @@ import math
 import re
 
 import pandas as pd
-import pytest
 import recounting as again
-from recount_pages import DECIDED, TREE, counted, every_profile, grids, measured_as, need, page, record, statements, verdict_of
+from recount_pages import (
+    DECIDED,
+    TREE,
+    counted,
+    every_profile,
+    grids,
+    measured_as,
+    need,
+    of_costs,
+    page,
+    record,
+    statements,
+    verdict_of,
+)
 from recounting import FIGURES, RHO, equal
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
@@ -76,25 +88,17 @@ def test_how_many_seeds_would_decide_is_right_to_a_twentieth(profile):
 
 @every_profile
 def test_verdicts_on_costs(profile):
-    costs = again.table(profile, "table1_proxies")
-    if costs is None or costs["share_of_exact"].isna().all():
-        pytest.skip(f"{profile} has no costs")
-    share = costs[costs["paper"]].set_index("proxy")["share_of_exact"]
-    beyond = share[list(again.SHARE)] / pd.Series(again.SHARE)
-
-    expected = {("proxy-cheap", "primary", "the dearest proxy of the paper"): share.idxmax()}
-    expected["proxy-share", "primary", "the furthest from its published share"] = beyond.idxmax()
-    expected |= {("proxy-cheap", "secondary", label(name)): name for name in share.index}
-    expected |= {("proxy-share", "secondary", label(name)): name for name in again.SHARE}
-
+    expected, models = of_costs(profile), record(profile)["profile"]["pool"]["models"]
     table = again.table(profile, "claims").set_index(["claim", "kind", "measured"])
+    costs = again.table(profile, "table1_proxies").set_index("proxy")
     assert set(expected) == {key for key in table.index if key[0] in {"proxy-cheap", "proxy-share"}}
-    for key, name in expected.items():
+    for key, (name, share, verdict) in expected.items():
         stated = table.loc[key]
-        below = share[name] < 0.10 if key[0] == "proxy-cheap" else share[name] <= again.SHARE[name]
-        assert stated["verdict"] == ("shown" if below else "contradicted" if key[0] == "proxy-cheap" else "undecided")
-        assert equal(stated["estimate"], share[name]) and stated["evidence"].startswith(label(name))
-        assert f"{100 * share[name]:.3g} % of {record(profile)['profile']['pool']['models']} models" in stated["evidence"]
+        assert (stated["verdict"], stated["halves"]) == (verdict, "open") and equal(stated["estimate"], share)
+        start = f"{label(name)}: {costs.loc[name, 'seconds']:.3g} s, {100 * share:.3g} % of {models} models"
+        assert stated["evidence"].startswith(start) and stated["n"] == costs.loc[name, "n_seeds"]
+        if key[0] == "proxy-share":
+            assert f"; published {100 * again.SHARE[name]:.3g} %" in stated["evidence"]
 
 
 # ---- the pages
@@ -155,7 +159,12 @@ def test_what_a_page_of_results_says_of_its_profile(profile):
     low, high = 100 * (scores < 0.25).mean(), 100 * (scores > 0.75).mean()
     assert f"{low:.0f} % of the examples have memorization below 0.25, {high:.0f} % above 0.75" in text
 
+    if run["pool"]["models"] is not None:
+        assert f" {run['pool']['models']} pool models" in text
+
     # METHOD §6: the paper's sizes
+    for word, ours, theirs in re.findall(r"(of width|stem) (\w+) instead of (\w+)", text):
+        assert (ours, theirs) == ((str(run["model"]["width"]), "64") if word == "of width" else (run["model"]["stem"], "cifar"))
     here = {"training images": run["dataset"]["train_images"], "test images": run["dataset"]["test_images"]}
     here |= {"epochs": run["training"]["epochs"], "examples a stratum": run["forget"]["size"]}
     here |= {"pool models": run["pool"]["models"], "classes": run["dataset"]["classes"], "pixels a side": run["dataset"]["size"]}

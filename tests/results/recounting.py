@@ -26,7 +26,6 @@ FIGURE_2 = ("memorization", "confidence", "binary_accuracy", "holdout_retraining
 PAPER = ("confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature")
 AUDITS = ("lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs")
 SIX_DIGITS = 6e-6  # what `%.6g` leaves of a number
-RHO = 1e-4  # scores may be stored with fewer bits than ρ was computed from
 LOW_END = {"confidence": 0.80, "binary_accuracy": 0.71, "loss_curvature": 0.69, "holdout_retraining": 0.62}
 CHEAP = 0.10
 SHARE = {"confidence": 2e-5, "holdout_retraining": 1e-5, "loss_curvature": 7.4e-4}
@@ -94,13 +93,13 @@ def tpr(members, others, fpr: float) -> float:
     return float((np.asarray(members, dtype=float) > b[math.floor(fpr * len(b) + 1e-9)]).mean())
 
 
-def equal(stated: float, computed: float, slack: float = 0.0) -> bool:
+def equal(stated: float, computed: float) -> bool:
     """Whether a number of a CSV file is the one that was computed."""
     if pd.isna(stated) or pd.isna(computed):
         return bool(pd.isna(stated) and pd.isna(computed))
     if math.isinf(stated) or math.isinf(computed):
         return stated == computed
-    return abs(stated - computed) <= SIX_DIGITS * abs(computed) + 1e-12 + slack
+    return abs(stated - computed) <= SIX_DIGITS * abs(computed) + 1e-12
 
 
 # ---- ToW

@@ -21,7 +21,7 @@ from recount_pages import (
     statements,
     verdict_of,
 )
-from recounting import FIGURES, RHO, equal
+from recounting import FIGURES, equal
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
 
@@ -36,8 +36,7 @@ def test_every_verdict_with_its_interval(profile):
     wrong = []
     for key, row in zip(keys, found.itertuples(), strict=True):
         stated = table.loc[key]
-        slack = RHO if row.metric == "ρ" else 0.0
-        numbers = all(equal(stated[name], getattr(row, name), slack) for name in ("estimate", "low", "high"))
+        numbers = all(equal(stated[name], getattr(row, name)) for name in ("estimate", "low", "high"))
         words = (stated["n"], stated["verdict"], stated["halves"]) == (row.n, verdict_of(profile, row), row.halves)
         if not (numbers and words):
             wrong.append(f"{key}: {stated.to_dict()} instead of {row}")
@@ -51,8 +50,8 @@ def test_what_each_verdict_is_said_to_rest_on(profile):
     for row in again.decided(profile).itertuples():
         text = table[row.claim, row.kind, measured_as(row)]
         mean, half, n = re.search(r"= ([+-]?\d\.\d{3}) ± (\d\.\d{3}), n = (\d+)(;|$)", text).groups()[:3]
-        slack = 0.0005 + (RHO if row.metric == "ρ" else 1e-9)
-        assert abs(float(mean) - row.estimate) <= slack and abs(float(half) - (row.high - row.low) / 2) <= slack
+        rounded = 0.0005 + 1e-9
+        assert abs(float(mean) - row.estimate) <= rounded and abs(float(half) - (row.high - row.low) / 2) <= rounded
         assert int(n) == row.n
         assert ("but within ± 0.03" in text) == (row.verdict == "shown" and row.within)
         assert ("would decide it" in text or "would be needed" in text) == (row.verdict == "undecided")

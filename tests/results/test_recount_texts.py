@@ -217,10 +217,17 @@ def test_what_the_readme_says_of_later_strata():
     assert [number.lstrip("+") for number in numbers(text)] == told
 
 
-def test_what_the_readme_says_of_replication():
+def test_what_the_readme_says_of_sizes_and_replication():
     text = " ".join((TREE / "README.md").read_text().split())
     estimates, alike, opposite = again.replication("cifar10-small")
     assert f"decide {alike} of {estimates} estimates alike and {opposite or 'none'} in opposite ways" in text
+
+    run = record("cifar10-small")["profile"]
+    sure = again.reliability("cifar10-small")
+    assert f"exact scores from M = {run['pool']['models']} networks (split-half reliability {sure:.3f})" in text
+    assert f"n = {len(run['seeds'])} seeds, strata of {run['forget']['size']} images, three passes over the retain set" in text
+    runs = again.methods(need("cifar10-small", "unlearning"))
+    assert (runs["passes_retain"] == 3).all() and runs["converged"].all()
 
 
 def test_the_results_of_digits_in_the_readme():

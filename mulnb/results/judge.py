@@ -114,7 +114,7 @@ def _decided(part: Evidence, kind: str, name: str, decision: Decision, group: pd
         sentences.append("published for other data or sizes: a weaker proxy here contradicts nothing there")
     elif verdict == UNDECIDED:
         sentences.append(_needed(decision))
-    elif verdict == SHOWN and decision.within:
+    elif verdict in (SHOWN, CONTRADICTED) and decision.within:
         sentences.append(f"but within ± {MARGIN}")
     if decision.halves == DISAGREE:
         sentences.append("odd and even seeds decide it in opposite ways")

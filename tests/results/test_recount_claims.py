@@ -53,7 +53,7 @@ def test_what_each_verdict_is_said_to_rest_on(profile):
         rounded = 0.0005 + 1e-9
         assert abs(float(mean) - row.estimate) <= rounded and abs(float(half) - (row.high - row.low) / 2) <= rounded
         assert int(n) == row.n
-        assert ("but within ± 0.03" in text) == (row.verdict == "shown" and row.within)
+        assert ("but within ± 0.03" in text) == (row.verdict in {"shown", "contradicted"} and row.within)
         assert ("would decide it" in text or "would be needed" in text) == (row.verdict == "undecided")
 
         values = evidence[row.claim]

@@ -60,9 +60,10 @@ def _answers(name: str) -> dict[str, str]:
     costs = pd.read_csv(folder / "table1_proxies.csv").set_index("proxy")
     tow = pd.read_csv(folder / "table2_tow.csv")
 
+    counts = (profile.pool.models, len(profile.seeds), len(profile.unlearning.algorithms))
     rows = {
         "network": f"{profile.model.arch.replace('_', '-')}, width {profile.model.width}",
-        "networks of the pool, seeds, algorithms": f"{profile.pool.models}, {len(profile.seeds)}, {len(profile.unlearning.algorithms)}",
+        "networks of the pool, seeds, algorithms": ", ".join(map(str, counts)),
     }
     for proxy in ("confidence", "binary_accuracy"):
         own = costs.loc[proxy]

@@ -218,6 +218,42 @@ def test_what_the_readme_says_of_later_strata():
     assert [number.lstrip("+") for number in numbers(text)] == told
 
 
+def test_the_pairs_side_by_side_in_the_readme():
+    heading, *rows = grids(block("pairs"))[0]
+    told = {row[0]: row[1:] for row in rows}
+    for place, name in enumerate(heading[1:]):
+        profile = name.strip("`")
+        run, costs = record(profile)["profile"], again.table(profile, "table1_proxies").set_index("proxy")
+        counts = run["pool"]["models"], len(run["seeds"]), len(run["unlearning"]["algorithms"])
+        expected = {"networks of the pool, seeds, algorithms": {", ".join(map(str, counts))}}
+        for proxy in ("confidence", "binary_accuracy"):
+            row = costs.loc[proxy]
+            cell = ways(row["spearman"], (row["ci_high"] - row["ci_low"]) / 2)
+            expected[f"ρ of {label(proxy)} with memorization"] = cell
+
+        found = again.decided(profile).set_index(["claim", "kind", "metric", "algorithm"])
+        for claim, metric, words in (
+            ("refine-vanilla", "tow", "RUM^F − vanilla, ToW"),
+            ("refine-vanilla", "tow_mia", "RUM^F − vanilla, ToW-MIA"),
+            ("refine-repeat", "tow", "RUM^F − repeat, ToW"),
+            ("refine-shuffle", "tow", "RUM^F − shuffle, ToW"),
+            ("proxy-as-good", "tow", "a proxy's order − memorization's, ToW"),
+        ):
+            row = found.loc[(claim, "primary", metric, "all")]
+            numbers = ways(row["estimate"], (row["high"] - row["low"]) / 2, "+.3f")
+            expected[words] = {f"{way}: {row['verdict']}".replace("-", "−") for way in numbers}
+
+        runs, score = need(profile, "unlearning"), run["unlearning"]["scores"][0]
+        ends = runs[runs["score"] == score].groupby("algorithm")["tow"].mean()
+        expected[f"ToW of not unlearning, of a second oracle ({label(score)})"] = {
+            f"{ends['nothing']:.3f}, {ends['retrain']:.3f}"
+        }
+
+        assert set(expected) == set(told) - {"network"}
+        wrong = [words for words, allowed in expected.items() if told[words][place] not in allowed]
+        assert not wrong, (profile, wrong)
+
+
 def test_what_the_readme_says_of_sizes_and_replication():
     text = " ".join((TREE / "README.md").read_text().split())
     estimates, alike, opposite = again.replication("cifar10-small")

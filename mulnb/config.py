@@ -6,7 +6,6 @@ A profile is a YAML file (`mulnb/profiles/*.yaml`, or one of yours). `load_profi
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mulnb import dry_run
 from mulnb.core import machine, yaml_reader
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, did_you_mean
 from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, DATASETS, PROXIES, Registry
 from mulnb.core.validation import explain, wrong_setting
+from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
 STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
@@ -171,6 +171,11 @@ class Rum(_Frozen):
     @property
     def stages(self) -> tuple[Stage, Stage, Stage]:
         return self.low, self.medium, self.high
+
+    @property
+    def algorithms(self) -> list[str]:
+        """What it is made of, in the order in which names are shown."""
+        return ordered(stage.algorithm for stage in self.stages if stage.algorithm)
 
 
 class Unlearning(_Frozen):
@@ -408,6 +413,5 @@ def _find(name: str | Path) -> Path:
         raise UserError(f"profile file {path} does not exist")
 
     known = known_profiles()
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = did_you_mean(str(name), known)
     raise UserError(f"unknown profile '{name}': {hint}Known: {', '.join(known)}, or the path of a .yaml file")

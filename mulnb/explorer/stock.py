@@ -144,21 +144,14 @@ def of_arrays(
     named = dict(scores) if isinstance(scores, Mapping) else {"score": scores}
     if memorization is not None:
         named["memorization"] = memorization
-    values = {name: _finite(name, one, len(labels)) for name, one in named.items()}
+    values = {name: _finite(f"score '{name}' has", one, (len(labels),)) for name, one in named.items()}
     exact = values.pop("memorization", None)
     if len(labels) < 4 or not (values or exact is not None):
         raise UserError(f"{len(labels)} examples with {len(values)} scores: the explorer needs at least 4 examples and one score")
 
-    count = int(labels.max()) + 1
-    names = tuple(classes) if classes is not None else tuple(map(str, range(count)))
-    if labels.min() < 0 or len(names) < count:
-        raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
-
     if places is not None:
-        places = np.asarray(places, dtype=np.float64)
-        if places.shape != (len(labels), 2) or not np.isfinite(places).all():
-            raise UserError(f"places have shape {places.shape}: expected {len(labels)} finite pairs of numbers")
-
+        places = _finite("places have", places, (len(labels), 2))
+    names = _class_names(labels, classes)
     return Stock(
         images=pictures,
         labels=labels.astype(np.int64),
@@ -227,9 +220,19 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     return (images * 255).round().astype(np.uint8)
 
 
-def _finite(name: str, values: Any, count: int) -> np.ndarray:
-    """A score as float64 [N]."""
+def _class_names(labels: np.ndarray, given: Sequence[str] | None) -> tuple[str, ...]:
+    """A name for each class number in `labels`."""
+    count = int(labels.max()) + 1
+    names = tuple(given) if given is not None else tuple(map(str, range(count)))
+    if labels.min() < 0 or len(names) < count:
+        raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
+    return names
+
+
+def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers as float64 of this shape."""
     values = np.asarray(values, dtype=np.float64)
-    if values.shape != (count,) or not np.isfinite(values).all():
-        raise UserError(f"score '{name}' has shape {values.shape}: expected {count} finite numbers, one for each image")
+    if values.shape != shape or not np.isfinite(values).all():
+        each = "numbers, one" if len(shape) == 1 else "pairs of numbers, one"
+        raise UserError(f"{what} shape {values.shape}: expected {shape[0]} finite {each} for each image")
     return values

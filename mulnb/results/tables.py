@@ -77,15 +77,8 @@ def crossed_table(crossed: pd.DataFrame) -> pd.DataFrame:
         memorization's order, paired by seed.
     """
     by = ["algorithm", "order"]
-    table = intervals(crossed, by, METRICS)
-    exact = crossed[crossed["order"] == "memorization"]
-
-    gains = []
-    for name, group in crossed.groupby("order", sort=False, observed=True):
-        if name != "memorization":
-            difference = compare.subtract(group, exact, ["algorithm", "seed"]).assign(order=name)
-            gains.append(intervals(difference, by, METRICS))
-    return table.merge(_gains(gains), how="left", on=by) if gains else table
+    gains = intervals(compare.order_differences(crossed, "order"), by, METRICS)
+    return intervals(crossed, by, METRICS).merge(_gains([gains]), how="left", on=by)
 
 
 def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import posixpath
 import re
 import shutil
 import tempfile
@@ -205,15 +206,8 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
 
 def _resolved(place: PurePosixPath) -> PurePosixPath | None:
     """A place without `..`; None if it lies outside the site."""
-    parts: list[str] = []
-    for part in place.parts:
-        if part == ".." and not parts:
-            return None
-        if part == "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return PurePosixPath(*parts)
+    plain = PurePosixPath(posixpath.normpath(place))
+    return None if plain.parts[:1] == ("..",) else plain
 
 
 def _relative(place: PurePosixPath, here: PurePosixPath) -> str:

@@ -19,7 +19,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.proxies import PROXIES
-from mulnb.results import frame_file, thumbnails
+from mulnb.results import frame_file, record, thumbnails
 
 COPIES = (
     "The images of this data set are not on this machine: small copies are shown, which were published with the scores. "
@@ -120,22 +120,7 @@ def of_arrays(
     classes: Sequence[str] | None = None,
     places: Any = None,
 ) -> Stock:
-    """Images, labels and scores of your own.
-
-    Args:
-        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1]; arrays or CPU tensors.
-        labels: class numbers [N].
-        scores: [N], higher = more memorized, or a mapping from names to such arrays.
-        memorization: exact memorization [N], if it is known: the strata of the scores are compared with those of it.
-        classes: names of the classes; their numbers by default.
-        places: of the images on the map [N, 2], such as a UMAP of a model's features; by default from the pixels.
-
-    Returns:
-        The same as a profile's results, without seeds.
-
-    Raises:
-        UserError: shapes do not agree, a score or place is not a finite number, or labels are no class numbers.
-    """
+    """Images, labels and scores of your own, as a profile's results without seeds; arguments and errors: `explorer.explore`."""
     pictures, labels = _pixels(np.asarray(images)), np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
         raise UserError(f"labels have shape {labels.shape}: expected whole numbers, one for each of the {len(pictures)} images")
@@ -194,8 +179,8 @@ def _published(profile: Profile) -> Path | None:
     for root in paths.readable():
         folder = root / profile.name
         try:
-            known = Profile.model_validate(json.loads((folder / "run.json").read_text())["profile"])
-        except (OSError, ValueError, KeyError):
+            known = Profile.model_validate(record.read(folder)["profile"])
+        except (ValueError, KeyError):
             continue
         # only what the scores depend on: another forget set or algorithm needs no new scores
         if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):

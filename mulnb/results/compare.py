@@ -165,7 +165,7 @@ def paired(
         One row per pair: `by`, `seed`, the difference of each column, and `converged` (of both) if the frame has it.
 
     Raises:
-        ValueError: a run appears twice (pandas' MergeError).
+        ValueError: a run appears twice.
     """
     ours, theirs = (frame[frame["strategy"] == name] for name in (strategy, against))
     return subtract(ours, theirs, [*by, "seed"], columns)
@@ -224,12 +224,13 @@ def subtract(
         One row per pair: `keys`, `kept`, the difference of each column, and `converged` (of both) if the frames have it.
 
     Raises:
-        ValueError: a key appears twice (pandas' MergeError).
+        ValueError: a run appears twice.
     """
     marked = [name for name in ("converged",) if name in ours and name in theirs]
     ours, theirs = ours[[*keys, *kept, *columns, *marked]], theirs[[*keys, *columns, *marked]]
-    one = "many_to_one" if kept else "one_to_one"
-    pairs = ours.merge(theirs, on=list(keys), suffixes=("", "_other"), validate=one)
+    if ours.duplicated([*keys, *kept]).any():
+        raise ValueError(f"a run appears twice: {', '.join([*keys, *kept])} should identify it")
+    pairs = ours.merge(theirs, on=list(keys), suffixes=("", "_other"), validate="many_to_one")
 
     difference = pairs[[*keys, *kept]].copy()
     for name in columns:

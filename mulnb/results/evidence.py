@@ -155,10 +155,7 @@ def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
     floor = last[compare.end_of(last) == compare.FLOOR]
     ours = runs[runs["strategy"] == "rum_f"]
     if len(floor) and len(ours):
-        parts = []
-        for name, group in ours.groupby("algorithm", observed=True):
-            parts.append(compare.subtract(group, floor, ["seed"]).assign(algorithm=name, score=""))
-        difference = pd.concat(parts, ignore_index=True)
+        difference = compare.subtract(ours, floor, ["seed"], kept=["algorithm"]).assign(score="")
         yield Evidence("sequential-floor", "RUM^F − floor", BETTER, _long(difference))
 
 

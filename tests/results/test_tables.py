@@ -54,7 +54,7 @@ def test_only_seeds_that_both_strategies_have_are_compared():
 
 def test_a_run_that_appears_twice_is_an_error():
     runs = synthetic.unlearning()
-    with pytest.raises(ValueError, match="one-to-one"):
+    with pytest.raises(ValueError, match="appears twice"):
         compare.differences(pd.concat([runs, runs]), "rum_f", "vanilla")
 
 

@@ -16,19 +16,3 @@ from mulnb.config.schema import (
     Rum,
     Scores,
 )
-
-__all__ = [
-    "STRATEGIES",
-    "Axis",
-    "Dataset",
-    "HoldoutRetraining",
-    "LossCurvature",
-    "Model",
-    "Profile",
-    "Recipe",
-    "Rum",
-    "Scores",
-    "known_profiles",
-    "load_profile",
-    "parse_override",
-]

@@ -184,7 +184,7 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
     if place is None:
         return MISSING
     if place in pages:
-        return _relative(pages[place], here)
+        return "../" * len(here.parts) + pages[place].as_posix()
     if place in pages.values() or place.as_posix() in OWN:
         return link
 
@@ -208,10 +208,6 @@ def _resolved(place: PurePosixPath) -> PurePosixPath | None:
     """A place without `..`; None if it lies outside the site."""
     plain = PurePosixPath(posixpath.normpath(place))
     return None if plain.parts[:1] == ("..",) else plain
-
-
-def _relative(place: PurePosixPath, here: PurePosixPath) -> str:
-    return "../" * len(here.parts) + place.as_posix()
 
 
 # --- the first page ------------------------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ def of_profile(profile: Profile) -> Stock:
     else:
         raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
 
+    rankings = proxies.sort_values("example").groupby(["proxy", "seed"], sort=False)
     copies = None if folder is None or _has_images(profile) else thumbnails.read(folder)
     if copies is None:
         splits = study.splits(profile)
@@ -100,7 +101,7 @@ def of_profile(profile: Profile) -> Stock:
         flipped=memorization["flipped"].to_numpy(),
         memorization=memorization["memorization"].to_numpy(),
         se=np.nan_to_num(memorization["se"].to_numpy()),  # imported scores have none
-        proxies={key: rows.value.to_numpy() for key, rows in proxies.groupby(["proxy", "seed"], sort=False)},
+        proxies={key: rows.value.to_numpy() for key, rows in rankings},
         fingerprint=fingerprint,
         copies=copies is not None,
     )

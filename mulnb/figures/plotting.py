@@ -73,7 +73,7 @@ STYLE = {
     "hatch.linewidth": 0.6,
     "figure.facecolor": "white",
     "figure.dpi": 100.0,
-    "savefig.dpi": 180.0,
+    "savefig.dpi": 150.0,
     "svg.fonttype": "path",  # the letters travel with the file
     "svg.hashsalt": "mulnb",  # the same picture gives the same bytes
 }

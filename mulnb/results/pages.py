@@ -13,7 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS, label
-from mulnb.results import captions, claims, compare, frame_file, markdown
+from mulnb.results import captions, claims, compare, frame_file, markdown, pairs
 from mulnb.results.here import OTHER_MACHINE
 
 # file: what to look for
@@ -104,7 +104,7 @@ def readme_results(profile_name: str) -> str:
 
 
 def update_readme(profile_name: str, readme: Path | None = None) -> Path:
-    """Write `readme_results` between the markers of the top README.
+    """Write `readme_results` and the table of the paper's pairs between their markers of the top README.
 
     Args:
         profile_name: a profile with committed tables.
@@ -118,12 +118,15 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
     """
     readme = readme or paths.CHECKOUT / "README.md"
     text = readme.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UserError(f"{readme}: expected one '{BEGIN}' and one '{END}' around the results")
+    for begin, end, content in ((BEGIN, END, readme_results(profile_name)), (pairs.BEGIN, pairs.END, pairs.block())):
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise UserError(f"{readme}: expected one '{begin}' and one '{end}' around the results")
 
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    return paths.write_text(readme, f"{head}{BEGIN}\n{readme_results(profile_name)}\n{END}{tail}")
+        head, rest = text.split(begin)
+        tail = rest.split(end)[1]
+        text = f"{head}{begin}\n{content}\n{end}{tail}"
+
+    return paths.write_text(readme, text)
 
 
 def _standing(profile: Profile) -> str:

@@ -42,6 +42,6 @@ PAPER_PAIRS = frozenset(SIZES)
 #: The profiles that can stand for each pair, best first: a reduced profile is shown until the full one has results.
 PAIRS = {
     "cifar10": ("cifar10", "cifar10-small"),
-    "cifar100": ("cifar100",),
+    "cifar100": ("cifar100", "cifar100-mini"),
     "tiny-imagenet": ("tiny-imagenet", "tiny-imagenet-mini"),
 }

@@ -65,7 +65,7 @@ def convergence(profile: Profile) -> pd.DataFrame:
 
 
 def proxies(profile: Profile) -> pd.DataFrame:
-    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
+    """Columns `example proxy seed raw value` (METHOD §3): rankings; `value` rises with memorization."""
     return ranking.proxies(Study.of(profile))
 
 

@@ -25,15 +25,27 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 
 
 def proxies(study: Study) -> pd.DataFrame:
-    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization."""
+    """Columns `example proxy seed raw value` (METHOD §3); `value`, exact, rises with memorization.
+
+    Every proxy of every seed is a ranking, the most memorized example first, and `raw` has three digits: the largest frame that
+    a profile publishes is a third smaller for it.
+    """
     frames = []
     for seed, scored in study.score_seeds(study.profile.seeds).items():
         for name in PROXIES.names:
             raw = scored.raw[name]
-            columns = {"example": np.arange(len(raw)), "proxy": name, "seed": seed, "raw": raw, "value": orient(name, raw)}
+            value = orient(name, raw)
+            first = np.argsort(-value, kind="stable")
+            columns = {"example": first, "proxy": name, "seed": seed, "raw": _three_digits(raw)[first], "value": value[first]}
             frames.append(pd.DataFrame(columns))
 
     return pd.concat(frames, ignore_index=True)
+
+
+def _three_digits(scores: np.ndarray) -> np.ndarray:
+    """Scores at 11 significant bits, an error of at most 0.05 %; bits that are zero take no room in a file."""
+    share, power = np.frexp(scores)  # scores = share · 2^power, ½ ≤ |share| < 1
+    return np.ldexp(np.round(share * 2**11) / 2**11, power).astype(scores.dtype)
 
 
 def proxy_costs(study: Study) -> pd.DataFrame:

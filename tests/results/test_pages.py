@@ -14,7 +14,8 @@ from mulnb import load_profile
 from mulnb.config import Profile, known_profiles
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.results import claims, pages, tables
+from mulnb.results import claims, pages, pairs, tables
+from mulnb.results.paper import PAIRS
 
 COMMITTED = paths.CHECKOUT / "figures" / "digits"
 
@@ -24,7 +25,7 @@ def committed(tmp_path, monkeypatch):
     """The README and the results as they were committed together: a run since then has measured other seconds."""
     if not (paths.CHECKOUT / ".git").exists():
         pytest.skip("not a git checkout: what was committed together cannot be known")
-    archive = ["git", "archive", "HEAD", "README.md", "figures/digits"]
+    archive = ["git", "archive", "HEAD", "README.md", "figures/digits", ":(glob)figures/*/*.csv"]
     content = subprocess.run(archive, cwd=paths.CHECKOUT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=content, check=True)
     monkeypatch.setenv("MULNB_FIGURES", str(tmp_path / "figures"))
@@ -37,6 +38,18 @@ def test_the_readme_says_what_the_tables_say(committed):
     assert block == pages.readme_results("digits"), "run: python -m mulnb.results.pages"
     confidence = pd.read_csv(committed / "figures/digits/table1_proxies.csv").set_index("proxy").spearman["confidence"]
     assert f"{confidence:.2f} [" in block
+
+
+def test_the_readme_shows_the_papers_pairs_as_their_claims_do(committed):
+    text = (committed / "README.md").read_text()
+    block = text.split(pairs.BEGIN)[1].split(pairs.END)[0].strip()
+    assert block == pairs.block(), "run: python -m mulnb.results.pages"
+
+    committed = [pairs.shown(pair) for pair in PAIRS if pairs.shown(pair)]
+    assert "cifar10-small" in committed and all(f"`{name}`" in block for name in committed)
+    claims_of = pd.read_csv(COMMITTED.parent / "cifar10-small" / "claims.csv").set_index(["claim", "measured"])
+    overall = claims_of.loc["refine-vanilla", "ToW, all algorithms"]
+    assert f"{overall.estimate:.3f}".replace("-", "−") in block and overall.verdict in block
 
 
 def test_what_the_readme_says_of_cifar10_small_stands_in_its_tables():
@@ -93,7 +106,9 @@ def test_a_readme_without_markers_is_refused(committed, tmp_path):
     readme.write_text("# nothing to replace")
     with pytest.raises(UserError, match="results:begin"):
         pages.update_readme("digits", readme)
-    readme.write_text(f"# a\n{pages.BEGIN}\nold\n{pages.END}\nrest")
+    readme.write_text(f"# a\n{pairs.BEGIN}{pairs.END}\n{pages.BEGIN}\nold\n{pages.END}\nrest")
     pages.update_readme("digits", readme)
-    assert readme.read_text().startswith(f"# a\n{pages.BEGIN}\nProxies") and readme.read_text().endswith(f"{pages.END}\nrest")
+    text = readme.read_text()
+    assert text.startswith(f"# a\n{pairs.BEGIN}\n|") and f"{pages.BEGIN}\nProxies" in text
+    assert text.endswith(f"{pages.END}\nrest")
     assert load_profile("digits").title in (COMMITTED / "README.md").read_text()

@@ -19,7 +19,7 @@ PACKAGE = paths.CHECKOUT / "mulnb"
 # A room may import the rooms of its own row and of every row above it. Within a row there is no circle.
 FLOORS = [
     {"core"},
-    {"config", "dry_run"},
+    {"config"},
     {"models", "memorization", "forget"},
     {"data"},
     {"training", "examples"},

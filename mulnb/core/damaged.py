@@ -31,7 +31,9 @@ def set_aside(place: Path) -> str:
         What was done, for a message: "moved to …", "removed" where it is too large to be kept, or "left there" where the store
         cannot be changed.
     """
-    target = _free(f"{place.parent.name}-{place.name}")
+    target = folder() / f"{place.parent.name}-{place.name}"
+    if os.path.lexists(target):
+        target = paths.free(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(place, target)
@@ -44,15 +46,6 @@ def set_aside(place: Path) -> str:
     if os.path.lexists(target):
         return f"moved to {target}"
     return "left there" if os.path.lexists(place) else "removed"
-
-
-def _free(name: str) -> Path:
-    """A path in the folder that is not taken: `name`, `name-2`, …"""
-    target, number = folder() / name, 1
-    while os.path.lexists(target):
-        number += 1
-        target = folder() / f"{name}-{number}"
-    return target
 
 
 def _keep_the_newest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -60,9 +61,8 @@ def holm(p_values: Values) -> np.ndarray:
     Returns:
         Adjusted p values [m], each at most 1; reject where they are below the level.
     """
-    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    order = np.argsort(p, kind="stable")
-    steps = (len(p) - np.arange(len(p))) * p[order]  # m·p₁, (m − 1)·p₂, …
+    p, order, left = _smallest_first(p_values)
+    steps = left * p[order]  # m·p₁, (m − 1)·p₂, …
 
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
@@ -82,9 +82,8 @@ def holm_levels(p_values: Values, level: float = 0.05) -> np.ndarray:
         Levels [m] between level / m and level: the k-th smallest p value has level / (m − k + 1), and all after the first that
         is not rejected have that one's level.
     """
-    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    order = np.argsort(p, kind="stable")
-    steps = level / (len(p) - np.arange(len(p)))
+    p, order, left = _smallest_first(p_values)
+    steps = level / left
 
     kept = np.flatnonzero(p[order] > steps)
     if len(kept):
@@ -93,6 +92,12 @@ def holm_levels(p_values: Values, level: float = 0.05) -> np.ndarray:
     levels = np.empty_like(p)
     levels[order] = steps
     return levels
+
+
+def _smallest_first(p_values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The p values, NaN as 1; their order; and in it, how many tests are left: m, m − 1, …, 1."""
+    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
+    return p, np.argsort(p, kind="stable"), np.arange(len(p), 0, -1)
 
 
 def seeds_to_decide(
@@ -128,15 +133,9 @@ def seeds_to_decide(
             chance = max(chance, _power_of_equivalence(mean, spread, n, margin, level))
         return chance >= power
 
-    if not decides(most):
-        return None
-
     # the power grows with n: halve the range in which it passes `power`
-    few, enough = 1, most
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        few, enough = (few, middle) if decides(middle) else (middle, enough)
-    return enough
+    enough = bisect.bisect_left(range(most + 1), True, lo=2, key=decides)
+    return enough if enough <= most else None
 
 
 def _t(x: np.ndarray, null: float) -> tuple[float, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import multiprocessing
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -33,6 +35,17 @@ def notice(text: str) -> None:
     """
     if multiprocessing.parent_process() is None:
         warnings.warn(text, Notice, stacklevel=2)
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def did_you_mean(given: str, known: Sequence[str]) -> str:
+    """The beginning of a hint, "did you mean 'digits'? ", if one of the names that are known is near; else ""."""
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 _as_python_does = warnings.formatwarning

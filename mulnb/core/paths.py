@@ -11,6 +11,7 @@ the committed `figures/`. `MULNB_PUBLISH`, set by `--publish`, writes to `figure
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import re
@@ -192,6 +193,18 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
             shutil.rmtree(temporary, ignore_errors=True)
 
     return path
+
+
+def free(path: Path, between: str = "-", first: int = 2) -> Path:
+    """The first path beside `path` that is not taken: `set.json` → `set-2.json`, `set-3.json`, …
+
+    Args:
+        path: a file or folder.
+        between: what stands before the number.
+        first: the first number.
+    """
+    names = (path.with_name(f"{path.stem}{between}{number}{path.suffix}") for number in itertools.count(first))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -9,13 +9,12 @@ an entry of your own:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, did_you_mean
 
 Entry = TypeVar("Entry")
 
@@ -54,12 +53,8 @@ class Registry(dict[str, Entry]):
             UserError: `name` is unknown; the message names the nearest known name.
         """
         known = [*self.names, *more]
-        if name in known:
-            return
-
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UserError(f"unknown {self.kind} '{name}': {hint}known are {', '.join(known)}")
+        if name not in known:
+            raise UserError(f"unknown {self.kind} '{name}': {did_you_mean(name, known)}known are {', '.join(known)}")
 
     @property
     def versions(self) -> dict[str, str]:

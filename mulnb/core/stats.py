@@ -1,4 +1,4 @@
-"""Confidence intervals of a mean over seeds, of paired differences, and of a rank correlation; what noise does to the latter.
+"""Confidence intervals of a mean over seeds and of a rank correlation; what noise in the scores does to the latter.
 
 One value has no interval: with n = 1 the bounds are NaN, and every text, table and figure made from them shows the value alone
 (METHOD §10.9). The standard error of the correlation is that of D. G. Bonett and T. A. Wright, "Sample size requirements for
@@ -81,25 +81,6 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def paired_difference(a: Values, b: Values, confidence: float = 0.95) -> Interval:
-    """The mean of `a − b` and its t interval.
-
-    Args:
-        a: values [n].
-        b: values [n]; `a[k]` and `b[k]` come from the same seed.
-        confidence: in (0, 1).
-
-    Returns:
-        The interval; with n = 1 its bounds are NaN.
-
-    Raises:
-        ValueError: `a` and `b` differ in length, or as `t_interval`.
-    """
-    x, y = finite_values(a, "a"), finite_values(b, "b")
-    _same_length(x, y)
-    return t_interval(x - y, confidence)
-
-
 def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     """Spearman's rank correlation ρ with its interval; tied values share the mean of their ranks.
 
@@ -166,8 +147,8 @@ def disattenuated(interval: Interval, reliability: float) -> Interval:
 def _ranked_pairs(x: Values, y: Values) -> tuple[np.ndarray, np.ndarray]:
     """Two samples that have a rank correlation."""
     x, y = finite_values(x, "x"), finite_values(y, "y")
-    _same_length(x, y)
-
+    if len(x) != len(y):
+        raise ValueError(f"the samples are paired and must have the same length, got {len(x)} and {len(y)}")
     if len(x) < 4:
         raise ValueError(f"a correlation with an interval needs at least 4 pairs, got {len(x)}")
     for name, values in (("x", x), ("y", y)):
@@ -215,12 +196,6 @@ def finite_values(values: Values, name: str) -> np.ndarray:
         raise ValueError(f"{name}: {int((~np.isfinite(array)).sum())} of {len(array)} values are not finite")
 
     return array
-
-
-def _same_length(a: np.ndarray, b: np.ndarray) -> None:
-    """Refuse samples of different lengths."""
-    if len(a) != len(b):
-        raise ValueError(f"the samples are paired and must have the same length, got {len(a)} and {len(b)}")
 
 
 def _tail(confidence: float) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from mulnb.core.errors import did_you_mean
 
 RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
     "keep": (1e-12, 1, "above 0 and at most 1"),
@@ -49,9 +50,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         *above, unknown = (*_keys(first["loc"][:-1]), str(first["loc"][-1]))  # the user's, whatever characters it has
         where, valid = ".".join([*above, unknown]), _fields(model, above)
-        near = difflib.get_close_matches(unknown, valid, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        return f"unknown key '{where}' = {value!r}: {hint}valid keys here: {', '.join(valid)}"
+        return f"unknown key '{where}' = {value!r}: {did_you_mean(unknown, valid)}valid keys here: {', '.join(valid)}"
 
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])

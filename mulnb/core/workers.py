@@ -104,8 +104,7 @@ def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool
     together = min(count(on_gpu), len(tasks)) if tasks else 0
     serial = together < 2 or backend() == "serial"  # one task at a time needs no other process
     # Ray is for a study's jobs (`study.cluster`): what reads this machine's files stays on it
-    results = _one_by_one(fn, tasks) if serial else _in_processes(fn, tasks, together)
-
+    results = (single_threaded(fn, task) for task in tasks) if serial else _in_processes(fn, tasks, together)
     return list(progress(results, len(tasks), label))
 
 
@@ -139,13 +138,7 @@ def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
         return fn(task)
 
 
-# --- the backends --------------------------------------------------------------------------------------------------------
-
-
-def _one_by_one(fn: Callable[[T], Any], tasks: Sequence[T]) -> Iterable[Any]:
-    """Run the tasks in this process."""
-    for task in tasks:
-        yield single_threaded(fn, task)
+# --- worker processes ----------------------------------------------------------------------------------------------------
 
 
 def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from mulnb.core import plain_file
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 
 LONGEST = 2**20  # bytes of a YAML file; the largest profile of the package has some thousand
 MOST = 20_000  # values of a file when every alias is written out
@@ -35,12 +35,10 @@ def parse(text: str) -> object:
         if root is not None:
             _count(root, {}, set())
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadYaml(" ".join(str(error).split())) from None
     except RecursionError:
         raise BadYaml("it is nested too deeply") from None
-    except (ValueError, OverflowError, TypeError) as error:  # a date like 2024-99-99, a number of 10 000 digits
-        raise BadYaml(" ".join(str(error).split())) from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:  # a date like 2024-99-99, a number of 10 000 digits
+        raise BadYaml(one_line(error)) from None
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -4,5 +4,3 @@ from mulnb.data.images import FolderImages, ImageSet
 from mulnb.data.reader import read_folder
 from mulnb.data.scores import load_scores
 from mulnb.data.splits import Splits, load_data
-
-__all__ = ["FolderImages", "ImageSet", "Splits", "load_data", "load_scores", "read_folder"]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mulnb.core import store
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 from mulnb.data import cifar_batches
 from mulnb.data.images import AS_PUBLISHED, ImageSet
 
@@ -99,10 +99,9 @@ def _download(official: Official, root: Path) -> None:
         download_url(kind.url, str(root), partial.name, kind.tgz_md5)
         os.replace(partial, root / official.archive)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{official.title}: {official.archive} cannot be downloaded to {root} ({reason}): run again to download it from the "
-            f"start, or put {official.archive}, its folder {official.folder}, or image folders train/<class>/* and "
+            f"{official.title}: {official.archive} cannot be downloaded to {root} ({one_line(error)}): run again to download it "
+            f"from the start, or put {official.archive}, its folder {official.folder}, or image folders train/<class>/* and "
             "test/<class>/* there"
         ) from None
     finally:

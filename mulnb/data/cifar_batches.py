@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy._core import multiarray  # the batches name this module by its former name, numpy.core.multiarray
 
+from mulnb.core.errors import one_line
+
 
 def _text_to_bytes(text: str, encoding: str) -> bytes:
     """`_codecs.encode` as pickles of protocol 2 use it: for the bytes of an array, and for nothing else."""
@@ -54,7 +56,7 @@ def loads(content: bytes) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # damaged bytes may raise anything
-        raise pickle.UnpicklingError(" ".join(str(error).split()) or type(error).__name__) from None
+        raise pickle.UnpicklingError(one_line(error)) from None
 
     if not isinstance(found, dict):
         raise pickle.UnpicklingError("it holds no mapping")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mulnb.core import store
-from mulnb.core.errors import UserError, notice
+from mulnb.core.errors import UserError, notice, one_line
 from mulnb.data.folders import Folder
 from mulnb.data.images import ImageSet
 
@@ -79,36 +79,22 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Task:
-    """Files of the folder `root` to decode.
-
-    Args:
-        root: path of the folder.
-        names: the files, relative to it.
-        size: resize to size × size pixels; None: as they are.
-        expected: refuse an image of another size (after resizing); None: take any.
-        hint: what a message about two sizes tells the user to do.
-    """
+    """Files of the folder `root` to decode."""
 
     root: str
-    names: tuple[str, ...]
-    size: int | None
-    expected: Size | None
-    hint: str = "resize to one size"
+    names: tuple[str, ...]  # relative to the folder
+    size: int | None  # resize to size × size pixels; None: as they are
+    expected: Size | None  # refuse an image of another size (after resizing); None: take any
+    hint: str = "resize to one size"  # what a message about two sizes tells the user to do
 
 
 @dataclass
 class Chunk:
-    """What came out of a `Task`.
+    """What came out of a `Task`."""
 
-    Args:
-        images: uint8 [n, 3, H, W] of the files that could be decoded; [0, 3, 0, 0] if there are none.
-        corrupt: the other files, each with the reason.
-        sizes: all sizes that images had before resizing.
-    """
-
-    images: np.ndarray
-    corrupt: list[tuple[str, str]] = field(default_factory=list)
-    sizes: set[Size] = field(default_factory=set)
+    images: np.ndarray  # uint8 [n, 3, H, W] of the files that could be decoded; [0, 3, 0, 0] if there are none
+    corrupt: list[tuple[str, str]] = field(default_factory=list)  # the other files, each with the reason
+    sizes: set[Size] = field(default_factory=set)  # all sizes that images had before resizing
 
 
 def decode_files(task: Task) -> Chunk:
@@ -157,7 +143,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "no image format is recognised"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 # --- images that never were files ----------------------------------------------------------------------------------------

@@ -31,25 +31,15 @@ Member = tuple[str, int]  # name of an image file, and its label
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a folder.
+    """The image files of a folder, named relative to it."""
 
-    Args:
-        classes: names of the classes, in the order of the labels.
-        train: image files of the training set, relative to the folder, with their labels.
-        test: the same of the test set; None if there is none.
-        stamps: all that was listed, with stamps: it changes when a file does.
-        ignored: files that are not images by their suffix.
-        hidden: files and folders that are hidden, or that an operating system left behind.
-        complete: whether all classes of the folder are listed.
-    """
-
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in the order of the labels
     train: list[Member]
-    test: list[Member] | None
-    stamps: list[File]
-    ignored: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    complete: bool = True
+    test: list[Member] | None  # None if there is no test set
+    stamps: list[File]  # all that was listed: they change when a file does
+    ignored: list[str] = field(default_factory=list)  # files that are not images by their suffix
+    hidden: list[str] = field(default_factory=list)  # files and folders that are hidden, or that an operating system left behind
+    complete: bool = True  # whether all classes of the folder are listed
 
 
 class Entries(NamedTuple):

@@ -25,18 +25,11 @@ CHUNK = 1000  # files that one task decodes
 
 @dataclass(frozen=True)
 class Rules:
-    """What to do with images that do not fit, and how messages name these two settings.
+    """What to do with images that do not fit, and how messages name these two settings."""
 
-    Args:
-        size: resize every image to size × size pixels; None: all must have the size of the first.
-        skip_corrupt: leave out images that cannot be decoded, instead of refusing them.
-        set_size: what a user writes to set the size, up to the number.
-        set_skip: what a user writes to leave out unreadable images.
-    """
-
-    size: int | None
-    skip_corrupt: bool
-    set_size: str = "set dataset.size, for example "
+    size: int | None  # resize every image to size × size pixels; None: all must have the size of the first
+    skip_corrupt: bool  # leave out images that cannot be decoded, instead of refusing them
+    set_size: str = "set dataset.size, for example "  # what a user writes to set the size, up to the number
     set_skip: str = "set dataset.skip_corrupt: true"
 
 

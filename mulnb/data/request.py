@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import itertools
-import json
 import os
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mulnb import forget as forget_sets
 from mulnb.core.errors import UserError
+from mulnb.data import request_file
+from mulnb.data.folders import normal
+from mulnb.data.request_file import list_key
 from mulnb.forget import Strata
 
-INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
-FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "image")
-
 CLASS_KEYS = ("class", "classes")
-WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")  # spreadsheets write 17 as 17.0
 
 Request = Any  # indices, a bool mask, file names, {"class": …}, Strata, or the path of a file
 
@@ -57,16 +50,7 @@ def indices(
     Raises:
         UserError: it is empty, names an example twice, or one that is not there.
     """
-    if isinstance(request, (str, bytes, os.PathLike)):
-        given = os.fsdecode(request)
-        # one image may be named without a list around it
-        request = [given] if files is not None and _Names(files, root).places(given) else _file(Path(given), what)
-    if isinstance(request, Strata):
-        request = request.forget
-    if hasattr(request, "forgotten"):  # a ledger of earlier requests
-        request = request.forgotten
-    if isinstance(request, Mapping) and (key := _list_key(request)) is not None:
-        request = request[key]
+    request = _unwrapped(request, files, root, what)
     if isinstance(request, Mapping):
         return _class(request, n, labels, classes, what)
 
@@ -76,26 +60,10 @@ def indices(
     if values.dtype.kind in "US":
         values = _named([str(_plain(value)) for value in values.reshape(-1)], files, root, what)
     elif values.dtype == bool:
-        if values.shape != (n,):
-            raise UserError(f"{what} is a mask of {values.size} values for {n} examples: give one per example")
-        if not values.any():
-            raise UserError(f"{what} is a mask without a True: name at least one example")
-        values = np.flatnonzero(values)
+        values = _masked(values, n, what)
     elif values.dtype.kind == "f" and np.isfinite(values).all() and (values % 1 == 0).all():
         values = values.astype(np.int64)  # a column of a table that once had a gap
-
-    if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
-    if values.min() < 0 or values.max() >= n:
-        wrong = values.min() if values.min() < 0 else values.max()
-        raise UserError(f"{what} has index {wrong} of 0 … {n - 1}")
-
-    # a repeated example is more likely a mistake in the list than meant
-    found, counts = np.unique(values, return_counts=True)
-    if (counts > 1).any():
-        raise UserError(f"{what} names an example twice: {found[counts > 1][0]}")
-
-    return found.astype(np.int64)
+    return _checked(values, n, what)
 
 
 def whole_classes(index: np.ndarray, labels: np.ndarray, present: np.ndarray) -> tuple[int, ...]:
@@ -109,6 +77,47 @@ def whole_classes(index: np.ndarray, labels: np.ndarray, present: np.ndarray) ->
     gone = np.unique(labels[index])
     everything = np.isin(labels, gone) & present
     return tuple(int(label) for label in gone) if everything.sum() == len(index) else ()
+
+
+def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path | None, what: str) -> Any:
+    """The list of examples in a file, a ledger, strata or a mapping; a mapping that names a class stays one."""
+    if isinstance(request, (str, bytes, os.PathLike)):
+        given = os.fsdecode(request)
+        # one image may be named without a list around it
+        one = files is not None and _Names(files, root).places(given)
+        request = [given] if one else request_file.read(Path(given).expanduser(), what)
+
+    if isinstance(request, Strata):
+        request = request.forget
+    if hasattr(request, "forgotten"):  # a ledger of earlier requests
+        request = request.forgotten
+    if isinstance(request, Mapping) and (key := list_key(request)) is not None:
+        request = request[key]
+    return request
+
+
+def _masked(mask: np.ndarray, n: int, what: str) -> np.ndarray:
+    """Where a mask is True."""
+    if mask.shape != (n,):
+        raise UserError(f"{what} is a mask of {mask.size} values for {n} examples: give one per example")
+    if not mask.any():
+        raise UserError(f"{what} is a mask without a True: name at least one example")
+    return np.flatnonzero(mask)
+
+
+def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
+    """Indices of examples that are there, each once, int64 [n], sorted."""
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
+    if values.min() < 0 or values.max() >= n:
+        wrong = values.min() if values.min() < 0 else values.max()
+        raise UserError(f"{what} has index {wrong} of 0 … {n - 1}")
+
+    # a repeated example is more likely a mistake in the list than meant
+    found, counts = np.unique(values, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(f"{what} names an example twice: {found[counts > 1][0]}")
+    return found.astype(np.int64)
 
 
 def _array(request: Any, n: int, what: str) -> np.ndarray:
@@ -140,12 +149,7 @@ def _plain(value: Any) -> Any:
 
 def is_request(tree: Mapping) -> bool:
     """Whether a mapping, as a JSON file holds one, names examples or a class."""
-    return _list_key(tree) is not None or (len(tree) == 1 and set(tree) <= set(CLASS_KEYS))
-
-
-def _list_key(tree: Mapping) -> str | None:
-    """The key of a mapping under which the examples stand."""
-    return next((key for key in (*INDEX_COLUMNS, "forget", "request", *FILE_COLUMNS, "files") if key in tree), None)
+    return list_key(tree) is not None or (len(tree) == 1 and set(tree) <= set(CLASS_KEYS))
 
 
 def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequence[str] | None, what: str) -> np.ndarray:
@@ -165,11 +169,11 @@ def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequenc
 def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, what: str) -> np.ndarray:
     """bool [N]: which examples are of a class, by its number or name."""
     if isinstance(wanted, str):
-        names = [unicodedata.normalize("NFC", name) for name in classes or ()]
-        if unicodedata.normalize("NFC", wanted) not in names:
+        names = [normal(name) for name in classes or ()]
+        if normal(wanted) not in names:
             known = ", ".join(classes) if classes else "not known here; give its number"
             raise UserError(f"{what}: class '{wanted}' is unknown: classes are {known}")
-        wanted = names.index(unicodedata.normalize("NFC", wanted))
+        wanted = names.index(normal(wanted))
 
     try:
         number = float(wanted)
@@ -190,12 +194,12 @@ class _Names:
         self.root = None if root is None else Path(root).expanduser().resolve()
         self._places: dict[str, list[int]] = {}
         for place, file in enumerate(files):
-            for name in {_normal(file), _normal(file).rpartition("/")[2]}:
+            for name in {normal(file), normal(file).rpartition("/")[2]}:
                 self._places.setdefault(name, []).append(place)
 
     def places(self, name: str) -> list[int]:
         """The images that bear a name; none or several if it is not theirs alone."""
-        name = _normal(name.strip())
+        name = normal(name.strip())
         for form in (name, name.replace("\\", "/")):  # lists written on Windows
             if (found := self._places.get(form.removeprefix("./"))) is not None:
                 return found
@@ -206,11 +210,6 @@ class _Names:
                 return self._places.get(path.relative_to(self.root).as_posix(), [])
 
         return []
-
-
-def _normal(name: str) -> str:
-    """One spelling of accents: disks of macOS and of Linux differ."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _named(names: list[str], files: Sequence[str] | None, root: str | Path | None, what: str) -> np.ndarray:
@@ -230,107 +229,3 @@ def _named(names: list[str], files: Sequence[str] | None, root: str | Path | Non
         found += match
 
     return np.array(found, dtype=np.int64)
-
-
-# --- files ---------------------------------------------------------------------------------------------------------------
-
-
-def _file(path: Path, what: str) -> Any:
-    path = path.expanduser()
-    if not path.is_file():
-        raise UserError(f"{what}: {path} does not exist: expected a .csv, .txt, .json or .npy file")
-
-    kind = path.suffix.lower()
-
-    try:
-        if kind in {".npy", ".npz"}:
-            return _numpy(path)
-        if kind not in {".csv", ".tsv", ".txt", ".json"}:
-            raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
-
-        text = _text(path)
-        if kind == ".json":
-            return _json(json.loads(text), path)
-
-        return _lines(text, path) if kind == ".txt" else _column(text, path)
-    except UserError:
-        raise
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise UserError(f"{what}: {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-
-
-def _numpy(path: Path) -> Any:
-    found = np.load(path, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return found
-
-    with found:
-        key = found.files[0] if len(found.files) == 1 else _list_key(found)
-        if key is None:
-            raise UserError(f"{path} has {', '.join(found.files)}: call the array to be read 'index' or 'file'")
-        return found[key]
-
-
-def _text(path: Path) -> str:
-    """A text in UTF-8, or in the UTF-16 that spreadsheets write."""
-    content = path.read_bytes()
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if wide else "utf-8-sig")
-
-
-def _json(tree: Any, path: Path) -> Any:
-    if isinstance(tree, dict) and {"low", "medium", "high"} <= set(tree):
-        return forget_sets.load(path).strata
-    if isinstance(tree, list) and tree and all(isinstance(row, dict) and _list_key(row) is not None for row in tree):
-        return [row[_list_key(row)] for row in tree]
-    if isinstance(tree, (list, dict)):
-        return tree
-
-    raise UserError(f"{path}: expected a JSON list of indices or file names, or a forget set saved by mulnb.forget.save")
-
-
-def _lines(text: str, path: Path) -> list[int] | list[str]:
-    """Numbers with anything between them, or one file name a line, which may hold commas and spaces."""
-    rows = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    cells = re.split(r"[,;\s]+", " ".join(rows).strip(" ,;"))
-    if rows and all(WHOLE.fullmatch(cell) for cell in cells):
-        return _numbers(cells)
-
-    heads = [cell.strip().lower() for cell in re.split(r"[,;\t]", rows[0])] if rows else []
-    table = not rows or any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads) or WHOLE.fullmatch(rows[-1])
-    return _column(text, path) if table else rows
-
-
-def _column(text: str, path: Path) -> list[int] | list[str]:
-    """Indices or names of a text with one example a line, or of a CSV's column that is called like one."""
-    # spreadsheets write semicolons where the comma is the decimal point
-    separator = "\t" if "\t" in text else ";" if ";" in text and "," not in text else ","
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
-    rows = [row for row in rows if not row[0].startswith("#")]
-    if not rows:
-        raise UserError(f"{path} is empty: expected one example a line")
-
-    heads = [cell.lower() for cell in rows[0]]
-    known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
-    width = max(max((place + 1 for place, cell in enumerate(row) if cell), default=0) for row in rows)
-    if known:
-        place, rows = heads.index(known[0]), rows[1:]
-    elif width == 1:  # a separator at the end of a line begins no second column
-        place = 0
-        if len(rows) > 1 and not WHOLE.fullmatch(heads[0]) and all(WHOLE.fullmatch(row[0]) for row in rows[1:]):
-            rows = rows[1:]  # a heading of the user's own
-    elif len(rows) == 1:
-        return _numbers([cell for cell in rows[0] if cell])
-    else:
-        raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
-
-    short = [number for number, row in enumerate(rows) if len(row) <= place]
-    if short:
-        raise UserError(f"{path}: line {short[0] + 2} has too few columns")
-
-    return _numbers([row[place] for row in rows])
-
-
-def _numbers(cells: list[str]) -> list[int] | list[str]:
-    whole = all(WHOLE.fullmatch(cell) for cell in cells)
-    return [int(cell.partition(".")[0]) for cell in cells] if whole else cells

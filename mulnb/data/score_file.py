@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 
 LABELS = ("tr_labels", "labels", "label", "train_labels")  # names under which a file may hold the labels of its examples
 AGREE = 0.99  # the least share of labels in the file that must equal those of the data
@@ -55,7 +55,7 @@ class ScoreFile:
             self.arrays: Mapping[str, np.ndarray] = readers[kind](path)
         except (OSError, ValueError, EOFError, OverflowError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
             # pandas and json raise kinds of ValueError; JSON may be nested too deeply, a header of .npy may claim any size
-            raise self.error(f"cannot be read as {kind} ({' '.join(str(error).split())})") from None
+            raise self.error(f"cannot be read as {kind} ({one_line(error)})") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
@@ -64,8 +64,7 @@ class ScoreFile:
         try:
             return self.arrays[name]
         except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:  # pickled or damaged
-            reason = " ".join(str(error).split())
-            raise self.error(f"{name} cannot be read ({reason}): save it as an array of numbers") from None
+            raise self.error(f"{name} cannot be read ({one_line(error)}): save it as an array of numbers") from None
 
     @property
     def names(self) -> str:

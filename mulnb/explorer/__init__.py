@@ -42,7 +42,7 @@ def explore(
     """An explorer of your own images and scores: choose strata, look into them, export them; unlearning needs a profile.
 
     Args:
-        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1].
+        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1]; arrays or CPU tensors.
         labels: class numbers [N].
         scores: [N], higher = more memorized, or a mapping from names to such arrays.
         memorization: exact memorization [N], if it is known, to compare the strata with.
@@ -53,7 +53,7 @@ def explore(
         The explorer, as a cell's value.
 
     Raises:
-        UserError: the arrays do not fit each other.
+        UserError: shapes do not agree, a score or place is not a finite number, or labels are no class numbers.
     """
     from mulnb.explorer import stock
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from mulnb.audit.attack import TIE
 from mulnb.core.vocabulary import STRATA
@@ -70,13 +71,12 @@ def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> A
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:
     """log(p / (1 − p)), within ±40."""
-    p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-17, 1 - 1e-16)
-    return np.log(p) - np.log1p(-p)
+    return logit(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-17, 1 - 1e-16))
 
 
 def probability(places: np.ndarray) -> np.ndarray:
     """The inverse of `log_odds`."""
-    return 1 / (1 + np.exp(-np.asarray(places, dtype=np.float64)))
+    return expit(np.asarray(places, dtype=np.float64))
 
 
 def _runs(grid: np.ndarray, says: np.ndarray) -> list[tuple[float, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import os
 import re
@@ -28,7 +27,7 @@ class Exists(UserError):
     """The file to write holds another set. `free`: a name beside it that is not taken."""
 
     def __init__(self, path: Path) -> None:
-        self.free = free_name(path)
+        self.free = paths.free(path)
         super().__init__(f"{path.name} exists and holds another set: export to {self.free.name}, or overwrite it")
 
 
@@ -62,12 +61,6 @@ def holds(path: Path, chosen: ForgetSet) -> bool:
         return forget_file.load(path).hash == chosen.hash
     except UserError:
         return False
-
-
-def free_name(path: Path) -> Path:
-    """`set.json` → `set-2.json`, the first such name that is not taken."""
-    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
-    return next(name for name in names if not name.exists())
 
 
 def command(profile: Profile, path: Path) -> str:

@@ -341,23 +341,24 @@ class Explorer:
 
     def _on_act(self, name: str, arguments: list[str], message: dict[str, Any]) -> None:
         """A tab, an image, a button, or a part of a picture was clicked."""
-        if name == "tab":
-            self._pane.open(arguments[0])
-        elif name == "image":
-            self._pane.enlarged = int(arguments[0])
-            self._pane.open("example")
-        elif name == "move":
-            self.move(int(arguments[0]), arguments[1] or None)
-        elif name == "moveall":
-            self.move(np.flatnonzero(self.filter.mask), arguments[0] or None)
-        elif name == "lasso":
-            self._clicked = name, self.map.inside(message["path"])
-        elif name == "order":
-            self._order = arguments[0]
-        elif name == "all":
-            self._clicked = None
-        else:
-            self._clicked = name, arguments
+        match name:
+            case "tab":
+                self._pane.open(arguments[0])
+            case "image":
+                self._pane.enlarged = int(arguments[0])
+                self._pane.open("example")
+            case "move":
+                self.move(int(arguments[0]), arguments[1] or None)
+            case "moveall":
+                self.move(np.flatnonzero(self.filter.mask), arguments[0] or None)
+            case "lasso":
+                self._clicked = name, self.map.inside(message["path"])
+            case "order":
+                self._order = arguments[0]
+            case "all":
+                self._clicked = None
+            case _:
+                self._clicked = name, arguments
         self.draw()
 
     def move(self, examples: int | Sequence[int] | np.ndarray, stratum: str | None) -> Strata:

@@ -5,6 +5,7 @@ The explorer asks this module many times a second, so everything that depends on
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,16 +105,13 @@ class Ranking:
 
     def _window(self, size: int) -> int:
         """Where the `size` examples nearest to the centre begin in the sorted order, when low and high of that size are gone."""
-        first, last = size, len(self.sorted) - 2 * size
 
-        # binary search: move on while the example that enters is nearer to the centre than the one that leaves
-        while first < last:
-            half = (first + last) // 2
-            if self.middle - self.sorted[half] > self.sorted[half + size] - self.middle:
-                first = half + 1
-            else:
-                last = half
-        return first
+        def is_there(first: int) -> bool:
+            # the example that would enter is no nearer to the centre than the one that would leave
+            return self.middle - self.sorted[first] <= self.sorted[first + size] - self.middle
+
+        last = len(self.sorted) - 2 * size
+        return bisect.bisect_left(range(last), True, lo=size, key=is_there)
 
 
 @dataclass(frozen=True)

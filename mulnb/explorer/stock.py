@@ -19,7 +19,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.proxies import PROXIES
-from mulnb.results import frame_file, thumbnails
+from mulnb.results import frame_file, record, thumbnails
 
 COPIES = (
     "The images of this data set are not on this machine: small copies are shown, which were published with the scores. "
@@ -121,22 +121,7 @@ def of_arrays(
     classes: Sequence[str] | None = None,
     places: Any = None,
 ) -> Stock:
-    """Images, labels and scores of your own.
-
-    Args:
-        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1]; arrays or CPU tensors.
-        labels: class numbers [N].
-        scores: [N], higher = more memorized, or a mapping from names to such arrays.
-        memorization: exact memorization [N], if it is known: the strata of the scores are compared with those of it.
-        classes: names of the classes; their numbers by default.
-        places: of the images on the map [N, 2], such as a UMAP of a model's features; by default from the pixels.
-
-    Returns:
-        The same as a profile's results, without seeds.
-
-    Raises:
-        UserError: shapes do not agree, a score or place is not a finite number, or labels are no class numbers.
-    """
+    """Images, labels and scores of your own, as a profile's results without seeds; arguments and errors: `explorer.explore`."""
     pictures, labels = _pixels(np.asarray(images)), np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
         raise UserError(f"labels have shape {labels.shape}: expected whole numbers, one for each of the {len(pictures)} images")
@@ -145,21 +130,14 @@ def of_arrays(
     named = dict(scores) if isinstance(scores, Mapping) else {"score": scores}
     if memorization is not None:
         named["memorization"] = memorization
-    values = {name: _finite(name, one, len(labels)) for name, one in named.items()}
+    values = {name: _finite(f"score '{name}' has", one, (len(labels),)) for name, one in named.items()}
     exact = values.pop("memorization", None)
     if len(labels) < 4 or not (values or exact is not None):
         raise UserError(f"{len(labels)} examples with {len(values)} scores: the explorer needs at least 4 examples and one score")
 
-    count = int(labels.max()) + 1
-    names = tuple(classes) if classes is not None else tuple(map(str, range(count)))
-    if labels.min() < 0 or len(names) < count:
-        raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
-
     if places is not None:
-        places = np.asarray(places, dtype=np.float64)
-        if places.shape != (len(labels), 2) or not np.isfinite(places).all():
-            raise UserError(f"places have shape {places.shape}: expected {len(labels)} finite pairs of numbers")
-
+        places = _finite("places have", places, (len(labels), 2))
+    names = _class_names(labels, classes)
     return Stock(
         images=pictures,
         labels=labels.astype(np.int64),
@@ -202,8 +180,8 @@ def _published(profile: Profile) -> Path | None:
     for root in paths.readable():
         folder = root / profile.name
         try:
-            known = Profile.model_validate(json.loads((folder / "run.json").read_text())["profile"])
-        except (OSError, ValueError, KeyError):
+            known = Profile.model_validate(record.read(folder)["profile"])
+        except (ValueError, KeyError):
             continue
         # only what the scores depend on: another forget set or algorithm needs no new scores
         if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
@@ -228,9 +206,19 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     return (images * 255).round().astype(np.uint8)
 
 
-def _finite(name: str, values: Any, count: int) -> np.ndarray:
-    """A score as float64 [N]."""
+def _class_names(labels: np.ndarray, given: Sequence[str] | None) -> tuple[str, ...]:
+    """A name for each class number in `labels`."""
+    count = int(labels.max()) + 1
+    names = tuple(given) if given is not None else tuple(map(str, range(count)))
+    if labels.min() < 0 or len(names) < count:
+        raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
+    return names
+
+
+def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers as float64 of this shape."""
     values = np.asarray(values, dtype=np.float64)
-    if values.shape != (count,) or not np.isfinite(values).all():
-        raise UserError(f"score '{name}' has shape {values.shape}: expected {count} finite numbers, one for each image")
+    if values.shape != shape or not np.isfinite(values).all():
+        each = "numbers, one" if len(shape) == 1 else "pairs of numbers, one"
+        raise UserError(f"{what} shape {values.shape}: expected {shape[0]} finite {each} for each image")
     return values

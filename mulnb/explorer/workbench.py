@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
-from mulnb.core import store
+from mulnb.core import progress, store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import label, mix
 from mulnb.explorer import live, outcomes, scale, svg
@@ -212,7 +212,7 @@ class Workbench:
         # all steps are taken to last equally long; the bar's end is an estimate as well
         seconds = time.monotonic() - self.job.started
         left = seconds / max(steps, 1) * max(self.bar.max - steps, 0)
-        self._say(f"{self.job.phase}: step {steps} of about {self.bar.max}, {_clock(left)} left")
+        self._say(f"{self.job.phase}: step {steps} of about {self.bar.max}, {progress.clock(left)} left")
 
     def _on_finished(self, keep: Callable[[Any], None], found: Any, error: BaseException | None) -> None:
         # this runs in the job's thread; ipywidgets sends its messages from any thread
@@ -260,14 +260,15 @@ class Workbench:
     # --- drawing ---------------------------------------------------------------------------------------------------------
 
     def _on_act(self, name: str, arguments: list[str], _: dict[str, Any]) -> None:
-        if name == "run":
-            self._explain(int(arguments[0]))
-        elif name == "image":
-            self.on_image(int(arguments[0]))
-        elif name == "watch":
-            self.watch(int(arguments[0]))
-        elif name == "ceiling":
-            self.measure_ceiling()
+        match name:
+            case "run":
+                self._explain(int(arguments[0]))
+            case "image":
+                self.on_image(int(arguments[0]))
+            case "watch":
+                self.watch(int(arguments[0]))
+            case "ceiling":
+                self.measure_ceiling()
 
     def _explain(self, number: int | None) -> None:
         """Explain the ToW of a run of the table."""
@@ -284,7 +285,3 @@ class Workbench:
 
     def _say(self, words: str) -> None:
         self.state.value = svg.page(f'<span role="status">{words}</span>')
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

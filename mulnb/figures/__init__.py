@@ -31,26 +31,3 @@ from mulnb.figures.proxies import proxy_profiles, proxy_table
 from mulnb.figures.refinement import rum
 from mulnb.figures.scores import convergence, memorization_profile, stratum_images
 from mulnb.figures.steps import before_after, sequential
-
-__all__ = [
-    "audit_agreement",
-    "audit_examples",
-    "audit_roc",
-    "before_after",
-    "common_mistakes",
-    "convergence",
-    "crossed",
-    "fidelity",
-    "memorization_profile",
-    "overview",
-    "proxy_profiles",
-    "proxy_table",
-    "rum",
-    "rum_across",
-    "save",
-    "sequential",
-    "sequential_across",
-    "strategy_differences",
-    "stratum_images",
-    "style",
-]

@@ -43,7 +43,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     reliability = float(fidelity["reliability"].iloc[0])
     known = not math.isnan(reliability)
     if known:
-        _ceiling(panels[0], math.sqrt(reliability))
+        panels[0].axhline(math.sqrt(reliability), color=SOFT, linewidth=0.9, linestyle=(0, (5, 2)), zorder=1)
 
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in found]
     handles += _line_keys(set(fidelity["kind"]))
@@ -96,11 +96,6 @@ def _name_the_ends(axes: Axes, cells: pd.DataFrame, column: str, letter: str) ->
         side, offset = ("left", (4, -4)) if place else ("center", (0, -6))
         below = {"textcoords": "offset points", "ha": side, "va": "top", "fontsize": SMALL, "color": INK}
         axes.annotate(f"{letter} = {count}", (seconds, value), offset, **below)
-
-
-def _ceiling(axes: Axes, value: float) -> None:
-    """The ceiling as a dashed line through the panel."""
-    axes.axhline(value, color=SOFT, linewidth=0.9, linestyle=(0, (5, 2)), zorder=1)
 
 
 def _line_keys(kinds: set[str]) -> list:

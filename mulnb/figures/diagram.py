@@ -165,10 +165,8 @@ def _evaluation(axes: Axes) -> None:
 
 def _card(axes: Axes, x: float, y: float, width: float, height: float, face: str, edge: str) -> None:
     """A box with round corners behind a group of things."""
-    shape = FancyBboxPatch(
-        (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.07", facecolor=face, edgecolor=edge, linewidth=0.9
-    )
-    axes.add_patch(shape)
+    corners = "round,pad=0,rounding_size=0.07"
+    axes.add_patch(FancyBboxPatch((x, y), width, height, corners, facecolor=face, edgecolor=edge, linewidth=0.9))
 
 
 def _square(axes: Axes, x: float, y: float, side: float, color: str) -> None:
@@ -182,27 +180,14 @@ def _model(axes: Axes, x: float, y: float, text: str, color: str, faded: bool = 
 
 
 def _arrow(axes: Axes, x: float, y: float, to_x: float, to_y: float, color: str) -> None:
-    axes.add_patch(
-        FancyArrowPatch(
-            (x, y),
-            (to_x, to_y),
-            arrowstyle="-|>,head_length=3.2,head_width=1.7",
-            color=color,
-            linewidth=1.1,
-            shrinkA=0,
-            shrinkB=0,
-            zorder=2,
-        )
-    )
+    stroke = {"arrowstyle": "-|>,head_length=3.2,head_width=1.7", "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+    axes.add_patch(FancyArrowPatch((x, y), (to_x, to_y), color=color, zorder=2, **stroke))
 
 
 def _chip(axes: Axes, x: float, y: float, text: str, face: str, ink: str) -> None:
     """A small filled label on an arrow: the stratum that this stage unlearns."""
-    axes.add_patch(
-        FancyBboxPatch(
-            (x - 0.15, y - 0.08), 0.3, 0.16, boxstyle="round,pad=0,rounding_size=0.05", facecolor=face, edgecolor="none", zorder=3
-        )
-    )
+    corners = "round,pad=0,rounding_size=0.05"
+    axes.add_patch(FancyBboxPatch((x - 0.15, y - 0.08), 0.3, 0.16, corners, facecolor=face, edgecolor="none", zorder=3))
     axes.text(x, y - 0.008, text, ha="center", va="center", fontsize=7.5, color=ink, zorder=4)
 
 

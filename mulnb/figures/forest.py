@@ -59,11 +59,7 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     for axes, metric in zip(panels, METRICS, strict=True):
         _forest(axes, contrasts, metric, lines)
 
-    names = [vocabulary.label(score) if score else _heading(algorithm) for algorithm, score in lines]
-    panels[0].set_yticks(range(len(lines)), names)
-    for tick, (_, score) in zip(panels[0].get_yticklabels(), lines, strict=True):
-        tick.set_fontweight("normal" if score else "bold")
-
+    name_rows(panels[0], lines)
     handles = [key(contrast.how, contrast.text, contrast.filled) for contrast in contrasts]
     headline(figure, "Differences between strategies on the same forget sets", handles)
     counts = pd.concat([contrast.table["n"] for contrast in contrasts])
@@ -81,8 +77,7 @@ def _parts(profile: Profile, runs: pd.DataFrame) -> list[str]:
     if profile.unlearning.rum is None or "rum" not in set(runs["strategy"]):
         return []
     alone = set(runs.loc[runs["strategy"] == "vanilla", "algorithm"])
-    used = vocabulary.ordered(stage.algorithm for stage in profile.unlearning.rum.stages)
-    return [name for name in used if name in alone]
+    return [name for name in profile.unlearning.rum.algorithms if name in alone]
 
 
 def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
@@ -108,19 +103,10 @@ def _contrasts(runs: pd.DataFrame, parts: list[str]) -> list[_Contrast]:
             shown.append(_Contrast(a, b, how, filled, with_means(compare.paired(runs, a, b))))
 
     if parts:
-        difference = _from_vanilla(runs, parts)
+        difference = compare.rum_differences(runs, parts)
+        difference["algorithm"] = MIX + difference["algorithm"]
         shown.append(_Contrast("rum", "vanilla", STRATEGY["rum"], True, with_means(difference)))
     return shown
-
-
-def _from_vanilla(runs: pd.DataFrame, parts: list[str]) -> pd.DataFrame:
-    """The full RUM minus vanilla of each of its algorithms, seed by seed."""
-    full = rows(runs, strategy="rum")
-    differences = []
-    for name in parts:
-        alone = rows(runs, algorithm=name, strategy="vanilla")
-        differences.append(compare.subtract(full, alone, ["score", "seed"]).assign(algorithm=MIX + name))
-    return pd.concat(differences, ignore_index=True)
 
 
 def with_means(difference: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +136,18 @@ def _lines(runs: pd.DataFrame, parts: list[str]) -> list[tuple[str, str]]:
         lines.append((MIX + name, ""))
         lines += [(MIX + name, score) for score in scores]
     return lines
+
+
+def name_rows(axes: Axes, lines: list[tuple[str, str]]) -> None:
+    """Write the names of the rows, those of headings in bold.
+
+    Args:
+        axes: the panel on the left.
+        lines: the rows, (algorithm, score); those without a score are headings.
+    """
+    axes.set_yticks(range(len(lines)), [vocabulary.label(score) if score else _heading(algorithm) for algorithm, score in lines])
+    for tick, (_, score) in zip(axes.get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("normal" if score else "bold")
 
 
 def _heading(algorithm: str) -> str:
@@ -182,16 +180,26 @@ def forest_frame(axes: Axes, metric: str, lines: list[tuple[str, str]], drawn: l
     for row, (_, score) in enumerate(lines):
         if not score:
             axes.axhspan(row - 0.5, row + 0.5, color=PALE, zorder=0, linewidth=0)
-    axes.axvspan(-MARGIN, MARGIN, color=BAND, zorder=0.5, linewidth=0)
-    axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-
     axes.set(title=f"Difference in {vocabulary.label(metric)}", ylim=(len(lines) - 0.4, -0.6))
     axes.set_xlim(_span(drawn))
     axes.grid(False, axis="y")
+    difference_axis(axes, "← worse    better →", 6)
+
+
+def difference_axis(axes: Axes, words: str, ticks: int) -> None:
+    """A horizontal axis of differences: 0, and the margin of equivalence around it.
+
+    Args:
+        axes: the panel.
+        words: what its two sides mean; they stand below 0.
+        ticks: at most so many, and one.
+    """
+    axes.axvspan(-MARGIN, MARGIN, color=BAND, zorder=0.5, linewidth=0)
+    axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(ticks))
     below = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
-    axes.annotate("← worse    better →", (0, 0), (0, -24), ha="center", fontsize=7.5, **below)
+    axes.annotate(words, (0, 0), (0, -24), ha="center", fontsize=7.5, **below)
 
 
 def _span(drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float]:

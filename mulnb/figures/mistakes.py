@@ -7,12 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import label
-from mulnb.figures.forest import BAND
+from mulnb.figures.forest import BAND, difference_axis
 from mulnb.figures.marks import columns, key, points, rows
 from mulnb.figures.plotting import INK, PALE, SCORE, SMALL, SOFT, Look, Picture, captioned, finish, headline, style
 from mulnb.results import captions, effects
@@ -88,18 +87,13 @@ def _differences(axes: Axes, moved: pd.DataFrame, names: list[str], looks: dict[
         points(axes, place, *columns(cells, "moved"), look, across=True, size=3.8)
 
     _stripes(axes, len(names))
-    axes.axvspan(-MARGIN, MARGIN, color=BAND, zorder=0.5, linewidth=0)
-    axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
     if effects.ONE_SEED in names:
         text = f"ToW of a single seed: SD {spread:.3f}"
         axes.annotate(text, (0, names.index(effects.ONE_SEED)), (-8, 0), textcoords="offset points", ha="right", va="center",
                       fontsize=SMALL, color=SOFT)  # fmt: skip
 
     axes.set_title("Difference in ToW, with − without")
-    axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(7))
-    below = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
-    axes.annotate("← looks worse    looks better →", (0, 0), (0, -24), ha="center", fontsize=7.5, **below)
+    difference_axis(axes, "← looks worse    looks better →", 7)
 
 
 def _agreement(axes: Axes, ranked: pd.DataFrame, halves: float) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.vocabulary import METRICS
-from mulnb.figures.forest import forest_frame, with_means
+from mulnb.figures.forest import forest_frame, name_rows, with_means
 from mulnb.figures.marks import columns, key, look, points, rows
 from mulnb.figures.plotting import INK, SCORE, Look, Picture, captioned, finish, headline, placeholder, style
 from mulnb.results import captions, compare
@@ -31,7 +31,7 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     """
     if not len(crossed):
         return placeholder(profile, "No crossed runs: they need memorization among unlearning.scores, and algorithms with RUM^F.")
-    table = with_means(_from_memorization(crossed))
+    table = with_means(compare.order_differences(crossed, "order").rename(columns={"order": "score"}))
     orders = [name for name in vocabulary.ordered(crossed["order"]) if name != "memorization"]
     lines = []
     for algorithm in vocabulary.ordered(crossed["algorithm"]):
@@ -44,11 +44,7 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
         _differences(axes, table, metric, lines)
         forest_frame(axes, metric, lines, [columns(table, metric)])
 
-    names = [vocabulary.label(order or algorithm) for algorithm, order in lines]
-    panels[0].set_yticks(range(len(lines)), names)
-    for tick, (_, order) in zip(panels[0].get_yticklabels(), lines, strict=True):
-        tick.set_fontweight("normal" if order else "bold")
-
+    name_rows(panels[0], lines)
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in orders]
     handles.append(key(MEAN, "mean over the orders"))
     headline(figure, "Is a proxy's order as good as memorization's? The same forget set in both", handles)
@@ -59,17 +55,6 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
         f"band: ± {MARGIN}; an interval wholly right of its left edge shows that the order is no worse. {captions.SEEDS_VARY}."
         f"{captions.unfit(crossed)}",
     )
-
-
-def _from_memorization(crossed: pd.DataFrame) -> pd.DataFrame:
-    """Each order minus memorization's, seed by seed; the order stands in the column `score`."""
-    exact = rows(crossed, order="memorization")
-    parts = []
-    for name in vocabulary.ordered(crossed["order"]):
-        if name != "memorization":
-            difference = compare.subtract(rows(crossed, order=name), exact, ["algorithm", "seed"])
-            parts.append(difference.assign(score=name))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _differences(axes: Axes, table: pd.DataFrame, metric: str, lines: list[tuple[str, str]]) -> None:

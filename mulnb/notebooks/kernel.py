@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -255,21 +255,13 @@ def with_outputs(source: NotebookNode, executed: NotebookNode, name: str) -> Not
 
 def _clean(output: NotebookNode, count: int | None) -> NotebookNode:
     """An output without paths of the checkout, without widgets, and with the cell's own number."""
-    output = _map_texts(output, lambda text: text.replace(f"{paths.CHECKOUT}/", "").replace(str(paths.CHECKOUT), "."))
+    checkout = json.dumps(str(paths.CHECKOUT))[1:-1]  # as it is written within a JSON text
+    output = nbformat.from_dict(json.loads(json.dumps(output).replace(f"{checkout}/", "").replace(checkout, ".")))
     if "execution_count" in output:
         output["execution_count"] = count
     for part in ("data", "metadata"):
         output.get(part, {}).pop(WIDGET_VIEW, None)  # without its state, a page shows an error in its place
     return output
-
-
-def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Apply `change` to every text in nested lists and dictionaries."""
-    if isinstance(value, dict):
-        return NotebookNode({key: _map_texts(item, change) for key, item in value.items()})
-    if isinstance(value, list):
-        return [_map_texts(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
 
 
 def _texts(outputs: list[NotebookNode]) -> list[Any]:

@@ -113,10 +113,7 @@ def _set_aside(target: Path) -> None:
     if not target.exists():
         return
 
-    number = 1
-    while (aside := target.with_name(f"{target.stem}_old{number}{target.suffix}")).exists():
-        number += 1
-    target.rename(aside)
+    aside = target.rename(paths.free(target, "_old", 1))
     print(f"notebook 06 or its parameters changed; your earlier copy is now {aside}", flush=True)
 
 

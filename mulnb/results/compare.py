@@ -165,13 +165,52 @@ def paired(
         One row per pair: `by`, `seed`, the difference of each column, and `converged` (of both) if the frame has it.
 
     Raises:
-        ValueError: a run appears twice (pandas' MergeError).
+        ValueError: a run appears twice.
     """
     ours, theirs = (frame[frame["strategy"] == name] for name in (strategy, against))
     return subtract(ours, theirs, [*by, "seed"], columns)
 
 
-def subtract(ours: pd.DataFrame, theirs: pd.DataFrame, keys: Sequence[str], columns: Sequence[str] = METRICS) -> pd.DataFrame:
+def order_differences(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Each score minus memorization, for the same algorithm and seed.
+
+    Args:
+        runs: one row per run.
+        by: the column with the scores: `order` of crossed runs, or the `score` that chose the forget set.
+
+    Returns:
+        One row per run of another score, in the order of `vocabulary`: `algorithm seed`, `by`, and as `subtract`.
+    """
+    exact = runs[by] == "memorization"
+    others = in_order(runs[~exact], [by])
+    return subtract(others, runs[exact], ["algorithm", "seed"], kept=[by])
+
+
+def rum_differences(runs: pd.DataFrame, algorithms: Iterable[str]) -> pd.DataFrame:
+    """The full RUM minus vanilla of each of some algorithms, on the same forget sets, seed by seed.
+
+    Args:
+        runs: one row per run.
+        algorithms: those that the full RUM is made of.
+
+    Returns:
+        One row per pair: `score seed`, the `algorithm`, and as `subtract`.
+    """
+    full = runs[runs["strategy"] == "rum"]
+    parts = []
+    for name in algorithms:
+        alone = runs[(runs["algorithm"] == name) & (runs["strategy"] == "vanilla")]
+        parts.append(subtract(full, alone, ["score", "seed"]).assign(algorithm=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def subtract(
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame,
+    keys: Sequence[str],
+    columns: Sequence[str] = METRICS,
+    kept: Sequence[str] = (),
+) -> pd.DataFrame:
     """The rows of one frame minus those of another that have the same keys.
 
     Args:
@@ -179,19 +218,21 @@ def subtract(ours: pd.DataFrame, theirs: pd.DataFrame, keys: Sequence[str], colu
         theirs: one row per key.
         keys: the columns that a pair shares.
         columns: the columns to subtract.
+        kept: further columns of `ours`; several of its rows may then have one key.
 
     Returns:
-        One row per pair: `keys`, the difference of each column, and `converged` (of both) if the frames have it.
+        One row per pair: `keys`, `kept`, the difference of each column, and `converged` (of both) if the frames have it.
 
     Raises:
-        ValueError: a key appears twice (pandas' MergeError).
+        ValueError: a run appears twice.
     """
-    keys = list(keys)
     marked = [name for name in ("converged",) if name in ours and name in theirs]
-    ours, theirs = ours[[*keys, *columns, *marked]], theirs[[*keys, *columns, *marked]]
-    pairs = ours.merge(theirs, on=keys, suffixes=("", "_other"), validate="one_to_one")
+    ours, theirs = ours[[*keys, *kept, *columns, *marked]], theirs[[*keys, *columns, *marked]]
+    if ours.duplicated([*keys, *kept]).any():
+        raise ValueError(f"a run appears twice: {', '.join([*keys, *kept])} should identify it")
+    pairs = ours.merge(theirs, on=list(keys), suffixes=("", "_other"), validate="many_to_one")
 
-    difference = pairs[keys].copy()
+    difference = pairs[[*keys, *kept]].copy()
     for name in columns:
         difference[name] = pairs[name] - pairs[f"{name}_other"]
     for name in marked:

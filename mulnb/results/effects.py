@@ -6,8 +6,6 @@ seeds, are compared by Kendall's τ_b: 1 for the same order, 0 for unrelated one
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -158,18 +156,13 @@ def found(mistakes: pd.DataFrame) -> str:
 
 def _moved(table: pd.DataFrame) -> str:
     """How many mistakes certainly matter, in which direction, and the largest effect."""
-    flatters = _certain(table, lambda row: row.moved_low > MARGIN)
-    harms = _certain(table, lambda row: row.moved_high < -MARGIN)
+    raised = table.loc[table["moved_low"] > MARGIN, "mistake"].nunique()
+    lowered = table.loc[table["moved_high"] < -MARGIN, "mistake"].nunique()
 
     largest = table.loc[table["moved"].abs().idxmax()]
     size = f"{largest['moved']:+.2f}".replace("-", "−")
     return (
-        f"Of {table['mistake'].nunique()} mistakes, {len(harms)} lower and {len(flatters)} raise the value of some algorithm by "
+        f"Of {table['mistake'].nunique()} mistakes, {lowered} lower and {raised} raise the value of some algorithm by "
         f"more than {MARGIN} with the whole interval; the largest difference is {size} ({label(largest['algorithm'])}, "
         f"{label(largest['mistake'])})."
     )
-
-
-def _certain(table: pd.DataFrame, holds: Callable) -> set[str]:
-    """The mistakes for which something holds of at least one algorithm."""
-    return {row.mistake for row in table.itertuples() if holds(row)}

@@ -106,13 +106,7 @@ def of_the_full_rum(profile: Profile, unlearning: pd.DataFrame | None) -> Iterat
     if unlearning is None or profile.unlearning.rum is None:
         return
     runs = unlearning[unlearning["score"].isin(vocabulary.FIGURE_2_SCORES)]
-    full = runs[runs["strategy"] == "rum"]
-
-    parts = []
-    for name in vocabulary.ordered(stage.algorithm for stage in profile.unlearning.rum.stages if stage.algorithm):
-        alone = runs[(runs["algorithm"] == name) & (runs["strategy"] == "vanilla")]
-        parts.append(compare.subtract(full, alone, ["score", "seed"]).assign(algorithm=name))
-    difference = pd.concat(parts, ignore_index=True)
+    difference = compare.rum_differences(runs, profile.unlearning.rum.algorithms)
     if len(difference):
         yield Evidence("rum-vanilla", "RUM − vanilla", BETTER, _long(difference))
 
@@ -129,23 +123,17 @@ def of_orders(unlearning: pd.DataFrame | None, crossed: pd.DataFrame | None) -> 
         The evidence for `proxy-as-good`.
     """
     if crossed is not None and len(crossed):
-        runs, name = crossed[crossed["order"].isin(vocabulary.FIGURE_2_SCORES)], "order"
-        what, note = "its order − memorization's", ""
+        runs, name, what, note = crossed, "order", "its order − memorization's", ""
     elif unlearning is not None:
         runs = compare.unlearned(unlearning)
-        runs = runs[(runs["strategy"] == "rum_f") & runs["score"].isin(vocabulary.FIGURE_2_SCORES)]
-        name, what = "score", "its set − memorization's"
+        runs, name, what = runs[runs["strategy"] == "rum_f"], "score", "its set − memorization's"
         note = "no crossed runs: the forget sets differ, too"
     else:
         return
 
-    exact = runs[runs[name] == "memorization"]
-    parts = []
-    for proxy in vocabulary.ordered(runs[name]):
-        if proxy != "memorization":
-            parts.append(compare.subtract(runs[runs[name] == proxy], exact, ["algorithm", "seed"]).assign(score=proxy))
-    if parts and any(len(part) for part in parts):
-        yield Evidence("proxy-as-good", what, NO_WORSE, _long(pd.concat(parts, ignore_index=True)), note)
+    difference = compare.order_differences(runs[runs[name].isin(vocabulary.FIGURE_2_SCORES)], name)
+    if len(difference):
+        yield Evidence("proxy-as-good", what, NO_WORSE, _long(difference.rename(columns={name: "score"})), note)
 
 
 def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
@@ -167,10 +155,7 @@ def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
     floor = last[compare.end_of(last) == compare.FLOOR]
     ours = runs[runs["strategy"] == "rum_f"]
     if len(floor) and len(ours):
-        parts = []
-        for name, group in ours.groupby("algorithm", observed=True):
-            parts.append(compare.subtract(group, floor, ["seed"]).assign(algorithm=name, score=""))
-        difference = pd.concat(parts, ignore_index=True)
+        difference = compare.subtract(ours, floor, ["seed"], kept=["algorithm"]).assign(score="")
         yield Evidence("sequential-floor", "RUM^F − floor", BETTER, _long(difference))
 
 

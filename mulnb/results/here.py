@@ -5,7 +5,6 @@ Training is not equal to the bit on two types of processor, so a verdict near it
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name
+from mulnb.results import record
 from mulnb.results.statements import PRIMARY
 
 OTHER_MACHINE = "other_machine.csv"
@@ -63,8 +63,8 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
     # a stage that did not run here would bring in the committed frames; no verdict rests on those of the mistakes
-    committed = set(_record(folder).get("stages", {})) - {"mistakes"}
-    if missing := sorted(committed - set(_record(own).get("stages", {}))):
+    committed = set(record.read(folder).get("stages", {})) - {"mistakes"}
+    if missing := sorted(committed - set(record.read(own).get("stages", {}))):
         raise UserError(f"{own} lacks {', '.join(missing)}: run all stages of profile {profile.name} first")
 
     here = device_name()
@@ -91,19 +91,10 @@ def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def _same_settings(folder: Path, profile: Profile) -> bool:
     """Whether the results in a folder were made with this very profile, wherever its images lie."""
-    numbers = profile.numbers()
-    return _record(folder).get("profile") == numbers
+    return record.read(folder).get("profile") == profile.numbers()
 
 
 def _device(folder: Path) -> str | None:
     """The machine that the runs behind the verdicts were made on; other stages may have been made elsewhere."""
-    record = _record(folder)
-    return record.get("stages", {}).get("unlearning", {}).get("device", record.get("device"))
-
-
-def _record(folder: Path) -> dict:
-    """The `run.json` of a folder of results; empty if it cannot be read."""
-    try:
-        return json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    found = record.read(folder)
+    return found.get("stages", {}).get("unlearning", {}).get("device", found.get("device"))

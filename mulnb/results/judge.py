@@ -191,18 +191,8 @@ def _cost_row(claim: str, kind: str, name: str, cell: pd.Series, limit: float | 
     return _row(claim, kind, name, verdict, text, estimate=share, n=int(cell.get("n_seeds", 1)))
 
 
-def _row(
-    claim: str,
-    kind: str,
-    measured: str,
-    verdict: str,
-    text: str,
-    estimate: float = math.nan,
-    low: float = math.nan,
-    high: float = math.nan,
-    n: int = 0,
-    halves: str = OPEN,
-) -> dict:
-    about = BY_ID[claim]
-    cells = (claim, about.paper, kind, about.statement, measured, estimate, low, high, n, verdict, halves, text)
-    return dict(zip(COLUMNS, cells, strict=True))
+def _row(claim: str, kind: str, measured: str, verdict: str, text: str, **known: float | str) -> dict:
+    """A row of the frame; `known` are the columns `estimate low high n halves`, as far as there is something to say."""
+    about = {"claim": claim, "paper": BY_ID[claim].paper, "statement": BY_ID[claim].statement}
+    unknown = {"estimate": math.nan, "low": math.nan, "high": math.nan, "n": 0, "halves": OPEN}
+    return about | {"kind": kind, "measured": measured, "verdict": verdict, "evidence": text} | unknown | known

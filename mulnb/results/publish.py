@@ -5,10 +5,7 @@ The notebooks call `publish` and draw figures from the frames that it returns; `
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 
 import pandas as pd
 
@@ -16,13 +13,10 @@ from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError
-from mulnb.core.machine import device_name, git_commit
-from mulnb.results import claims, evidence, frame_file, search, tables, thumbnails
+from mulnb.results import claims, evidence, frame_file, record, search, tables, thumbnails
 from mulnb.results.paper import PAIRS
 
-MADE_BY = ("git_commit", "device")  # of each stage: they may have been run on different machines
 Frames = dict[str, pd.DataFrame]
-PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 
 
 def publish(profile: Profile, stage: str) -> Frames:
@@ -51,7 +45,7 @@ def publish(profile: Profile, stage: str) -> Frames:
         paths.write_file(path, lambda to, frame=frame: frame_file.write(frame, to))
     if stage == "memorization":
         thumbnails.write(profile)
-    _record(profile, stage, frames)
+    record.write(profile, stage, frames, order=STAGES)
     return frames
 
 
@@ -214,52 +208,3 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
     "mistakes": _mistakes,
 }
 ON_REQUEST = ("mistakes",)  # stages that run only when they are named, as `tune` does
-
-
-# ---- the files
-
-
-def _record(profile: Profile, stage: str, frames: Frames) -> None:
-    """Add the stage to `run.json`: what ran, where, with which versions, and how much compute it took."""
-    path = paths.results(profile.name) / "run.json"
-    numbers = profile.numbers()
-
-    try:
-        known = json.loads(path.read_text())
-        stages = known["stages"] if known.get("profile") == numbers else {}
-        for before in stages.values():  # of another machine or commit, perhaps
-            for fact in MADE_BY:
-                before.setdefault(fact, known[fact])
-    except (OSError, ValueError, KeyError):
-        stages = {}
-
-    made_by = {"git_commit": git_commit(), "device": device_name()}
-    rows = {name: len(frame) for name, frame in frames.items()}
-    peak = _peak_memory(profile, stages.get(stage, {}))
-    seconds = round(study.compute_seconds(profile, stage, frames), 1)
-    stages[stage] = {"rows": rows, "compute_s": seconds, "peak_memory_mb": peak} | made_by
-    record = {
-        "profile": numbers,
-        "source": study.splits(profile).source,
-        "seeds": list(profile.seeds),
-        "git_commit": made_by["git_commit"],
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": made_by["device"],
-        "stages": {name: stages[name] for name in STAGES if name in stages},
-    }
-    paths.write_text(path, json.dumps(record, indent=1) + "\n")
-
-
-def _peak_memory(profile: Profile, before: dict) -> dict[str, int]:
-    """The most resident memory in MB that a stage took: in the process that publishes it, and in any one of its workers.
-
-    A stage that finds its results stored trains nothing and takes less: the largest value of all runs with these settings stays.
-    Workers that decode images are not counted.
-
-    Args:
-        profile: the study.
-        before: what `run.json` said of the stage.
-    """
-    now = {"main": memory.peak_mb(), "largest_worker": study.Study.of(profile).worker_peak_mb}
-    known = before.get("peak_memory_mb", {})
-    return {name: max(round(value), known.get(name, 0)) for name, value in now.items()}

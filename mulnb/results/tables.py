@@ -15,7 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.vocabulary import METRICS
 from mulnb.results import compare, markdown
-from mulnb.results.compare import RUN, changes, differences, intervals
+from mulnb.results.compare import RUN, changes, intervals
 
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
 AUDITS = ("lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs")
@@ -57,13 +57,9 @@ def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """
     frame = compare.measured(unlearning)
     runs = compare.unlearned(frame)
-    table = intervals(frame, RUN, METRICS)
-
-    gains = []
-    for name in runs["strategy"].unique():
-        if name not in {"vanilla", "rum"}:
-            gains.append(differences(runs, name, "vanilla"))
-    return table.merge(_gains(gains), how="left", on=RUN) if gains else table
+    vanilla, others = runs[runs["strategy"] == "vanilla"], runs[~runs["strategy"].isin(["vanilla", "rum"])]
+    gained = compare.subtract(others, vanilla, ["algorithm", "score", "seed"], kept=["strategy"])
+    return _with_gains(intervals(frame, RUN, METRICS), gained, RUN)
 
 
 def crossed_table(crossed: pd.DataFrame) -> pd.DataFrame:
@@ -77,15 +73,7 @@ def crossed_table(crossed: pd.DataFrame) -> pd.DataFrame:
         memorization's order, paired by seed.
     """
     by = ["algorithm", "order"]
-    table = intervals(crossed, by, METRICS)
-    exact = crossed[crossed["order"] == "memorization"]
-
-    gains = []
-    for name, group in crossed.groupby("order", sort=False, observed=True):
-        if name != "memorization":
-            difference = compare.subtract(group, exact, ["algorithm", "seed"]).assign(order=name)
-            gains.append(intervals(difference, by, METRICS))
-    return table.merge(_gains(gains), how="left", on=by) if gains else table
+    return _with_gains(intervals(crossed, by, METRICS), compare.order_differences(crossed, "order"), by)
 
 
 def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
@@ -200,14 +188,14 @@ def write(frame: pd.DataFrame, profile: Profile, name: str, caption: str, text: 
     return [paths.write_text(folder / f"{name}.csv", csv), paths.write_text(folder / f"{name}.md", page)]
 
 
-def _gains(differences: list[pd.DataFrame]) -> pd.DataFrame:
-    """Differences under the names of gains: `tow` → `tow_gain`."""
-    renamed = {}
-    for metric in METRICS:
-        for end in ("", "_low", "_high"):
-            renamed[f"{metric}{end}"] = f"{metric}_gain{end}"
-    table = pd.concat(differences, ignore_index=True).rename(columns=renamed)
-    return table.drop(columns=["against", "n", "unconverged"], errors="ignore")
+def _with_gains(table: pd.DataFrame, gained: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The table with the mean of paired differences as `x_gain` with its interval, if there are any."""
+    if not len(gained):
+        return table
+
+    renamed = {f"{metric}{end}": f"{metric}_gain{end}" for metric in METRICS for end in ("", "_low", "_high")}
+    gains = intervals(gained, by, METRICS).rename(columns=renamed)
+    return table.merge(gains[[*by, *renamed.values()]], how="left", on=by)
 
 
 def _beside_the_oracle(names: tuple[str, ...]) -> list[str]:

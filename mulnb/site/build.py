@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import posixpath
 import re
 import shutil
 import tempfile
@@ -183,7 +184,7 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
     if place is None:
         return MISSING
     if place in pages:
-        return _relative(pages[place], here)
+        return "../" * len(here.parts) + pages[place].as_posix()
     if place in pages.values() or place.as_posix() in OWN:
         return link
 
@@ -205,19 +206,8 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
 
 def _resolved(place: PurePosixPath) -> PurePosixPath | None:
     """A place without `..`; None if it lies outside the site."""
-    parts: list[str] = []
-    for part in place.parts:
-        if part == ".." and not parts:
-            return None
-        if part == "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return PurePosixPath(*parts)
-
-
-def _relative(place: PurePosixPath, here: PurePosixPath) -> str:
-    return "../" * len(here.parts) + place.as_posix()
+    plain = PurePosixPath(posixpath.normpath(place))
+    return None if plain.parts[:1] == ("..",) else plain
 
 
 # --- the first page ------------------------------------------------------------------------------------------------------

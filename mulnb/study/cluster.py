@@ -70,7 +70,8 @@ def _name(job: Job) -> str:
 
 def code() -> str:
     """The version of the code that results depend on, on this machine."""
-    return store.code_version("", "audit", "core", "data", "fast", "study", "unlearning")  # "": the files of mulnb/ itself
+    # "": the files of mulnb/ itself
+    return store.code_version("", "audit", "config", "core", "data", "fast", "study", "unlearning")
 
 
 def _work(

@@ -20,6 +20,11 @@ def _figures_in_a_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
 
 
+def paired(a, b):
+    """The interval of the mean difference of two runs, seed by seed."""
+    return stats.t_interval(np.asarray(a) - np.asarray(b))
+
+
 def test_tow_table_means_intervals_and_gains_paired_by_seed():
     runs = synthetic.unlearning()
     table = tables.tow_table(runs)
@@ -29,7 +34,7 @@ def test_tow_table_means_intervals_and_gains_paired_by_seed():
     assert ours.loc["rum_f", ["tow", "tow_low", "tow_high"]].tolist() == pytest.approx(
         [expected.mean, expected.low, expected.high]
     )
-    gain = stats.paired_difference(raw.loc["rum_f", "tow_mia"], raw.loc["vanilla", "tow_mia"])
+    gain = paired(raw.loc["rum_f", "tow_mia"], raw.loc["vanilla", "tow_mia"])
     assert ours.loc["rum_f", ["tow_mia_gain", "tow_mia_gain_low"]].tolist() == pytest.approx([gain.mean, gain.low])
     assert np.isnan(ours.loc["vanilla", "tow_gain"])
     assert ours["n"].tolist() == [3, 3, 3, 3]
@@ -49,7 +54,7 @@ def test_only_seeds_that_both_strategies_have_are_compared():
 
 def test_a_run_that_appears_twice_is_an_error():
     runs = synthetic.unlearning()
-    with pytest.raises(ValueError, match="one-to-one"):
+    with pytest.raises(ValueError, match="appears twice"):
         compare.differences(pd.concat([runs, runs]), "rum_f", "vanilla")
 
 
@@ -78,7 +83,7 @@ def test_the_full_rum_is_compared_with_every_other_run_and_with_no_best_one():
     assert len(table) == 3 * 4 * len(synthetic.SCORES) and not set(table["algorithm"]) & {"rum", "retrain", "nothing"}
     row = table[(table.algorithm == "salun") & (table.strategy == "shuffle") & (table.score == "confidence")].iloc[0]
     raw = runs[runs.score == "confidence"].set_index(["algorithm", "strategy"])
-    gain = stats.paired_difference(raw.loc["rum", "rum"].tow_mia, raw.loc["salun", "shuffle"].tow_mia)
+    gain = paired(raw.loc["rum", "rum"].tow_mia, raw.loc["salun", "shuffle"].tow_mia)
     assert [row.tow_mia_gain, row.tow_mia_gain_low, row.tow_mia_gain_high, row.n] == pytest.approx([*gain_ends(gain), 3])
     page = markdown.page(table, PROFILE, "RUM.")
     assert markdown.BETTER in page and "to vanilla" not in page and "ToW-MIA, RUM − the other" in page
@@ -125,7 +130,7 @@ def test_changes_are_taken_from_the_same_seeds_first_step():
     table = tables.sequential_table(frame)
     last = table[(table["strategy"] == "vanilla") & (table["scope"] == "union") & (table["step"] == 5)].iloc[0]
     raw = frame[(frame["strategy"] == "vanilla") & (frame["scope"] == "union")].pivot(index="seed", columns="step", values="tow")
-    expected = stats.paired_difference(raw[5], raw[1])
+    expected = paired(raw[5], raw[1])
     assert [last["tow_change"], last["tow_change_low"]] == pytest.approx([expected.mean, expected.low])
     first = table[table["step"] == 1]
     assert (first["tow_change"] == 0).all() and first["tow_change_low"].isna().all()  # 0 by definition, not measured
@@ -201,7 +206,7 @@ def test_the_crossed_table_compares_orders_on_the_same_forget_set():
     crossed = synthetic.crossed(-0.1)
     table = tables.crossed_table(crossed).set_index(["algorithm", "order"])
     raw = crossed[crossed["algorithm"] == "salun"].pivot(index="seed", columns="order", values="tow")
-    gain = stats.paired_difference(raw["confidence"], raw["memorization"])
+    gain = paired(raw["confidence"], raw["memorization"])
     assert table.loc[("salun", "confidence"), "tow_gain"] == pytest.approx(gain.mean)
     assert np.isnan(table.loc[("salun", "memorization"), "tow_gain"])
     page = markdown.page(tables.crossed_table(crossed), PROFILE, "Crossed.")

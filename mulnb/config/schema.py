@@ -1,27 +1,21 @@
-"""Profiles: every number of an experiment, checked before anything is computed.
+"""What a profile can say: every number of an experiment, with its bounds. A `Profile` cannot be changed.
 
-A profile is a YAML file (`mulnb/profiles/*.yaml`, or one of yours). `load_profile` reads it, applies overrides such as
-`pool.models=200`, and returns a frozen `Profile`. A mistake is one line that names the key, the value and what would be valid.
+A mistake is one line that names the key, the value and what would be valid.
 """
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from mulnb import dry_run
-from mulnb.core import machine, yaml_reader
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, DATASETS, PROXIES, Registry
-from mulnb.core.validation import explain, wrong_setting
+from mulnb.core.validation import wrong_setting
+from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
 STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
-
-PROFILES = Path(__file__).parent / "profiles"
 
 
 def _known(registry: Registry, *more: str) -> AfterValidator:
@@ -171,6 +165,11 @@ class Rum(_Frozen):
     @property
     def stages(self) -> tuple[Stage, Stage, Stage]:
         return self.low, self.medium, self.high
+
+    @property
+    def algorithms(self) -> list[str]:
+        """What it is made of, in the order in which names are shown."""
+        return ordered(stage.algorithm for stage in self.stages if stage.algorithm)
 
 
 class Unlearning(_Frozen):
@@ -332,82 +331,3 @@ class Profile(_Frozen):
     def pool_model(self) -> Model:
         """The network of the pool's models."""
         return self.pool.model or self.model
-
-
-# ---- reading a profile
-
-
-def known_profiles() -> list[str]:
-    """Names of the profiles that ship with the package."""
-    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
-
-
-def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> Profile:
-    """Read a profile and apply overrides.
-
-    Args:
-        name: a profile of the package ("digits"), or the path of a YAML file.
-        overrides: dotted keys to values, e.g. `{"pool.models": 200, "seeds": [0, 1]}`.
-
-    Returns:
-        The checked profile; its dry run where it sets `limit.steps`.
-
-    Raises:
-        UserError: an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value; or
-            `MULNB_DEVICE` names a device that is not there.
-    """
-    machine.check_device()
-    tree = yaml_reader.read_mapping(_find(name))
-    for key, value in (overrides or {}).items():
-        yaml_reader.set_dotted(tree, key, value)
-
-    try:
-        profile = Profile.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(f"profile {name}: {explain(error, Profile)}") from None
-
-    if profile.limit.steps is None:
-        return profile
-    return dry_run.shorten(profile, profile.limit.steps)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Split `"pool.models=200"` into `("pool.models", 200)`.
-
-    Args:
-        text: a dotted key, "=", and a value in YAML.
-
-    Returns:
-        The key and the value.
-
-    Raises:
-        UserError: there is no "=" or no key, or the value is not valid YAML.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {' '.join(text.split())}: expected key.sub=value, for example --set pool.models=200")
-
-    try:
-        return key.strip(), yaml_reader.parse(value)
-    except yaml_reader.BadYaml:
-        raise UserError(f"--set {' '.join(text.split())}: the value is not valid YAML") from None
-
-
-def _find(name: str | Path) -> Path:
-    """The file of a profile of the package, or the user's own file."""
-    packaged = PROFILES / f"{name}.yaml"
-    if packaged.is_file():
-        return packaged
-
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        if path.is_file():
-            return path
-        if path.exists():
-            raise UserError(f"profile file {path} is not a file but a folder or a device: name a .yaml file")
-        raise UserError(f"profile file {path} does not exist")
-
-    known = known_profiles()
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise UserError(f"unknown profile '{name}': {hint}Known: {', '.join(known)}, or the path of a .yaml file")

@@ -1,6 +1,6 @@
 """A dry run: every code path of a profile, with its networks at full size, in minutes.
 
-`config.load_profile` applies `shorten` to a profile that sets `limit.steps`. The numbers of a dry run mean nothing.
+`load_profile` applies `shorten` to a profile that sets `limit.steps`. The numbers of a dry run mean nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mulnb.config import Profile, Settings, Unlearning
+    from mulnb.config.schema import Profile, Settings, Unlearning
 
 BATCH = 8
 CLASSES = 4

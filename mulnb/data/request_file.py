@@ -1,0 +1,137 @@
+"""Reads a file that names examples to be forgotten: a table, plain text, JSON or an array."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mulnb import forget as forget_sets
+from mulnb.core.errors import UserError, one_line
+
+INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
+FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "image")
+WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")  # spreadsheets write 17 as 17.0
+
+
+def read(path: Path, what: str) -> Any:
+    """What a file says is to be forgotten.
+
+    Args:
+        path: a .csv, .tsv, .txt, .json, .npy or .npz file.
+        what: what messages call the request.
+
+    Returns:
+        Indices, a mask or file names as a list or array; the mapping or the `Strata` of a JSON file.
+
+    Raises:
+        UserError: the file does not exist, cannot be read, or has no column that names examples.
+    """
+    if not path.is_file():
+        raise UserError(f"{what}: {path} does not exist: expected a .csv, .txt, .json or .npy file")
+
+    kind = path.suffix.lower()
+
+    try:
+        if kind in {".npy", ".npz"}:
+            return _numpy(path)
+        if kind not in {".csv", ".tsv", ".txt", ".json"}:
+            raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
+
+        text = _text(path)
+        if kind == ".json":
+            return _json(json.loads(text), path)
+
+        return _lines(text, path) if kind == ".txt" else _column(text, path)
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UserError(f"{what}: {path} cannot be read: {one_line(error)[:200]}") from None
+
+
+def list_key(tree: Mapping) -> str | None:
+    """The key of a mapping under which the examples stand."""
+    return next((key for key in (*INDEX_COLUMNS, "forget", "request", *FILE_COLUMNS, "files") if key in tree), None)
+
+
+def _numpy(path: Path) -> Any:
+    found = np.load(path, allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        return found
+
+    with found:
+        key = found.files[0] if len(found.files) == 1 else list_key(found)
+        if key is None:
+            raise UserError(f"{path} has {', '.join(found.files)}: call the array to be read 'index' or 'file'")
+        return found[key]
+
+
+def _text(path: Path) -> str:
+    """A text in UTF-8, or in the UTF-16 that spreadsheets write."""
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def _json(tree: Any, path: Path) -> Any:
+    if isinstance(tree, dict) and {"low", "medium", "high"} <= set(tree):
+        return forget_sets.load(path).strata
+    if isinstance(tree, list) and tree and all(isinstance(row, dict) and list_key(row) is not None for row in tree):
+        return [row[list_key(row)] for row in tree]
+    if isinstance(tree, (list, dict)):
+        return tree
+
+    raise UserError(f"{path}: expected a JSON list of indices or file names, or a forget set saved by mulnb.forget.save")
+
+
+def _lines(text: str, path: Path) -> list[int] | list[str]:
+    """Numbers with anything between them, or one file name a line, which may hold commas and spaces."""
+    rows = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    cells = re.split(r"[,;\s]+", " ".join(rows).strip(" ,;"))
+    if rows and all(WHOLE.fullmatch(cell) for cell in cells):
+        return _numbers(cells)
+
+    heads = [cell.strip().lower() for cell in re.split(r"[,;\t]", rows[0])] if rows else []
+    table = not rows or any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads) or WHOLE.fullmatch(rows[-1])
+    return _column(text, path) if table else rows
+
+
+def _column(text: str, path: Path) -> list[int] | list[str]:
+    """Indices or names of a text with one example a line, or of a CSV's column that is called like one."""
+    # spreadsheets write semicolons where the comma is the decimal point
+    separator = "\t" if "\t" in text else ";" if ";" in text and "," not in text else ","
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    rows = [row for row in rows if not row[0].startswith("#")]
+    if not rows:
+        raise UserError(f"{path} is empty: expected one example a line")
+
+    heads = [cell.lower() for cell in rows[0]]
+    known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
+    width = max(max((place + 1 for place, cell in enumerate(row) if cell), default=0) for row in rows)
+    if known:
+        place, rows = heads.index(known[0]), rows[1:]
+    elif width == 1:  # a separator at the end of a line begins no second column
+        place = 0
+        if len(rows) > 1 and not WHOLE.fullmatch(heads[0]) and all(WHOLE.fullmatch(row[0]) for row in rows[1:]):
+            rows = rows[1:]  # a heading of the user's own
+    elif len(rows) == 1:
+        return _numbers([cell for cell in rows[0] if cell])
+    else:
+        raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
+
+    short = [number for number, row in enumerate(rows) if len(row) <= place]
+    if short:
+        raise UserError(f"{path}: line {short[0] + 2} has too few columns")
+
+    return _numbers([row[place] for row in rows])
+
+
+def _numbers(cells: list[str]) -> list[int] | list[str]:
+    whole = all(WHOLE.fullmatch(cell) for cell in cells)
+    return [int(cell.partition(".")[0]) for cell in cells] if whole else cells

@@ -1,0 +1,87 @@
+"""The record beside a profile's results, `run.json`: what ran, where, with which versions, and how much compute it took."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mulnb import study
+from mulnb.config import Profile
+from mulnb.core import memory, paths
+from mulnb.core.machine import device_name, git_commit
+
+MADE_BY = ("git_commit", "device")  # of each stage: they may have been run on different machines
+PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The `run.json` of a folder of results.
+
+    Args:
+        folder: a profile's.
+
+    Returns:
+        What it says; nothing if there is none, or if it cannot be read.
+    """
+    try:
+        found = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], order: Iterable[str]) -> None:
+    """Add a stage to `run.json`; stages that were run with other settings are forgotten.
+
+    Args:
+        profile: the study.
+        stage: what has run.
+        frames: its frames by name.
+        order: all stages, as they stand in the record.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder, numbers = paths.results(profile.name), profile.numbers()
+    known = read(folder)
+    stages = known.get("stages", {}) if known.get("profile") == numbers else {}
+    for before in stages.values():  # of another machine or commit, perhaps
+        for fact in MADE_BY:
+            before.setdefault(fact, known.get(fact))
+
+    made_by = {"git_commit": git_commit(), "device": device_name()}
+    rows = {name: len(frame) for name, frame in frames.items()}
+    peak = _peak_memory(profile, stages.get(stage, {}))
+    seconds = round(study.compute_seconds(profile, stage, frames), 1)
+    stages[stage] = {"rows": rows, "compute_s": seconds, "peak_memory_mb": peak} | made_by
+    record = {
+        "profile": numbers,
+        "source": study.splits(profile).source,
+        "seeds": list(profile.seeds),
+        "git_commit": made_by["git_commit"],
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "device": made_by["device"],
+        "stages": {name: stages[name] for name in order if name in stages},
+    }
+    paths.write_text(folder / "run.json", json.dumps(record, indent=1) + "\n")
+
+
+def _peak_memory(profile: Profile, before: dict) -> dict[str, int]:
+    """The most resident memory in MB that a stage took: in the process that publishes it, and in any one of its workers.
+
+    A stage that finds its results stored trains nothing and takes less: the largest value of all runs with these settings stays.
+    Workers that decode images are not counted.
+
+    Args:
+        profile: the study.
+        before: what `run.json` said of the stage.
+    """
+    now = {"main": memory.peak_mb(), "largest_worker": study.Study.of(profile).worker_peak_mb}
+    known = before.get("peak_memory_mb", {})
+    return {name: max(round(value), known.get(name, 0)) for name, value in now.items()}

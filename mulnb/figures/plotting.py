@@ -72,7 +72,7 @@ STYLE = {
     "lines.markersize": 4.5,
     "hatch.linewidth": 0.6,
     "figure.facecolor": "white",
-    "figure.dpi": 100.0,
+    "figure.dpi": 150.0,  # that of the file: hinting makes letters of another size wider, and the layout would not hold
     "savefig.dpi": 150.0,
     "svg.fonttype": "path",  # the letters travel with the file
     "svg.hashsalt": "mulnb",  # the same picture gives the same bytes

@@ -120,6 +120,8 @@ def _main(output: Any) -> Any:
     matrices = [value for value in values if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
     if isinstance(output, Mapping) and len(matrices) != 1:
         return None  # which of them is meant cannot be told
+    if any(value.shape[1] < matrices[0].shape[1] for value in matrices):
+        return None  # features come with more columns than there are classes: the first may be those
 
     return matrices[0] if matrices else None
 
@@ -219,7 +221,7 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
 
     def make(seed: int) -> Adapted:
         torch.manual_seed(seed)
-        built = plain(fresh())
+        built = plain(built_by(fresh, "fresh"))
         if any(value.data_ptr() in trained for value in built.parameters()):
             raise UserError("fresh returns the trained model itself: it must build a new, untrained network")
 
@@ -234,6 +236,25 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
     return make
 
 
+def built_by(factory: Factory, name: str) -> nn.Module:
+    """The network that a function of the user's builds. Raises `UserError` if it fails, or returns something else."""
+    what = f"{name} must be a function without arguments that builds an untrained network"
+    if not callable(factory):
+        raise UserError(f"{what}, and it is a {type(factory).__name__}")
+
+    try:
+        found = factory()
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UserError(f"{what}, and it failed: {type(error).__name__}: {first_line(error)}") from error
+
+    if not isinstance(found, nn.Module):
+        raise UserError(f"{what}, and it returned a {type(found).__name__}")
+
+    return found
+
+
 def _inner(model: nn.Module) -> Iterator[nn.Parameter]:
     return (model.module if isinstance(model, Adapted) else model).parameters()
 
@@ -246,7 +267,7 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
     if not isinstance(weights, Mapping):
         weights = read_weights(Path(weights))
 
-    model = plain(factory())
+    model = plain(built_by(factory, "factory"))
     renamed = {}
 
     for key, value in weights.items():

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from mulnb import unlearning
+from mulnb import training, unlearning
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.core.validation import RANGES, WHOLE
 from mulnb.forget import Strata
+from mulnb.your_model import verdict
 from mulnb.your_model.inputs import Images
+
+SAMPLE = 1000  # images on which a model's accuracy is estimated before any work
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,46 @@ def check_labels(data: Images, classes: int, name: str = "labels") -> None:
         )
 
 
-def near_chance(accuracy: float, labels: Tensor, count: int) -> float | None:
-    """The accuracy of always saying the most frequent class, if `accuracy` over `count` images is hardly above it; or None."""
-    chance = float(torch.bincount(labels.cpu()).max()) / len(labels)
-    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
-    limit = chance + max(2 * math.sqrt(chance * (1 - chance) / max(count, 1)), 0.1 * (1 - chance))
-    return chance if accuracy <= limit else None
+def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None, unseen: Images | None = None) -> str:
+    """One line about data that a model knows no better than chance, or "".
+
+    A finished model that is at chance on its own training images, or on the hold-out alone, was given wrong labels or another
+    normalisation than it was trained with. At most `SAMPLE` images of each kind are looked at.
+
+    Args:
+        network: the model.
+        data: its training images.
+        retain: int64, which of these to look at; None: all.
+        unseen: the hold-out, if there is one.
+
+    Raises:
+        UserError: the model's outputs are not finite.
+    """
+    where = "the training images" if retain is None else "the retain set"
+    chance = float(torch.bincount(data.labels.cpu()).max()) / len(data)
+    known, n = _accuracy(network, data, np.arange(len(data)) if retain is None else retain, where)
+    told = verdict.near_chance(known, chance, n, where)
+    if told or unseen is None:
+        return told
+
+    accuracy, _ = _accuracy(network, unseen, np.arange(len(unseen)), "the hold-out")
+    return verdict.unseen_at_chance(accuracy, known, chance, "the hold-out")
+
+
+def _accuracy(network: nn.Module, data: Images, index: np.ndarray, where: str) -> tuple[float, int]:
+    """The accuracy on some of the images at `index`, and on how many."""
+    if len(index) > SAMPLE:  # its own generator: no other draw depends on it
+        index = np.sort(np.random.default_rng(0).choice(index, SAMPLE, replace=False))
+
+    chosen = torch.from_numpy(index).to(data.device)
+    try:
+        found = training.predict(network, data, chosen).argmax(1)
+    except training.Diverged:
+        raise UserError(
+            f"the model's outputs on {where} are not finite: its weights or normalize=(mean, std) are wrong"
+        ) from None
+
+    return float((found == data.labels[chosen]).float().mean()), len(index)
 
 
 def check_strata(strata: Strata, n: int) -> None:
@@ -218,6 +255,13 @@ def check_seed(seed: Any) -> None:
     """Raises `UserError` unless `seed` is a whole number that every generator takes."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
         raise UserError(f"seed = {seed!r}: should be a whole number from 0 to {2**31 - 1}")
+
+
+def one_of(name: str, given: Any, known: Sequence[str]) -> Any:
+    """What was given for an argument, if it is one of the words that are known; else raises `UserError`."""
+    if given not in known:
+        raise UserError(f"{name} = {given!r}: should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
+    return given
 
 
 def algorithm_names(given: Any) -> list[str | None]:

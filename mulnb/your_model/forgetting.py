@@ -29,11 +29,11 @@ from mulnb.your_model.outcome import outcome
 from mulnb.your_model.page import json_ready
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training, trained_by
+from mulnb.your_model.recipe import Training, check_training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
-from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, tuned
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, tuned
 from mulnb.your_model.verdict import Verdict
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
@@ -141,8 +141,8 @@ def forget(
     checks.check_seed(seed)
     check_budget(budget, trials)
     references = references_of(references)
-    if duplicates not in ("refuse", "keep", "forget"):
-        raise UserError(f"duplicates = {duplicates!r}: should be 'refuse', 'keep' or 'forget'")
+    checks.one_of("duplicates", duplicates, ("refuse", "keep", "forget"))
+    check_training(training)
 
     # what the ledger holds is gone from the model: it must not be retained again
     book = Requests(ledger) if isinstance(ledger, (str, Path)) else ledger
@@ -172,12 +172,7 @@ def forget(
         if overlap:
             raise UserError(f"{overlap}: give images that no model was trained on")
 
-        original = outcome(network, setting)
-        if (chance := checks.near_chance(original.row["acc_retain"], examples.labels, len(setting.retain))) is not None:
-            raise UserError(
-                f"the model is right about {original.row['acc_retain']:.2f} of the retained images, near chance ({chance:.2f}): "
-                "labels, their order or normalize=(mean, std) are wrong"
-            )
+        check_accuracy(network, setting)
 
         # scores decide the order in which strata are unlearned; fewer than three examples are not split
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)

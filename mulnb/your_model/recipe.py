@@ -63,6 +63,12 @@ class Training:
 PLAIN = Training()
 
 
+def check_training(own: Any) -> None:
+    """Raises `UserError` unless this is a recipe or None."""
+    if own is not None and not isinstance(own, Training):
+        raise UserError(f"training is a {type(own).__name__}: expected mulnb.Training(optimizer=…, schedule=…, …)")
+
+
 @contextmanager
 def trained_by(own: Training | None, data: Images, after_step: Callable[[], None] | None = None) -> Iterator[None]:
     """Every training within is done in the user's way.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 
 from mulnb import audit
 from mulnb.config import Recipe
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request, whole_classes
 from mulnb.forget import Strata
@@ -148,7 +147,7 @@ def evaluate(
     }
     verdict = decide(rows, facts)
     if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
-        warnings.warn(f"{verdict.words}: {verdict.reasons[0]}", stacklevel=2)
+        notice(f"{verdict.words}: {verdict.reasons[0]}")
 
     return Report(rows, sizes, verdict, about, models, given)
 

@@ -21,8 +21,9 @@ from mulnb import training
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.training import Batch, clone
-from mulnb.your_model.adapt import Adapted, Factory, untrained
+from mulnb.your_model.adapt import Adapted, Factory
 from mulnb.your_model.outcome import Outcome, Setting, outcome
+from mulnb.your_model.probe import untrained_beside
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training, trained_by
 from mulnb.your_model.verdict import Reference
@@ -69,7 +70,7 @@ def stand_ins(
         fresh: builds an untrained network. Without it, a copy of the network has its weights drawn anew.
     """
     started = time.monotonic()
-    build = untrained(fresh, network) if fresh is not None else _drawn_anew(network)
+    build = untrained_beside(fresh, network, setting.data) if fresh is not None else _drawn_anew(network)
     if build is None:
         return StandIns(None, "parts of the network cannot be drawn anew: give fresh=", 0.0)
 

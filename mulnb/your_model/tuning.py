@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.your_model import api, checks
@@ -19,7 +20,7 @@ from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import Outcome, Setting, outcome
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training
+from mulnb.your_model.recipe import Training, check_training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
 from mulnb.your_model.search import TRIALS, Search, search
 from mulnb.your_model.stand_in import check_budget, stand_ins
@@ -94,8 +95,8 @@ def tune(
     """
     checks.check_seed(seed)
     check_budget(budget, trials)
-    if on not in ("request", "stand-in"):
-        raise UserError(f"tune: on = {on!r}: should be 'request' or 'stand-in'")
+    check_training(training)
+    checks.one_of("tune: on", on, ("request", "stand-in"))
 
     place = next(iter(api._parameters(model, factory)))
 
@@ -106,6 +107,8 @@ def tune(
         setting, overlap = setting_of(network, given, strata, already_forgotten, seed)
         if overlap:
             raise UserError(overlap)
+
+        check_accuracy(network, setting)
         if on == "stand-in":
             setting = _another_request(setting, scores, seed)
 
@@ -188,9 +191,18 @@ def _reference(
     if setting.gone:
         return None, ""  # a model that never saw a class does not say it: no training is needed to know that
 
-    budget = min(seconds, BUDGET) * FOR_REFERENCE
+    # without a budget nothing depends on how fast this machine is
+    budget = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
     found = stand_ins(network, setting, original, budget=budget, seed=seed, shown=shown, own=own, fresh=fresh)
     return found.reference, found.why
+
+
+def check_accuracy(network: Adapted, setting: Setting) -> None:
+    """Raises `UserError` if the model is near chance on what it is to keep: no search can end well. Tells of such a hold-out."""
+    if told := checks.at_chance(network, setting.data, setting.retain):
+        raise UserError(told)
+    if told := checks.at_chance(network, setting.data, setting.retain, setting.unseen):
+        notice(told)
 
 
 def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:

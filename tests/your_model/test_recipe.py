@@ -195,6 +195,22 @@ def test_seeds_that_no_generator_takes(seed):
         mulnb.score(memorizing(), IMAGES, LABELS, proxy="loss_curvature", seed=seed)
 
 
+def test_a_recipe_and_words_of_another_kind_are_told_at_every_door():
+    data = (memorizing(), IMAGES, LABELS)
+    doors = {
+        "score": lambda **more: mulnb.score(*data, holdout=HOLDOUT, **more),
+        "unlearn": lambda **more: mulnb.unlearn(*data, [3], **more),
+        "tune": lambda **more: mulnb.tune(*data, [3], holdout=HOLDOUT, **more),
+        "forget": lambda **more: mulnb.forget(memorizing(), data[1:], [3], holdout=HOLDOUT, **more),
+    }
+    for door in doors.values():
+        with pytest.raises(UserError, match="training is a dict: expected mulnb.Training"):
+            door(training={"lr": 0.1})
+    for door, words in (("unlearn", "'refuse' or 'keep'"), ("forget", "'refuse', 'keep' or 'forget'")):
+        with pytest.raises(UserError, match=f"duplicates = 'remove': should be {words}"):
+            doors[door](duplicates="remove")
+
+
 def test_a_training_that_diverges_says_where():
     with pytest.raises(UserError, match=r"scrub, stage 1 of 3 \(14 examples\): training diverged .* use a smaller lr"):
         mulnb.unlearn(memorizing(), IMAGES, LABELS, forgotten()[0], algorithm="scrub", settings={"lr": 1e6})

@@ -253,7 +253,7 @@ def test_fresh_must_build_a_network_that_fits():
             unlearn(memorizing(), fresh=fresh, **how)
         assert "\n" not in str(error.value)
 
-    with pytest.raises(UserError, match="factory must be a function without arguments .* and it failed: TypeError"):
+    with pytest.raises(UserError, match=r"factory must be a function without arguments .* and it failed: TypeError"):
         unlearn(memorizing().state_dict(), factory=nn.Linear)
 
 

@@ -204,7 +204,7 @@ def test_a_recipe_and_words_of_another_kind_are_told_at_every_door():
         "forget": lambda **more: mulnb.forget(memorizing(), data[1:], [3], holdout=HOLDOUT, **more),
     }
     for door in doors.values():
-        with pytest.raises(UserError, match="training is a dict: expected mulnb.Training"):
+        with pytest.raises(UserError, match=r"training is a dict: expected mulnb\.Training"):
             door(training={"lr": 0.1})
     for door, words in (("unlearn", "'refuse' or 'keep'"), ("forget", "'refuse', 'keep' or 'forget'")):
         with pytest.raises(UserError, match=f"duplicates = 'remove': should be {words}"):

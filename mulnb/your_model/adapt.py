@@ -6,6 +6,7 @@ into `Adapted`, which reads the logits out of whatever the network returns and k
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -303,6 +304,8 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
+    except pickle.UnpicklingError:
+        raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
         raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
 

@@ -90,7 +90,7 @@ def score(
     Raises:
         UserError: the proxy needs the training itself, data do not fit the model, or the fine-tuning diverges.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     check_training(training)
     if proxy not in ("holdout_retraining", "loss_curvature"):
         posthoc = " and ".join(name for name, entry in PROXIES.items() if entry.post_hoc)
@@ -161,7 +161,7 @@ def strata(
 
     values = _scores(scores)
     if size is not None:
-        return selector.strata(values, size, centre, seed)
+        return selector.strata(values, checks.size_of(size), centre, seed)
 
     index = indices(forget, len(values), files=files, what="strata: forget")
     if np.isnan(values[index]).any():
@@ -216,7 +216,7 @@ def unlearn(
     Raises:
         UserError: names, settings or data do not fit, or training diverges. Nothing that was given has changed.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     check_training(training)
     names = checks.algorithm_names(algorithm)
     if "retrain" in names and fresh is None:
@@ -230,14 +230,8 @@ def unlearn(
         network, data = opened(model, images, labels, normalize, factory)
         chosen = strata if isinstance(strata, Strata) else whole(request_of(strata, data))
         checks.check_strata(chosen, len(data))
-        split = min(len(part) for part in chosen) > 0
-        strategy = strategy or ("rum_f" if split else "vanilla")
-        if strategy != "vanilla" and not split:
-            raise UserError(
-                f"strategy '{strategy}' needs three strata, and the request of {len(chosen.forget)} is not split: "
-                "give mulnb.strata(scores, forget=…) of at least three examples, or strategy='vanilla'"
-            )
-
+        strategy = strategy or ("rum_f" if checks.is_split(chosen) else "vanilla")
+        checks.check_strategy(strategy, chosen)
         settings = _settings(names, strategy, settings, training)
         present = present_of(data, chosen.forget, already_forgotten)
         checks.survey(data)
@@ -294,7 +288,6 @@ def run(
         part.training = was.training
 
     passes = (found.passes_retain, found.passes_forget)
-
     return Unlearned(result, found.seconds, *passes, algorithm, strategy, settings, seed, network.frozen_norms)
 
 
@@ -332,7 +325,8 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
 def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:
     """`(images, labels)`, a data set or a folder, beside a working copy."""
     is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-    if not is_pair and (isinstance(given, (Tensor, np.ndarray)) or (isinstance(given, (tuple, list)) and not pairs(given))):
+    listed = isinstance(given, (tuple, list)) and not is_pair and not pairs(given)
+    if listed or given is None or isinstance(given, (Tensor, np.ndarray)):
         raise UserError(f"{name}: expected a pair (images, labels), a data set, or a folder")
 
     images, labels = given if is_pair else (given, None)

@@ -19,13 +19,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mulnb import training, unlearning
-from mulnb.config import Recipe
+from mulnb.config import STRATEGIES, Recipe
 from mulnb.core.errors import UserError
 from mulnb.core.validation import RANGES, WHOLE
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
 from mulnb.your_model.inputs import Images
 
+SCALES = 20  # 0 … 255 is 255 times 0 … 1; the brightest pixel of two sets of images differs by much less
 SAMPLE = 1000  # images on which a model's accuracy is estimated before any work
 
 
@@ -92,8 +93,24 @@ def overlap(data: Images, other: Images, name: str) -> tuple[int, int] | None:
     return place, int(np.flatnonzero(mine.digests == theirs.digests[place])[0])
 
 
+def check_scale(data: Images, other: Images, name: str) -> None:
+    """Raises `UserError` if the values of other images are of another order than those of the training images."""
+    largest = []
+    for part in (data, other):
+        few = torch.linspace(0, len(part) - 1, min(len(part), 32)).long()
+        largest.append(float(part.inputs(few).abs().max()))
+
+    low, high = sorted(largest)
+    if 0 < low < high / SCALES:
+        raise UserError(
+            f"{name}: values go up to {largest[1]:.3g}, those of the training images up to {largest[0]:.3g}: "
+            "give both in uint8, or both scaled alike"
+        )
+
+
 def check_unseen(data: Images, holdout: Images, name: str = "holdout") -> None:
-    """Raises `UserError` if an image of the hold-out is among the training images."""
+    """Raises `UserError` if an image of the hold-out is among the training images, or their values are on another scale."""
+    check_scale(data, holdout, name)
     if (found := overlap(data, holdout, name)) is not None:
         there, here = found
         raise UserError(
@@ -200,6 +217,31 @@ def check_strata(strata: Strata, n: int) -> None:
         raise UserError(f"the forget set is all of the {n} examples: nothing would be retained")
 
 
+def size_of(size: Any) -> int | list[int]:
+    """Sizes of strata as plain numbers. Raises `UserError` unless it is one whole number, or three."""
+    three = isinstance(size, (list, tuple, np.ndarray)) and len(size) == 3
+    sizes = list(size) if three else [size]
+    if not all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in sizes):
+        raise UserError(f"strata: size = {size!r}: should be a whole number, or one for each of low, medium and high")
+    return [int(value) for value in sizes] if three else int(size)
+
+
+def is_split(strata: Strata) -> bool:
+    """Whether there are three strata, and not a request that is all in one."""
+    return min(len(part) for part in strata) > 0
+
+
+def check_strategy(strategy: Any, strata: Strata) -> None:
+    """Raises `UserError` if a strategy is unknown, or needs strata that are not there."""
+    if strategy not in STRATEGIES:
+        raise UserError(f"unknown strategy {strategy!r}: known are {', '.join(STRATEGIES)}")
+    if strategy != "vanilla" and not is_split(strata):
+        raise UserError(
+            f"strategy '{strategy}' needs three strata, and the request of {len(strata.forget)} is not split: "
+            "give mulnb.strata(scores, forget=…) of at least three examples, or strategy='vanilla'"
+        )
+
+
 # --- settings of algorithms ----------------------------------------------------------------------------------------------
 
 
@@ -251,10 +293,11 @@ def recipe_of(kind: type, what: str, given: Mapping[str, Any]) -> Any:
         raise UserError(f"{what}: {'.'.join(map(str, first['loc']))}: {first['msg']}; its settings are {known}") from None
 
 
-def check_seed(seed: Any) -> None:
-    """Raises `UserError` unless `seed` is a whole number that every generator takes."""
+def seed_of(seed: Any) -> int:
+    """A seed as a plain number. Raises `UserError` unless every generator takes it."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
         raise UserError(f"seed = {seed!r}: should be a whole number from 0 to {2**31 - 1}")
+    return int(seed)
 
 
 def one_of(name: str, given: Any, known: Sequence[str]) -> Any:

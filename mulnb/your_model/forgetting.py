@@ -33,7 +33,7 @@ from mulnb.your_model.recipe import Training, check_training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
-from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, tuned
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, names_of, tuned
 from mulnb.your_model.verdict import Verdict
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
@@ -138,11 +138,12 @@ def forget(
         UserError: something does not fit, or the call was cancelled. Nothing that was given has changed.
     """
     started = time.monotonic()
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     check_budget(budget, trials)
     references = references_of(references)
     checks.one_of("duplicates", duplicates, ("refuse", "keep", "forget"))
     check_training(training)
+    names = names_of(algorithm)
 
     # what the ledger holds is gone from the model: it must not be retained again
     book = Requests(ledger) if isinstance(ledger, (str, Path)) else ledger
@@ -180,7 +181,6 @@ def forget(
         setting = dataclasses.replace(setting, strata=strata)
         judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
-        names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
         ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=left, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,

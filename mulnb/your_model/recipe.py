@@ -155,6 +155,12 @@ def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[
 
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
             raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")
+        known = {id(parameter) for parameter in trained}
+        if not any(id(parameter) in known for group in found.param_groups for parameter in group["params"]):
+            raise UserError(
+                "Training: the optimizer has none of the network's parameters: build it from those that it is given, "
+                "optimizer=lambda parameters, lr: …"
+            )
         if scaler is None:
             return found
         if any(parameter.dtype != torch.float32 for parameter in trained):

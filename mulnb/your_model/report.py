@@ -101,7 +101,7 @@ def evaluate(
     Raises:
         UserError: something does not fit.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     given = {"images": images, "labels": labels, "holdout": holdout, "test": test, "normalize": normalize, "factory": factory}
     models = {"original": original, "unlearned": getattr(unlearned, "model", unlearned), "oracle": oracle}
     models = {name: model for name, model in models.items() if model is not None}
@@ -265,6 +265,7 @@ def setting_of(
     overlap = ""
 
     for part, name in ((unseen, "hold-out"), (tested, "test set")):
+        checks.check_scale(data, part, name)
         shared = checks.overlap(data, part, name)
         if shared is not None and not overlap:
             overlap = f"the {name} is not unseen: its image {part.name(shared[0])} is training image {data.name(shared[1])}"

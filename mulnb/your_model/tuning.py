@@ -22,7 +22,7 @@ from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
-from mulnb.your_model.search import TRIALS, Search, search
+from mulnb.your_model.search import LADDERS, TRIALS, Search, search
 from mulnb.your_model.stand_in import check_budget, stand_ins
 from mulnb.your_model.verdict import Reference
 
@@ -93,9 +93,10 @@ def tune(
     Raises:
         UserError: something does not fit, no candidate worked, or the search was cancelled.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     check_budget(budget, trials)
     check_training(training)
+    names = names_of(algorithm)
     checks.one_of("tune: on", on, ("request", "stand-in"))
 
     place = next(iter(api._parameters(model, factory)))
@@ -115,7 +116,6 @@ def tune(
         # an oracle knows what stand-ins can only approximate
         judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
         shown = Progress(progress)
-        names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
         ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=budget, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
@@ -145,6 +145,10 @@ def tuned(
 ) -> Tuned:
     """The search itself, on what was checked before."""
     started = time.monotonic()
+    ways = tuple(strategies or (("rum_f", "vanilla") if checks.is_split(setting.strata) else ("vanilla",)))
+    for name in ways:
+        checks.check_strategy(name, setting.strata)
+
     limit = trials or TRIALS
     seconds = budget if budget is not None else float("inf")
     original = outcome(network, setting)
@@ -156,8 +160,6 @@ def tuned(
             return class_reference(row, n)
         return reference or holdout_reference(row, n, n_test)
 
-    split = min(len(part) for part in setting.strata) > 0
-    ways = tuple(strategies or (("rum_f", "vanilla") if split else ("vanilla",)))
     present = np.zeros(len(setting.data), dtype=bool)
     present[setting.retain] = present[setting.strata.forget] = True
     batch = own.batch if own is not None and own.batch else max(8, min(128, len(setting.retain) // 8))
@@ -195,6 +197,16 @@ def _reference(
     budget = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
     found = stand_ins(network, setting, original, budget=budget, seed=seed, shown=shown, own=own, fresh=fresh)
     return found.reference, found.why
+
+
+def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:
+    """The algorithms to search among. Raises `UserError` if there is none, or one whose strength is not known how to vary."""
+    names = tuple(checks.algorithm_names(algorithm))
+    unknown = [name for name in names if name not in LADDERS]
+    if unknown or not names:
+        what = f"algorithm '{unknown[0]}' has no ladder of strengths" if unknown else "algorithm is an empty list"
+        raise UserError(f"tune: {what}: known are {', '.join(LADDERS)}")
+    return names
 
 
 def check_accuracy(network: Adapted, setting: Setting) -> None:

@@ -121,6 +121,8 @@ def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
         n: over how many images the accuracy was counted.
         where: what these images are called.
     """
+    if chance == 1:
+        return "all training images have the same label: nothing can be told from a model of one class"
     # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
     if accuracy > chance + max(0.1 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1))):
         return ""

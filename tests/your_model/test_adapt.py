@@ -283,6 +283,12 @@ def test_features_before_the_logits_are_not_taken_for_them():
         unlearn(Returns(lambda logits: (logits.repeat(1, 8), logits)))
 
 
+def test_a_pickled_module_is_told_from_weights(tmp_path):
+    torch.save(memorizing(), tmp_path / "whole.pt")
+    with pytest.raises(UserError, match=r"whole\.pt holds more than tensors, a whole module perhaps: save model\.state_dict\(\)"):
+        unlearn(tmp_path / "whole.pt", factory=Convolutional)
+
+
 def test_errors_of_the_model_are_told_as_such():
     class Odd(Convolutional):
         def forward(self, x):

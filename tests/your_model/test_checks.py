@@ -75,6 +75,22 @@ def test_outputs_that_are_not_finite_are_told_before_any_work():
         mulnb.unlearn(broken, IMAGES, LABELS, REQUEST, settings=QUICK)
 
 
+def test_images_on_two_scales_are_told():
+    for holdout in ((HOLDOUT[0].astype(np.float32), HOLDOUT[1]), (HOLDOUT[0] / 255 / 255, HOLDOUT[1])):
+        for call in (
+            lambda given: mulnb.score(memorizing(), IMAGES, LABELS, holdout=given),
+            lambda given: mulnb.evaluate(memorizing(), IMAGES, LABELS, REQUEST, holdout=given),
+        ):
+            with pytest.raises(UserError, match="values go up to .*, those of the training images up to 0.9.*: give both"):
+                call(holdout)
+
+
+def test_one_class_alone_says_nothing_about_a_model():
+    one = LABELS == 1
+    with pytest.raises(UserError, match="all training images have the same label"):
+        mulnb.forget(memorizing(), (IMAGES[one], LABELS[one]), [1], holdout=HOLDOUT, progress=False)
+
+
 def test_of_many_images_a_sample_is_enough():
     images = np.concatenate([IMAGES] * 8)
     network, data = api.opened(memorizing(), images, np.concatenate([LABELS] * 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 
@@ -176,6 +177,31 @@ def test_tune_against_an_oracle_finds_better_settings_than_the_defaults():
         unlearned = mulnb.unlearn(*given, **how)
         rows.append(mulnb.evaluate(unlearned, *given[1:], holdout=HOLDOUT, oracle=oracle).to_frame().tow.iloc[0])
     assert rows[1] > rows[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "rum_f"}, "strategy 'rum_f' needs three strata, and the request of 2 is not split"),
+        ({"strategy": ("vanilla", "rumm")}, "unknown strategy 'rumm': known are vanilla"),
+        ({"algorithm": []}, "tune: algorithm is an empty list: known are salun"),
+        ({"algorithm": ["salun", None]}, "tune: algorithm 'None' has no ladder of strengths"),
+        ({"holdout": None}, r"holdout: expected a pair \(images, labels\)"),
+    ],
+)
+def test_a_search_that_cannot_begin_is_told_before_it_does(options, message):
+    given = {"holdout": HOLDOUT, "progress": False} | options
+    with pytest.raises(UserError, match=message):
+        mulnb.tune(memorizing(), IMAGES, LABELS, [1, 2], **given)
+    with pytest.raises(UserError, match=message):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2], scores=np.zeros(160), **given)
+
+
+def test_stand_ins_that_diverge_in_half_precision_end_nothing():
+    half = copy.deepcopy(memorizing()).half()
+    found = mulnb.forget(half, (IMAGES, LABELS), [1, 2], holdout=HOLDOUT, trials=1, budget=None, progress=False)
+    assert found.model.conv.weight.dtype == torch.float16
+    assert found.tuned.reference is not None or "the stand-ins for an oracle diverged" in str(found)
 
 
 def test_tune_on_a_stand_in_request_leaves_the_request_alone():

@@ -148,6 +148,10 @@ def test_fp16_on_a_gpu():
             "precision 'fp16' needs weights in float32",
         ),
         (lambda: unlearn(training=Training(optimizer=lambda what, lr: None)), "optimizer returns a NoneType"),
+        (
+            lambda: unlearn(training=Training(optimizer=lambda what, lr: torch.optim.SGD(Convolutional().parameters(), lr))),
+            "the optimizer has none of the network's parameters",
+        ),
         (lambda: unlearn(training=Training(optimizer=lambda what: None)), "the optimizer cannot be built: TypeError"),
         (lambda: unlearn(training=Training(transform=lambda x: x[:1])), r"the transform turns float32 \[\d+, 1, 6, 6\] into"),
         (lambda: unlearn(training=Training(transform=lambda x: 1 / 0)), "the transform failed on images"),
@@ -209,6 +213,12 @@ def test_a_recipe_and_words_of_another_kind_are_told_at_every_door():
     for door, words in (("unlearn", "'refuse' or 'keep'"), ("forget", "'refuse', 'keep' or 'forget'")):
         with pytest.raises(UserError, match=f"duplicates = 'remove': should be {words}"):
             doors[door](duplicates="remove")
+
+
+def test_a_seed_may_be_a_number_of_numpy():
+    expected = mulnb.unlearn(memorizing(), IMAGES, LABELS, [3], settings=QUICK, seed=5)
+    found = mulnb.unlearn(memorizing(), IMAGES, LABELS, [3], settings=QUICK, seed=np.int64(5))
+    assert type(found.seed) is int and torch.equal(found.model.conv.weight, expected.model.conv.weight)
 
 
 def test_a_training_that_diverges_says_where():

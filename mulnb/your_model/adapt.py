@@ -226,10 +226,7 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
         if any(value.data_ptr() in trained for value in built.parameters()):
             raise UserError("fresh returns the trained model itself: it must build a new, untrained network")
 
-        same = [
-            a.shape == b.shape and torch.equal(a.cpu(), b.cpu()) for a, b in zip(built.parameters(), _inner(like), strict=False)
-        ]
-        if same and all(same):
+        if same_weights(built, like):
             raise UserError("fresh returns the trained weights: it must build a new, untrained network")
 
         return adapt(built.to(parameter.device, parameter.dtype))
@@ -256,8 +253,10 @@ def built_by(factory: Factory, name: str) -> nn.Module:
     return found
 
 
-def _inner(model: nn.Module) -> Iterator[nn.Parameter]:
-    return (model.module if isinstance(model, Adapted) else model).parameters()
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether all parameters of two networks are equal, on whatever devices they lie."""
+    pairs = list(zip(one.parameters(), other.parameters(), strict=False))
+    return len(pairs) > 0 and all(a.shape == b.shape and torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
 def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory | None) -> nn.Module:

@@ -25,7 +25,6 @@ from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
 from mulnb.your_model.ledger import Requests
-from mulnb.your_model.outcome import outcome
 from mulnb.your_model.page import json_ready
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
@@ -33,7 +32,7 @@ from mulnb.your_model.recipe import Training, check_training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
-from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, names_of, tuned
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned
 from mulnb.your_model.verdict import Verdict
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
@@ -121,7 +120,7 @@ def forget(
         holdout: images and labels that the model was never trained on, as `data`.
         test: others, on which the accuracy on unseen images is measured (the hold-out by default).
         labels: where `data` has none.
-        budget: seconds for reference and search together; None: only `trials` counts.
+        budget: seconds for reference and search together; None: only `trials` counts, however long reference and trials take.
         trials: how many settings are tried, at most.
         algorithm, strategy, oracle, fresh: see `mulnb.tune`.
         scores: [N], higher = more memorized, for example of a `Recorder`; by default hold-out retraining.
@@ -179,7 +178,7 @@ def forget(
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
         strata = api.strata(values, forget=index, seed=seed) if values is not None and len(index) >= 3 else api.whole(index)
         setting = dataclasses.replace(setting, strata=strata)
-        judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
+        judge = judge_of(oracle, factory, network, setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
         ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mulnb.core.errors import UserError
 from mulnb.training import clone, frozen
-from mulnb.your_model.adapt import WANTED, Adapted, Factory, described, first_line, protected, untrained
+from mulnb.your_model.adapt import WANTED, Adapted, Factory, described, first_line, protected, same_weights, untrained
 from mulnb.your_model.inputs import Images
 
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
@@ -102,6 +102,21 @@ def check_differentiable(model: Adapted, inputs: Tensor) -> None:
                 "the model's outputs have no gradient with respect to the images, which loss_curvature needs: "
                 "its forward pass detaches them; take that out, or use holdout_retraining"
             )
+
+
+def check_beside(network: Adapted, name: str, data: Images) -> None:
+    """Raises `UserError` unless another network reads the images that the model reads, and has as many classes."""
+    place = next(network.parameters())
+    classes = check_outputs(network, first_inputs(data.on(place.device, place.dtype)))
+    if classes != data.memo["classes"]:
+        raise UserError(f"{name} has {classes} classes, the model has {data.memo['classes']}")
+
+
+def check_oracle(oracle: Adapted, original: Adapted, data: Images) -> None:
+    """Raises `UserError` unless this may be a model that was retrained without the request."""
+    check_beside(oracle, "oracle", data)
+    if same_weights(oracle, original):
+        raise UserError("oracle has the weights of the original: give a model that was trained without the request")
 
 
 def untrained_beside(fresh: Factory, network: Adapted, data: Images) -> Callable[[int], Adapted]:

@@ -19,7 +19,7 @@ from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request, whole_classes
 from mulnb.forget import Strata
 from mulnb.rum import Unlearned
-from mulnb.your_model import api, checks
+from mulnb.your_model import api, checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
@@ -112,6 +112,11 @@ def evaluate(
         networks = {name: adapt(model, factory) for name, model in models.items()}
         setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
         outcomes = {}
+
+        for name, network in networks.items():
+            probe.check_beside(network, name, setting.data)
+        if "oracle" in networks and "original" in networks:
+            probe.check_oracle(networks["oracle"], networks["original"], setting.data)
 
         for name, network in networks.items():
             outcomes[name] = outcome(network, setting)

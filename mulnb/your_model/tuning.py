@@ -18,7 +18,7 @@ from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import Outcome, Setting, outcome
-from mulnb.your_model.probe import check_trainable
+from mulnb.your_model.probe import check_oracle, check_trainable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
@@ -79,7 +79,7 @@ def tune(
         model, images, labels, normalize, factory, training, already_forgotten: as for `mulnb.unlearn`.
         strata: what is to be forgotten.
         holdout: images and labels that the model was never trained on.
-        budget: seconds, at most (the trial that runs then is finished). None: only `trials` counts.
+        budget: seconds, at most (the trial that runs then is finished). None: only `trials` counts, however long they take.
         trials: how many candidates, at most.
         algorithm, strategy: what may be used; by default several algorithms, and `rum_f` where the request is split into strata.
         oracle: a model retrained without the request. Without it, stand-ins are trained where the budget allows it, from `fresh`
@@ -114,7 +114,7 @@ def tune(
             setting = _another_request(setting, scores, seed)
 
         # an oracle knows what stand-ins can only approximate
-        judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
+        judge = judge_of(oracle, factory, network, setting)
         shown = Progress(progress)
         ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
@@ -207,6 +207,16 @@ def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:
         what = f"algorithm '{unknown[0]}' has no ladder of strengths" if unknown else "algorithm is an empty list"
         raise UserError(f"tune: {what}: known are {', '.join(LADDERS)}")
     return names
+
+
+def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, setting: Setting) -> Outcome | None:
+    """What an oracle does, if there is one. Raises `UserError` if it is the original, or another kind of network."""
+    if oracle is None:
+        return None
+
+    network = adapt(oracle, factory)
+    check_oracle(network, original, setting.data)
+    return outcome(network, setting)
 
 
 def check_accuracy(network: Adapted, setting: Setting) -> None:

@@ -283,6 +283,22 @@ def test_features_before_the_logits_are_not_taken_for_them():
         unlearn(Returns(lambda logits: (logits.repeat(1, 8), logits)))
 
 
+def test_an_oracle_must_be_another_model_of_the_same_task():
+    strata, _ = forgotten()
+    doors = (
+        lambda oracle: mulnb.evaluate(
+            memorizing(), IMAGES, LABELS, strata, holdout=HOLDOUT, original=memorizing(), oracle=oracle
+        ),
+        lambda oracle: mulnb.tune(memorizing(), IMAGES, LABELS, strata, holdout=HOLDOUT, oracle=oracle, progress=False),
+        lambda oracle: mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2], holdout=HOLDOUT, oracle=oracle, progress=False),
+    )
+    for door in doors:
+        with pytest.raises(UserError, match="oracle has the weights of the original: give a model that was trained without"):
+            door(memorizing())
+        with pytest.raises(UserError, match="oracle has 3 classes, the model has 4"):
+            door(Convolutional(out=3))
+
+
 def test_a_pickled_module_is_told_from_weights(tmp_path):
     torch.save(memorizing(), tmp_path / "whole.pt")
     with pytest.raises(UserError, match=r"whole\.pt holds more than tensors, a whole module perhaps: save model\.state_dict\(\)"):

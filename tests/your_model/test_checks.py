@@ -81,7 +81,7 @@ def test_images_on_two_scales_are_told():
             lambda given: mulnb.score(memorizing(), IMAGES, LABELS, holdout=given),
             lambda given: mulnb.evaluate(memorizing(), IMAGES, LABELS, REQUEST, holdout=given),
         ):
-            with pytest.raises(UserError, match="values go up to .*, those of the training images up to 0.9.*: give both"):
+            with pytest.raises(UserError, match=r"values go up to .*, those of the training images up to 0\.9.*: give both"):
                 call(holdout)
 
 

@@ -173,14 +173,20 @@ def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None
         UserError: the model's outputs are not finite.
     """
     where = "the training images" if retain is None else "the retain set"
-    chance = float(torch.bincount(data.labels.cpu()).max()) / len(data)
+    chance, guess = chances(data.labels)
     known, n = _accuracy(network, data, np.arange(len(data)) if retain is None else retain, where)
     told = verdict.near_chance(known, chance, n, where)
     if told or unseen is None:
         return told
 
     accuracy, _ = _accuracy(network, unseen, np.arange(len(unseen)), "the hold-out")
-    return verdict.unseen_at_chance(accuracy, known, chance, "the hold-out")
+    return verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
+
+
+def chances(labels: Tensor) -> tuple[float, float]:
+    """The accuracy of always saying the most frequent of these labels, and that of guessing each as often as it occurs."""
+    shares = torch.bincount(labels.cpu()).double() / len(labels)
+    return float(shares.max()), float((shares**2).sum())
 
 
 def _accuracy(network: nn.Module, data: Images, index: np.ndarray, where: str) -> tuple[float, int]:

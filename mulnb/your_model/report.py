@@ -289,8 +289,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
         moved = float(np.abs(new.p - original.p).mean())
         changed = float((new.right != original.right).mean())
 
-    labels = setting.data.labels.cpu()
-    chance = float(torch.bincount(labels).max()) / len(labels)
+    chance, guess = checks.chances(setting.data.labels)
     sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
     if "oracle" in outcomes:
         reference = oracle_reference(outcomes["oracle"])
@@ -299,7 +298,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
 
     reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
 
-    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone)
+    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone, guess)
 
 
 def oracle_reference(found: Outcome) -> Reference:

@@ -83,9 +83,10 @@ class Verdict:
 class Facts:
     """What a verdict needs beside the rows of a report.
 
-    `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `overlap`: a sentence
-    about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in the unlearned model.
-    `moved`: mean |change| of these since the original. `changed`: share of its predictions that became right or wrong since.
+    `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `guess`: accuracy of
+    guessing labels as often as they occur; NaN takes `chance`. `overlap`: a sentence about a hold-out that is not unseen, or
+    "". `p`: mean probability of the labels of the forget set in the unlearned model. `moved`: mean |change| of these since the
+    original. `changed`: share of its predictions that became right or wrong since.
     Both are NaN without an original. `gone`: the classes that are forgotten as a whole.
     """
 
@@ -99,6 +100,7 @@ class Facts:
     p: float = math.nan
     changed: float = math.nan
     gone: tuple[int, ...] = field(default=())
+    guess: float = math.nan
 
 
 def interval(share: float, n: int) -> tuple[float, float]:
@@ -205,7 +207,8 @@ def _near_chance(row: Mapping[str, float], facts: Facts) -> list[str]:
 
 def _chance_unseen(row: Mapping[str, float], facts: Facts) -> str:
     """A sentence about a hold-out that a good model knows nothing about, or ""."""
-    return unseen_at_chance(row["acc_test"], row["acc_retain"], facts.chance, "unseen images")
+    guess = facts.chance if math.isnan(facts.guess) else facts.guess
+    return unseen_at_chance(row["acc_test"], row["acc_retain"], guess, "unseen images")
 
 
 def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, reference: Reference, facts: Facts) -> list[str]:

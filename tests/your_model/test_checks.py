@@ -12,7 +12,7 @@ from small import HOLDOUT, IMAGES, LABELS, QUICK, forgotten, memorizing
 
 import mulnb
 from mulnb.core.errors import Notice, UserError
-from mulnb.your_model import api, checks
+from mulnb.your_model import api, checks, verdict
 
 MISFIT = r"labels, their order or normalize=\(mean, std\) are wrong"
 WORDS = rf"near chance \(0\.\d\d\): {MISFIT}"
@@ -89,6 +89,14 @@ def test_one_class_alone_says_nothing_about_a_model():
     one = LABELS == 1
     with pytest.raises(UserError, match="all training images have the same label"):
         mulnb.forget(memorizing(), (IMAGES[one], LABELS[one]), [1], holdout=HOLDOUT, progress=False)
+
+
+def test_a_hold_out_is_judged_by_guessing_and_not_by_the_most_frequent_class():
+    most, guess = checks.chances(torch.tensor([0, 0, 0, 1]))
+    assert (most, guess) == (0.75, 0.625)
+    assert verdict.unseen_at_chance(0.45, 1.0, 0.375, "the hold-out") == ""
+    assert "accuracy on the hold-out is 0.30, near chance" in verdict.unseen_at_chance(0.3, 1.0, 0.375, "the hold-out")
+    assert verdict.unseen_at_chance(0.3, 0.5, 0.375, "the hold-out") == ""  # it knows little of its training images, too
 
 
 def test_of_many_images_a_sample_is_enough():

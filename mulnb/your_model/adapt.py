@@ -6,6 +6,7 @@ into `Adapted`, which reads the logits out of whatever the network returns and k
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -120,6 +121,8 @@ def _main(output: Any) -> Any:
     matrices = [value for value in values if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
     if isinstance(output, Mapping) and len(matrices) != 1:
         return None  # which of them is meant cannot be told
+    if any(value.shape[1] < matrices[0].shape[1] for value in matrices):
+        return None  # features come with more columns than there are classes: the first may be those
 
     return matrices[0] if matrices else None
 
@@ -219,14 +222,11 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
 
     def make(seed: int) -> Adapted:
         torch.manual_seed(seed)
-        built = plain(fresh())
+        built = plain(built_by(fresh, "fresh"))
         if any(value.data_ptr() in trained for value in built.parameters()):
             raise UserError("fresh returns the trained model itself: it must build a new, untrained network")
 
-        same = [
-            a.shape == b.shape and torch.equal(a.cpu(), b.cpu()) for a, b in zip(built.parameters(), _inner(like), strict=False)
-        ]
-        if same and all(same):
+        if same_weights(built, like):
             raise UserError("fresh returns the trained weights: it must build a new, untrained network")
 
         return adapt(built.to(parameter.device, parameter.dtype))
@@ -234,8 +234,29 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
     return make
 
 
-def _inner(model: nn.Module) -> Iterator[nn.Parameter]:
-    return (model.module if isinstance(model, Adapted) else model).parameters()
+def built_by(factory: Factory, name: str) -> nn.Module:
+    """The network that a function of the user's builds. Raises `UserError` if it fails, or returns something else."""
+    what = f"{name} must be a function without arguments that builds an untrained network"
+    if not callable(factory):
+        raise UserError(f"{what}, and it is a {type(factory).__name__}")
+
+    try:
+        found = factory()
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UserError(f"{what}, and it failed: {type(error).__name__}: {first_line(error)}") from error
+
+    if not isinstance(found, nn.Module):
+        raise UserError(f"{what}, and it returned a {type(found).__name__}")
+
+    return found
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether all parameters of two networks are equal, on whatever devices they lie."""
+    pairs = list(zip(one.parameters(), other.parameters(), strict=False))
+    return len(pairs) > 0 and all(a.shape == b.shape and torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
 def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory | None) -> nn.Module:
@@ -246,7 +267,7 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
     if not isinstance(weights, Mapping):
         weights = read_weights(Path(weights))
 
-    model = plain(factory())
+    model = plain(built_by(factory, "factory"))
     renamed = {}
 
     for key, value in weights.items():
@@ -282,6 +303,10 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
+    except pickle.UnpicklingError as error:  # torch's own message is a page, about how to load what may be harmful
+        if "Unsupported global" in str(error):
+            raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
+        raise UserError(f"{path} cannot be read as a state dict: it is no file of torch.save, or a damaged one") from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
         raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
 

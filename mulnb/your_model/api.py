@@ -25,17 +25,16 @@ from torch import Tensor, nn
 from mulnb import forget as selector
 from mulnb import proxies, rum
 from mulnb.config import HoldoutRetraining, LossCurvature
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.data.request import Request, indices
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
-from mulnb.your_model import checks
-from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected, save_weights, untrained
+from mulnb.your_model import checks, probe
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected, save_weights
 from mulnb.your_model.inputs import Images, Normalize, read
 from mulnb.your_model.items import pairs
-from mulnb.your_model.probe import check_finite, check_outputs, check_trainable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training, trained_by, with_batch
+from mulnb.your_model.recipe import Training, check_training, trained_by, with_batch
 
 Given = Any  # images of any kind: see `inputs.read`
 EVERY_ALGORITHM = "neg_grad_plus"
@@ -91,7 +90,8 @@ def score(
     Raises:
         UserError: the proxy needs the training itself, data do not fit the model, or the fine-tuning diverges.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
+    check_training(training)
     if proxy not in ("holdout_retraining", "loss_curvature"):
         posthoc = " and ".join(name for name, entry in PROXIES.items() if entry.post_hoc)
         why = "is read off training, epoch by epoch (mulnb.Recorder does it)" if proxy in PROXIES else "is unknown"
@@ -107,15 +107,20 @@ def score(
     with protected(place.device, seed):
         network, data = opened(model, images, labels, normalize, factory)
         checks.survey(data)
-        if proxy == "loss_curvature":
+        unseen = pair(network, holdout, "holdout", normalize) if proxy == "holdout_retraining" else None
+        if unseen is not None:
+            probe.check_trainable(network)
+            checks.check_unseen(data, unseen)
+        if told := checks.at_chance(network, data, unseen=unseen):
+            notice(told)
+
+        torch.manual_seed(seed)
+        if unseen is None:
+            probe.check_differentiable(network, probe.first_inputs(data))
             return proxies.loss_curvature(network, data, how.h, batch=min(512, data.largest_batch))
 
-        check_trainable(network)
-        unseen = pair(network, holdout, "holdout", normalize)
-        checks.check_unseen(data, unseen)
         shown = Progress(progress)
         shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
-        torch.manual_seed(seed)
 
         with trained_by(training, unseen, shown.step):
             found = proxies.holdout_retraining(network, data, unseen, how, seed)
@@ -156,7 +161,7 @@ def strata(
 
     values = _scores(scores)
     if size is not None:
-        return selector.strata(values, size, centre, seed)
+        return selector.strata(values, checks.size_of(size), centre, seed)
 
     index = indices(forget, len(values), files=files, what="strata: forget")
     if np.isnan(values[index]).any():
@@ -211,7 +216,8 @@ def unlearn(
     Raises:
         UserError: names, settings or data do not fit, or training diverges. Nothing that was given has changed.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
+    check_training(training)
     names = checks.algorithm_names(algorithm)
     if "retrain" in names and fresh is None:
         raise UserError("retrain needs fresh=, a function that builds an untrained network of the same architecture")
@@ -224,21 +230,17 @@ def unlearn(
         network, data = opened(model, images, labels, normalize, factory)
         chosen = strata if isinstance(strata, Strata) else whole(request_of(strata, data))
         checks.check_strata(chosen, len(data))
-        split = min(len(part) for part in chosen) > 0
-        strategy = strategy or ("rum_f" if split else "vanilla")
-        if strategy != "vanilla" and not split:
-            raise UserError(
-                f"strategy '{strategy}' needs three strata, and the request of {len(chosen.forget)} is not split: "
-                "give mulnb.strata(scores, forget=…) of at least three examples, or strategy='vanilla'"
-            )
-
+        strategy = strategy or ("rum_f" if checks.is_split(chosen) else "vanilla")
+        checks.check_strategy(strategy, chosen)
         settings = _settings(names, strategy, settings, training)
         present = present_of(data, chosen.forget, already_forgotten)
         checks.survey(data)
-        if duplicates == "refuse":
+        if checks.one_of("duplicates", duplicates, ("refuse", "keep")) == "refuse":
             checks.check_duplicates(data, chosen.forget, present)
         if any(name is not None and name != "retrain" for name in names):
-            check_trainable(network)
+            probe.check_trainable(network)
+            if told := checks.at_chance(network, data, np.setdiff1d(np.flatnonzero(present), chosen.forget)):
+                notice(told)
 
         shown = Progress(progress)
         torch.manual_seed(seed)
@@ -263,7 +265,7 @@ def run(
 ) -> Unlearned:
     """`rum.unlearn` on what was checked before."""
     shown.part(f"unlearning: {algorithm}, {strategy}", 0)
-    build = None if fresh is None else untrained(fresh, network)
+    build = None if fresh is None else probe.untrained_beside(fresh, network, data)
 
     with trained_by(training, data, shown.step):
         found = rum.unlearn(
@@ -278,7 +280,7 @@ def run(
             present=present,
         )
 
-    check_finite(found.model)
+    probe.check_finite(found.model)
     result = found.model.module
     result.zero_grad(set_to_none=True)
 
@@ -286,7 +288,6 @@ def run(
         part.training = was.training
 
     passes = (found.passes_retain, found.passes_forget)
-
     return Unlearned(result, found.seconds, *passes, algorithm, strategy, settings, seed, network.frozen_norms)
 
 
@@ -314,8 +315,7 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
         raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
 
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
-    first = data.inputs(torch.arange(min(8, len(data)), device=data.device))
-    classes = check_outputs(network, first)
+    classes = probe.check_outputs(network, probe.first_inputs(data))
     checks.check_labels(data, classes, "labels" if name == "images" else f"labels of {name}")
     data.memo["classes"] = classes
 
@@ -325,7 +325,8 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
 def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:
     """`(images, labels)`, a data set or a folder, beside a working copy."""
     is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-    if not is_pair and (isinstance(given, (Tensor, np.ndarray)) or (isinstance(given, (tuple, list)) and not pairs(given))):
+    listed = isinstance(given, (tuple, list)) and not is_pair and not pairs(given)
+    if listed or given is None or isinstance(given, (Tensor, np.ndarray)):
         raise UserError(f"{name}: expected a pair (images, labels), a data set, or a folder")
 
     images, labels = given if is_pair else (given, None)

@@ -16,14 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from mulnb import unlearning
-from mulnb.config import Recipe
+from mulnb import training, unlearning
+from mulnb.config import STRATEGIES, Recipe
 from mulnb.core.errors import UserError
 from mulnb.core.validation import RANGES, WHOLE
 from mulnb.forget import Strata
+from mulnb.your_model import verdict
 from mulnb.your_model.inputs import Images
+
+SCALES = 20  # 0 … 255 is 255 times 0 … 1; the brightest pixel of two sets of images differs by much less
+SAMPLE = 1000  # images on which a model's accuracy is estimated before any work
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,24 @@ def overlap(data: Images, other: Images, name: str) -> tuple[int, int] | None:
     return place, int(np.flatnonzero(mine.digests == theirs.digests[place])[0])
 
 
+def check_scale(data: Images, other: Images, name: str) -> None:
+    """Raises `UserError` if the values of other images are of another order than those of the training images."""
+    largest = []
+    for part in (data, other):
+        few = torch.linspace(0, len(part) - 1, min(len(part), 32)).long()
+        largest.append(float(part.inputs(few).abs().max()))
+
+    low, high = sorted(largest)
+    if 0 < low < high / SCALES:
+        raise UserError(
+            f"{name}: values go up to {largest[1]:.3g}, those of the training images up to {largest[0]:.3g}: "
+            "give both in uint8, or both scaled alike"
+        )
+
+
 def check_unseen(data: Images, holdout: Images, name: str = "holdout") -> None:
-    """Raises `UserError` if an image of the hold-out is among the training images."""
+    """Raises `UserError` if an image of the hold-out is among the training images, or their values are on another scale."""
+    check_scale(data, holdout, name)
     if (found := overlap(data, holdout, name)) is not None:
         there, here = found
         raise UserError(
@@ -137,12 +157,52 @@ def check_labels(data: Images, classes: int, name: str = "labels") -> None:
         )
 
 
-def near_chance(accuracy: float, labels: Tensor, count: int) -> float | None:
-    """The accuracy of always saying the most frequent class, if `accuracy` over `count` images is hardly above it; or None."""
-    chance = float(torch.bincount(labels.cpu()).max()) / len(labels)
-    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
-    limit = chance + max(2 * math.sqrt(chance * (1 - chance) / max(count, 1)), 0.1 * (1 - chance))
-    return chance if accuracy <= limit else None
+def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None, unseen: Images | None = None) -> str:
+    """One line about data that a model knows no better than chance, or "".
+
+    A finished model that is at chance on its own training images, or on the hold-out alone, was given wrong labels or another
+    normalisation than it was trained with. At most `SAMPLE` images of each kind are looked at.
+
+    Args:
+        network: the model.
+        data: its training images.
+        retain: int64, which of these to look at; None: all.
+        unseen: the hold-out, if there is one.
+
+    Raises:
+        UserError: the model's outputs are not finite.
+    """
+    where = "the training images" if retain is None else "the retain set"
+    chance, guess = chances(data.labels)
+    known, n = _accuracy(network, data, np.arange(len(data)) if retain is None else retain, where)
+    told = verdict.near_chance(known, chance, n, where)
+    if told or unseen is None:
+        return told
+
+    accuracy, _ = _accuracy(network, unseen, np.arange(len(unseen)), "the hold-out")
+    return verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
+
+
+def chances(labels: Tensor) -> tuple[float, float]:
+    """The accuracy of always saying the most frequent of these labels, and that of guessing each as often as it occurs."""
+    shares = torch.bincount(labels.cpu()).double() / len(labels)
+    return float(shares.max()), float((shares**2).sum())
+
+
+def _accuracy(network: nn.Module, data: Images, index: np.ndarray, where: str) -> tuple[float, int]:
+    """The accuracy on some of the images at `index`, and on how many."""
+    if len(index) > SAMPLE:  # its own generator: no other draw depends on it
+        index = np.sort(np.random.default_rng(0).choice(index, SAMPLE, replace=False))
+
+    chosen = torch.from_numpy(index).to(data.device)
+    try:
+        found = training.predict(network, data, chosen).argmax(1)
+    except training.Diverged:
+        raise UserError(
+            f"the model's outputs on {where} are not finite: its weights or normalize=(mean, std) are wrong"
+        ) from None
+
+    return float((found == data.labels[chosen]).float().mean()), len(index)
 
 
 def check_strata(strata: Strata, n: int) -> None:
@@ -161,6 +221,31 @@ def check_strata(strata: Strata, n: int) -> None:
         raise UserError(f"the forget set: example {values[counts > 1][0]} is in it twice; strata must not overlap")
     if len(every) >= n:
         raise UserError(f"the forget set is all of the {n} examples: nothing would be retained")
+
+
+def size_of(size: Any) -> int | list[int]:
+    """Sizes of strata as plain numbers. Raises `UserError` unless it is one whole number, or three."""
+    three = isinstance(size, (list, tuple, np.ndarray)) and len(size) == 3
+    sizes = list(size) if three else [size]
+    if not all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in sizes):
+        raise UserError(f"strata: size = {size!r}: should be a whole number, or one for each of low, medium and high")
+    return [int(value) for value in sizes] if three else int(size)
+
+
+def is_split(strata: Strata) -> bool:
+    """Whether there are three strata, and not a request that is all in one."""
+    return min(len(part) for part in strata) > 0
+
+
+def check_strategy(strategy: Any, strata: Strata) -> None:
+    """Raises `UserError` if a strategy is unknown, or needs strata that are not there."""
+    if strategy not in STRATEGIES:
+        raise UserError(f"unknown strategy {strategy!r}: known are {', '.join(STRATEGIES)}")
+    if strategy != "vanilla" and not is_split(strata):
+        raise UserError(
+            f"strategy '{strategy}' needs three strata, and the request of {len(strata.forget)} is not split: "
+            "give mulnb.strata(scores, forget=…) of at least three examples, or strategy='vanilla'"
+        )
 
 
 # --- settings of algorithms ----------------------------------------------------------------------------------------------
@@ -214,10 +299,18 @@ def recipe_of(kind: type, what: str, given: Mapping[str, Any]) -> Any:
         raise UserError(f"{what}: {'.'.join(map(str, first['loc']))}: {first['msg']}; its settings are {known}") from None
 
 
-def check_seed(seed: Any) -> None:
-    """Raises `UserError` unless `seed` is a whole number that every generator takes."""
+def seed_of(seed: Any) -> int:
+    """A seed as a plain number. Raises `UserError` unless every generator takes it."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
         raise UserError(f"seed = {seed!r}: should be a whole number from 0 to {2**31 - 1}")
+    return int(seed)
+
+
+def one_of(name: str, given: Any, known: Sequence[str]) -> Any:
+    """What was given for an argument, if it is one of the words that are known; else raises `UserError`."""
+    if given not in known:
+        raise UserError(f"{name} = {given!r}: should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
+    return given
 
 
 def algorithm_names(given: Any) -> list[str | None]:

@@ -25,15 +25,14 @@ from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
 from mulnb.your_model.ledger import Requests
-from mulnb.your_model.outcome import outcome
 from mulnb.your_model.page import json_ready
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training, trained_by
+from mulnb.your_model.recipe import Training, check_training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
-from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, tuned
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned
 from mulnb.your_model.verdict import Verdict
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
@@ -121,7 +120,7 @@ def forget(
         holdout: images and labels that the model was never trained on, as `data`.
         test: others, on which the accuracy on unseen images is measured (the hold-out by default).
         labels: where `data` has none.
-        budget: seconds for reference and search together; None: only `trials` counts.
+        budget: seconds for reference and search together; None: only `trials` counts, however long reference and trials take.
         trials: how many settings are tried, at most.
         algorithm, strategy, oracle, fresh: see `mulnb.tune`.
         scores: [N], higher = more memorized, for example of a `Recorder`; by default hold-out retraining.
@@ -138,11 +137,12 @@ def forget(
         UserError: something does not fit, or the call was cancelled. Nothing that was given has changed.
     """
     started = time.monotonic()
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     check_budget(budget, trials)
     references = references_of(references)
-    if duplicates not in ("refuse", "keep", "forget"):
-        raise UserError(f"duplicates = {duplicates!r}: should be 'refuse', 'keep' or 'forget'")
+    checks.one_of("duplicates", duplicates, ("refuse", "keep", "forget"))
+    check_training(training)
+    names = names_of(algorithm)
 
     # what the ledger holds is gone from the model: it must not be retained again
     book = Requests(ledger) if isinstance(ledger, (str, Path)) else ledger
@@ -172,20 +172,14 @@ def forget(
         if overlap:
             raise UserError(f"{overlap}: give images that no model was trained on")
 
-        original = outcome(network, setting)
-        if (chance := checks.near_chance(original.row["acc_retain"], examples.labels, len(setting.retain))) is not None:
-            raise UserError(
-                f"the model is right about {original.row['acc_retain']:.2f} of the retained images, near chance ({chance:.2f}): "
-                "labels, their order or normalize=(mean, std) are wrong"
-            )
+        check_accuracy(network, setting)
 
         # scores decide the order in which strata are unlearned; fewer than three examples are not split
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
         strata = api.strata(values, forget=index, seed=seed) if values is not None and len(index) >= 3 else api.whole(index)
         setting = dataclasses.replace(setting, strata=strata)
-        judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
+        judge = judge_of(oracle, factory, network, setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
-        names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
         ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=left, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,

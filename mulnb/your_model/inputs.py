@@ -255,6 +255,9 @@ def _folder(
     if labels is not None:
         raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
 
+    if os.path.isfile(root):
+        raise UserError(f"{root} is a file: expected a folder with one sub-folder per class, or an .npz")
+
     found = pictures.read_folder(root, skip_corrupt=skip_corrupt)
     return _of_folder(found, None, device, dtype, normalize)
 

@@ -37,6 +37,8 @@ def as_tensor(given: Any, name: str) -> Tensor:
     Raises:
         UserError: they are no images, or are of two sizes.
     """
+    if getattr(getattr(given, "dtype", None), "kind", "") == "O":  # an array or a column of pandas that holds one image each
+        given = list(given)
     if isinstance(given, (list, tuple)) and len(given) and not isinstance(given[0], (int, float)):
         pictures = []
         for place, value in enumerate(given):
@@ -127,8 +129,8 @@ def labels_of(given: Any, n: int, name: str) -> Tensor:
     what = name.replace("images", "labels") if "images" in name else f"labels of {name}"
     if given is None:
         raise UserError(f"{what} are missing: give one whole number per image")
-    if isinstance(given, (list, tuple)) and given and isinstance(given[0], str):
-        raise UserError(f"{what} are text ('{given[0]}', …): number the classes 0 … K − 1")
+    if (word := _first_word(given)) is not None:
+        raise UserError(f"{what} are text ('{word}', …): number the classes 0 … K − 1")
 
     labels = _tensor(given, what)
     if labels.ndim == 2 and labels.shape == (n, 1):
@@ -138,6 +140,14 @@ def labels_of(given: Any, n: int, name: str) -> Tensor:
         raise UserError(f"{what} are {described(labels)} for {n} images: expected one whole number per image{hint}")
 
     return labels.to("cpu", torch.long)
+
+
+def _first_word(given: Any) -> str | None:
+    """The first of some labels, if it is text: of a list, an array, or a column of pandas."""
+    if isinstance(given, Tensor) or not hasattr(given, "__len__") or len(given) == 0:
+        return None
+    first = next(iter(given))
+    return str(first) if isinstance(first, str) else None
 
 
 def _tensor(value: Any, name: str) -> Tensor:

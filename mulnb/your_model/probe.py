@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from mulnb.core.errors import UserError
-from mulnb.training import clone
-from mulnb.your_model.adapt import WANTED, Adapted, described, first_line, protected
+from mulnb.training import clone, frozen
+from mulnb.your_model.adapt import WANTED, Adapted, Factory, described, first_line, protected, same_weights, untrained
+from mulnb.your_model.inputs import Images
 
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
 
@@ -25,7 +27,8 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
         UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
     """
     inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
-    trial = clone(model).requires_grad_(False)
+    trial = clone(model)
+    trainable = any(parameter.requires_grad for parameter in trial.parameters())
     inputs = inputs.detach()
 
     with protected(inputs.device, 0):
@@ -35,7 +38,14 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
                 trial.train(training)
             except Exception as error:  # exported programs refuse to change their mode
                 raise UserError(f"the model cannot be put into train and eval mode: {first_line(error)}") from None
+
             found.append(trial(inputs))
+            if trainable and not found[0].requires_grad:
+                raise UserError(
+                    "the model's outputs have no gradient: its forward pass works under torch.no_grad(), detaches, or uses no "
+                    "parameter that has requires_grad"
+                )
+            trial.requires_grad_(False)
 
         _probabilities(trial, inputs)
 
@@ -82,6 +92,54 @@ def check_trainable(model: Adapted) -> None:
     """Raises `UserError` unless the network has a parameter that may move."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
+
+
+def check_differentiable(model: Adapted, inputs: Tensor) -> None:
+    """Raises `UserError` unless the outputs have a gradient with respect to the images [B, C, H, W]."""
+    with frozen(model):
+        if not model(inputs.detach().clone().requires_grad_()).requires_grad:
+            raise UserError(
+                "the model's outputs have no gradient with respect to the images, which loss_curvature needs: "
+                "its forward pass detaches them; take that out, or use holdout_retraining"
+            )
+
+
+def check_beside(network: Adapted, name: str, data: Images) -> None:
+    """Raises `UserError` unless another network reads the images that the model reads, and has as many classes."""
+    place = next(network.parameters())
+    classes = check_outputs(network, first_inputs(data.on(place.device, place.dtype)))
+    if classes != data.memo["classes"]:
+        raise UserError(f"{name} has {classes} classes, the model has {data.memo['classes']}")
+
+
+def check_oracle(oracle: Adapted, original: Adapted, data: Images) -> None:
+    """Raises `UserError` unless this may be a model that was retrained without the request."""
+    check_beside(oracle, "oracle", data)
+    if same_weights(oracle, original):
+        raise UserError("oracle has the weights of the original: give a model that was trained without the request")
+
+
+def untrained_beside(fresh: Factory, network: Adapted, data: Images) -> Callable[[int], Adapted]:
+    """seed -> an untrained network from the user's `fresh`, which reads these images and has the classes of `network`.
+
+    Raises (when called):
+        UserError: `fresh` builds no such network.
+    """
+    build = untrained(fresh, network)
+
+    def make(seed: int) -> Adapted:
+        made = build(seed)
+        classes = check_outputs(made, first_inputs(data))
+        if classes != data.memo["classes"]:
+            raise UserError(f"fresh builds a network with {classes} classes, the model has {data.memo['classes']}")
+        return made
+
+    return make
+
+
+def first_inputs(data: Images) -> Tensor:
+    """Network inputs of a few images, on which a network is tried."""
+    return data.inputs(torch.arange(min(8, len(data)), device=data.device))
 
 
 def check_finite(model: nn.Module) -> None:

@@ -63,6 +63,12 @@ class Training:
 PLAIN = Training()
 
 
+def check_training(own: Any) -> None:
+    """Raises `UserError` unless this is a recipe or None."""
+    if own is not None and not isinstance(own, Training):
+        raise UserError(f"training is a {type(own).__name__}: expected mulnb.Training(optimizer=…, schedule=…, …)")
+
+
 @contextmanager
 def trained_by(own: Training | None, data: Images, after_step: Callable[[], None] | None = None) -> Iterator[None]:
     """Every training within is done in the user's way.
@@ -149,6 +155,12 @@ def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[
 
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
             raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")
+        known = {id(parameter) for parameter in trained}
+        if not any(id(parameter) in known for group in found.param_groups for parameter in group["params"]):
+            raise UserError(
+                "Training: the optimizer has none of the network's parameters: build it from those that it is given, "
+                "optimizer=lambda parameters, lr: …"
+            )
         if scaler is None:
             return found
         if any(parameter.dtype != torch.float32 for parameter in trained):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,12 @@ from torch import nn
 
 from mulnb import audit
 from mulnb.config import Recipe
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request, whole_classes
 from mulnb.forget import Strata
 from mulnb.rum import Unlearned
-from mulnb.your_model import api, checks
+from mulnb.your_model import api, checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
@@ -102,7 +101,7 @@ def evaluate(
     Raises:
         UserError: something does not fit.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     given = {"images": images, "labels": labels, "holdout": holdout, "test": test, "normalize": normalize, "factory": factory}
     models = {"original": original, "unlearned": getattr(unlearned, "model", unlearned), "oracle": oracle}
     models = {name: model for name, model in models.items() if model is not None}
@@ -113,6 +112,11 @@ def evaluate(
         networks = {name: adapt(model, factory) for name, model in models.items()}
         setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
         outcomes = {}
+
+        for name, network in networks.items():
+            probe.check_beside(network, name, setting.data)
+        if "oracle" in networks and "original" in networks:
+            probe.check_oracle(networks["oracle"], networks["original"], setting.data)
 
         for name, network in networks.items():
             outcomes[name] = outcome(network, setting)
@@ -148,7 +152,7 @@ def evaluate(
     }
     verdict = decide(rows, facts)
     if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
-        warnings.warn(f"{verdict.words}: {verdict.reasons[0]}", stacklevel=2)
+        notice(f"{verdict.words}: {verdict.reasons[0]}")
 
     return Report(rows, sizes, verdict, about, models, given)
 
@@ -266,6 +270,7 @@ def setting_of(
     overlap = ""
 
     for part, name in ((unseen, "hold-out"), (tested, "test set")):
+        checks.check_scale(data, part, name)
         shared = checks.overlap(data, part, name)
         if shared is not None and not overlap:
             overlap = f"the {name} is not unseen: its image {part.name(shared[0])} is training image {data.name(shared[1])}"
@@ -284,8 +289,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
         moved = float(np.abs(new.p - original.p).mean())
         changed = float((new.right != original.right).mean())
 
-    labels = setting.data.labels.cpu()
-    chance = float(torch.bincount(labels).max()) / len(labels)
+    chance, guess = checks.chances(setting.data.labels)
     sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
     if "oracle" in outcomes:
         reference = oracle_reference(outcomes["oracle"])
@@ -294,7 +298,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
 
     reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
 
-    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone)
+    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone, guess)
 
 
 def oracle_reference(found: Outcome) -> Reference:

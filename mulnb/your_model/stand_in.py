@@ -21,8 +21,9 @@ from mulnb import training
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.training import Batch, clone
-from mulnb.your_model.adapt import Adapted, Factory, untrained
+from mulnb.your_model.adapt import Adapted, Factory
 from mulnb.your_model.outcome import Outcome, Setting, outcome
+from mulnb.your_model.probe import untrained_beside
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training, trained_by
 from mulnb.your_model.verdict import Reference
@@ -33,6 +34,7 @@ ENOUGH = 15  # epochs: where fewer are affordable, a part of the retain set must
 FEWEST = 60  # examples of that part
 NEAR = 0.08  # a stand-in that is so much less accurate than the original is a weak one
 WEAKEST = 0.3  # share of the way from chance to the original's accuracy on unseen images that a weak one must reach
+DIVERGED = "the stand-ins for an oracle diverged"
 WIDTH, WEAK_WIDTH = 0.05, 0.08  # the interval reaches at least so far to both sides
 
 
@@ -69,12 +71,16 @@ def stand_ins(
         fresh: builds an untrained network. Without it, a copy of the network has its weights drawn anew.
     """
     started = time.monotonic()
-    build = untrained(fresh, network) if fresh is not None else _drawn_anew(network)
+    build = untrained_beside(fresh, network, setting.data) if fresh is not None else _drawn_anew(network)
     if build is None:
         return StandIns(None, "parts of the network cannot be drawn anew: give fresh=", 0.0)
 
     batch = own.batch if own is not None and own.batch else max(8, min(64, len(setting.retain) // 8))
-    rate = _seconds_per_step(build, setting, own, batch, seed)
+    try:
+        rate = _seconds_per_step(build, setting, own, batch, seed)
+    except training.Diverged:
+        return StandIns(None, DIVERGED, time.monotonic() - started)
+
     steps = -(-len(setting.retain) // batch)
     affordable = int(min(budget, 1e6) / COUNT / max(rate, 1e-6))  # steps of one stand-in
     part = setting.retain
@@ -103,7 +109,7 @@ def stand_ins(
 
     took = time.monotonic() - started
     if len(found) < 2:
-        return StandIns(None, "the stand-ins for an oracle diverged", took)
+        return StandIns(None, DIVERGED, took)
     if all(_near(outcome.row, original.row) for outcome in found):
         return StandIns(summary(found), "", took)
 

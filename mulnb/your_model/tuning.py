@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import Outcome, Setting, outcome
-from mulnb.your_model.probe import check_trainable
+from mulnb.your_model.probe import check_oracle, check_trainable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training
+from mulnb.your_model.recipe import Training, check_training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
-from mulnb.your_model.search import TRIALS, Search, search
+from mulnb.your_model.search import LADDERS, TRIALS, Search, search
 from mulnb.your_model.stand_in import check_budget, stand_ins
 from mulnb.your_model.verdict import Reference
 
@@ -78,7 +79,7 @@ def tune(
         model, images, labels, normalize, factory, training, already_forgotten: as for `mulnb.unlearn`.
         strata: what is to be forgotten.
         holdout: images and labels that the model was never trained on.
-        budget: seconds, at most (the trial that runs then is finished). None: only `trials` counts.
+        budget: seconds, at most (the trial that runs then is finished). None: only `trials` counts, however long they take.
         trials: how many candidates, at most.
         algorithm, strategy: what may be used; by default several algorithms, and `rum_f` where the request is split into strata.
         oracle: a model retrained without the request. Without it, stand-ins are trained where the budget allows it, from `fresh`
@@ -92,10 +93,11 @@ def tune(
     Raises:
         UserError: something does not fit, no candidate worked, or the search was cancelled.
     """
-    checks.check_seed(seed)
+    seed = checks.seed_of(seed)
     check_budget(budget, trials)
-    if on not in ("request", "stand-in"):
-        raise UserError(f"tune: on = {on!r}: should be 'request' or 'stand-in'")
+    check_training(training)
+    names = names_of(algorithm)
+    checks.one_of("tune: on", on, ("request", "stand-in"))
 
     place = next(iter(api._parameters(model, factory)))
 
@@ -106,13 +108,14 @@ def tune(
         setting, overlap = setting_of(network, given, strata, already_forgotten, seed)
         if overlap:
             raise UserError(overlap)
+
+        check_accuracy(network, setting)
         if on == "stand-in":
             setting = _another_request(setting, scores, seed)
 
         # an oracle knows what stand-ins can only approximate
-        judge = None if oracle is None else outcome(adapt(oracle, factory), setting)
+        judge = judge_of(oracle, factory, network, setting)
         shown = Progress(progress)
-        names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
         ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=budget, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
@@ -142,6 +145,10 @@ def tuned(
 ) -> Tuned:
     """The search itself, on what was checked before."""
     started = time.monotonic()
+    ways = tuple(strategies or (("rum_f", "vanilla") if checks.is_split(setting.strata) else ("vanilla",)))
+    for name in ways:
+        checks.check_strategy(name, setting.strata)
+
     limit = trials or TRIALS
     seconds = budget if budget is not None else float("inf")
     original = outcome(network, setting)
@@ -153,8 +160,6 @@ def tuned(
             return class_reference(row, n)
         return reference or holdout_reference(row, n, n_test)
 
-    split = min(len(part) for part in setting.strata) > 0
-    ways = tuple(strategies or (("rum_f", "vanilla") if split else ("vanilla",)))
     present = np.zeros(len(setting.data), dtype=bool)
     present[setting.retain] = present[setting.strata.forget] = True
     batch = own.batch if own is not None and own.batch else max(8, min(128, len(setting.retain) // 8))
@@ -188,9 +193,38 @@ def _reference(
     if setting.gone:
         return None, ""  # a model that never saw a class does not say it: no training is needed to know that
 
-    budget = min(seconds, BUDGET) * FOR_REFERENCE
+    # without a budget nothing depends on how fast this machine is
+    budget = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
     found = stand_ins(network, setting, original, budget=budget, seed=seed, shown=shown, own=own, fresh=fresh)
     return found.reference, found.why
+
+
+def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:
+    """The algorithms to search among. Raises `UserError` if there is none, or one whose strength is not known how to vary."""
+    names = tuple(checks.algorithm_names(algorithm))
+    unknown = [name for name in names if name not in LADDERS]
+    if unknown or not names:
+        what = f"algorithm '{unknown[0]}' has no ladder of strengths" if unknown else "algorithm is an empty list"
+        raise UserError(f"tune: {what}: known are {', '.join(LADDERS)}")
+    return names
+
+
+def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, setting: Setting) -> Outcome | None:
+    """What an oracle does, if there is one. Raises `UserError` if it is the original, or another kind of network."""
+    if oracle is None:
+        return None
+
+    network = adapt(oracle, factory)
+    check_oracle(network, original, setting.data)
+    return outcome(network, setting)
+
+
+def check_accuracy(network: Adapted, setting: Setting) -> None:
+    """Raises `UserError` if the model is near chance on what it is to keep: no search can end well. Tells of such a hold-out."""
+    if told := checks.at_chance(network, setting.data, setting.retain):
+        raise UserError(told)
+    if told := checks.at_chance(network, setting.data, setting.retain, setting.unseen):
+        notice(told)
 
 
 def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:

@@ -23,9 +23,11 @@ COLOURS = {
     DAMAGED: "red",
     WRONG: "red",
 }
+MISFIT = "labels, their order or normalize=(mean, std) are wrong"
 LOST = 0.05  # accuracy on the retain set or on unseen images that a model may lose before it counts as damaged
 SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
 APART = 0.08  # difference of two AUCs that counts, where there are many examples
+USELESS = 0.5  # how much less often a model is right about unseen images, where these are at chance, before they must be wrong
 FEW = 20  # examples of a forget set, below which accuracy cannot tell
 SURE = 0.3  # difference of the mean probability of their labels that then counts
 POWER = 0.1  # how much more often unseen images must be taken for unseen than retained ones
@@ -81,9 +83,10 @@ class Verdict:
 class Facts:
     """What a verdict needs beside the rows of a report.
 
-    `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `overlap`: a sentence
-    about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in the unlearned model.
-    `moved`: mean |change| of these since the original. `changed`: share of its predictions that became right or wrong since.
+    `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `guess`: accuracy of
+    guessing labels as often as they occur; NaN takes `chance`. `overlap`: a sentence about a hold-out that is not unseen, or
+    "". `p`: mean probability of the labels of the forget set in the unlearned model. `moved`: mean |change| of these since the
+    original. `changed`: share of its predictions that became right or wrong since.
     Both are NaN without an original. `gone`: the classes that are forgotten as a whole.
     """
 
@@ -97,6 +100,7 @@ class Facts:
     p: float = math.nan
     changed: float = math.nan
     gone: tuple[int, ...] = field(default=())
+    guess: float = math.nan
 
 
 def interval(share: float, n: int) -> tuple[float, float]:
@@ -108,6 +112,30 @@ def interval(share: float, n: int) -> tuple[float, float]:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
+    """The sentence of every door about a model that knows next to nothing of images that it was trained on, or "".
+
+    Args:
+        accuracy: on these images.
+        chance: the accuracy of always saying the most frequent class.
+        n: over how many images the accuracy was counted.
+        where: what these images are called.
+    """
+    if chance == 1:
+        return "all training images have the same label: nothing can be told from a model of one class"
+    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
+    if accuracy > chance + max(0.1 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1))):
+        return ""
+    return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}): {MISFIT}"
+
+
+def unseen_at_chance(accuracy: float, known: float, chance: float, where: str) -> str:
+    """The same about unseen images, where the model is right about `known` of those it was trained on; or ""."""
+    if accuracy > chance or known - accuracy < USELESS:
+        return ""
+    return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}), and {known:.2f} on training images: {MISFIT}"
 
 
 def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
@@ -173,19 +201,14 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
 
 def _near_chance(row: Mapping[str, float], facts: Facts) -> list[str]:
     """A sign that the data do not fit the model, or nothing."""
-    limit = facts.chance + max(0.1 * (1 - facts.chance), 2 * math.sqrt(facts.chance * (1 - facts.chance) / facts.n_retain))
-    if row["acc_retain"] > limit:
-        return []
-
-    told = f"accuracy on the retain set is {row['acc_retain']:.2f}, near chance ({facts.chance:.2f})"
-    return [f"{told}: labels, their order or normalize are wrong"]
+    told = near_chance(row["acc_retain"], facts.chance, facts.n_retain, "the retain set")
+    return [told] if told else []
 
 
 def _chance_unseen(row: Mapping[str, float], facts: Facts) -> str:
     """A sentence about a hold-out that a good model knows nothing about, or ""."""
-    if row["acc_test"] > facts.chance or row["acc_retain"] - row["acc_test"] < 0.5:
-        return ""
-    return f"accuracy on unseen images is {row['acc_test']:.2f}, at chance, and {row['acc_retain']:.2f} on retained ones"
+    guess = facts.chance if math.isnan(facts.guess) else facts.guess
+    return unseen_at_chance(row["acc_test"], row["acc_retain"], guess, "unseen images")
 
 
 def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, reference: Reference, facts: Facts) -> list[str]:

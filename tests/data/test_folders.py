@@ -102,6 +102,34 @@ def test_annotations_that_do_not_fit(tmp_path):
     assert f"{annotations}: cannot be read: No such file" in refused("tiny-imagenet", root)
 
 
+def test_annotations_of_windows_and_a_copy_sorted_into_class_folders(tmp_path):
+    root = tmp_path / "made"
+    expected = tiny(root)
+    annotations = root / "val" / "val_annotations.txt"
+    annotations.write_bytes(annotations.read_bytes().replace(b"\n", b"\r\n"))
+    train, test = source("tiny-imagenet", root)
+    assert np.array_equal(train.images, expected) and test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+    # many scripts move the validation images into a folder per class
+    for line in annotations.read_text().splitlines():
+        file, wnid, *_ = line.split("\t")
+        (root / "val" / wnid).mkdir(exist_ok=True)
+        (root / "val" / "images" / file).rename(root / "val" / wnid / file)
+    (root / "val" / "images").rmdir()
+    message = refused("tiny-imagenet", root)
+    assert "rename val to test, move the training images into train/<wnid>/ themselves, and set dataset.name: folder" in message
+
+    # and what the message says to do works
+    (root / "val").rename(root / "test")
+    for file in (root / "train").glob("*/images/*"):
+        file.rename(file.parents[1] / file.name)
+    for folder in (root / "train").glob("*/images"):
+        folder.rmdir()
+    with pytest.warns(UserWarning, match="files of other kinds are ignored"):
+        train, test = source("folder", root)
+    assert np.array_equal(train.images, expected) and test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
 def test_one_name_in_two_unicode_forms_is_one_class(tmp_path):
     composed, apart = (unicodedata.normalize(form, "éléphant") for form in ("NFC", "NFD"))
     train_images, test_images = tree(tmp_path / "a", classes=("cat", composed))

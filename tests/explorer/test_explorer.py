@@ -57,6 +57,20 @@ def test_a_threshold_moves_the_sizes_and_a_size_the_thresholds(explorer):
     assert len(explorer.choose(high=0.6).high) == expected
 
 
+def test_what_the_browser_echoes_draws_nothing_anew(explorer):
+    drawn = []
+    explorer.distribution.observe(lambda change: drawn.append(change["new"]), "html")
+    drag(explorer, "high", 0.6)
+    assert len(drawn) == 1
+
+    # a front end sends back each value that it was told, as a float, too
+    for field in explorer.sizes.values():
+        for echo in (field.value, float(field.value)):
+            field.set_state({"value": echo})
+    drag(explorer, "high", explorer.threshold("high"))
+    assert len(drawn) == 1
+
+
 def test_strata_of_different_sizes(explorer):
     explorer.equal.value = False
     explorer.sizes["high"].value = 13

@@ -237,6 +237,74 @@ def trained_copy(model):
     return other
 
 
+def test_fresh_must_build_a_network_that_fits():
+    how = {"algorithm": "retrain", "strategy": "vanilla", "settings": {"epochs": 1, "batch": 32, "lr": 0.1}}
+    cases = [
+        (Convolutional(), "fresh must be a function .* and it failed: TypeError: "),  # a network, not what builds one
+        (nn.Linear, "fresh must be a function without arguments .* and it failed: TypeError: "),
+        (lambda: None, "fresh must be a function .* and it returned a NoneType"),
+        ("resnet18", "fresh must be a function .* and it is a str"),
+        (lambda: Convolutional(out=3), "fresh builds a network with 3 classes, the model has 4"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(50, 4)), r"the model failed on images that are float32 \[8, 1, 6, 6\]"),
+    ]
+
+    for fresh, message in cases:
+        with pytest.raises(UserError, match=message) as error:
+            unlearn(memorizing(), fresh=fresh, **how)
+        assert "\n" not in str(error.value)
+
+    with pytest.raises(UserError, match=r"factory must be a function without arguments .* and it failed: TypeError"):
+        unlearn(memorizing().state_dict(), factory=nn.Linear)
+
+
+def test_a_forward_pass_without_gradients_is_told_at_the_door():
+    class Deployed(Convolutional):
+        """Without the gradients of its parameters, or without those of the images."""
+
+        def __init__(self, everything):
+            super().__init__()
+            self.everything = everything
+
+        def forward(self, x):
+            with torch.set_grad_enabled(not self.everything):
+                return super().forward(x.detach())
+
+    for algorithm in ("fine_tune", "salun", "influence"):
+        with pytest.raises(UserError, match="the model's outputs have no gradient: its forward pass"):
+            unlearn(Deployed(True), algorithm)
+    assert unlearn(Deployed(False)).seconds > 0
+    with pytest.raises(UserError, match="no gradient with respect to the images, which loss_curvature needs"):
+        mulnb.score(Deployed(False), IMAGES, LABELS, proxy="loss_curvature")
+
+
+def test_features_before_the_logits_are_not_taken_for_them():
+    assert torch.isfinite(weights(unlearn(Returns(lambda logits: (logits, logits.repeat(1, 8)))).model)).all()
+    with pytest.raises(UserError, match="the model returns a tuple of 2: mulnb needs logits"):
+        unlearn(Returns(lambda logits: (logits.repeat(1, 8), logits)))
+
+
+def test_an_oracle_must_be_another_model_of_the_same_task():
+    strata, _ = forgotten()
+    doors = (
+        lambda oracle: mulnb.evaluate(
+            memorizing(), IMAGES, LABELS, strata, holdout=HOLDOUT, original=memorizing(), oracle=oracle
+        ),
+        lambda oracle: mulnb.tune(memorizing(), IMAGES, LABELS, strata, holdout=HOLDOUT, oracle=oracle, progress=False),
+        lambda oracle: mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2], holdout=HOLDOUT, oracle=oracle, progress=False),
+    )
+    for door in doors:
+        with pytest.raises(UserError, match="oracle has the weights of the original: give a model that was trained without"):
+            door(memorizing())
+        with pytest.raises(UserError, match="oracle has 3 classes, the model has 4"):
+            door(Convolutional(out=3))
+
+
+def test_a_pickled_module_is_told_from_weights(tmp_path):
+    torch.save(memorizing(), tmp_path / "whole.pt")
+    with pytest.raises(UserError, match=r"whole\.pt holds more than tensors, a whole module perhaps: save model\.state_dict\(\)"):
+        unlearn(tmp_path / "whole.pt", factory=Convolutional)
+
+
 def test_errors_of_the_model_are_told_as_such():
     class Odd(Convolutional):
         def forward(self, x):

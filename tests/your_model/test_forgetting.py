@@ -178,6 +178,24 @@ def test_tune_against_an_oracle_finds_better_settings_than_the_defaults():
     assert rows[1] > rows[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "rum_f"}, "strategy 'rum_f' needs three strata, and the request of 2 is not split"),
+        ({"strategy": ("vanilla", "rumm")}, "unknown strategy 'rumm': known are nothing, vanilla"),
+        ({"algorithm": []}, "tune: algorithm is an empty list: known are salun"),
+        ({"algorithm": ["salun", None]}, "tune: algorithm 'None' has no ladder of strengths"),
+        ({"holdout": None}, r"holdout: expected a pair \(images, labels\)"),
+    ],
+)
+def test_a_search_that_cannot_begin_is_told_before_it_does(options, message):
+    given = {"holdout": HOLDOUT, "progress": False} | options
+    with pytest.raises(UserError, match=message):
+        mulnb.tune(memorizing(), IMAGES, LABELS, [1, 2], **given)
+    with pytest.raises(UserError, match=message):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2], scores=np.zeros(160), **given)
+
+
 def test_tune_on_a_stand_in_request_leaves_the_request_alone():
     strata, _ = forgotten()
     given = {"holdout": HOLDOUT, "trials": 3, "budget": 20, "progress": False}
@@ -236,6 +254,7 @@ def test_the_command_line_writes_the_model_and_says_whether_it_forgot(tmp_path, 
         ({"data": "nowhere.npz"}, "nowhere.npz does not exist"),
         ({"mean": "0.5"}, "--mean and --std go together"),
         ({"mean": "a", "std": "1"}, "--mean a: expected numbers"),
+        ({"mean": "0.5", "std": "1e6"}, "accuracy on the retain set is .* near chance .*: labels, their order or normalize="),
         ({"device": "abacus"}, "--device abacus is not there: this machine has cpu"),
         ({"request": "none.csv"}, "none.csv does not exist"),
     ],

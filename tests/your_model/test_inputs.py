@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -251,6 +252,8 @@ BROKEN[17, 0, 2, 2] = float("nan")
         (lambda: BROKEN, LABELS, r"image 17 has a pixel that is not finite"),
         (lambda: [Image.new("L", (6, 6)), Image.new("L", (5, 6))], [0, 1], r"image 1 is \[1, 6, 5\], the first is \[1, 6, 6\]"),
         (lambda: X, ["cat"] * 160, "labels are text"),
+        (lambda: X, pd.Series(["cat", "dog"] * 80, dtype="category"), r"labels are text \('cat', …\)"),
+        (lambda: __file__, None, "test_inputs.py is a file: expected a folder with one sub-folder per class, or an .npz"),
         (lambda: X, np.eye(4)[LABELS], r"labels are float64 \[160, 4\] for 160 images: .*argmax"),
         (lambda: X.int(), LABELS, "values 0 … 255 belong in uint8"),
         (lambda: object(), LABELS, "images: a object is no tensor or array of numbers"),

@@ -148,6 +148,10 @@ def test_fp16_on_a_gpu():
             "precision 'fp16' needs weights in float32",
         ),
         (lambda: unlearn(training=Training(optimizer=lambda what, lr: None)), "optimizer returns a NoneType"),
+        (
+            lambda: unlearn(training=Training(optimizer=lambda what, lr: torch.optim.SGD(Convolutional().parameters(), lr))),
+            "the optimizer has none of the network's parameters",
+        ),
         (lambda: unlearn(training=Training(optimizer=lambda what: None)), "the optimizer cannot be built: TypeError"),
         (lambda: unlearn(training=Training(transform=lambda x: x[:1])), r"the transform turns float32 \[\d+, 1, 6, 6\] into"),
         (lambda: unlearn(training=Training(transform=lambda x: 1 / 0)), "the transform failed on images"),
@@ -193,6 +197,28 @@ def test_settings_that_cannot_be_right_are_told_before_any_work(algorithm, setti
 def test_seeds_that_no_generator_takes(seed):
     with pytest.raises(UserError, match="seed = "):
         mulnb.score(memorizing(), IMAGES, LABELS, proxy="loss_curvature", seed=seed)
+
+
+def test_a_recipe_and_words_of_another_kind_are_told_at_every_door():
+    data = (memorizing(), IMAGES, LABELS)
+    doors = {
+        "score": lambda **more: mulnb.score(*data, holdout=HOLDOUT, **more),
+        "unlearn": lambda **more: mulnb.unlearn(*data, [3], **more),
+        "tune": lambda **more: mulnb.tune(*data, [3], holdout=HOLDOUT, **more),
+        "forget": lambda **more: mulnb.forget(memorizing(), data[1:], [3], holdout=HOLDOUT, **more),
+    }
+    for door in doors.values():
+        with pytest.raises(UserError, match=r"training is a dict: expected mulnb\.Training"):
+            door(training={"lr": 0.1})
+    for door, words in (("unlearn", "'refuse' or 'keep'"), ("forget", "'refuse', 'keep' or 'forget'")):
+        with pytest.raises(UserError, match=f"duplicates = 'remove': should be {words}"):
+            doors[door](duplicates="remove")
+
+
+def test_a_seed_may_be_a_number_of_numpy():
+    expected = mulnb.unlearn(memorizing(), IMAGES, LABELS, [3], settings=QUICK, seed=5)
+    found = mulnb.unlearn(memorizing(), IMAGES, LABELS, [3], settings=QUICK, seed=np.int64(5))
+    assert type(found.seed) is int and torch.equal(found.model.conv.weight, expected.model.conv.weight)
 
 
 def test_a_training_that_diverges_says_where():

@@ -1,0 +1,106 @@
+"""Gates before any work: every door says in the same words that a model is at chance on its own data."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from small import HOLDOUT, IMAGES, LABELS, QUICK, forgotten, memorizing
+
+import mulnb
+from mulnb.core.errors import Notice, UserError
+from mulnb.your_model import api, checks, verdict
+
+MISFIT = r"labels, their order or normalize=\(mean, std\) are wrong"
+WORDS = rf"near chance \(0\.\d\d\): {MISFIT}"
+DARK = {"normalize": (0.5, 1e6)}  # every pixel becomes nearly the same
+REQUEST = [3, 17, 40]
+
+DOORS = {
+    "score": lambda data, **more: mulnb.score(memorizing(), *data, proxy="loss_curvature", **more),
+    "score on a hold-out": lambda data, **more: mulnb.score(memorizing(), *data, holdout=HOLDOUT, progress=False, **more),
+    "unlearn": lambda data, **more: mulnb.unlearn(memorizing(), *data, REQUEST, settings=QUICK, **more),
+    "evaluate": lambda data, **more: mulnb.evaluate(memorizing(), *data, REQUEST, holdout=HOLDOUT, **more),
+    "tune": lambda data, **more: mulnb.tune(memorizing(), *data, REQUEST, holdout=HOLDOUT, progress=False, **more),
+    "forget": lambda data, **more: mulnb.forget(memorizing(), data, REQUEST, holdout=HOLDOUT, progress=False, **more),
+}
+WRONG = {"normalize": ((IMAGES, LABELS), DARK), "labels": ((IMAGES, LABELS[::-1].copy()), {})}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_says_that_the_model_is_at_chance(door, wrong):
+    data, more = WRONG[wrong]
+    if door in ("tune", "forget"):  # they search: nothing that they could find would be right
+        with pytest.raises(UserError, match=f"^accuracy on the retain set is .*{WORDS}$"):
+            DOORS[door](data, **more)
+        return
+
+    with pytest.warns(Notice, match=f"accuracy on the (training images|retain set) is .*{WORDS}"):
+        DOORS[door](data, **more)
+
+
+def test_no_door_says_so_of_a_model_that_knows_its_data():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        mulnb.score(memorizing(), IMAGES, LABELS, holdout=HOLDOUT, lr=0.05, progress=False)
+        mulnb.unlearn(memorizing(), IMAGES, LABELS, forgotten()[0], settings=QUICK)
+
+
+def test_a_hold_out_with_other_labels_is_told():
+    shifted = (HOLDOUT[0], (HOLDOUT[1] + 1) % 4)
+    with pytest.warns(Notice, match=f"accuracy on the hold-out is .*near chance .* and 1.00 on training images: {MISFIT}"):
+        mulnb.score(memorizing(), IMAGES, LABELS, holdout=shifted, lr=0.05, progress=False)
+    with pytest.warns(Notice, match="accuracy on the hold-out is .*near chance"):
+        mulnb.tune(memorizing(), IMAGES, LABELS, REQUEST, holdout=shifted, trials=1, budget=1, progress=False)
+
+
+def test_a_network_to_be_retrained_may_know_nothing():
+    from small import Convolutional
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        how = {"algorithm": "retrain", "strategy": "vanilla", "settings": {"epochs": 1, "batch": 32, "lr": 0.01}}
+        mulnb.unlearn(Convolutional(), IMAGES, LABELS, REQUEST, fresh=Convolutional, **how)
+
+
+def test_outputs_that_are_not_finite_are_told_before_any_work():
+    broken = copy.deepcopy(memorizing())
+    with torch.no_grad():
+        broken.head[2].bias[1] = torch.nan
+    with pytest.raises(UserError, match="the model's outputs on the retain set are not finite: its weights or normalize"):
+        mulnb.unlearn(broken, IMAGES, LABELS, REQUEST, settings=QUICK)
+
+
+def test_images_on_two_scales_are_told():
+    for holdout in ((HOLDOUT[0].astype(np.float32), HOLDOUT[1]), (HOLDOUT[0] / 255 / 255, HOLDOUT[1])):
+        for call in (
+            lambda given: mulnb.score(memorizing(), IMAGES, LABELS, holdout=given),
+            lambda given: mulnb.evaluate(memorizing(), IMAGES, LABELS, REQUEST, holdout=given),
+        ):
+            with pytest.raises(UserError, match=r"values go up to .*, those of the training images up to 0\.9.*: give both"):
+                call(holdout)
+
+
+def test_one_class_alone_says_nothing_about_a_model():
+    one = LABELS == 1
+    with pytest.raises(UserError, match="all training images have the same label"):
+        mulnb.forget(memorizing(), (IMAGES[one], LABELS[one]), [1], holdout=HOLDOUT, progress=False)
+
+
+def test_a_hold_out_is_judged_by_guessing_and_not_by_the_most_frequent_class():
+    most, guess = checks.chances(torch.tensor([0, 0, 0, 1]))
+    assert (most, guess) == (0.75, 0.625)
+    assert verdict.unseen_at_chance(0.45, 1.0, 0.375, "the hold-out") == ""
+    assert "accuracy on the hold-out is 0.30, near chance" in verdict.unseen_at_chance(0.3, 1.0, 0.375, "the hold-out")
+    assert verdict.unseen_at_chance(0.3, 0.5, 0.375, "the hold-out") == ""  # it knows little of its training images, too
+
+
+def test_of_many_images_a_sample_is_enough():
+    images = np.concatenate([IMAGES] * 8)
+    network, data = api.opened(memorizing(), images, np.concatenate([LABELS] * 8))
+    accuracy, count = checks._accuracy(network, data, np.arange(len(images)), "the training images")
+    assert count == checks.SAMPLE < len(images) and accuracy > 0.99

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -51,15 +52,21 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         where, valid = ".".join([*above, unknown]), _fields(model, above)
         near = difflib.get_close_matches(unknown, valid, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        return f"unknown key '{where}' = {value!r}: {hint}valid keys here: {', '.join(valid)}"
+        return f"unknown key '{_short(where, str)}' = {_short(value)}: {hint}valid keys here: {', '.join(valid)}"
 
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
         # the validator of a name knows its value only; that of a whole part of the model names the keys itself
-        return f"{where} = {value!r}: {message}" if isinstance(value, str) else message
+        return f"{where} = {_short(value)}: {message}" if isinstance(value, str) else message
 
-    message = first["msg"].replace("Input should", "should")
-    return f"{where} = {value!r}: {message}"
+    message = re.sub("^(Input|String|Tuple|List|Keys) should", "should", first["msg"]).replace(" after validation, not 0", "")
+    return f"{where} = {_short(value)}: {message}"
+
+
+def _short(value: Any, show: Callable[[Any], str] = repr) -> str:
+    """A value of the user's for a message, which it must not fill."""
+    text = show(value)
+    return text if len(text) <= 200 else f"{text[:150]} … {text[-30:]}"
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:

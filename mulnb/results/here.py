@@ -62,6 +62,9 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     if own == folder or not _same_settings(own, profile):
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
+    if not _record(folder):
+        raise UserError(f"{folder} has no committed results that this machine could be compared with")
+
     # a stage that did not run here would bring in the committed frames; no verdict rests on those of the mistakes
     committed = set(_record(folder).get("stages", {})) - {"mistakes"}
     if missing := sorted(committed - set(_record(own).get("stages", {}))):

@@ -19,7 +19,7 @@ from mulnb.core import machine, yaml_reader
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, DATASETS, PROXIES, Registry
 from mulnb.core.validation import explain, wrong_setting
-from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Rate, Seed, Several, Share
+from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
 STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
@@ -52,7 +52,7 @@ class Dataset(Frozen):
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
     test_images: Count | None = None  # the same of its test images
-    size: Count | None = None  # resize every image to size × size; None: as they are, which must be one size
+    size: Pixels | None = None  # resize every image to size × size; None: as they are, which must be one size
     skip_corrupt: bool = False  # leave out images that cannot be decoded, with a notice, instead of refusing them
     test: Share = 0.2
     holdout: Share = 0.1  # share of the training images, class-balanced, never trained on
@@ -410,14 +410,14 @@ def parse_override(text: str) -> tuple[str, Any]:
 def _find(name: str | Path) -> Path:
     """The file of a profile of the package, or the user's own file."""
     packaged = PROFILES / f"{name}.yaml"
-    if packaged.is_file():
+    if os.path.isfile(packaged):  # unlike Path.is_file, it takes a name that is too long for the system
         return packaged
 
     path = Path(os.path.expanduser(name))
     if path.suffix in {".yaml", ".yml"}:
-        if path.is_file():
+        if os.path.isfile(path):
             return path
-        if path.exists():
+        if os.path.exists(path):
             raise UserError(f"profile file {path} is not a file but a folder or a device: name a .yaml file")
         raise UserError(f"profile file {path} does not exist: correct the path")
 

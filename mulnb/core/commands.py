@@ -122,6 +122,14 @@ def exit_code(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
+    except MemoryError:
+        return _report("not enough memory: use fewer workers (--workers), smaller images or a smaller profile", FAILED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        refused = UserError(f"{error.filename}: {error.strerror}: choose another place, or make this one usable")
+        return _report(str(refused), MISTAKE)
+
     return FINE if code is None else code
 
 

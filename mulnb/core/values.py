@@ -31,7 +31,7 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     seen = set()
     for value in values:
         if value in seen:
-            raise PydanticCustomError("twice", "{value} is there twice: remove one", {"value": repr(value)})
+            raise PydanticCustomError("twice", "{value} is there twice: they must be distinct", {"value": repr(value)})
         seen.add(value)
     return values
 
@@ -49,6 +49,7 @@ Several = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_disti
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, lt=LARGEST)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]  # of an image's side
 Batch = Annotated[int, Field(ge=2, lt=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=LARGEST)]
 

@@ -19,7 +19,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.proxies import PROXIES
-from mulnb.results import frame_file, thumbnails
+from mulnb.results import frame_file, thumbnails, written
 
 COPIES = (
     "The images of this data set are not on this machine: small copies are shown, which were published with the scores. "
@@ -136,7 +136,7 @@ def of_arrays(
     Raises:
         UserError: shapes do not agree, a score or place is not a finite number, or labels are no class numbers.
     """
-    pictures, labels = _pixels(np.asarray(images)), np.asarray(labels)
+    pictures, labels = _pixels(_array("images", images)), _array("labels", labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
         raise UserError(f"labels have shape {labels.shape}: expected whole numbers, one for each of the {len(pictures)} images")
 
@@ -155,7 +155,7 @@ def of_arrays(
         raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
 
     if places is not None:
-        places = np.asarray(places, dtype=np.float64)
+        places = _numbers("places", places)
         if places.shape != (len(labels), 2) or not np.isfinite(places).all():
             raise UserError(f"places have shape {places.shape}: expected {len(labels)} finite pairs of numbers")
 
@@ -170,6 +170,16 @@ def of_arrays(
         fingerprint=store.digest([pictures, labels, names]),
         places=places,
     )
+
+
+def check(profile: Any, data: Any) -> None:
+    """Raises `UserError` unless an explorer can be opened with these two: a profile, or None, and a stock, or None."""
+    if not (profile is None or isinstance(profile, Profile)):
+        raise UserError(f"Explorer({profile!r}): expected a profile, its name or its YAML file")
+    if not (data is None or isinstance(data, Stock)):
+        raise UserError(f"Explorer: data is a {type(data).__name__}: make it with mulnb.explorer.stock.of_arrays")
+    if profile is None and data is None:
+        raise UserError("Explorer(None) has nothing to show: name a profile, for example Explorer('digits')")
 
 
 def command(profile: Profile, notebooks: str = "01,02") -> str:
@@ -201,8 +211,8 @@ def _published(profile: Profile) -> Path | None:
     for root in paths.readable():
         folder = root / profile.name
         try:
-            known = Profile.model_validate(json.loads((folder / "run.json").read_text())["profile"])
-        except (OSError, ValueError, KeyError):
+            known = Profile.model_validate(written.record(folder).get("profile"))
+        except ValueError:  # no record, or of a version whose profiles had other keys
             continue
         # only what the scores depend on: another forget set or algorithm needs no new scores
         if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
@@ -222,14 +232,33 @@ def _pixels(images: np.ndarray) -> np.ndarray:
         raise UserError(f"images have shape {images.shape}: expected [N, H, W] or [N, C, H, W] with 1 or 3 channels")
     if images.dtype == np.uint8:
         return images
-    if not np.issubdtype(images.dtype, np.floating) or images.min() < 0 or images.max() > 1:
+    if images.size == 0:
+        raise UserError(f"images have shape {images.shape}: expected at least one image of one pixel")
+    # not "outside of 0 … 1": that would be false of NaN, too
+    if not np.issubdtype(images.dtype, np.floating) or not (images.min() >= 0 and images.max() <= 1):
         raise UserError(f"images are {images.dtype}: expected uint8, or floating point from 0 to 1")
     return (images * 255).round().astype(np.uint8)
 
 
+def _array(what: str, values: Any) -> np.ndarray:
+    """What a user gave, as an array."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths; a tensor on a GPU
+        raise UserError(f"{what} are no array ({error}): pass an array, or a tensor after .cpu()") from None
+
+
+def _numbers(what: str, values: Any) -> np.ndarray:
+    """The same, of numbers, as float64."""
+    try:
+        return _array(what, values).astype(np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{what}: expected numbers, not {_array(what, values).dtype}") from None
+
+
 def _finite(name: str, values: Any, count: int) -> np.ndarray:
     """A score as float64 [N]."""
-    values = np.asarray(values, dtype=np.float64)
+    values = _numbers(f"score '{name}'", values)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise UserError(f"score '{name}' has shape {values.shape}: expected {count} finite numbers, one for each image")
     return values

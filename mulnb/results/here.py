@@ -5,7 +5,6 @@ Training is not equal to the bit on two types of processor, so a verdict near it
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name
+from mulnb.results import written
 from mulnb.results.statements import PRIMARY
 
 OTHER_MACHINE = "other_machine.csv"
@@ -37,7 +37,8 @@ def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
     if not _same_settings(folder, profile):
         return ["The committed verdicts were made with other settings: they are not compared."]
 
-    pairs = _primary(pd.read_csv(folder / "claims.csv")).merge(_primary(verdicts), on=KEY, suffixes=("", "_here"))
+    committed = written.table(folder / "claims.csv", [*RECORDED, "kind"])
+    pairs = _primary(committed).merge(_primary(verdicts), on=KEY, suffixes=("", "_here"))
     other = pairs[pairs["verdict"] != pairs["verdict_here"]]
     if other.empty:
         return [f"Beside the {len(pairs)} committed primary verdicts: none differ here."]
@@ -62,12 +63,12 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     if own == folder or not _same_settings(own, profile):
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
-    if not _record(folder):
+    if not written.record(folder):
         raise UserError(f"{folder} has no committed results that this machine could be compared with")
 
     # a stage that did not run here would bring in the committed frames; no verdict rests on those of the mistakes
-    committed = set(_record(folder).get("stages", {})) - {"mistakes"}
-    if missing := sorted(committed - set(_record(own).get("stages", {}))):
+    committed = set(written.record(folder).get("stages", {})) - {"mistakes"}
+    if missing := sorted(committed - set(written.record(own).get("stages", {}))):
         raise UserError(f"{own} lacks {', '.join(missing)}: run all stages of profile {profile.name} first")
 
     here = device_name()
@@ -85,7 +86,7 @@ def other_machine(profile_name: str) -> pd.DataFrame | None:
         Columns `claim measured verdict evidence device`; None if nothing was recorded.
     """
     path = paths.committed() / profile_name / OTHER_MACHINE
-    return pd.read_csv(path) if path.is_file() else None
+    return written.table(path, [*RECORDED, "device"]) if path.is_file() else None
 
 
 def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -95,18 +96,10 @@ def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
 def _same_settings(folder: Path, profile: Profile) -> bool:
     """Whether the results in a folder were made with this very profile, wherever its images lie."""
     numbers = profile.numbers()
-    return _record(folder).get("profile") == numbers
+    return written.record(folder).get("profile") == numbers
 
 
 def _device(folder: Path) -> str | None:
     """The machine that the runs behind the verdicts were made on; other stages may have been made elsewhere."""
-    record = _record(folder)
+    record = written.record(folder)
     return record.get("stages", {}).get("unlearning", {}).get("device", record.get("device"))
-
-
-def _record(folder: Path) -> dict:
-    """The `run.json` of a folder of results; empty if it cannot be read."""
-    try:
-        return json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}

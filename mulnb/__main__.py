@@ -68,14 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
     slice_ = "work for so long at most (90s, 9m, 1h30m), the most valuable first, and write no tables; the next slice goes on"
     run.add_argument("--slice", metavar="TIME", help=slice_)
-    run.add_argument("--pack", type=Path, metavar="FOLDER", help="pack the results afterwards, as mulnb pack does")
+    run.add_argument("--pack", type=commands.folder, metavar="FOLDER", help="pack the results afterwards, as mulnb pack does")
 
     pack = add("pack", _pack, "Write what the figures of a profile need, without weights, into files of at most 14 MB.")
-    pack.add_argument("folder", type=Path, metavar="FOLDER", help="what its packs already have is not packed again")
+    pack.add_argument("folder", type=commands.folder, metavar="FOLDER", help="what its packs already have is not packed again")
     commands.add_profile(pack)
 
     unpack = add("unpack", _unpack, "Put packed results into the store of this machine.")
-    unpack.add_argument("folder", type=Path, metavar="FOLDER", help="where the packs lie")
+    unpack.add_argument("folder", type=commands.folder, metavar="FOLDER", help="where the packs lie")
 
     claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
     commands.add_profile(claims)
@@ -141,8 +141,8 @@ def _run(options: argparse.Namespace) -> None:
 
     profile = _load(options)
     study.check(profile)
-    study.splits(profile)  # reads the data: a profile that does not fit them is rejected before the first stage
     commands.use_workers(options.workers, options.backend, options.address)
+    study.splits(profile)  # reads the data: a profile that does not fit them is rejected before the first stage
     if options.publish:
         commands.use_committed()
     stages = [options.stage]
@@ -179,7 +179,12 @@ def _slice(options: argparse.Namespace, started: float) -> None:
 
 def _pack(options: argparse.Namespace) -> None:
     """`mulnb pack FOLDER`"""
-    _pack_into(_load(options), options.folder)
+    from mulnb.core import packs
+
+    profile = _load(options)
+    _pack_into(profile, options.folder)
+    if not (options.folder.is_dir() and packs.files(options.folder)):
+        raise UserError(f"profile {profile.name} has no results that can be packed: compute them with {_run_command(options)}")
 
 
 def _pack_into(profile: config.Profile, folder: Path) -> None:

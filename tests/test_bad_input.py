@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from mulnb import forget, load_profile
 from mulnb.config import parse_override
+from mulnb.config.reading import PROFILES
 from mulnb.core.errors import UserError
 from mulnb.data import archives, cifar_batches
 from mulnb.data.images import AS_PUBLISHED, ImageSet
@@ -243,3 +244,76 @@ def test_a_pickle_that_runs_a_program_is_not_loaded(tmp_path):
         cifar_batches.loads(pickle.dumps({"data": Harmful()}))
     batch = {"data": np.arange(6, dtype=np.uint8), "labels": [1, 2]}
     assert cifar_batches.loads(pickle.dumps(batch, protocol=2))["labels"] == [1, 2]
+
+
+# --- what a user types ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training.lr=true", "training.lr = True: should not be true or false"),
+        ("seeds=[yes]", r"seeds = \[True\]: should not be true or false"),
+        ("training.epochs=1:30", "1:30 would be read as minutes and seconds"),
+        ("training.epochs=99999999999999999999", "should be less than 2147483648"),
+        ("training.milestones=[-1]", "greater than or equal to 1"),
+        ("seeds=[]", "seeds = .*: should have at least 1 item"),
+        ("seeds=[3, 3]", "3 is there twice"),
+        ("unlearning.scores=[]", "should have at least 1 item"),
+        ("unlearning.scores=[entropy, entropy]", "'entropy' is there twice"),
+        ("sequential.strategies=[]", "should have at least 1 item"),
+        ("tune.seeds=[]", "should have at least 1 item"),
+        ("tune.grid.fine_tune.lr=[]", "should have at least 1 item"),
+        ("tune.grid.fine_tune.lr=[0.1, -1]", r"tune\.grid\.fine_tune\.lr = -1(\.0)?: should be positive"),
+        ("tune.grid={fine_tune: {}}", "no settings to try"),
+        ("tune.extend={lrr: {factor: 2, high: 1}}", "tune.extend.lrr: no such axis"),
+        ("tune.extend={lr: {factor: 2, low: 5, high: 1}}", "low = 5 is above high = 1"),
+        ("forget.file=''", "should have at least 1 character"),
+        ("pool.scores={file: ''}", "should have at least 1 character"),
+        (f"name={'x' * 101}", "at most 100 letters"),
+        ("training.lr=[", r"not valid YAML \(line 1: "),
+        (f"training.lr={'[' * 3000}", "nested too deeply"),
+        (f"{'a' * 3000}=1", "unknown key"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_short_line(text, words):
+    with pytest.raises(UserError, match=words) as error:
+        load_profile("smoke", dict([parse_override(text)]))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 1600
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"), [(None, None), (5, None), ({"name": "x"}, None), ("smoke", "a=b"), ("smoke", ["a"]), ("smoke", {5: 1})]
+)
+def test_arguments_of_other_kinds_are_refused(name, overrides):
+    assert one_line(load_profile, name, overrides) is None
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\n/b.yaml", "nul\0.yaml", "\x1b[31mred", "\udcff.yml", "x" * 5000])
+def test_a_name_with_odd_signs_is_shown_on_one_line(name):
+    with pytest.raises(UserError) as error:
+        load_profile(name)
+    assert str(error.value).isprintable() and len(str(error.value)) < 1600
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name: a".encode("utf-16"), "save it as that"),
+        ("name: Prüfung".encode("latin-1"), "not text in UTF-8"),
+        (b"name:\tx\n\ty: 1", "use spaces instead of tabs"),
+        (b"name: a\n---\nname: b", "line 2: "),
+        (b"name: [a", "line 1: expected"),
+    ],
+)
+def test_a_profile_file_says_in_which_line_it_is_wrong(tmp_path, content, words):
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        load_profile(tmp_path / "mine.yaml")
+    assert "unicode string" not in str(error.value)
+
+
+def test_a_home_folder_is_meant_by_its_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_bytes((PROFILES / "smoke.yaml").read_bytes())
+    assert load_profile("~/mine.yaml").name == "smoke"

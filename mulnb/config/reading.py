@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def known_profiles() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
-def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> Profile:
+def load_profile(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Profile:
     """Read a profile and apply overrides.
 
     Args:
@@ -35,6 +37,11 @@ def load_profile(name: str | Path, overrides: dict[str, Any] | None = None) -> P
         UserError: an unknown profile, unreadable YAML, an unknown key, a wrong type or an impossible value; or
             `MULNB_DEVICE` names a device that is not there.
     """
+    if not isinstance(name, (str, Path)):
+        raise UserError(f"profile {name!r}: expected a profile's name, or the path of a .yaml file")
+    if overrides is not None and not (isinstance(overrides, Mapping) and all(isinstance(key, str) for key in overrides)):
+        raise UserError(f"overrides = {overrides!r}: expected dotted keys with values, for example {{'pool.models': 200}}")
+
     machine.check_device()
     tree = yaml_reader.read_mapping(_find(name))
     for key, value in (overrides or {}).items():
@@ -68,23 +75,23 @@ def parse_override(text: str) -> tuple[str, Any]:
 
     try:
         return key.strip(), yaml_reader.parse(value)
-    except yaml_reader.BadYaml:
-        raise UserError(f"--set {' '.join(text.split())}: the value is not valid YAML") from None
+    except yaml_reader.BadYaml as error:
+        raise UserError(f"--set {' '.join(text.split())}: the value is not valid YAML ({error})") from None
 
 
 def _find(name: str | Path) -> Path:
     """The file of a profile of the package, or the user's own file."""
     packaged = PROFILES / f"{name}.yaml"
-    if packaged.is_file():
+    if os.path.isfile(packaged):  # unlike Path.is_file, it takes a name that is too long for the system
         return packaged
 
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     if path.suffix in {".yaml", ".yml"}:
-        if path.is_file():
+        if os.path.isfile(path):
             return path
-        if path.exists():
+        if os.path.exists(path):
             raise UserError(f"profile file {path} is not a file but a folder or a device: name a .yaml file")
-        raise UserError(f"profile file {path} does not exist")
+        raise UserError(f"profile file {path} does not exist: correct the path")
 
     known = known_profiles()
     hint = did_you_mean(str(name), known)

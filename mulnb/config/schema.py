@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, DATASETS, PROXIES, Registry
 from mulnb.core.validation import wrong_setting
+from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
 from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
@@ -32,28 +33,18 @@ def _known(registry: Registry, *more: str) -> AfterValidator:
 
 
 Score = Annotated[str, _known(PROXIES, "memorization")]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Settings = dict[str, float | int | bool]  # keyword arguments of an unlearning algorithm
 
 
-class _Frozen(BaseModel):
-    """A part of a profile: it cannot be changed, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
-
-
-class Dataset(_Frozen):
+class Dataset(Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
     name: Annotated[str, _known(DATASETS)]
-    root: str | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
+    root: File | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
     test_images: Count | None = None  # the same of its test images
-    size: Count | None = None  # resize every image to size × size; None: as they are, which must be one size
+    size: Pixels | None = None  # resize every image to size × size; None: as they are, which must be one size
     skip_corrupt: bool = False  # leave out images that cannot be decoded, with a notice, instead of refusing them
     test: Share = 0.2
     holdout: Share = 0.1  # share of the training images, class-balanced, never trained on
@@ -61,7 +52,7 @@ class Dataset(_Frozen):
     seed: Seed = 0
 
 
-class Model(_Frozen):
+class Model(Frozen):
     """The network that is trained; see `models.build`."""
 
     arch: Annotated[str, _known(ARCHITECTURES)]
@@ -69,14 +60,14 @@ class Model(_Frozen):
     stem: Literal["cifar", "stride2", "imagenet"] = "cifar"
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """One training by SGD: of the original model (METHOD §6), of a pool model (§2), or by an unlearning algorithm."""
 
-    epochs: Annotated[int, Field(ge=0)]
-    batch: Annotated[int, Field(ge=2)]
+    epochs: Annotated[int, Field(ge=0, lt=LARGEST)]
+    batch: Batch
     lr: Rate
     schedule: Literal["constant", "cosine", "step"] = "constant"
-    milestones: tuple[int, ...] = ()  # epochs after which `step` multiplies the rate by `gamma`
+    milestones: tuple[Count, ...] = ()  # epochs after which `step` multiplies the rate by `gamma`
     gamma: Rate = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -84,19 +75,19 @@ class Recipe(_Frozen):
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
 
-class Scores(_Frozen):
+class Scores(Frozen):
     """Exact scores computed elsewhere, read from a file instead of training a pool (METHOD §2)."""
 
-    file: str  # .npz, .npy, .csv, .parquet or .json
+    file: File  # .npz, .npy, .csv, .parquet or .json
     key: str | None = None  # the array or column that holds them; None: the only one
     index: str | None = None  # how the file is indexed: `source` positions, `train` (this profile's order), or a column's name
     orientation: Literal["memorization", "consistency"] = "memorization"  # of C-scores, memorization is 1 − c
 
 
-class Pool(_Frozen):
+class Pool(Frozen):
     """M models on random shares of the training set; `group` of them train as one network where the architecture allows it."""
 
-    models: Annotated[int, Field(ge=0)] = 0
+    models: Annotated[int, Field(ge=0, lt=LARGEST)] = 0
     scores: Scores | None = None  # memorization from a file: no pool is trained
     share: Share = 0.7
     group: Count = 25
@@ -111,42 +102,42 @@ class Pool(_Frozen):
         return self
 
 
-class HoldoutRetraining(_Frozen):
+class HoldoutRetraining(Frozen):
     """Fine-tuning on the hold-out set for the proxy of that name (METHOD §3)."""
 
     lr: Rate = 0.1
     epochs: Count = 30
     patience: Count = 4  # stop after so many epochs without a lower training loss
-    batch: Annotated[int, Field(ge=2)] = 256
+    batch: Batch = 256
     holdout: Literal["holdout", "test"] = "holdout"  # "test" copies the authors and leaks the test set
 
 
-class LossCurvature(_Frozen):
+class LossCurvature(Frozen):
     """The proxy loss curvature (METHOD §3)."""
 
     h: Rate = 0.01  # length of the step along the sign of the gradient
     when: Literal["epochs", "end"] = "epochs"  # the mean over the epochs, or the trained network only
 
 
-class Proxies(_Frozen):
+class Proxies(Frozen):
     """Settings of the proxies that have any."""
 
     holdout_retraining: HoldoutRetraining = HoldoutRetraining()
     loss_curvature: LossCurvature = LossCurvature()
 
 
-class Forget(_Frozen):
+class Forget(Frozen):
     """The forget sets (METHOD §4)."""
 
     size: Count  # examples per stratum; a forget set has three strata
-    file: str | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
+    file: File | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
 
 
-class Stage(_Frozen):
+class Stage(Frozen):
     """One stage of the full RUM: its algorithm and settings. None skips the stratum."""
 
     algorithm: str | None = None
-    settings: Settings = {}
+    settings: Settings = Field({})
 
     @model_validator(mode="after")
     def _nothing_has_no_settings(self) -> Stage:
@@ -155,7 +146,7 @@ class Stage(_Frozen):
         return self
 
 
-class Rum(_Frozen):
+class Rum(Frozen):
     """The full RUM (METHOD §5): an algorithm for each stratum. The defaults are the authors' choice."""
 
     low: Stage = Stage()
@@ -172,10 +163,10 @@ class Rum(_Frozen):
         return ordered(stage.algorithm for stage in self.stages if stage.algorithm)
 
 
-class Unlearning(_Frozen):
+class Unlearning(Frozen):
     """`algorithms[name][strategy]` is one set of settings for every stage, or a list of three, one a stage."""
 
-    scores: tuple[Score, ...]
+    scores: Several[Score]
     algorithms: dict[str, dict[Strategy, Settings | tuple[Settings, Settings, Settings]]]
     rum: Rum | None = None  # None: the full RUM is not run
     retain_later_strata: bool = True  # METHOD §5: the authors keep the later strata in the retain set
@@ -209,23 +200,23 @@ class Unlearning(_Frozen):
         return self
 
 
-class Sequential(_Frozen):
+class Sequential(Frozen):
     """Several forget sets in a row (METHOD §8)."""
 
-    steps: Annotated[int, Field(ge=2)] = 5
+    steps: Annotated[int, Field(ge=2, lt=LARGEST)] = 5
     algorithm: str = "neg_grad_plus"
     score: Literal["holdout_retraining"] = "holdout_retraining"
-    strategies: tuple[Strategy, ...] = ("vanilla", "rum_f")
+    strategies: Several[Strategy] = ("vanilla", "rum_f")
 
 
-class Audit(_Frozen):
+class Audit(Frozen):
     """The audits beyond the paper (METHOD §7b)."""
 
     membership: bool = True  # LiRA and RMIA; they need a pool in which every example was left out by 8 models at least
     relearn: Recipe = Recipe(epochs=30, batch=64, lr=0.01)  # training on S alone; `epochs` is the limit
 
 
-class Axis(_Frozen):
+class Axis(Frozen):
     """How the search extends one axis of its grid when a winner stands on the edge: by `factor` or by `step`, up to an end."""
 
     factor: Annotated[float, Field(gt=1)] | None = None
@@ -237,19 +228,38 @@ class Axis(_Frozen):
     def _one_of_two(self) -> Axis:
         if (self.factor is None) == (self.step is None):
             raise ValueError("tune.extend: give each axis either a factor or a step, and the ends low, high or both")
+
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"tune.extend: low = {self.low:g} is above high = {self.high:g}")
         return self
 
 
-class Tune(_Frozen):
+class Tune(Frozen):
     """The recorded search of METHOD §6: every strategy of an algorithm tries the same grid, on seeds that no result uses."""
 
-    seeds: tuple[Seed, ...] = (1000, 1001, 1002, 1003)
-    scores: tuple[Score, ...] = ("memorization",)
-    grid: dict[str, dict[str, tuple[float | int, ...]]] = {}
-    extend: dict[str, Axis] = {}  # by setting, for all algorithms
+    seeds: Several[Seed] = (1000, 1001, 1002, 1003)
+    scores: Several[Score] = ("memorization",)
+    grid: dict[str, dict[str, Several[float | int]]] = Field({})
+    extend: dict[str, Axis] = Field({})  # by setting, for all algorithms
+
+    @model_validator(mode="after")
+    def _axes_are_possible(self) -> Tune:
+        for algorithm, axes in self.grid.items():
+            if not axes:
+                raise ValueError(f"tune.grid.{algorithm} has no settings to try: give at least one, for example lr: [0.01, 0.1]")
+
+            for setting, values in axes.items():
+                for value in values:
+                    if wrong := wrong_setting({setting: value}, ranged=algorithm in ALGORITHMS.builtin):
+                        raise ValueError(f"tune.grid.{algorithm}.{wrong}")
+
+        known = {setting for axes in self.grid.values() for setting in axes}
+        if self.grid and (unknown := sorted(set(self.extend) - known)):
+            raise ValueError(f"tune.extend.{unknown[0]}: no such axis in tune.grid: there are {', '.join(sorted(known))}")
+        return self
 
 
-class Resources(_Frozen):
+class Resources(Frozen):
     """What one task takes of a node of a Ray cluster. No result depends on it."""
 
     num_cpus: Annotated[float, Field(gt=0)] = 1
@@ -263,16 +273,16 @@ class Resources(_Frozen):
         return self
 
 
-class Limit(_Frozen):
+class Limit(Frozen):
     """A dry run: every code path of a profile, with its networks at full size, in minutes; see `dry_run.shorten`."""
 
-    steps: Annotated[int, Field(ge=2)] | None = None  # optimizer steps of a training, at most
+    steps: Annotated[int, Field(ge=2, lt=LARGEST)] | None = None  # optimizer steps of a training, at most
 
 
-class Profile(_Frozen):
+class Profile(Frozen):
     """Every number of an experiment. See `load_profile`."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: FolderName
     title: str
     dataset: Dataset
     model: Model
@@ -280,7 +290,7 @@ class Profile(_Frozen):
     pool: Pool
     proxies: Proxies = Proxies()
     forget: Forget
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: Several[Seed]
     unlearning: Unlearning
     sequential: Sequential = Sequential()
     audit: Audit = Audit()
@@ -298,9 +308,6 @@ class Profile(_Frozen):
 
     @model_validator(mode="after")
     def _seeds_are_separate(self) -> Profile:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)} must be distinct")
-
         if shared := set(self.seeds) & set(self.tune.seeds):
             raise ValueError(f"tune.seeds {sorted(shared)} are also in seeds: the search must not see a reported seed")
         return self

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from mulnb.core import on_ray, workers
@@ -48,6 +49,21 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster to run on, instead of one of this machine's cores")
 
 
+def folder(text: str) -> Path:
+    """The `type` of an option that names a folder.
+
+    Raises:
+        argparse.ArgumentTypeError: no name, one that no file system takes, or a file of that name.
+    """
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
+
+    place = Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    if os.path.lexists(place) and not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder: name another one")
+    return place
+
+
 def use_workers(count: str | None, backend: str | None = None, address: str | None = None) -> None:
     """Set the workers of this process and of the kernels that it starts.
 
@@ -59,6 +75,10 @@ def use_workers(count: str | None, backend: str | None = None, address: str | No
     Raises:
         UserError: the number, the backend or the address, given here or in the environment, is not valid.
     """
+    if count == "":  # in the environment, an empty word means the default; here it is a shell's empty variable
+        raise UserError("--workers '': should be a whole number of at least 1")
+    if address is not None and not address.strip():
+        raise UserError("--address '': expected HOST:PORT of a Ray cluster's head, or leave the option out")
     if address is not None:
         if backend not in (None, "ray"):
             raise UserError(f"--address {address} is for --backend ray, not {backend}: leave one of them out")
@@ -101,6 +121,14 @@ def exit_code(command: Callable[[], int | None]) -> int:
         # The reader (e.g. `head`) closed the pipe; without this, Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+    except MemoryError:
+        return _report("not enough memory: use fewer workers (--workers), smaller images or a smaller profile", FAILED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        refused = UserError(f"{error.filename}: {error.strerror}: choose another place, or make this one usable")
+        return _report(str(refused), MISTAKE)
 
     return FINE if code is None else code
 

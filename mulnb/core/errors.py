@@ -8,16 +8,33 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 1500  # signs of a message; a user's own value in it may have millions
+
 
 class UserError(Exception):
     """A mistake in what the user gave.
 
-    The message is one line that says what is wrong, where, and what to do. The command line prints it and exits with 2.
+    The message is one line that says what is wrong, where, and what to do. The command line prints it and exits with 2. A line
+    break or another sign that cannot be printed, in a file's name for example, is written as `\\n`.
+
+    Args:
+        message: the line.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_printable(str(message)))
 
     def _render_traceback_(self) -> list[str]:
         """Jupyter shows this one line instead of a traceback."""
         return [f"UserError: {self}"]
+
+
+def _printable(text: str) -> str:
+    """A text on one line of sensible length, without signs that would change what a terminal shows."""
+    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    if len(shown) <= LONGEST:
+        return shown
+    return f"{shown[: LONGEST // 2]} … {shown[-LONGEST // 2 :]}"
 
 
 class NotebookFailed(Exception):

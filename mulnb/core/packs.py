@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,8 @@ LIMIT = 14_000_000  # bytes of a file
 GROWTH = 50  # times as large, at most, is what a pack holds
 FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)\.(?P<part>[a-z]+)\.(?P<checksum>[0-9a-f]{16})\.zip")
 MEMBER = re.compile(r"(?P<kind>[a-z_]+)/(?P<key>[0-9a-f]{24})\.json")
+# what the library raises of a zip that is cut off, encrypted, or packed in a way that it does not know
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, struct.error)
 HEADERS = 400  # bytes, more than what a zip says of two members besides their content and twice their names
 END = 100  # bytes of the end of a zip
 
@@ -195,7 +198,7 @@ def _pieces(path: Path) -> Iterator[Piece]:
                 if (manifest["kind"], manifest["key"]) != (match["kind"], match["key"]) or not arrays.keys() <= {*said["names"]}:
                     raise ValueError(f"{name} is another result")
                 piece = Piece(manifest, tuple(said["names"]), arrays)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+            except (*BAD_ZIP, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
                 raise _damaged(path, error) from None
             yield piece
 
@@ -208,8 +211,10 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise _damaged(path, "its checksum is not that of its name")
     try:
         packed = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile as error:
+    except (*BAD_ZIP, ValueError) as error:
         raise _damaged(path, error) from None
+    if not any(MEMBER.fullmatch(name) for name in packed.namelist()):
+        raise _damaged(path, "it holds no results")
     if sum(entry.file_size for entry in packed.infolist()) > GROWTH * len(content) + LIMIT:
         raise _damaged(path, "it would grow to an absurd size")
     return packed

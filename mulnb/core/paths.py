@@ -27,14 +27,32 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def home() -> Path:
     """The folder that holds everything mulnb writes: `MULNB_HOME`, the checkout, or a cache folder of the user."""
-    if given := os.environ.get("MULNB_HOME"):
-        return Path(given).expanduser().resolve()
+    if given := _named_by("MULNB_HOME"):
+        return given
 
     if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "notebooks").is_dir():
         return CHECKOUT
 
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     return cache.expanduser().resolve() / "mulnb"
+
+
+def _named_by(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is not set, or empty.
+
+    Raises:
+        UserError: it names a file, or nothing but spaces.
+    """
+    given = os.environ.get(variable)
+    if not given:
+        return None
+    if not given.strip():
+        raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
+
+    place = Path(os.path.expanduser(given)).resolve()  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    if place.exists() and not place.is_dir():
+        raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
+    return place
 
 
 def artifacts() -> Path:
@@ -49,8 +67,8 @@ def data() -> Path:
 
 def figures() -> Path:
     """The folder to which results are written, in one folder per profile."""
-    if given := os.environ.get("MULNB_FIGURES"):
-        return Path(given).expanduser().resolve()
+    if given := _named_by("MULNB_FIGURES"):
+        return given
 
     own = _in_checkout() and not os.environ.get("MULNB_PUBLISH")
     return home() / ("results" if own else "figures")

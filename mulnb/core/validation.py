@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -50,15 +51,22 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         *above, unknown = (*_keys(first["loc"][:-1]), str(first["loc"][-1]))  # the user's, whatever characters it has
         where, valid = ".".join([*above, unknown]), _fields(model, above)
-        return f"unknown key '{where}' = {value!r}: {did_you_mean(unknown, valid)}valid keys here: {', '.join(valid)}"
+        hint = did_you_mean(unknown, valid)
+        return f"unknown key '{_short(where, str)}' = {_short(value)}: {hint}valid keys here: {', '.join(valid)}"
 
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
         # the validator of a name knows its value only; that of a whole part of the model names the keys itself
-        return f"{where} = {value!r}: {message}" if isinstance(value, str) else message
+        return f"{where} = {_short(value)}: {message}" if isinstance(value, str) else message
 
-    message = first["msg"].replace("Input should", "should")
-    return f"{where} = {value!r}: {message}"
+    message = re.sub("^(Input|String|Tuple|List|Keys) should", "should", first["msg"]).replace(" after validation, not 0", "")
+    return f"{where} = {_short(value)}: {message}"
+
+
+def _short(value: Any, show: Callable[[Any], str] = repr) -> str:
+    """A value of the user's for a message, which it must not fill."""
+    text = show(value)
+    return text if len(text) <= 200 else f"{text[:150]} … {text[-30:]}"
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:

@@ -12,6 +12,7 @@ import functools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -44,7 +45,7 @@ def count(on_gpu: bool = True) -> int:
         UserError: `MULNB_WORKERS` is not a whole number of at least 1.
     """
     if given := os.environ.get("MULNB_WORKERS"):
-        if not given.isdigit() or int(given) < 1:
+        if not re.fullmatch("0*[1-9][0-9]{0,8}", given):  # not isdigit(): it takes ² for a digit
             raise UserError(f"workers = {given!r}: should be a whole number of at least 1")
         return _at_most(_cores(), int(given))
 

@@ -11,6 +11,7 @@ from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
 LONGEST = 2**20  # bytes of a YAML file; the largest profile of the package has some thousand
+DEEPEST = 100  # brackets inside each other
 MOST = 20_000  # values of a file when every alias is written out
 
 
@@ -30,15 +31,37 @@ def parse(text: str) -> object:
     Raises:
         BadYaml: it is not valid YAML, names a key twice, holds itself, or becomes very large when its aliases are written out.
     """
+    _refuse_depth(text)
     try:
         root = yaml.compose(text, yaml.SafeLoader)
         if root is not None:
             _count(root, {}, set())
         return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadYaml(_said(error)) from None
     except RecursionError:
         raise BadYaml("it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:  # a date like 2024-99-99, a number of 10 000 digits
+    except (ValueError, OverflowError, TypeError) as error:  # a date like 2024-99-99, a number of 10 000 digits
         raise BadYaml(one_line(error)) from None
+
+
+def _refuse_depth(text: str) -> None:
+    """Refuse what opens bracket after bracket: the library would look ahead at each of them, and take a minute."""
+    depth = 0
+    for sign in text:
+        depth += (sign in "[{") - (sign in "]}")
+        if depth > DEEPEST:
+            raise BadYaml("it is nested too deeply")
+
+
+def _said(error: yaml.YAMLError) -> str:
+    """What is wrong and in which line, without the six lines that the library draws."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None or not error.problem:
+        return one_line(str(error).replace('in "<unicode string>", ', ""))
+
+    tab = ": use spaces instead of tabs" if "'\\t'" in error.problem else ""
+    return f"line {mark.line + 1}: {error.problem}{tab}"
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -49,7 +72,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     try:
         tree = parse(plain_file.read(path, LONGEST).decode())
-    except (UnicodeDecodeError, BadYaml) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"profile {path}: cannot be read: it is not text in UTF-8: save it as that") from None
+    except BadYaml as error:
         raise UserError(f"profile {path}: cannot be read: {error}") from None
 
     if not isinstance(tree, dict):
@@ -82,6 +107,8 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
         known: the counts of nodes that were visited, by their id; filled here.
         above: ids of the nodes that hold this one.
     """
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")) and ":" in node.value:
+        raise BadYaml(f"line {node.start_mark.line + 1}: {node.value} would be read as minutes and seconds: write one number")
     if id(node) in above:
         raise BadYaml(f"line {node.start_mark.line + 1}: an alias refers to what holds it")
     if id(node) in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,20 +33,20 @@ def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.
     Raises:
         UserError: the list names no example, one twice, one that is not there, or fewer than three, which make no strata.
     """
-    place = _place(path)
-    if place is None or not _is_plain(place):
+    where = find(path)
+    if where is None or not _is_plain(where):
         return None
 
-    found = request.indices(place, len(labels), labels=labels, classes=classes, what=f"forget.file {path}")
+    found = request.indices(where, len(labels), labels=labels, classes=classes, what=f"forget.file {path}")
     if len(found) < 3:
         raise UserError(f"forget.file {path} names {len(found)} of {len(labels)} examples: three strata need at least 3")
     return found
 
 
-def _place(path: str | Path) -> Path | None:
+def find(path: str | Path) -> Path | None:
     """Where the file lies, as `forget.load` looks for it; None if it is nowhere."""
-    given = Path(path).expanduser()
-    return next((place for place in (given, paths.home() / given) if place.is_file()), None)
+    given = Path(os.path.expanduser(path))
+    return next((place for place in (given, paths.home() / given) if os.path.isfile(place)), None)
 
 
 def _is_plain(place: Path) -> bool:
@@ -68,11 +69,13 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
         UserError: as `forget.load`; also where the file is longer than any forget set, nested without end, or holds numbers
             that no index can be.
     """
-    place = _place(path)
+    place = find(path)
     if place is not None and place.stat().st_size > LONGEST:
         raise UserError(f"forget set {place} is longer than {LONGEST // 2**20} MB: this is no forget set")
 
     try:
         return forget.load(path, data, n)
+    except OSError as error:  # a name that is too long for the system
+        raise UserError(f"forget set {path} cannot be read: {error.strerror or error}") from None
     except (OverflowError, RecursionError, MemoryError):
         raise UserError(f"{path} is no forget set: expected a JSON file written by mulnb.forget.save or the explorer") from None

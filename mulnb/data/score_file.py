@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ class ScoreFile:
         self.path = path
         readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}
 
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for the system
             raise UserError(f"{path} does not exist: correct the path of the scores")
 
         kind = path.suffix.lower()
@@ -53,8 +52,7 @@ class ScoreFile:
 
         try:
             self.arrays: Mapping[str, np.ndarray] = readers[kind](path)
-        except (OSError, ValueError, EOFError, OverflowError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
-            # pandas and json raise kinds of ValueError; JSON may be nested too deeply, a header of .npy may claim any size
+        except Exception as error:  # damaged bytes may raise anything; a header of .npy may claim any size
             raise self.error(f"cannot be read as {kind} ({one_line(error)})") from None
 
     def __contains__(self, name: str) -> bool:
@@ -62,9 +60,13 @@ class ScoreFile:
 
     def __getitem__(self, name: str) -> np.ndarray:
         try:
-            return self.arrays[name]
-        except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:  # pickled or damaged
+            found = self.arrays[name]
+        except Exception as error:  # pickled, or damaged: zips alone have six kinds of errors
             raise self.error(f"{name} cannot be read ({one_line(error)}): save it as an array of numbers") from None
+
+        if not isinstance(found, np.ndarray):  # numpy gives the bytes of a file in a zip that is no array
+            raise self.error(f"{name} is no array of numbers: save the scores with numpy.savez")
+        return found
 
     @property
     def names(self) -> str:
@@ -101,7 +103,8 @@ class ScoreFile:
         if values.ndim != 1 or not len(values):
             raise self.error(f"{name} has the shape {list(values.shape)}: expected one score per example, [N]")
 
-        return Column(name, values.astype(np.float64))
+        with np.errstate(over="ignore"):  # what is too large for float64 becomes infinite, which is refused
+            return Column(name, values.astype(np.float64))
 
     def error(self, text: str) -> UserError:
         """The error to raise about this file."""
@@ -152,7 +155,7 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     separator = next((mark for mark in "\t;" if mark in head and "," not in head), ",")
     decimal = "," if separator != "," and re.search(r"\d,\d", text) else "."
 
-    frame = pd.read_csv(io.StringIO(text), sep=separator, decimal=decimal)
+    frame = pd.read_csv(io.StringIO(text), sep=separator, decimal=decimal, low_memory=False)
     if all(_is_number(name) for name in frame):
         raise ValueError("the first line must name the columns")
     return {str(name): frame[name].to_numpy() for name in frame}

@@ -11,6 +11,7 @@ says which score belongs to which example. Files that are known to work (METHOD 
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,12 @@ def load_scores(
     if orientation not in ("memorization", "consistency"):
         raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")
 
-    table = ScoreFile(Path(file).expanduser())
+    if not isinstance(file, (str, Path)):
+        raise UserError(f"scores from {type(file).__name__}: expected the path of a file")
+    if not isinstance(data, ImageSet):
+        raise UserError(f"data is a {type(data).__name__}: expected examples that need scores, such as load_data(profile).train")
+
+    table = ScoreFile(Path(os.path.expanduser(file)))
     column = table.scores(key)
     rows = _rows(table, column, index, data)  # int64 [N], the place in the file of each example's score
     scores = column.values[rows]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA, label
@@ -29,7 +30,8 @@ def row(*children: widgets.Widget, **layout: str) -> widgets.Box:
 
 def offered(what: str, value: Any, choices: list) -> None:
     """Raise `UserError` unless `value` is one of `choices`."""
-    if value not in choices:
+    # a list or an array is never offered, and `in` would ask it for a truth value
+    if not isinstance(value, (str, int, np.integer)) or isinstance(value, bool) or value not in choices:
         raise UserError(f"{what} {value!r} is not offered here: choose one of {', '.join(map(str, choices))}")
 
 

@@ -57,6 +57,7 @@ class Explorer:
     def __init__(self, profile: Profile | str | Path | None, data: Stock | None = None, shared: bool = True) -> None:
         if isinstance(profile, (str, Path)):
             profile = config.load_profile(profile)
+        stock.check(profile, data)
         key = store.digest([str(paths.figures()), str(paths.artifacts()), profile])
         shared = shared and data is None
         if shared and key in _kept:
@@ -131,14 +132,18 @@ class Explorer:
         self.seed.value = self.seed.value if seed is None else seed
 
         if sizes is not None:
-            three = (sizes,) * 3 if isinstance(sizes, int) else tuple(sizes)
-            if len(three) != 3 or not all(1 <= size <= self._ranking.limit for size in three):
+            three = tuple(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) else (sizes,) * 3
+            whole = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) for size in three)
+            if len(three) != 3 or not whole or not all(1 <= size <= self._ranking.limit for size in three):
                 raise UserError(f"sizes {sizes}: expected one or three numbers from 1 to {self._ranking.limit}")
             self._fields.set(dict(zip(STRATA, three, strict=True)), equal=len(set(three)) == 1)
         # a threshold decides a size, so it comes last
         for side, threshold in (("low", low), ("high", high)):
-            if threshold is not None:
-                self._fields.resize(side, self._ranking.size(side, threshold))
+            if threshold is None:
+                continue
+            if not isinstance(threshold, (int, float, np.number)) or not np.isfinite(threshold):
+                raise UserError(f"{side} = {threshold!r}: expected a score, a finite number")
+            self._fields.resize(side, self._ranking.size(side, threshold))
         return self.strata
 
     def unlearn(self, algorithm: str | None = None, strategy: str | None = None) -> pd.DataFrame:

@@ -122,7 +122,7 @@ def of_arrays(
     places: Any = None,
 ) -> Stock:
     """Images, labels and scores of your own, as a profile's results without seeds; arguments and errors: `explorer.explore`."""
-    pictures, labels = _pixels(np.asarray(images)), np.asarray(labels)
+    pictures, labels = _pixels(_array("images", images)), _array("labels", labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(pictures):
         raise UserError(f"labels have shape {labels.shape}: expected whole numbers, one for each of the {len(pictures)} images")
 
@@ -149,6 +149,16 @@ def of_arrays(
         fingerprint=store.digest([pictures, labels, names]),
         places=places,
     )
+
+
+def check(profile: Any, data: Any) -> None:
+    """Raises `UserError` unless an explorer can be opened with these two: a profile, or None, and a stock, or None."""
+    if not (profile is None or isinstance(profile, Profile)):
+        raise UserError(f"Explorer({profile!r}): expected a profile, its name or its YAML file")
+    if not (data is None or isinstance(data, Stock)):
+        raise UserError(f"Explorer: data is a {type(data).__name__}: make it with mulnb.explorer.stock.of_arrays")
+    if profile is None and data is None:
+        raise UserError("Explorer(None) has nothing to show: name a profile, for example Explorer('digits')")
 
 
 def command(profile: Profile, notebooks: str = "01,02") -> str:
@@ -180,8 +190,8 @@ def _published(profile: Profile) -> Path | None:
     for root in paths.readable():
         folder = root / profile.name
         try:
-            known = Profile.model_validate(record.read(folder)["profile"])
-        except (ValueError, KeyError):
+            known = Profile.model_validate(record.read(folder).get("profile"))
+        except ValueError:  # no record, or of a version whose profiles had other keys
             continue
         # only what the scores depend on: another forget set or algorithm needs no new scores
         if any(getattr(known, key) != getattr(profile, key) for key in SCORED_BY):
@@ -201,7 +211,10 @@ def _pixels(images: np.ndarray) -> np.ndarray:
         raise UserError(f"images have shape {images.shape}: expected [N, H, W] or [N, C, H, W] with 1 or 3 channels")
     if images.dtype == np.uint8:
         return images
-    if not np.issubdtype(images.dtype, np.floating) or images.min() < 0 or images.max() > 1:
+    if images.size == 0:
+        raise UserError(f"images have shape {images.shape}: expected at least one image of one pixel")
+    # not "outside of 0 … 1": that would be false of NaN, too
+    if not np.issubdtype(images.dtype, np.floating) or not (images.min() >= 0 and images.max() <= 1):
         raise UserError(f"images are {images.dtype}: expected uint8, or floating point from 0 to 1")
     return (images * 255).round().astype(np.uint8)
 
@@ -215,9 +228,23 @@ def _class_names(labels: np.ndarray, given: Sequence[str] | None) -> tuple[str, 
     return names
 
 
+def _array(what: str, values: Any) -> np.ndarray:
+    """What a user gave, as an array."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths; a tensor on a GPU
+        raise UserError(f"{what} are no array ({error}): pass an array, or a tensor after .cpu()") from None
+
+
 def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers as float64 of this shape."""
-    values = np.asarray(values, dtype=np.float64)
+    """Numbers as float64 of this shape; `what` ends with its verb, as in "places have"."""
+    name = what.rsplit(" ", 1)[0]
+    values = _array(name, values)
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: expected numbers, not {values.dtype}") from None
+
     if values.shape != shape or not np.isfinite(values).all():
         each = "numbers, one" if len(shape) == 1 else "pairs of numbers, one"
         raise UserError(f"{what} shape {values.shape}: expected {shape[0]} finite {each} for each image")

@@ -13,7 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name
-from mulnb.results import record
+from mulnb.results import record, written
 from mulnb.results.statements import PRIMARY
 
 OTHER_MACHINE = "other_machine.csv"
@@ -37,7 +37,8 @@ def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
     if not _same_settings(folder, profile):
         return ["The committed verdicts were made with other settings: they are not compared."]
 
-    pairs = _primary(pd.read_csv(folder / "claims.csv")).merge(_primary(verdicts), on=KEY, suffixes=("", "_here"))
+    committed = written.table(folder / "claims.csv", [*RECORDED, "kind"])
+    pairs = _primary(committed).merge(_primary(verdicts), on=KEY, suffixes=("", "_here"))
     other = pairs[pairs["verdict"] != pairs["verdict_here"]]
     if other.empty:
         return [f"Beside the {len(pairs)} committed primary verdicts: none differ here."]
@@ -62,6 +63,9 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     if own == folder or not _same_settings(own, profile):
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
+    if not record.read(folder):
+        raise UserError(f"{folder} has no committed results that this machine could be compared with")
+
     # a stage that did not run here would bring in the committed frames; no verdict rests on those of the mistakes
     committed = set(record.read(folder).get("stages", {})) - {"mistakes"}
     if missing := sorted(committed - set(record.read(own).get("stages", {}))):
@@ -82,7 +86,7 @@ def other_machine(profile_name: str) -> pd.DataFrame | None:
         Columns `claim measured verdict evidence device`; None if nothing was recorded.
     """
     path = paths.committed() / profile_name / OTHER_MACHINE
-    return pd.read_csv(path) if path.is_file() else None
+    return written.table(path, [*RECORDED, "device"]) if path.is_file() else None
 
 
 def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:

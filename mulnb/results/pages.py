@@ -13,7 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS, label
-from mulnb.results import captions, claims, compare, frame_file, markdown, pairs
+from mulnb.results import captions, claims, compare, frame_file, markdown, pairs, written
 from mulnb.results.here import OTHER_MACHINE
 
 # file: what to look for
@@ -90,8 +90,8 @@ def readme_results(profile_name: str) -> str:
         Markdown: Table 1, ToW by strategy, and the claims.
     """
     folder = paths.readable()[-1] / profile_name  # the README shows what is in git, not the reader's own run
-    costs = pd.read_csv(folder / "table1_proxies.csv")
-    tow = pd.read_csv(folder / "table2_tow.csv")
+    costs = written.table(folder / "table1_proxies.csv", ["proxy", "spearman", "ci_low", "ci_high", "seconds", "share_of_exact"])
+    tow = written.table(folder / "table2_tow.csv", ["algorithm", "strategy", "score", *METRICS])
     parts = [
         "Proxies against exact memorization (Spearman ρ, 95 % t interval over seeds) and their cost:",
         _proxy_rows(costs),
@@ -147,7 +147,7 @@ def _memorized(profile: Profile) -> str:
 
 
 def _verdicts(folder: Path) -> str:
-    verdicts = pd.read_csv(folder / "claims.csv", keep_default_na=False)
+    verdicts = written.table(folder / "claims.csv", ["claim", "kind", "verdict"], keep_default_na=False)
     return markdown.grid(claims.counts(verdicts))
 
 

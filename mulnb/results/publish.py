@@ -13,10 +13,18 @@ from mulnb import study
 from mulnb.config import Profile
 from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError
-from mulnb.results import claims, evidence, frame_file, record, search, tables, thumbnails
+from mulnb.results import claims, evidence, frame_file, record, search, tables, thumbnails, written
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
+COLUMNS = {  # of a frame, those without which nobody can read it; later versions have added others
+    "memorization": ("label", "memorization"),
+    "proxies": ("example", "proxy", "seed", "value"),
+    "proxy_costs": ("proxy", "seconds", "spearman", "ci_low", "ci_high"),
+    "unlearning": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia", "seconds"),
+    "crossed": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia"),
+    "sequential": ("algorithm", "strategy", "seed", "step", "scope", "tow", "tow_mia"),
+}
 
 
 def publish(profile: Profile, stage: str) -> Frames:
@@ -67,9 +75,11 @@ def load(profile_name: str, frame: str) -> pd.DataFrame | None:
         return None
 
     try:
-        return frame_file.read(path)
+        found = frame_file.read(path)
+        written.check_columns(path, found, COLUMNS.get(frame, ()))
     except UserError as error:
         raise UserError(f"{error} --profile {profile_name}") from None
+    return found
 
 
 def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:
@@ -187,12 +197,11 @@ def _mistakes(profile: Profile) -> Frames:
 def _tune(profile: Profile) -> Frames:
     """The hyper-parameter search. Rows of algorithms outside `tune.grid` are kept from the previous table."""
     found = study.tune(profile)
-    try:
-        before = pd.read_csv(paths.find_result(profile.name, "tune.csv"), dtype={"seeds": str})
+    frame = found
+    if (earlier := paths.find_result(profile.name, "tune.csv")).is_file():
+        before = written.table(earlier, ["algorithm"], dtype={"seeds": str})
         kept = before[~before["algorithm"].isin(found["algorithm"])]
         frame = pd.concat([kept, found], ignore_index=True)
-    except FileNotFoundError:
-        frame = found
 
     caption = "The hyper-parameter search, on seeds that no result uses. The chosen settings are those pinned in the profile."
     tables.write(frame, profile, "tune", caption, text=search.page(frame, profile, caption))

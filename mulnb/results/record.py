@@ -27,13 +27,18 @@ def read(folder: Path) -> dict[str, Any]:
         folder: a profile's.
 
     Returns:
-        What it says; nothing if there is none, or if it cannot be read.
+        What it says; empty if it is missing or no record, so that nothing is taken from it and the next run writes it anew. All
+        parts that are mappings in a good record are mappings here.
     """
     try:
         found = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+
+    stages = found.get("stages", {}) if isinstance(found, dict) else None
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        return {}
+    return found
 
 
 def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], order: Iterable[str]) -> None:

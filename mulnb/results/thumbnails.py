@@ -88,5 +88,5 @@ def read(folder: Path) -> Thumbnails | None:
         if not 0 < n <= len(copies) or channels not in (1, 3):
             raise ValueError(f"{n} copies of {channels} channels")
         return Thumbnails(np.ascontiguousarray(copies[:n, :channels]), classes, str(facts["fingerprint"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, Image.DecompressionBombError) as error:
         raise UserError(f"{sheet}: damaged ({error}): remove it, or put the images of the data set into {paths.data()}") from None

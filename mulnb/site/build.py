@@ -28,6 +28,7 @@ LEAD = "digits"  # the profile that the notebooks in git show, and that a set is
 MISSING = "missing:"  # the address of a link whose target is not in the site, until the link is removed
 LINK = re.compile(r'((?:href|src)=")([^"#:]+)(#[^"]*)?(")')  # relative links; addresses have a colon
 OWN = {"index.html", "style.css", "choose.html", "choose.js", "choose_data.js"}  # files of the site that have no source
+MADE_BY = "Made by mulnb"  # at the foot of every page
 NUMBERED = "[0-9][0-9]_*.ipynb"
 INTRODUCTION = """
 # Memorization-aware machine unlearning
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The options of `./run_all.sh --site`."""
     found = commands.Parser(prog="./run_all.sh --site", description=__doc__)
-    found.add_argument("--out", type=Path, metavar="FOLDER", help="where the site goes (default: artifacts/site)")
+    found.add_argument("--out", type=commands.folder, metavar="FOLDER", help="where the site goes (default: artifacts/site)")
     return found
 
 
@@ -95,7 +96,7 @@ def build(out: Path | None = None) -> Path:
         UserError: there are no results, or the folder holds something else.
     """
     folder = (out or paths.artifacts() / "site").resolve()
-    if folder.exists() and not (folder / "style.css").is_file() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()) and not _is_site(folder):
         raise UserError(f"--out {folder}: the folder is not empty and holds no site; name another one")
 
     sources = [*_notebooks(), *_results()]
@@ -115,6 +116,14 @@ def build(out: Path | None = None) -> Path:
         made.rename(folder)
 
     return folder
+
+
+def _is_site(folder: Path) -> bool:
+    """Whether an earlier call has written a folder, so that it may be replaced; it is not enough that it holds a style sheet."""
+    try:
+        return (folder / "style.css").is_file() and MADE_BY in (folder / "index.html").read_text()
+    except (OSError, ValueError):
+        return False
 
 
 def _notebooks() -> list[Source]:
@@ -157,7 +166,7 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
         if source.path.suffix == ".ipynb":
             text, body = _first_text(source.path), markdown.notebook_body(source.path)
         else:
-            text = source.path.read_text()
+            text = _text(source.path)
             body = markdown.to_html(text)
         write(source.page, markdown.title_of(text, source.place.stem), body)
 
@@ -241,15 +250,28 @@ def _entry(source: Source) -> str:
 
 def _first_text(path: Path) -> str:
     """The first Markdown cell of a notebook."""
-    for cell in json.loads(path.read_text())["cells"]:
-        if cell["cell_type"] == "markdown":
-            return "".join(cell["source"])
-    return ""
+    try:
+        cells = json.loads(_text(path))["cells"]
+        return next(("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"), "")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error!r}): restore it from git") from None
+
+
+def _text(path: Path) -> str:
+    """The text of a page.
+
+    Raises:
+        UserError: it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError:
+        raise UserError(f"{path}: damaged (no text in UTF-8): remove it and write it again with mulnb run") from None
 
 
 def _gallery(source: Source) -> str:
     """The figures of a profile's page, small, each with the sentence above it there."""
-    text = source.path.read_text()
+    text = _text(source.path)
     title = html.escape(markdown.title_of(text, source.place.parent.name))
     parts = [f'<h3><a href="{source.page}">{title}</a></h3><div class="gallery">']
 
@@ -273,7 +295,7 @@ def _footer() -> str:
     """Which version made the page."""
     import mulnb
 
-    return f"Made by mulnb {mulnb.__version__} from published results; no number is typed by hand."
+    return f"{MADE_BY} {mulnb.__version__} from published results; no number is typed by hand."
 
 
 def _code_colours() -> str:

@@ -246,8 +246,14 @@ def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequ
 
 
 def check(profile: Profile) -> None:
-    """Raises `UserError` if an algorithm or one of its settings is unknown, or the pool too small: before any training."""
+    """Raises `UserError` if an algorithm or one of its settings is unknown, or a file is missing: before any training."""
     from mulnb import unlearning
+    from mulnb.data import forget_file
+
+    if profile.forget.file and forget_file.find(profile.forget.file) is None:
+        raise UserError(f"profile {profile.name}: forget.file = {profile.forget.file}: there is no such file: correct the path")
+    if (scores := profile.pool.scores) and not os.path.isfile(os.path.expanduser(scores.file)):
+        raise UserError(f"profile {profile.name}: pool.scores.file = {scores.file}: there is no such file: correct the path")
 
     for algorithm, strategies in profile.unlearning.algorithms.items():
         for settings in strategies.values():

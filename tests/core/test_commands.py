@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,35 @@ def test_a_profile_may_be_an_option_or_an_argument():
     commands.add_profile(argument, "profile")
     assert option.parse_args([]).profile == "digits"
     assert argument.parse_args(["smoke", "--set", "a=1", "--set", "b=2"]).set == ["a=1", "b=2"]
+
+
+def refused_by_the_system():
+    Path("/nowhere/at/all").read_bytes()
+
+
+def test_what_the_system_refuses_is_one_line_and_names_the_place(capsys):
+    assert commands.exit_code(refused_by_the_system) == 2
+    assert capsys.readouterr().err.startswith("mulnb: /nowhere/at/all: No such file or directory: ")
+    assert commands.exit_code(ends_with(MemoryError())) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", ["", "0", "²", "２", "1.5", "-1", " 2", "9" * 30, "1_0", "0x2"])
+def test_workers_are_a_plain_number(monkeypatch, count):
+    monkeypatch.setenv("MULNB_WORKERS", "1")
+    with pytest.raises(UserError, match="should be a whole number of at least 1"):
+        commands.use_workers(count)
+
+
+def test_an_empty_address_is_no_cluster(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="expected HOST:PORT"):
+        commands.use_workers(None, None, " ")
+
+
+@pytest.mark.parametrize("words", [[""], [" "], ["a\0b"], [__file__]])
+def test_an_option_that_names_a_folder_takes_no_file_and_no_empty_word(words):
+    parser = commands.Parser(prog="mulnb")
+    parser.add_argument("folder", type=commands.folder)
+    with pytest.raises(UserError, match=r"no folder|no name of a folder"):
+        parser.parse_args(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -160,10 +161,54 @@ def test_a_pack_writes_nowhere_but_into_the_store(tmp_path, monkeypatch):
     bad = named(tmp_path, zipped(tmp_path / "made.zip", members))
     before = {*tmp_path.rglob("*")}
     elsewhere(monkeypatch, tmp_path)
-    assert packs.unpack(bad) == (0, 0)
+    with pytest.raises(UserError, match="it holds no results"):
+        packs.unpack(bad)
     assert {*tmp_path.rglob("*")} == before
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(UserError, match="is no folder: name the one that the packs lie in"):
         packs.files(tmp_path / "missing")
+
+
+MEMBER = f"pool/{'a' * 24}.json"
+
+
+def changed(content, at, value):
+    """A zip with other bytes in the heading of its only member, here and in the directory."""
+    content = bytearray(content)
+    there = content.index(b"PK\x01\x02")
+    content[at], content[there + at + 2] = value, value
+    return bytes(content)
+
+
+def foreign(members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in members.items():
+            file.writestr(name, text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no zip",
+        foreign({}),
+        foreign({"photo.png": "x"}),
+        foreign({"../../up.json": "{}", f"pool/../{MEMBER}": "{}"}),
+        foreign({MEMBER: "{}"})[:-30],
+        foreign({MEMBER: "{"}),
+        foreign({MEMBER: "[]"}),
+        foreign({MEMBER: '{"manifest": "x", "names": []}', MEMBER.replace("json", "safetensors"): "x"}),
+        changed(foreign({MEMBER: "{}" * 99}), 6, 1),  # says that it is encrypted
+        changed(foreign({MEMBER: "{}" * 99}), 8, 99),  # packed in a way that nobody knows
+    ],
+)
+def test_a_foreign_zip_under_the_name_of_a_pack_is_one_line(tmp_path, home, content):
+    path = tmp_path / f"smoke.facts.{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged, or no pack") as error:
+        packs.unpack(path)
+    assert "\n" not in str(error.value) and not list(home.rglob("manifest.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -200,3 +201,34 @@ def test_files_that_are_none(tmp_path):
         assert f"{name}: cannot be read as .{name[2:]} (" in refused(tmp_path / name)
     (tmp_path / "a.csv").write_text("".join(f"{score}\n" for score in SCORES))
     assert "the first line must name the columns" in refused(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_zip_of_other_files_holds_no_scores(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "scores.npz", "w", method) as file:
+        file.writestr("notes.txt", "hello")
+    assert "no array of numbers" in refused(tmp_path / "scores.npz", data=part())
+
+
+def test_an_encrypted_zip_is_refused(tmp_path):
+    content = bytearray(saved(tmp_path / "scores.npz", mem=np.arange(N) / N).read_bytes())
+    content[6] |= 1  # "encrypted", in the heading of the array
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # and in the directory
+    (tmp_path / "scores.npz").write_bytes(content)
+    assert "encrypted" in refused(tmp_path / "scores.npz", data=part())
+
+
+@pytest.mark.parametrize("file", [None, 5, ["scores.npz"], "", "x" * 300 + ".npz", "a\0.npz", "~nobody-of-this-name/x.npz"])
+def test_what_names_no_file_of_scores_is_refused(file):
+    assert "expected the path" in (said := refused(file, data=part())) or "does not exist" in said
+
+
+@pytest.mark.parametrize("data", [None, np.zeros(3), "digits"])
+def test_scores_belong_to_examples(tmp_path, data):
+    assert "expected examples" in refused(saved(tmp_path / "scores.npz", mem=np.zeros(N)), data=data)
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_too_large_for_a_number_are_not_finite(tmp_path):
+    np.save(tmp_path / "scores.npy", np.full(N, np.finfo(np.longdouble).max))
+    assert "no finite score" in refused(tmp_path / "scores.npy", data=part())

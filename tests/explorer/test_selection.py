@@ -7,7 +7,7 @@ import pytest
 
 from mulnb import forget
 from mulnb.core.errors import UserError
-from mulnb.explorer import selection, stock, svg
+from mulnb.explorer import Explorer, selection, stock, svg
 from mulnb.explorer.selection import Ranking
 from mulnb.forget import Strata
 
@@ -110,3 +110,57 @@ def test_arrays_that_do_not_fit_are_one_line(change, message):
     with pytest.raises(UserError, match=message) as error:
         stock.of_arrays(**given)
     assert "\n" not in str(error.value)
+
+
+IMAGES = np.zeros((8, 6, 6), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"images": [[1, 2], [3]]}, "images are no array"),
+        ({"images": np.zeros((0, 6, 6))}, "at least one image"),
+        ({"images": np.full((8, 6, 6), np.nan)}, "from 0 to 1"),
+        ({"images": "digits"}, "images have shape"),
+        ({"labels": [[0], [1, 2]]}, "labels are no array"),
+        ({"labels": ["cat"] * 8}, "expected whole numbers"),
+        ({"scores": ["high"] * 8}, "score 'score': expected numbers"),
+        ({"scores": {"mine": [[1], [1, 2]]}}, "score 'mine' are no array"),
+        ({"scores": None}, "8 finite numbers"),
+        ({"places": [["x", "y"]] * 8}, "places: expected numbers"),
+    ],
+)
+def test_arrays_of_other_kinds_are_one_line(given, words):
+    with pytest.raises(UserError, match=words) as error:
+        stock.of_arrays(**{"images": IMAGES, "labels": np.arange(8) % 2, "scores": np.arange(8.0)} | given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("given", [5, {"name": "digits"}, ["digits"], None, b"digits"])
+def test_an_explorer_of_something_else_is_one_line(given):
+    with pytest.raises(UserError, match="Explorer"):
+        Explorer(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sizes": "two"},
+        {"sizes": 1.5},
+        {"sizes": True},
+        {"sizes": [1, 1]},
+        {"sizes": [1, None, 1]},
+        {"seed": True},
+        {"seed": [0]},
+        {"score": ["score"]},
+        {"score": np.zeros(3)},
+        {"low": "a little"},
+        {"high": np.nan},
+    ],
+)
+def test_a_choice_of_another_kind_is_one_line_and_changes_nothing(given):
+    explorer = Explorer(None, stock.of_arrays(IMAGES, np.arange(8) % 2, np.arange(8.0)))
+    before = explorer.strata
+    with pytest.raises(UserError):
+        explorer.choose(**given)
+    assert all(np.array_equal(part, other) for part, other in zip(before, explorer.strata, strict=True))

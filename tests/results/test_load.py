@@ -16,7 +16,7 @@ def test_a_damaged_frame_is_one_line(home, damage):
     assert publish.load("smoke", "unlearning") is None
 
     path.parent.mkdir(parents=True)
-    pd.DataFrame({"tow": [0.5] * 100}).to_parquet(path)
+    pd.DataFrame(dict.fromkeys(publish.COLUMNS["unlearning"], [0.5] * 100)).to_parquet(path)
     assert len(publish.load("smoke", "unlearning")) == 100
 
     whole = path.read_bytes()
@@ -29,4 +29,14 @@ def test_a_damaged_frame_is_one_line(home, damage):
     with pytest.raises(UserError, match="damaged") as error:
         publish.load("smoke", "unlearning")
     assert str(path) in str(error.value) and "mulnb run --profile smoke" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", list(publish.COLUMNS))
+def test_another_frame_in_its_place_is_one_line(home, name):
+    path = paths.results("smoke") / "data" / f"{name}.parquet"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame({"a": [1, 2]}).to_parquet(path)
+    with pytest.raises(UserError, match=rf"{name}\.parquet: no column '.*mulnb run --profile smoke") as error:
+        publish.load("smoke", name)
     assert "\n" not in str(error.value)

@@ -1,0 +1,57 @@
+"""Kinds of values that a profile holds: numbers in sensible ranges, lists without repetition, names of files and folders."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+LARGEST = 2**31  # beyond it, a whole number is a mistake
+
+
+class Frozen(BaseModel):
+    """A part of a profile: it cannot be changed, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take `true`, and YAML's `yes` and `on`, for 1."""
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(part, bool) for part in parts) and cls.model_fields[info.field_name].annotation is not bool:
+            raise PydanticCustomError("bool", "should not be true or false (YAML reads yes, no, on and off as these)")
+        return value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Nothing stands twice in a list."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise PydanticCustomError("twice", "{value} is there twice: they must be distinct", {"value": repr(value)})
+        seen.add(value)
+    return values
+
+
+def _names_a_folder(name: str) -> str:
+    """A name is good for a folder on every system."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("should be at most 100 letters (a-z), digits, '.', '_' or '-', with a letter or a digit first")
+    return name
+
+
+Item = TypeVar("Item")
+Several = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, lt=LARGEST)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]  # of an image's side
+Batch = Annotated[int, Field(ge=2, lt=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=LARGEST)]
+
+File = Annotated[str, Field(min_length=1)]  # the path of a file or a folder
+FolderName = Annotated[str, AfterValidator(_names_a_folder)]

@@ -33,15 +33,13 @@ def test_the_defaults_forget_or_say_that_they_did_not(images, network):
 
 
 def test_the_committed_table_has_every_network_and_no_silent_failure():
-    """Of each set of images that it has: a set is measured with all networks or not at all."""
     with (paths.CHECKOUT / "figures" / "bench" / "defaults.csv").open() as file:
         rows = list(csv.DictReader(file))
-    sets = {row["images"] for row in rows}
-    assert "digits" in sets and sets <= set(defaults.DATA)
-    assert sorted((row["images"], row["network"]) for row in rows) == sorted((a, b) for a in sets for b in defaults.NETWORKS)
+    expected = sorted((images, network) for images in defaults.DATA for network in defaults.NETWORKS)
+    assert sorted((row["images"], row["network"]) for row in rows) == expected
 
     for row in rows:
         within = float(row["low"]) <= float(row["forgotten"]) <= float(row["high"])
-        assert float(row["original"]) > 0.9 and (row["within"], row["silent"]) == (str(within), "False")
+        assert float(row["original"]) > float(row["high"]) and (row["within"], row["silent"]) == (str(within), "False")
         assert row["verdict"] in WORDS and (within or row["verdict"] != verdict.FORGOTTEN)
     assert sum(row["verdict"] == verdict.FORGOTTEN for row in rows) >= 5

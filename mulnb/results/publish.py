@@ -5,6 +5,7 @@ The notebooks call `publish` and draw figures from the frames that it returns; `
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -203,6 +204,8 @@ def _tune(profile: Profile) -> Frames:
         kept = before[~before["algorithm"].isin(found["algorithm"])]
         frame = pd.concat([kept, found], ignore_index=True)
 
+    # six digits, as in the CSV: the page says the same as somebody reads off it
+    frame = pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")), dtype={"seeds": str})
     caption = "The hyper-parameter search, on seeds that no result uses. The chosen settings are those pinned in the profile."
     tables.write(frame, profile, "tune", caption, text=search.page(frame, profile, caption))
     return {}

@@ -231,6 +231,7 @@ def test_the_pairs_side_by_side_in_the_readme():
             cell = ways(row["spearman"], (row["ci_high"] - row["ci_low"]) / 2)
             expected[f"ρ of {label(proxy)} with memorization"] = cell
 
+        runs = again.frame(profile, "unlearning")
         found = again.decided(profile).set_index(["claim", "kind", "metric", "algorithm"])
         for claim, metric, words in (
             ("refine-vanilla", "tow", "RUM^F − vanilla, ToW"),
@@ -239,15 +240,18 @@ def test_the_pairs_side_by_side_in_the_readme():
             ("refine-shuffle", "tow", "RUM^F − shuffle, ToW"),
             ("proxy-as-good", "tow", "a proxy's order − memorization's, ToW"),
         ):
+            if runs is None:
+                expected[words] = {"–"}  # its stage has not run
+                continue
             row = found.loc[(claim, "primary", metric, "all")]
             numbers = ways(row["estimate"], (row["high"] - row["low"]) / 2, "+.3f")
             expected[words] = {f"{way}: {row['verdict']}".replace("-", "−") for way in numbers}
 
-        runs, score = need(profile, "unlearning"), run["unlearning"]["scores"][0]
-        ends = runs[runs["score"] == score].groupby("algorithm")["tow"].mean()
-        expected[f"ToW of not unlearning, of a second oracle ({label(score)})"] = {
-            f"{ends['nothing']:.3f}, {ends['retrain']:.3f}"
-        }
+        words = "ToW of not unlearning, of a second oracle (sets by memorization)"
+        expected[words] = {"–"}
+        if runs is not None:
+            ends = runs[runs["score"] == "memorization"].groupby("algorithm")["tow"].mean()
+            expected[words] = {f"{ends['nothing']:.3f}, {ends['retrain']:.3f}"}
 
         assert set(expected) == set(told) - {"network"}
         wrong = [words for words, allowed in expected.items() if told[words][place] not in allowed]

@@ -83,6 +83,8 @@ def outcomes(
     for run, chosen, unlearned, oracle, trusted in zip(runs, sets, done, oracles, fitted, strict=True):
         rows.append(_row(study, run, chosen, unlearned, oracle) | {"converged": trusted})
     frame = pd.DataFrame(rows)
+    if rows:
+        frame["converged"] &= second_oracles_fitted(frame)
     if not audited:
         return frame
 
@@ -170,3 +172,10 @@ def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Seque
     for seed, accuracy in zip(seeds, fitted, strict=True):
         found.append(bool(accuracy >= low_oracle and learned[seed] >= low_original))
     return found
+
+
+def second_oracles_fitted(frame: pd.DataFrame) -> pd.Series:
+    """False for a ceiling whose network, a second oracle, is `FAR_BELOW` the median of its kind on what it was trained on."""
+    second = frame["algorithm"] == "retrain"
+    low = frame.loc[second, "acc_retain"].median() - FAR_BELOW
+    return ~(second & (frame["acc_retain"] < low))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 
 from mulnb.core.store import Artifact
-from mulnb.study.frames import FAR_BELOW, compare, converged
+from mulnb.study.frames import FAR_BELOW, compare, converged, second_oracles_fitted
 from mulnb.study.study import Scored
 
 OUTCOME = {"acc_forget": 0.5, "acc_retain": 0.9, "acc_test": 0.8, "mia": 0.3, "seconds": 2.0}
@@ -26,6 +27,14 @@ def test_a_model_far_below_the_median_of_its_like_did_not_converge():
     oracles = [oracle(0.97), oracle(0.97 - 2 * FAR_BELOW), oracle(0.97)]
     assert converged(originals, [0, 1, 2], oracles) == [True, False, False]  # 1: its oracle; 2: its original model
     assert converged(originals, [0, 0, 1], oracles) == [True, False, True]
+
+
+def test_a_ceiling_whose_second_oracle_did_not_fit_is_marked():
+    low = 0.99 - 2 * FAR_BELOW
+    rows = [("retrain", 0.99), ("retrain", low), ("retrain", 1.0), ("fine_tune", low), ("nothing", low)]
+    frame = pd.DataFrame(rows, columns=["algorithm", "acc_retain"])
+    assert list(second_oracles_fitted(frame)) == [True, False, True, True, True]
+    assert second_oracles_fitted(frame.iloc[3:]).all()  # no ceiling, nothing to mark
 
 
 def test_a_run_that_diverged_has_no_numbers_and_the_worst_tow():

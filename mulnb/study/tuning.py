@@ -58,10 +58,7 @@ def tune(study: Study) -> pd.DataFrame:
 def _check(profile: Profile) -> None:
     """Raises `UserError` for a grid that cannot be searched or extended, before any training."""
     plan = profile.tune
-    axes = {key for grid in plan.grid.values() for key in grid}
     for key, axis in plan.extend.items():
-        if key not in axes:
-            raise UserError(f"tune.extend.{key}: no grid has this axis; there are {', '.join(sorted(axes))}")
         for algorithm, grid in plan.grid.items():
             values, where = grid.get(key, ()), f"tune.grid.{algorithm}.{key}"
             if not all(isinstance(value, (int, float)) for value in values):

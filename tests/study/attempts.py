@@ -178,7 +178,8 @@ def stored(home: Path) -> dict[str, int]:
     """When each artefact was written, in nanoseconds."""
     found = {}
     for path in home.glob("artifacts/*/*/manifest.json"):
-        if path.parts[-3] != "damaged":
+        half_written = path.parts[-2].startswith(".partial")  # it is renamed when it is whole
+        if path.parts[-3] != "damaged" and not half_written:
             found[str(path.relative_to(home))] = path.stat().st_mtime_ns
     return found
 

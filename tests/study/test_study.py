@@ -518,14 +518,16 @@ def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
 
 def test_a_grid_that_cannot_be_extended_is_refused_before_any_training(home):
     for key, value, message in (
-        ("tune.extend", {"momentum": {"factor": 2, "high": 1}}, "tune.extend.momentum: no grid has this axis"),
+        ("tune.extend", {"momentum": {"factor": 2, "high": 1}}, "tune.extend.momentum: no such axis in tune.grid"),
         ("tune.extend", {"lr": {"factor": 2, "step": 0.1}}, "either a factor or a step"),
         ("tune.grid", {"fine_tune": {"lr": [0.1], "epochs": [4], "batch": [64]}}, "multiples of 3"),
-        ("tune.grid", {"fine_tune": {"lr": [0.0, 0.1], "epochs": [3], "batch": [64]}}, "positive values only"),
+        ("tune.grid", {"fine_tune": {"lr": [0.0, 0.1], "epochs": [3], "batch": [64]}}, "lr = 0.0: should be positive"),
+        ("tune.grid", {"l1_sparse": {"gamma": [0.0, 1e-4], "epochs": [3], "batch": [64]}}, "positive values only"),
     ):
         changes = {key: value}
         if key == "tune.grid":
-            changes["tune.extend"] = {"lr": {"factor": 2, "high": 1}}
+            axis = "lr" if "lr" in next(iter(value.values())) else "gamma"
+            changes["tune.extend"] = {axis: {"factor": 2, "high": 1}}
         with pytest.raises(UserError, match=message):
             study.tune(load_profile("smoke", changes))
     assert not (home / "artifacts" / "original").exists()

@@ -165,6 +165,9 @@ def test_a_run_counts_as_converged_if_original_and_oracle_fit_as_well_as_their_l
     for frame in (runs, runs[:0] if crossed is None else crossed):
         fits = frame["seed"].map(fit) >= fit.median() - 0.03 - 1e-9
         fits &= frame["oracle_acc_retain"] >= frame["oracle_acc_retain"].median() - 0.03 - 1e-9
+        second = frame["algorithm"] == "retrain"  # the ceiling's network is a training, too
+        low = frame.loc[second, "acc_retain"].median() - 0.03 - 1e-9
+        fits &= ~(second & (frame["acc_retain"] < low))
         assert (frame["converged"] == fits).all()
 
 

@@ -1,7 +1,8 @@
 """Execute one notebook with papermill, in a kernel of this very Python.
 
-papermill leaves three things open that are closed here: which Python the kernel is; processes that outlive it; and errors that
-end no cell (a widget's callback prints its exception into an output, and papermill counts the notebook as done).
+papermill leaves four things open that are closed here: which Python the kernel is; processes that outlive it; errors that end no
+cell (a widget's callback prints its exception into an output, and papermill counts the notebook as done); and a reply that it
+waits for without end, now and then, in a cell with widgets.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
+import queue
 import re
 import signal
 import sys
@@ -21,11 +24,14 @@ from typing import IO, Any
 
 import nbformat
 import papermill
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from traitlets import Type
 
 from mulnb.core import paths
 from mulnb.core.errors import NotebookFailed, UserError
@@ -51,6 +57,7 @@ NO_MEMORY = (
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+LOOK_AGAIN_S = 1.0  # how often a channel is asked again whether a message is there
 
 
 def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookNode:
@@ -119,12 +126,34 @@ def _kernel_class(stderr: IO[bytes], groups: list[int]) -> type[AsyncKernelManag
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", errors_only]
 
     class Kernel(AsyncKernelManager):
+        client_factory = Type(klass=AsyncKernelClient, default_value=_Client)
+
         async def start_kernel(self, **kwargs: Any) -> None:
             self._kernel_spec = KernelSpec(argv=argv, language="python", display_name="Python 3 (ipykernel)")
             await super().start_kernel(**kwargs, stderr=stderr)
             groups.append(self.provisioner.pgid)
 
     return Kernel
+
+
+class _Channel(AsyncZMQSocketChannel):
+    """A channel that looks again, instead of waiting for a signal that may be lost.
+
+    ZeroMQ signals once that messages have come, and sending on the same socket takes that signal away. nbclient waits for a
+    cell's reply on the channel on which it also sends the state of widgets: a reply that comes in just that moment would lie
+    there unread, and the notebook would hang (nbclient, issue 312).
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not await self.socket.poll(1000 * max(0.0, min(LOOK_AGAIN_S, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise queue.Empty
+        return await self._recv()
+
+
+class _Client(AsyncKernelClient):
+    shell_channel_class = Type(_Channel)
 
 
 def _end(group: int, patience: float = 0.5) -> None:

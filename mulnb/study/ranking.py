@@ -25,10 +25,10 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 
 
 def proxies(study: Study) -> pd.DataFrame:
-    """Columns `example proxy seed raw value` (METHOD §3); `value`, exact, rises with memorization.
+    """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization.
 
-    Every proxy of every seed is a ranking, the most memorized example first, and `raw` has three digits: the largest frame that
-    a profile publishes is a third smaller for it.
+    Every proxy of every seed is a ranking, the most memorized example first. `raw` has three digits, `value` as many as its order
+    needs: ranks, ties and strata are exact, and the largest frame that a profile publishes has half the size.
     """
     frames = []
     for seed, scored in study.score_seeds(study.profile.seeds).items():
@@ -36,16 +36,36 @@ def proxies(study: Study) -> pd.DataFrame:
             raw = scored.raw[name]
             value = orient(name, raw)
             first = np.argsort(-value, kind="stable")
-            columns = {"example": first, "proxy": name, "seed": seed, "raw": _three_digits(raw)[first], "value": value[first]}
+            columns = {"example": first, "proxy": name, "seed": seed, "raw": _rounded(raw, THREE_DIGITS)[first]}
+            columns["value"] = _keeping_order(value)[first]
             frames.append(pd.DataFrame(columns))
 
     return pd.concat(frames, ignore_index=True)
 
 
-def _three_digits(scores: np.ndarray) -> np.ndarray:
-    """Scores at 11 significant bits, an error of at most 0.05 %; bits that are zero take no room in a file."""
+THREE_DIGITS = 11  # significant bits: an error of at most 0.05 %; bits that are zero take no room in a file
+ALL_DIGITS = 24  # of a number in single precision
+
+
+def _rounded(scores: np.ndarray, bits: int) -> np.ndarray:
+    """Scores at so many significant bits."""
     share, power = np.frexp(scores)  # scores = share · 2^power, ½ ≤ |share| < 1
-    return np.ldexp(np.round(share * 2**11) / 2**11, power).astype(scores.dtype)
+    return np.ldexp(np.round(share * 2**bits) / 2**bits, power).astype(scores.dtype)
+
+
+def _keeping_order(scores: np.ndarray) -> np.ndarray:
+    """Scores at three digits, or as many more as keep two that differ apart and in their order."""
+    distinct, place = np.unique(scores, return_inverse=True)
+    exact_scores = distinct.astype(np.float64)
+    between = (exact_scores[1:] + exact_scores[:-1]) / 2  # no score crosses the middle between it and the next one
+    lowest, highest = np.append(-np.inf, between), np.append(between, np.inf)
+
+    short = distinct.copy()
+    for bits in range(ALL_DIGITS, THREE_DIGITS - 1, -1):
+        rounded = _rounded(distinct, bits)
+        stays = (lowest < rounded) & (rounded < highest)
+        short[stays] = rounded[stays]
+    return short[place]
 
 
 def proxy_costs(study: Study) -> pd.DataFrame:

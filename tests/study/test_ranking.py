@@ -1,0 +1,34 @@
+"""The published frame of proxies: numbers as short as the order of the scores allows, and no shorter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from mulnb.study import ranking
+
+
+@pytest.mark.parametrize("kind", ["uniform", "with ties", "nearly equal", "neighbours in single precision", "signs", "one value"])
+def test_ranks_and_ties_are_exact_and_the_error_is_small(kind):
+    rng = np.random.default_rng(0)
+    scores = {
+        "uniform": rng.random(5000),
+        "with ties": rng.integers(0, 30, 5000) / 30,
+        "nearly equal": 1 - 1e-5 * rng.random(5000),
+        "neighbours in single precision": np.float32(0.7) + np.arange(50) * np.float32(2**-24),
+        "signs": rng.standard_normal(5000) * 10.0 ** rng.integers(-8, 8, 5000),
+        "one value": np.full(7, 1 / 3),
+    }[kind].astype(np.float32)
+
+    short = ranking._keeping_order(scores)
+
+    assert short.dtype == np.float32
+    assert np.array_equal(rankdata(short), rankdata(scores))
+    np.testing.assert_allclose(short, scores, rtol=2.0**-11, atol=0)
+
+
+def test_numbers_that_stand_far_apart_become_short():
+    scores = np.float32([0.1, 0.2, 0.3])
+    bits = ranking._keeping_order(scores).view(np.uint32)
+    assert not (bits & (2 ** (24 - ranking.THREE_DIGITS) - 1)).any()  # the last bits of each are zero, so that they take no room

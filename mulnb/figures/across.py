@@ -49,13 +49,14 @@ def rum_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
         return finish(figure, _profiles(frames))
 
     every_run, every_end = (pd.concat(parts.values(), ignore_index=True) for parts in (runs, ends))
+    every_row = pd.concat([compare.measured(frames[name]) for name in runs], ignore_index=True)
     headline(figure, title, rum_legend(every_run, figure_2_scores(every_run)) + end_keys(every_end))
     counts = [n for found in runs.values() for n in tables.tow_table(found)["n"]]
     full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(every_run["strategy"]) else ""
     return finish(
         figure,
         f"{_profiles(frames)} Lines join vanilla and RUM$^F$ on the same forget sets;{full} {captions.interval_note(counts)}."
-        f"{ends_note(every_end)}{captions.unfit(every_run)}",
+        f"{ends_note(every_end)}{captions.unfit(every_run)}{captions.unfit_ceiling(every_row)}",
     )
 
 

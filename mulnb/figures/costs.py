@@ -51,7 +51,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
 
     counts = rows(fidelity, kind="proxy").groupby("name")["seed"].nunique()
     ceiling = (
-        f" Dashed: √{reliability:.2f} = {math.sqrt(reliability):.2f}, the most that any ranking can have with scores of this "
+        f" Dashed: √{reliability:.2f} = {math.sqrt(reliability):.2f}, about the most that a proxy can have with scores of this "
         "reliability (split-half, Spearman-Brown)."
         if known
         else ""
@@ -60,7 +60,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "
         "averaged over k trainings, with the seconds of the further ones. Pool: exact scores from M models against those of the "
-        f"models left out; intervals over repeated choices of M models.{ceiling}",
+        f"models left out, which are fewer, so that its ceiling is lower; intervals over repeated choices of M models.{ceiling}",
     )
 
 

@@ -41,7 +41,9 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     panels[0].tick_params(labelbottom=False)
     make_room(panels[1], WIDTH)
 
-    question = "Does refinement help? Where the filled marker lies above the hollow one."
+    controls = strategies & {"repeat", "shuffle"}  # above vanilla alone, it may be the three steps that helped
+    others = "all others of its line" if controls else "the hollow one"
+    question = f"Does refinement help? Where the filled marker lies above {others}."
     headline(figure, question, rum_legend(table, scores) + end_keys(ends))
     mixed = f" {vocabulary.mix(profile.unlearning.rum)} stands alone." if "rum" in strategies else ""
     return finish(
@@ -49,7 +51,7 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
         f"{captioned(profile)}. Lines join the strategies on the same forget sets, from left to right {_in_words(strategies)}."
         f"{mixed} {captions.sentence(captions.interval_note(table['n']))}; a bar that reaches the frame goes on."
         f"{ends_note(ends)} {captions.SEEDS_VARY}. Differences paired by seed, which decide, have a figure of their own."
-        f"{captions.unfit(runs)}",
+        f"{captions.unfit(runs)}{captions.unfit_ceiling(compare.measured(unlearning))}",
     )
 
 

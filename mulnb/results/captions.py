@@ -81,6 +81,22 @@ def unfit(frame: pd.DataFrame) -> str:
     return f" † {count} of {len(frame)} runs have an original or oracle that did not fit the retain set."
 
 
+def unfit_ceiling(unlearning: pd.DataFrame) -> str:
+    """Count the pairs of oracles behind the ceiling of which one did not fit the retain set. They stay in the ceiling.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs, with the ends of the scale as they were measured.
+
+    Returns:
+        A sentence that begins with a space, or "" if all fitted or the frame does not say.
+    """
+    pairs = unlearning[unlearning["algorithm"] == "retrain"]
+    if not unfit(pairs):
+        return ""
+    count = int((~pairs["converged"].dropna().astype(bool)).sum())
+    return f" Behind the ceiling: {count} of {len(pairs)} pairs of oracles with one that did not fit the retain set."
+
+
 def sentence(text: str) -> str:
     """The text with a capital letter at its beginning."""
     return text[:1].upper() + text[1:]

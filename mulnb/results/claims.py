@@ -20,12 +20,14 @@ __all__ = ["counts", "examined", "ledger", "standing", "summary", "text", "verdi
 
 RULES = (
     "A claim leads with its primary estimates: one per unlearning algorithm and one over all, from the mean over scores within a "
-    "seed, each with a 95 % t interval over the seeds. The cases are secondary: their intervals have the levels of Holm's "
-    "procedure within the claim, so that the chance of any false verdict among them is 5 %. *Shown*: the whole interval lies "
-    "where the claim says. *Contradicted*: all of it lies on the other side. *Equivalent*: two one-sided tests place the "
-    f"difference within ± {MARGIN}, a margin stated beforehand. *Undecided*: none of these; the number of seeds is what would "
-    "decide it with a power of 80 %, if mean and spread are as measured. Margins and thresholds are this project's, not the "
-    "paper's."
+    "seed, each with a 95 % t interval over the seeds, not corrected for their number. The cases are secondary: their intervals "
+    "have the levels of Holm's procedure within the claim (both metrics together), so that the chance of any false difference "
+    "among them is at most 5 %; the tests of equivalence are corrected in the same way, as a family of their own. *Shown*: the "
+    "whole interval lies where the claim says. *Contradicted*: all of it lies on the other side. *Equivalent*: neither, and two "
+    f"one-sided tests at 5 % place the difference within ± {MARGIN}, a margin stated beforehand: its 90 % interval lies inside, "
+    "which is narrower than the interval shown. *Undecided*: none of these; the number of seeds is what would "
+    "decide it with a power of 80 %, if mean and spread are as measured. What odd and even seeds decide in opposite ways is "
+    "undecided. Margins and thresholds are this project's, not the paper's."
 )
 
 

@@ -82,7 +82,7 @@ def _judged(part: Evidence, profile: Profile) -> list[dict]:
         groups |= {name: values[values["algorithm"] == name] for name in algorithms}
         for name, group in groups.items():
             decision = decide_primary(_mean_case(group), part.rule)
-            rows.append(_decided(part, PRIMARY, _primary_name(metric, name), decision, group, profile))
+            rows.append(_decided(part, PRIMARY, _primary_name(part.claim, metric, name), decision, group, profile))
 
     # a claim with one score has no cases beside its primary estimates
     cases = list(part.values.groupby(CASE, sort=False, observed=True))
@@ -137,9 +137,10 @@ def _needed(decision: Decision) -> str:
     return f"n = {max(decision.needed, decision.interval.n + 1)} seeds would decide it"
 
 
-def _primary_name(metric: str, algorithm: str) -> str:
+def _primary_name(claim: str, metric: str, algorithm: str) -> str:
     if metric == "ρ":
-        return "mean over the paper's proxies"
+        which = " with a published range" if claim == "proxy-range" else ""
+        return f"mean over the paper's proxies{which}"
     return f"{label(metric)}, {label(algorithm) if algorithm else 'all algorithms'}"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mulnb.config import Profile
 from mulnb.results.paper import PAPER_PAIRS, SIZES
 
+NAMED_FIRST = {"of width", "stem", "pool share"}  # "stem stride2", but "10 classes"
+
 
 def standing(profile: Profile) -> str:
     """Say what a profile's results are evidence of.
@@ -61,14 +63,14 @@ def changes(profile: Profile) -> list[str]:
         "examples a stratum": profile.forget.size,
     }
     if getattr(profile.pool, "scores", None) is None:  # imported scores have no pool of this profile's size
-        numbers["pool models"] = profile.pool.models
+        numbers |= {"pool models": profile.pool.models, "pool share": profile.pool.share}
 
     found = []
     for words, paper in SIZES[data.name, model.arch].items():
         here = numbers.get(words)
         if here is None or here == paper:
             continue
-        what = f"{words} {here}" if words in {"of width", "stem"} else f"{here} {words}"
+        what = f"{words} {here}" if words in NAMED_FIRST else f"{here} {words}"
         found.append(f"{what} instead of {paper}")
     return found
 

@@ -1,8 +1,9 @@
 """From values over seeds to a verdict (METHOD §7c). Nothing here knows what the values are.
 
 A *primary* estimate is decided by its own 95 % t interval. *Secondary* cases of one claim are decided together: their intervals
-have the levels of Holm's procedure. Equivalence is two one-sided t tests within a margin that was stated beforehand. A verdict
-must also replicate: if the odd and the even seeds decide it in opposite ways, it is undecided.
+have the levels of Holm's procedure. Equivalence is two one-sided t tests within a margin that was stated beforehand (so its 90 %
+interval lies inside); of secondary cases, their p values are adjusted by Holm as a second family. A verdict must also replicate:
+if the odd and the even seeds decide it in opposite ways, it is undecided.
 """
 
 from __future__ import annotations

@@ -232,11 +232,19 @@ def test_method10_10_one_is_never_drawn_as_the_ceiling():
     assert not bands(before) and "ceiling" not in words(before).lower() and "oracle" not in words(before)
 
 
+def test_figure_2_asks_for_more_than_vanilla_where_the_controls_ran():
+    asked = "Does refinement help? Where the filled marker lies above"
+    runs = synthetic.unlearning(scores=("confidence",))
+    assert f"{asked} all others of its line." in words(figures.rum(PROFILE, runs))
+    assert f"{asked} the hollow one." in words(figures.rum(PROFILE, runs[~runs["strategy"].isin(["repeat", "shuffle"])]))
+
+
 @pytest.mark.slow
 def test_runs_whose_oracle_did_not_fit_are_marked_and_counted():
     text = words(figures.rum(PROFILE, marked(synthetic.unlearning())))
     assert text.count("†") == 2 * 3 * 4 + 1  # metrics × algorithms × scores, and the caption
     assert "† 60 of 180 runs have an original or oracle that did not fit" in text
+    assert "Behind the ceiling: 5 of 15 pairs of oracles with one that did not fit" in text
     for name in ("strategy_differences", "sequential", "crossed"):
         frame = {"crossed": synthetic.crossed, "sequential": synthetic.sequential}.get(name, synthetic.unlearning)()
         assert "did not fit the retain set" in words(getattr(figures, name)(PROFILE, marked(frame)))

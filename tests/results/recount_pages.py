@@ -94,7 +94,8 @@ def numbers(text: str) -> list[str]:
 def measured_as(row) -> str:
     """How an estimate is called in `claims.csv`."""
     if row.metric == "ρ":
-        return label(row.score) if row.kind == "secondary" else "mean over the paper's proxies"
+        mean = "mean over the paper's proxies" + " with a published range" * (row.claim == "proxy-range")
+        return label(row.score) if row.kind == "secondary" else mean
     names = [label(row.metric), "all algorithms" if row.algorithm == "all" else label(row.algorithm)]
     return ", ".join(names + ([label(row.score)] if row.score else []))
 

@@ -221,6 +221,7 @@ def test_the_papers_pairs_are_told_from_their_reduced_versions(name, arch):
         {"model": {"arch": "resnet18", "stem": "imagenet"}},
         {"training": {"epochs": 12, "batch": 64, "lr": 0.1}},
         {"pool": {"models": 80}},
+        {"pool": {"models": 400, "share": 0.6}},
         {"forget": {"size": 67}},
     ],
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from mulnb import study
+from mulnb.audit import klom
 from mulnb.config import Profile
 from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError
@@ -160,8 +161,9 @@ def _unlearning(profile: Profile) -> Frames:
 
     if tables.has_audits(frame):
         caption = (
-            "Audits beyond the paper, with the oracle's own values beside them: they, and not .5 or 0, are what to reach. KLoM "
-            "is one number over all seeds."
+            "Audits beyond the paper, with the oracle's own values beside them: they, and not .5 or 0, are what to reach. LiRA and "
+            "RMIA are offline; LiRA's standard deviation is one for all examples. KLoM is one number over all seeds, of the "
+            f"examples that at least {klom.FEWEST} of them forget{_counted(study.klom_examples(profile))}."
         )
         tables.write(tables.audit_table(frame), profile, "table_audits", caption)
 
@@ -175,6 +177,11 @@ def _unlearning(profile: Profile) -> Frames:
     caption = "Only the order differs: the forget set of memorization, refined by RUM^F in the order of each score."
     tables.write(tables.crossed_table(crossed), profile, "table_crossed", caption)
     return {"unlearning": frame, "crossed": crossed}
+
+
+def _counted(examples: dict[str, int]) -> str:
+    """ " (107 by memorization, 18 by confidence)"."""
+    return f" ({', '.join(f'{count} by {vocabulary.label(score)}' for score, count in examples.items())})"
 
 
 def _audits(profile: Profile) -> Frames:

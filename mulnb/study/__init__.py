@@ -32,6 +32,7 @@ __all__ = [
     "counts",
     "crossed",
     "fidelity",
+    "klom_examples",
     "memorization",
     "mistakes",
     "outcome",
@@ -102,6 +103,11 @@ def crossed(profile: Profile) -> pd.DataFrame:
 def audit_examples(profile: Profile, score: str = "memorization") -> pd.DataFrame:
     """Membership scores example by example (METHOD §7b); see `audits.examples`."""
     return audits.examples(Study.of(profile), score)
+
+
+def klom_examples(profile: Profile) -> dict[str, int]:
+    """How many examples KLoM is measured of, by the score that chose the forget sets."""
+    return audits.klom_examples(Study.of(profile))
 
 
 def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:

@@ -60,8 +60,9 @@ def _with_klom(
 ) -> pd.DataFrame:
     """KLoM on S of each algorithm × strategy × score, over its seeds: all rows of such a cell have the same value.
 
-    An example is measured over the seeds whose forget set holds it. The oracle's own value is that of the second oracles, which
-    are the rows of algorithm `retrain`.
+    An example is measured over the seeds whose forget set holds it, if they are `klom.FEWEST` at least (`klom_examples`): by a
+    proxy, which chooses other sets with every seed, that is a small part of them. The oracle's own value is that of the second
+    oracles, which are the rows of algorithm `retrain`.
     """
     values = pd.DataFrame(np.nan, index=frame.index, columns=["klom_p50", "klom_p95", "oracle_klom_p50", "oracle_klom_p95"])
     for _, rows in frame.groupby(CELL, sort=False):
@@ -86,6 +87,16 @@ def _with_klom(
     for name in ("klom_p50", "klom_p95"):
         frame[f"oracle_{name}"] = frame["score"].map(ceiling[name])
     return frame
+
+
+def klom_examples(study: Study) -> dict[str, int]:
+    """How many examples KLoM is measured of, by score: those that the forget sets of at least `klom.FEWEST` seeds hold."""
+    found = {}
+    for score in study.refining_scores:
+        together = np.concatenate([study.strata(score, seed).forget for seed in study.profile.seeds])
+        _, times = np.unique(together, return_counts=True)
+        found[score] = int((times >= klom.FEWEST).sum())
+    return found
 
 
 def examples(study: Study, score: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from mulnb.core.store import Artifact
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
-from mulnb.study.frames import compare, converged
+from mulnb.study.frames import compare, converged, second_oracles_fitted
 from mulnb.study.jobs import Job
 from mulnb.study.oracles import without
 from mulnb.study.recipes import floor_job, oracle_job, step_job
@@ -98,7 +98,10 @@ def sequential(study: Study) -> pd.DataFrame:
     for name, artifacts in (("nothing", floors), ("retrain", ceilings)):
         for k, artifact in zip(first, artifacts, strict=True):
             rows += _rows(study, links[k]._replace(strategy=name), scratch | artifact.meta, oracles[k], trusted[k])
-    return pd.DataFrame(rows)
+
+    frame = pd.DataFrame(rows)
+    frame["converged"] &= second_oracles_fitted(frame)
+    return frame
 
 
 def _rows(study: Study, link: Link, unlearned: Mapping[str, Any], oracle: Artifact, trusted: bool) -> list[dict[str, Any]]:

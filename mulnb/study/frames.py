@@ -176,6 +176,6 @@ def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Seque
 
 def second_oracles_fitted(frame: pd.DataFrame) -> pd.Series:
     """False for a ceiling whose network, a second oracle, is `FAR_BELOW` the median of its kind on what it was trained on."""
-    second = frame["algorithm"] == "retrain"
+    second = (frame["algorithm"] == "retrain") | (frame["strategy"] == "retrain")  # of sequential unlearning: by strategy
     low = frame.loc[second, "acc_retain"].median() - FAR_BELOW
     return ~(second & (frame["acc_retain"] < low))

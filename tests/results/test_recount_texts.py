@@ -173,6 +173,7 @@ def test_what_the_readme_says_of_cifar10_small_in_this_order():
     estimate("refine-shuffle", "tow_mia")
     estimate("proxy-as-good", "tow")
     told.append("0.03")
+    estimate("proxy-as-good", "tow", "salun")
 
     alone = again.methods(runs).groupby(["algorithm", "strategy", "score"])["tow"].mean()
     algorithm, strategy, score = alone.idxmax()
@@ -181,6 +182,7 @@ def test_what_the_readme_says_of_cifar10_small_in_this_order():
         cell("tow", algorithm=end, score=score)
     cell("lira_tpr01", algorithm="neg_grad_plus", strategy="vanilla", score="memorization")
     cell("oracle_lira_tpr01", algorithm="neg_grad_plus", strategy="vanilla", score="memorization")
+    cell("lira_tpr01", algorithm="neg_grad_plus", strategy="rum_f", score="memorization")
 
     text = block(profile)
     assert numbers(text) == told

@@ -32,9 +32,13 @@ def test_a_model_far_below_the_median_of_its_like_did_not_converge():
 def test_a_ceiling_whose_second_oracle_did_not_fit_is_marked():
     low = 0.99 - 2 * FAR_BELOW
     rows = [("retrain", 0.99), ("retrain", low), ("retrain", 1.0), ("fine_tune", low), ("nothing", low)]
-    frame = pd.DataFrame(rows, columns=["algorithm", "acc_retain"])
+    frame = pd.DataFrame(rows, columns=["algorithm", "acc_retain"]).assign(strategy="vanilla")
     assert list(second_oracles_fitted(frame)) == [True, False, True, True, True]
     assert second_oracles_fitted(frame.iloc[3:]).all()  # no ceiling, nothing to mark
+
+    # in a chain, the two ends of the scale are strategies
+    chain = frame.assign(strategy=frame["algorithm"], algorithm="neg_grad_plus")
+    assert list(second_oracles_fitted(chain)) == [True, False, True, True, True]
 
 
 def test_a_run_that_diverged_has_no_numbers_and_the_worst_tow():

@@ -76,3 +76,14 @@ def test_the_readme_says_where_a_proxys_order_is_not_shown_to_be_as_good():
 def test_the_readme_names_the_runs_that_lira_looks_at():
     text = " ".join((TREE / "README.md").read_text().split())
     assert re.search(r"what NegGrad\+ forgot at once \(sets by memorization\)", text)
+
+
+def test_every_column_of_every_frame_is_explained():
+    text = (TREE / "figures/README.md").read_text()
+    told = set(re.findall(r"\w+", text))
+    for profile in again.PROFILES:
+        for path in (TREE / "figures" / profile / "data").glob("*.parquet"):
+            assert f"| `{path.stem}` |" in text
+            names = {name.removeprefix("oracle_") for name in again.frame(profile, path.stem)}
+            bounds = {name for name in names if re.sub("_(low|high)$", "", name) in told}
+            assert names - bounds <= told, (path.name, names - bounds - told)

@@ -26,7 +26,7 @@ FIGURES = {
     "fidelity": "**What fidelity costs.** Proxies, pools of every size, and the mean of several trainings: fidelity by seconds.",
     "proxy_profiles": "**Proxy profiles.** Each proxy's distribution, and memorization along it.",
     "fig2_rum": "**Figure 2.** ToW and ToW-MIA; refinement helped where the filled marker lies above all others of its line.",
-    "strategy_differences": "**Figure 2 as differences**, paired by seed: right of zero, RUM^F is better than what it is compared with.",
+    "strategy_differences": "**Figure 2 as differences**, paired by seed: right of zero, RUM^F is better than the other.",
     "crossed": "**The same forget set in the order of each score**: what a proxy's order loses to memorization's.",
     "fig3_sequential": "**Figure 3.** Forget sets in a row: ToW and ToW-MIA, and their change since the first step.",
     "fig7_before_after": "**Figure 7.** The proxy before and after each step, for the forget set and for what is retained.",

@@ -161,8 +161,8 @@ def _unlearning(profile: Profile) -> Frames:
 
     if tables.has_audits(frame):
         caption = (
-            "Audits beyond the paper, with the oracle's own values beside them: they, and not .5 or 0, are what to reach. LiRA and "
-            "RMIA are offline; LiRA's standard deviation is one for all examples. KLoM is one number over all seeds, of the "
+            "Audits beyond the paper, with the oracle's own values beside them: they, and not .5 or 0, are what to reach. LiRA "
+            "and RMIA are offline; LiRA's standard deviation is one for all examples. KLoM is one number over all seeds, of the "
             f"examples that at least {klom.FEWEST} of them forget{_counted(study.klom_examples(profile))}."
         )
         tables.write(tables.audit_table(frame), profile, "table_audits", caption)

@@ -31,12 +31,20 @@ CLAIMS = (
     Claim("proxy-cheap", "Table 1", f"A proxy costs a small part of exact scores (here: less than {100 * CHEAP:.0f} %)."),
     Claim("proxy-share", "Table 1", "A proxy costs no larger a share of exact scores than published."),
     Claim("refine-vanilla", "Fig. 2", "RUM^F is better than vanilla unlearning on the same forget set."),
-    Claim("refine-repeat", "Fig. 2, our control", "RUM^F is better than unlearning the whole set three times: refinement, not more passes."),
+    Claim(
+        "refine-repeat",
+        "Fig. 2, our control",
+        "RUM^F is better than unlearning the whole set three times: refinement, not more passes.",
+    ),
     Claim("refine-shuffle", "Fig. 2", "RUM^F is better than three random parts: refinement, not just more steps."),
     Claim("rum-vanilla", "arXiv 2406.01257", "The full RUM is better than vanilla unlearning with each of its algorithms."),
     Claim("proxy-as-good", "Fig. 2", f"RUM^F in a proxy's order is as good as in memorization's (no worse than {MARGIN})."),
     Claim("sequential-better", "Fig. 3", "After the last request RUM^F is better than vanilla, on the union of all sets."),
-    Claim("sequential-floor", "Fig. 3, our control", "After the last request RUM^F is still better than not unlearning at all (the floor)."),
+    Claim(
+        "sequential-floor",
+        "Fig. 3, our control",
+        "After the last request RUM^F is still better than not unlearning at all (the floor).",
+    ),
 )
 BY_ID = {claim.id: claim for claim in CLAIMS}
 

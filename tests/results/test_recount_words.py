@@ -51,7 +51,7 @@ def test_an_equivalence_is_told_by_the_interval_that_the_rules_name(profile):
     wider = 0
     for row in found.itertuples():
         _, low, high = again.interval(row.values, 0.10)
-        assert -again.MARGIN < low and high < again.MARGIN
+        assert low > -again.MARGIN and high < again.MARGIN
         wider += row.low < -again.MARGIN or row.high > again.MARGIN
     assert "its 90 % interval lies inside" in page(profile, "claims.md")
     if profile == "cifar10-small":

@@ -137,8 +137,8 @@ case $mode in
         cd "$root"
         "$python" -m ruff check
         export MULNB_PROGRESS='' MULNB_FIGURES="${MULNB_HOME:-$root}/artifacts/test-figures"
-        # one call, so that its last line counts everything
-        exec "$python" -m pytest --durations=15 --timeout 900 --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
-            tests notebooks/0*.ipynb
+        # one call, so that its last line counts everything; a test that hangs ends its process, and another one goes on
+        exec "$python" -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder --durations=15 \
+            --timeout 900 --timeout-method thread --nbval-lax --nbval-current-env --nbval-cell-timeout 900 tests notebooks/0*.ipynb
         ;;
 esac

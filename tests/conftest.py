@@ -41,21 +41,41 @@ def home(_environment_as_before, tmp_path, monkeypatch):
     return place
 
 
-def pytest_collection_modifyitems(items):
+LONGEST = ("notebooks/0", "tests/study/test_paper_profiles", "tests/study/test_cluster", "tests/notebooks", "tests/study", "")
+
+
+def pytest_collection_modifyitems(config, items):
     """A test in a browser waits for JupyterLab: it is slow without saying so."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.slow)
 
+    if hasattr(config, "workerinput"):  # one of several processes: none waits for the last long file if these come first
+        items.sort(key=_place)
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
+
+def _place(item):
+    return next(place for place, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`pytest -n 2`: a file's tests share fixtures, and the notebooks show each other's results: each stay in one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "notebooks" if file.endswith(".ipynb") else file
+
+    return ByFile(config, log)
+
+
+def pytest_runtest_logreport(report):
     """Remember a test that takes long, its fixtures included, and is not marked."""
-    report = yield
-    is_notebook_cell = item.path.suffix == ".ipynb"
-    if call.duration > SLOW_S and not is_notebook_cell and not item.get_closest_marker("slow"):
-        unmarked[item.nodeid] = unmarked.get(item.nodeid, 0.0) + call.duration
-    return report
+    is_notebook_cell = ".ipynb::" in report.nodeid
+    if report.duration > SLOW_S and not is_notebook_cell and "slow" not in report.keywords:
+        unmarked[report.nodeid] = unmarked.get(report.nodeid, 0.0) + report.duration
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -115,8 +115,8 @@ def test_a_proxy_is_turned_so_that_higher_is_more_memorized(profile):
     raw, value = scores["raw"].to_numpy(float), scores["value"].to_numpy(float)
     falls_from_one = scores["proxy"].isin(["confidence", "max_confidence", "binary_accuracy"])
     expected = np.where(falls_from_one, 1 - raw, np.where(scores["proxy"] == "aum", -raw, raw))
-    short = 2**-11 * (np.abs(raw) + np.abs(value))  # `raw` is stored with three digits, `value` with at least three
-    assert (np.abs(value - expected) <= short + 1e-6).all()
+    three_digits = 2**-11 * (np.abs(raw) + np.abs(value))  # as both are stored; `value` with more where its order needs them
+    assert (np.abs(value - expected) <= three_digits + 1e-6).all()
     assert not scores.duplicated(["proxy", "seed", "example"]).any()
 
 

@@ -60,6 +60,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where} = {_short(value)}: {message}" if isinstance(value, str) else message
 
     message = re.sub("^(Input|String|Tuple|List|Keys) should", "should", first["msg"]).replace(" after validation, not 0", "")
+    message = message.replace("a valid tuple", "a list")  # as YAML calls it
     return f"{where} = {_short(value)}: {message}"
 
 

@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of all but 06, 07 and 09")
     found.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
     found.add_argument("--save-notebooks", action="store_true", help="store the outputs in the notebooks; implies --publish")
-    found.add_argument("--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER")
+    found.add_argument(
+        "--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER", help="where they lie (for tests)"
+    )
     return found
 
 

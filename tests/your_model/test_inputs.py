@@ -77,6 +77,7 @@ KINDS = {
     "grey": lambda: (IMAGES[:, 0], LABELS),
     "pictures": lambda: ([Image.fromarray(image[0]) for image in IMAGES], LABELS),
     "list of arrays": lambda: (list(IMAGES), list(LABELS)),
+    "column of pandas": lambda: (pd.Series(list(IMAGES), index=range(7, 7 + len(X))), pd.Series(LABELS)),
     "pair": lambda: ((IMAGES, LABELS), None),
     "TensorDataset": lambda: (TensorDataset(X, Y), None),
     "Subset": lambda: (Subset(TensorDataset(X, Y), range(len(X))), None),

@@ -26,6 +26,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings) -> None:
         super().__init__(allow_abbrev=False, **settings)
 
+    def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:
+        """argparse lets the parser of all commands complain about the words of one: that would name the wrong help."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; `{self.prog} --help` lists what is valid")
 

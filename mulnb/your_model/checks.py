@@ -7,8 +7,6 @@ settings with what can be right.
 from __future__ import annotations
 
 import hashlib
-import inspect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from mulnb import training, unlearning
 from mulnb.config import STRATEGIES, Recipe
 from mulnb.core.errors import UserError
-from mulnb.core.validation import RANGES, WHOLE
+from mulnb.core.validation import wrong_setting
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
 from mulnb.your_model.inputs import Images
@@ -261,32 +259,8 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> None:
         recipe_of(Recipe, algorithm, settings)
         return
 
-    defaults = inspect.signature(unlearning.ALGORITHMS[algorithm]).parameters
-
-    for name, value in settings.items():
-        if name not in RANGES:
-            if name == "alpha":
-                _check_alpha(algorithm, value)
-            continue
-
-        low, high, words = RANGES[name]
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
-        whole = name not in WHOLE or (number and float(value).is_integer())
-        if not (number and low <= value <= high and whole):
-            raise UserError(f"{algorithm}: {name} = {value!r}: should be {words}")
-
-    if algorithm == "scrub":
-        msteps, epochs = (settings.get(name, defaults[name].default) for name in ("msteps", "epochs"))
-        if msteps > epochs:
-            raise UserError(f"scrub: msteps = {msteps}: should be between 0 and epochs = {epochs}")
-
-
-def _check_alpha(algorithm: str, value: Any) -> None:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
-    highest = 1 if algorithm == "neg_grad_plus" else math.inf
-    if not (number and 0 <= value <= highest):
-        words = "between 0 (ascent alone) and 1 (fine-tuning)" if highest == 1 else "0 or more"
-        raise UserError(f"{algorithm}: alpha = {value!r}: should be {words}")
+    if wrong := wrong_setting(algorithm, settings, unlearning.ALGORITHMS[algorithm]):
+        raise UserError(f"{algorithm}: {wrong}")
 
 
 def recipe_of(kind: type, what: str, given: Mapping[str, Any]) -> Any:

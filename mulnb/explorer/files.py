@@ -42,7 +42,7 @@ def default(profile: Profile | None) -> str:
 def resolve(given: str | Path, profile: Profile | None) -> Path:
     """A relative path is meant from `MULNB_HOME`; without a profile, from the working directory."""
     root = Path.cwd() if profile is None else paths.home()
-    return root / Path(given).expanduser()
+    return root / paths.given(given, "the file")
 
 
 def check_target(path: Path, profile: Profile | None) -> None:

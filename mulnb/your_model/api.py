@@ -111,7 +111,7 @@ def score(
         if unseen is not None:
             probe.check_trainable(network)
             checks.check_unseen(data, unseen)
-        if told := checks.at_chance(network, data, unseen=unseen):
+        for told in filter(None, checks.at_chance(network, data, unseen=unseen)):
             notice(told)
 
         torch.manual_seed(seed)
@@ -239,7 +239,8 @@ def unlearn(
             checks.check_duplicates(data, chosen.forget, present)
         if any(name is not None and name != "retrain" for name in names):
             probe.check_trainable(network)
-            if told := checks.at_chance(network, data, np.setdiff1d(np.flatnonzero(present), chosen.forget)):
+            told, _ = checks.at_chance(network, data, np.setdiff1d(np.flatnonzero(present), chosen.forget))
+            if told:
                 notice(told)
 
         shown = Progress(progress)

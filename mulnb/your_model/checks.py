@@ -155,8 +155,10 @@ def check_labels(data: Images, classes: int, name: str = "labels") -> None:
         )
 
 
-def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None, unseen: Images | None = None) -> str:
-    """One line about data that a model knows no better than chance, or "".
+def at_chance(
+    network: nn.Module, data: Images, retain: np.ndarray | None = None, unseen: Images | None = None
+) -> tuple[str, str]:
+    """A line about training images that a model knows no better than chance, and one about such a hold-out; "" if it is not so.
 
     A finished model that is at chance on its own training images, or on the hold-out alone, was given wrong labels or another
     normalisation than it was trained with. At most `SAMPLE` images of each kind are looked at.
@@ -174,11 +176,11 @@ def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None
     chance, guess = chances(data.labels)
     known, n = _accuracy(network, data, np.arange(len(data)) if retain is None else retain, where)
     told = verdict.near_chance(known, chance, n, where)
-    if told or unseen is None:
-        return told
+    if told or unseen is None:  # a model that does not know its own images says nothing about a hold-out
+        return told, ""
 
     accuracy, _ = _accuracy(network, unseen, np.arange(len(unseen)), "the hold-out")
-    return verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
+    return "", verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
 
 
 def chances(labels: Tensor) -> tuple[float, float]:

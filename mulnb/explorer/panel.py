@@ -182,7 +182,7 @@ class Explorer:
             settings["sizes"] = self._fields.values
             settings["thresholds"] = [self.threshold(side) for side in ("low", "high")]
 
-        # writing the same set again is no question, a notebook that runs twice does it
+        # writing the same set again is no question: a notebook that runs twice does it
         chosen = forget.ForgetSet(self.strata, self.stock.fingerprint, len(self.stock), settings)
         if target.exists() and not overwrite and not files.holds(target, chosen):
             raise files.Exists(target)

@@ -249,7 +249,7 @@ def _array(what: str, values: Any) -> np.ndarray:
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # numpy has no such type
         return np.asarray(values)
     except Exception as error:  # anything may be given: rows of several lengths, a tensor without values
-        raise UserError(f"{what} are no array ({one_line(error)}): pass an array of numbers") from None
+        raise UserError(f"{what}: this is no array ({one_line(error)}): pass an array of numbers") from None
 
 
 def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:

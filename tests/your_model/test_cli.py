@@ -187,7 +187,7 @@ OPTIONS = [
     ({"factory": ".nets:f"}, "cannot be imported: TypeError"),
     ({"data": "hostile_nets:fails"}, "--data hostile_nets:fails: the function failed: KeyError"),
     ({"data": "hostile_nets:nothing"}, "the function returned None"),
-    ({"data": "hostile_nets:number"}, "images: "),
+    ({"data": "hostile_nets:number"}, "images are int64 []"),
     ({"data": "hostile_nets:without_labels"}, "labels are missing"),
     ({"data": "folder"}, "folder"),
     ({"data": "text.npz"}, "text.npz cannot be read"),

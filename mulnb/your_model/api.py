@@ -316,7 +316,12 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
         raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
 
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
-    classes = probe.check_outputs(network, probe.first_inputs(data))
+    try:
+        classes = probe.check_outputs(network, probe.first_inputs(data))
+    except UserError as error:
+        if name == "images":
+            raise
+        raise UserError(f"{name}: {error}") from None  # the training images were read: it is these that do not fit
     checks.check_labels(data, classes, "labels" if name == "images" else f"labels of {name}")
     data.memo["classes"] = classes
 

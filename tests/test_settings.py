@@ -55,6 +55,12 @@ def test_every_door_refuses_what_cannot_be_right(algorithm, name, value, words):
         assert f"{name} = " in str(error.value) and words in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, "0.1", None, [0.1], True, 1j])
+def test_what_is_no_number_is_no_setting(value):
+    with pytest.raises(UserError, match=r"fine_tune: lr = .*: should be positive"):
+        checks.check_settings("fine_tune", {"lr": value})
+
+
 @pytest.mark.parametrize(("algorithm", "settings"), GOOD)
 def test_every_door_takes_the_ends_of_a_range(algorithm, settings):
     checks.check_settings(algorithm, settings)

@@ -116,11 +116,12 @@ def wrong_setting(algorithm: str, settings: Mapping[str, Any], function: Callabl
     ranged = algorithm in ALGORITHMS.builtin
 
     for name, value in settings.items():
+        number = _number(value)
         if ranged and name in RANGES:
             low, high, words = NARROWER.get((algorithm, name), RANGES[name])
-            if not (_is_number(value) and low <= value <= high and (name not in WHOLE or value == int(value))):
+            if not low <= number <= high or (name in WHOLE and not number.is_integer()):
                 return f"{name} = {_shown(value)}: should be {words}"
-        elif isinstance(value, Real) and not math.isfinite(value):
+        elif isinstance(value, Real) and not isinstance(value, bool) and math.isnan(number):
             return f"{name} = {_shown(value)}: should be a finite number"
 
     if algorithm == "scrub":
@@ -132,9 +133,14 @@ def wrong_setting(algorithm: str, settings: Mapping[str, Any], function: Callabl
     return None
 
 
-def _is_number(value: Any) -> bool:
-    """Whether it is a finite number of Python's or numpy's; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float:
+    """A finite number of Python's or numpy's as a float: numpy would round the ends of a range. NaN for anything else."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError:  # a whole number beyond all floating-point ones
+        return math.nan
 
 
 def _shown(value: Any) -> str:

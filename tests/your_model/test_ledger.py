@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from small import IMAGES, LABELS, QUICK, Convolutional, memorizing
+from small import IMAGES, LABELS, QUICK, Convolutional, draw, memorizing
 
 import mulnb
 from mulnb.core.errors import UserError
@@ -232,7 +232,7 @@ def test_two_programs_do_not_break_each_others_chain(tmp_path):
     [
         ({"strata": [1, 2]}, "strata is a list: expected what mulnb.strata returns"),
         ({"strata": None}, "strata is a NoneType"),
-        ({"unlearned": memorizing}, "unlearned is a function: expected what mulnb.unlearn returned"),
+        ({"unlearned": draw}, "unlearned is a function: expected what mulnb.unlearn returned"),
         ({"unlearned": Convolutional()}, "unlearned is a Convolutional"),
         ({"about": 5}, "about is a int: expected words"),
         ({"about": b"by mail"}, "about is a bytes"),

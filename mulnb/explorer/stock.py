@@ -269,5 +269,5 @@ def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise UserError(f"{what} shape {values.shape}: {expected}")
     if not (fine := np.abs(values) < HUGE).all():
         place = int(np.argwhere(~fine)[0, 0])
-        raise UserError(f"{name}: that of image {place} is {values[place]}: {expected}")
+        raise UserError(f"{name.removesuffix('s')} of image {place} is {values[place]}: {expected}")
     return values

@@ -112,11 +112,11 @@ WRONG = {
     "a table of scores": ({"scores": np.zeros((N, 2))}, r"score 'score' has shape \(40, 2\)"),
     "not a number": (
         {"scores": np.where(np.arange(N) == 7, np.nan, SCORES)},
-        "score 'score': that of image 7 is nan: expected 40",
+        "score 'score' of image 7 is nan: expected 40",
     ),
-    "infinite": ({"scores": {"loss": np.where(np.arange(N) == 9, -np.inf, SCORES)}}, "score 'loss': that of image 9 is -inf"),
-    "beyond all measure": ({"scores": SCORES * 1e308}, "score 'score': that of image .* is .*e\\+30"),
-    "a gap": ({"scores": [None, *SCORES[1:]]}, "score 'score': that of image 0 is nan"),
+    "infinite": ({"scores": {"loss": np.where(np.arange(N) == 9, -np.inf, SCORES)}}, "score 'loss' of image 9 is -inf"),
+    "beyond all measure": ({"scores": SCORES * 1e308}, "score 'score' of image .* is .*e\\+30"),
+    "a gap": ({"scores": [None, *SCORES[1:]]}, "score 'score' of image 0 is nan"),
     "complex": ({"scores": SCORES * 1j}, "score 'score': expected numbers, not complex128"),
     "dates": ({"scores": np.full(N, "2026-01-01", dtype="datetime64[D]")}, "score 'score': expected numbers, not datetime64"),
     "words for scores": ({"scores": ["high"] * N}, "score 'score': expected numbers, not <U4"),
@@ -124,7 +124,7 @@ WRONG = {
     "numbers that name scores": ({"scores": {1: SCORES}}, "scores: a name is 1: expected words"),
     "a score without a name": ({"scores": {"": SCORES}}, "scores: a name is '': expected words"),
     "short memorization": ({"memorization": SCORES[:3]}, r"score 'memorization' has shape \(3,\)"),
-    "places that are no number": ({"places": np.full((N, 2), np.nan)}, "places: that of image 0 is .*: expected 40 finite pairs"),
+    "places that are no number": ({"places": np.full((N, 2), np.nan)}, "place of image 0 is .*: expected 40 finite pairs"),
     "places in space": ({"places": np.zeros((N, 3))}, r"places have shape \(40, 3\)"),
 }
 

@@ -124,6 +124,11 @@ def test_help_and_a_wrong_option(capsys):
         (["run", "--stage", "dance"], "invalid choice: 'dance'"),
         ([], "COMMAND"),
         (["run", "--stag=all"], "--stag"),
+        (["run", "extra"], "unrecognized arguments: extra; `mulnb run --help` lists what is valid"),
+        (["claims", "--fast", "more"], "unrecognized arguments: --fast more; `mulnb claims --help`"),
+        (["show", "smoke", "digits"], "unrecognized arguments: digits; `mulnb show --help`"),
+        (["--fast", "run"], "`mulnb --help`"),
+        (["extra"], "invalid choice: 'extra'"),
     ):
         assert main(argv) == 2
         (line,) = capsys.readouterr().err.splitlines()

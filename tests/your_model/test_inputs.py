@@ -278,6 +278,16 @@ def test_a_normalisation_that_cannot_be_right(normalize):
         mulnb.score(Convolutional(), X, Y, proxy="loss_curvature", normalize=normalize)
 
 
+@pytest.mark.parametrize(("normalize", "name"), [(([0.5, 0.5], 0.2), "mean"), ((0.5, [0.2] * 4), "std")])
+def test_a_normalisation_for_other_channels(normalize, name):
+    colours = X.expand(-1, 3, -1, -1)
+    with pytest.raises(UserError, match=f"normalize: the {name} has . numbers, and the images have 3 channels"):
+        inputs.read(colours, Y, torch.device("cpu"), torch.float32, normalize=normalize)
+    with pytest.raises(UserError, match=f"normalize: the {name} has . numbers, and the images have 3 channels"):
+        inputs.read(Pairs(colours), None, torch.device("cpu"), torch.float32, normalize=normalize)
+    assert inputs.read(X, Y, torch.device("cpu"), torch.float32, normalize=([0.5] * 3, 0.2)).inputs(torch.arange(2)).shape[1] == 3
+
+
 # --- gates between sets --------------------------------------------------------------------------------------------------
 
 

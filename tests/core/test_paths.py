@@ -26,7 +26,7 @@ def test_a_folder_may_be_new_and_relative(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize("given", [None, 5, ["a"], "", " \t", "a\0b", b"a\x00"])
 def test_what_is_no_path_is_refused(given):
-    with pytest.raises(UserError, match="--out .*(expected the path of a file|is no name of a file)"):
+    with pytest.raises(UserError, match=r"--out .*(expected the path of a file|is no name of a file)"):
         paths.given(given, "--out")
 
 

@@ -137,6 +137,9 @@ def test_help_and_a_wrong_option(capsys):
         ([], "COMMAND"),
         (["run", "--stag=all"], "--stag=all; `mulnb run --help`"),
         (["claims", "smoke", "digits"], "digits; `mulnb claims --help`"),
+        (["claims", "--fast", "more"], "unrecognized arguments: --fast; `mulnb claims --help`"),
+        (["--fast", "run"], "`mulnb --help`"),
+        (["extra"], "invalid choice: 'extra'"),
     ):
         assert main(argv) == 2
         (line,) = capsys.readouterr().err.splitlines()

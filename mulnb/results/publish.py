@@ -28,6 +28,8 @@ COLUMNS = {  # of a frame, those without which nobody can read it; later version
     "sequential": ("algorithm", "strategy", "seed", "step", "scope", "tow", "tow_mia"),
 }
 
+UNSEEN = {"holdout": "the hold-out set", "test": "the test set, as the authors' code does"}  # METHOD §3: which it was is printed
+
 
 def publish(profile: Profile, stage: str) -> Frames:
     """Compute a stage, or read it from the store, and write its frames and tables.
@@ -142,7 +144,8 @@ def _proxies(profile: Profile) -> Frames:
     frames = {"proxies": study.proxies(profile), "proxy_costs": study.proxy_costs(profile)}
     caption = (
         "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy (raw, and corrected for the noise of "
-        "the exact scores), the share of its high stratum that is in memorization's, and its cost on top of training."
+        "the exact scores), the share of its high stratum that is in memorization's, and its cost on top of training. "
+        f"Hold-out retraining fine-tunes on {UNSEEN[profile.proxies.holdout_retraining.holdout]}."
     )
     tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
     return frames | {"fidelity": study.fidelity(profile)}

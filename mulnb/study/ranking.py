@@ -27,8 +27,8 @@ def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
 def proxies(study: Study) -> pd.DataFrame:
     """Columns `example proxy seed raw value` (METHOD §3); `value` rises with memorization.
 
-    Every proxy of every seed is a ranking, the most memorized example first. `raw` has three digits, `value` as many as its order
-    needs: ranks, ties and strata are exact, and the largest frame that a profile publishes has half the size.
+    Every proxy of every seed is a ranking, the most memorized example first. `raw` has three digits, `value` as many as its ranks
+    and its strata need: these are exact, ties too, and the largest frame that a profile publishes has half the size.
     """
     frames = []
     for seed, scored in study.score_seeds(study.profile.seeds).items():
@@ -54,16 +54,25 @@ def _rounded(scores: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _keeping_order(scores: np.ndarray) -> np.ndarray:
-    """Scores at three digits, or as many more as keep two that differ apart and in their order."""
+    """Scores at three digits, or as many more as keep their order, and that of their distances to the median.
+
+    The medium stratum is chosen by these distances. Two examples on either side of the median are ordered by distance as one of
+    them and the mirror image of the other are ordered by value, so a score must stay clear of the mirror images, too.
+    """
     distinct, place = np.unique(scores, return_inverse=True)
     exact_scores = distinct.astype(np.float64)
-    between = (exact_scores[1:] + exact_scores[:-1]) / 2  # no score crosses the middle between it and the next one
-    lowest, highest = np.append(-np.inf, between), np.append(between, np.inf)
+    mirrored = 2 * np.median(scores.astype(np.float64)) - exact_scores
+    marks = np.union1d(exact_scores, mirrored)
+
+    between = (marks[1:] + marks[:-1]) / 2  # no score crosses the middle between it and the next mark
+    own = np.searchsorted(marks, exact_scores)
+    lowest, highest = np.append(-np.inf, between)[own], np.append(between, np.inf)[own]
+    fixed = np.isin(exact_scores, mirrored)  # the median itself, and scores that are equally far from it
 
     short = distinct.copy()
     for bits in range(ALL_DIGITS, THREE_DIGITS - 1, -1):
         rounded = _rounded(distinct, bits)
-        stays = (lowest < rounded) & (rounded < highest)
+        stays = (lowest < rounded) & (rounded < highest) & ~fixed
         short[stays] = rounded[stays]
     return short[place]
 

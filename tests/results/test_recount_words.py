@@ -87,3 +87,11 @@ def test_every_column_of_every_frame_is_explained():
             names = {name.removeprefix("oracle_") for name in again.frame(profile, path.stem)}
             bounds = {name for name in names if re.sub("_(low|high)$", "", name) in told}
             assert names - bounds <= told, (path.name, names - bounds - told)
+
+
+@every_profile
+def test_table_1_says_which_images_hold_out_retraining_saw(profile):
+    """METHOD §3: the authors take the test set; the choice stands beside the result."""
+    which = record(profile)["profile"]["proxies"]["holdout_retraining"]["holdout"]
+    said_of = {"holdout": "the hold-out set", "test": "the test set, as the authors' code does"}
+    assert f"Hold-out retraining fine-tunes on {said_of[which]}." in page(profile, "table1_proxies.md")

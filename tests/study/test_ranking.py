@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from mulnb import forget
 from mulnb.study import ranking
 
 
@@ -27,8 +28,19 @@ def test_ranks_and_ties_are_exact_and_the_error_is_small(kind):
     assert np.array_equal(rankdata(short), rankdata(scores))
     np.testing.assert_allclose(short, scores, rtol=2.0**-11, atol=0)
 
+    # so are the strata: the medium one is chosen by the distance to the median
+    size = len(scores) // 20 or 1
+    for exact_part, part in zip(forget.strata(scores, size), forget.strata(short, size), strict=True):
+        assert np.array_equal(exact_part, part)
+
+
+def test_an_example_that_is_nearer_to_the_median_stays_nearer():
+    scores = np.float32([0.1, 0.31, 0.5, 0.69001, 0.9])  # 0.31 is nearer to 0.5 than 0.69001 is
+    short = ranking._keeping_order(scores)
+    assert abs(short[1] - short[2]) < abs(short[3] - short[2])
+
 
 def test_numbers_that_stand_far_apart_become_short():
-    scores = np.float32([0.1, 0.2, 0.3])
-    bits = ranking._keeping_order(scores).view(np.uint32)
+    scores = np.float32([0.1, 0.5, 0.75, 0.8])  # the two in the middle make the median, which stays as it is
+    bits = ranking._keeping_order(scores).view(np.uint32)[[0, 3]]
     assert not (bits & (2 ** (24 - ranking.THREE_DIGITS) - 1)).any()  # the last bits of each are zero, so that they take no room

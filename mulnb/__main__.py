@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = commands.Parser(prog="mulnb", description="Reproducible, fast, memorization-aware machine unlearning.")
     parser.add_argument("--version", action="version", version=f"mulnb {mulnb.__version__}")
-    group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=commands.Command)
 
     def add(name: str, run: Callable[[argparse.Namespace], int | None], about: str) -> argparse.ArgumentParser:
         command = group.add_parser(name, help=about, description=about)
@@ -59,10 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     add("profiles", _profiles, "List the profiles that ship with the package.")
 
     show = add("show", _show, "Print a resolved profile, what it will train, and how long that takes on this machine.")
-    commands.add_profile(show, "profile")
+    commands.add_profile(show, by_place=True)
 
     run = add("run", _run, "Compute a profile's results; write tables and tidy frames.")
-    commands.add_profile(run)
+    commands.add_profile(run, by_place=True)
     commands.add_workers(run)
     run.add_argument("--stage", choices=STAGES, default="all", help="one stage (default: all of them except mistakes and tune)")
     run.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     unpack.add_argument("folder", type=commands.folder, metavar="FOLDER", help="where the packs lie")
 
     claims = add("claims", _claims, "Compare the paper's claims with a profile's results.")
-    commands.add_profile(claims)
+    commands.add_profile(claims, by_place=True)
     claims.add_argument("--other-machine", action="store_true", help="also record the primary verdicts as another machine's")
 
     forget = add("forget", cli.run, cli.ABOUT)
@@ -107,8 +107,8 @@ def _show(options: argparse.Namespace) -> None:
 
     profile = _load(options)
     study.check(profile)
-    text = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
-    print(text, flush=True)  # the estimate below takes some seconds
+    layout = {"sort_keys": False, "default_flow_style": None, "width": 120, "allow_unicode": True}
+    print(yaml.safe_dump(profile.model_dump(mode="json"), **layout), flush=True)  # the estimate below takes some seconds
 
     items = cost.estimate(profile)
     advice = _advice(profile, sum(item.seconds for item in items))
@@ -179,12 +179,13 @@ def _slice(options: argparse.Namespace, started: float) -> None:
 
 def _pack(options: argparse.Namespace) -> None:
     """`mulnb pack FOLDER`"""
-    from mulnb.core import packs
+    from mulnb import study
+    from mulnb.study import slices
 
     profile = _load(options)
-    _pack_into(profile, options.folder)
-    if not (options.folder.is_dir() and packs.files(options.folder)):
+    if next(slices.stored(study.Study.of(profile)), None) is None:
         raise UserError(f"profile {profile.name} has no results that can be packed: compute them with {_run_command(options)}")
+    _pack_into(profile, options.folder)
 
 
 def _pack_into(profile: config.Profile, folder: Path) -> None:
@@ -194,7 +195,8 @@ def _pack_into(profile: config.Profile, folder: Path) -> None:
 
     files = packing.pack(study.Study.of(profile), folder)
     size = sum(file.stat().st_size for file in files)
-    print(f"packed into {folder}: {len(files)} new file{'s' * (len(files) != 1)}, {size / 1e6:.1f} MB")
+    new = f"{progress.counted(len(files), 'new file')}, {size / 1e6:.1f} MB" if files else "nothing new"
+    print(f"packed into {folder}: {new}")
 
 
 def _unpack(options: argparse.Namespace) -> None:
@@ -210,7 +212,8 @@ def _unpack(options: argparse.Namespace) -> None:
         found = packs.unpack(file)
         added, others = added + found[0], others + found[1]
     note = f"; {others} left out: another computation of them is stored here" if others else ""
-    print(f"unpacked from {options.folder}: {len(files)} files, {added} results added to {paths.artifacts()}{note}")
+    what = f"{progress.counted(len(files), 'file')}, {progress.counted(added, 'result')}"
+    print(f"unpacked from {options.folder}: {what} added to {paths.artifacts()}{note}")
 
 
 @contextlib.contextmanager
@@ -236,7 +239,8 @@ def _claims(options: argparse.Namespace) -> None:
         raise UserError(f"profile {profile.name} has no results yet: compute them with {_run_command(options)}")
 
     verdicts = publish.publish_claims(profile)
-    print("\n".join([claims.text(verdicts), "", *here.differences(profile, verdicts)]))
+    every = f"every estimate: {paths.results(profile.name) / 'claims.md'}"
+    print("\n".join([claims.text(verdicts), "", *here.differences(profile, verdicts), every]))
     if options.other_machine:
         print(f"written to {here.write_other_machine(profile, verdicts)}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import yaml
 import mulnb
 from mulnb import config, load_data, load_profile, unlearning
 from mulnb.__main__ import main
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 
 MISTAKES = {
@@ -26,6 +29,7 @@ MISTAKES = {
     "seeds=[1, 1]": ["seeds", "distinct"],
     "seeds=[1000]": ["tune.seeds", "1000"],
     "seeds=[]": ["seeds", "at least 1"],
+    "seeds=3": ["seeds = 3: should be a list"],
     "unlearning.scores=[memory]": ["unlearning.scores.0", "memory", "memorization"],
     "unlearning.algorithms.fine_tune.rum_g={}": ["rum_g", "rum_f"],
     "unlearning.algorithms.forgetful={vanilla: {}}": ["unknown unlearning algorithm 'forgetful'", "salun"],
@@ -48,13 +52,20 @@ def test_a_mistake_is_one_clear_line(override, capsys):
         assert words in printed.err, printed.err
 
 
+def test_the_mistake_in_the_readme_is_told_like_this(capsys):
+    readme = (paths.CHECKOUT / "README.md").read_text()
+    command, answer = re.search(r"^\$ mulnb (.+)\n(mulnb: .+\n)", readme, re.MULTILINE).groups()
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == answer
+
+
 def test_unknown_profile_names_the_known_and_the_nearest(capsys):
     assert main(["show", "digts"]) == 2
     error = capsys.readouterr().err
     assert "unknown profile 'digts'" in error and "did you mean 'digits'" in error and "smoke" in error
     assert main(["show", "banana"]) == 2
     error = capsys.readouterr().err
-    assert "did you mean" not in error and "Known: cifar10" in error  # a near name is offered only if it is near
+    assert "did you mean" not in error and "known are cifar10" in error  # a near name is offered only if it is near
     assert main(["show", "nowhere.yaml"]) == 2
     assert "nowhere.yaml does not exist" in capsys.readouterr().err
 
@@ -106,6 +117,7 @@ def test_show_says_what_will_be_done(capsys):
     # 4 scores × 2 seeds and, of each of 5 steps, the union of 2 strategies' chains; 2 oracles of each forget set,
     # of the chains only the first strategy has the second one: 2·8 + 3·10
     assert yaml.safe_load(printed)["pool"]["models"] == 24
+    assert main(["show", "--profile", "smoke", "--set", "title=8×8"]) == 0 and "title: 8×8" in capsys.readouterr().out
     assert "24 pool models" in printed and "46 oracles" in printed and "about" in printed
 
 
@@ -123,7 +135,11 @@ def test_help_and_a_wrong_option(capsys):
     for argv, message in (
         (["run", "--stage", "dance"], "invalid choice: 'dance'"),
         ([], "COMMAND"),
-        (["run", "--stag=all"], "--stag"),
+        (["run", "--stag=all"], "--stag=all; `mulnb run --help`"),
+        (["claims", "smoke", "digits"], "digits; `mulnb claims --help`"),
+        (["claims", "--fast", "more"], "unrecognized arguments: --fast; `mulnb claims --help`"),
+        (["--fast", "run"], "`mulnb --help`"),
+        (["extra"], "invalid choice: 'extra'"),
     ):
         assert main(argv) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -155,6 +171,19 @@ def test_claims_without_results_say_which_command_makes_them(home, capsys):
         "mulnb: profile smoke has no results yet: compute them with mulnb run --profile smoke --set 'seeds=[1, 2]'\n"
     )
     assert not home.exists()
+
+
+def test_claims_end_with_the_file_that_has_every_estimate(home, capsys):
+    shutil.copytree(paths.CHECKOUT / "figures" / "digits" / "data", home / "figures" / "digits" / "data")
+    assert main(["claims", "digits"]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == f"every estimate: {home / 'figures' / 'digits' / 'claims.md'}"
+    assert "### Every case" in (home / "figures" / "digits" / "claims.md").read_text()
+
+
+def test_what_was_never_computed_is_not_packed(home, capsys):
+    assert main(["pack", str(home / "packs"), "--profile", "smoke"]) == 2
+    assert "no results that can be packed" in capsys.readouterr().err and not (home / "packs").exists()
 
 
 def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes_days(capsys, monkeypatch):

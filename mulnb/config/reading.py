@@ -57,6 +57,12 @@ def load_profile(name: str | Path, overrides: Mapping[str, Any] | None = None) -
     return dry_run.shorten(profile, profile.limit.steps)
 
 
+def check_is_profile(given: object) -> None:
+    """Raises `UserError` unless `given` is a profile: its name is easily given instead."""
+    if not isinstance(given, Profile):
+        raise UserError(f"{given!r} is not a profile: load it first, for example mulnb.load_profile('digits')")
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `"pool.models=200"` into `("pool.models", 200)`.
 
@@ -95,4 +101,4 @@ def _find(name: str | Path) -> Path:
 
     known = known_profiles()
     hint = did_you_mean(str(name), known)
-    raise UserError(f"unknown profile '{name}': {hint}Known: {', '.join(known)}, or the path of a .yaml file")
+    raise UserError(f"unknown profile '{name}': {hint}known are {', '.join(known)}, or the path of a .yaml file")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from mulnb.core.errors import UserError
-from mulnb.core.registry import ALGORITHMS, ARCHITECTURES, DATASETS, PROXIES, Registry
+from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
 from mulnb.core.validation import wrong_setting
 from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
 from mulnb.core.vocabulary import ordered
@@ -185,7 +185,7 @@ class Unlearning(Frozen):
                 named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
 
         for key, name, settings in named:
-            if wrong := wrong_setting(settings, ranged=name in ALGORITHMS.builtin):
+            if name is not None and (wrong := wrong_setting(name, settings)):
                 raise ValueError(f"{key}.{wrong}")
         return self
 
@@ -250,12 +250,21 @@ class Tune(Frozen):
 
             for setting, values in axes.items():
                 for value in values:
-                    if wrong := wrong_setting({setting: value}, ranged=algorithm in ALGORITHMS.builtin):
+                    if wrong := wrong_setting(algorithm, {setting: value}):
                         raise ValueError(f"tune.grid.{algorithm}.{wrong}")
 
         known = {setting for axes in self.grid.values() for setting in axes}
         if self.grid and (unknown := sorted(set(self.extend) - known)):
             raise ValueError(f"tune.extend.{unknown[0]}: no such axis in tune.grid: there are {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_are_possible(self) -> Tune:
+        for setting, axis in self.extend.items():
+            for algorithm in [name for name, axes in self.grid.items() if setting in axes]:
+                for end, value in (("low", axis.low), ("high", axis.high)):
+                    if value is not None and (wrong := wrong_setting(algorithm, {setting: value})):
+                        raise ValueError(f"tune.extend.{setting}.{end}: {algorithm}: {wrong}")
         return self
 
 

@@ -30,15 +30,28 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; `{self.prog} --help` lists what is valid")
 
 
-def add_profile(parser: argparse.ArgumentParser, name: str = "--profile") -> None:
-    """Let `parser` take a profile and overrides of its values.
+class Command(Parser):
+    """The parser of one command of several. It rejects words itself, so that the message names the command's own help."""
+
+    def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+def add_profile(parser: argparse.ArgumentParser, by_place: bool = False) -> None:
+    """Let `parser` take a profile, by default `digits`, and overrides of its values.
 
     Args:
         parser: the parser, or the sub-parser of one command.
-        name: `--profile` for an option that defaults to `digits`, `profile` for a positional argument.
+        by_place: whether the word `--profile` may be left out.
     """
-    text = "a profile's name, or the path of a YAML file"
-    parser.add_argument(name, default="digits", metavar="NAME|FILE", help=text)
+    ways = parser.add_mutually_exclusive_group()
+    text = "a profile's name, or the path of a YAML file (default: digits)"
+    ways.add_argument("--profile", default="digits", metavar="NAME|FILE", help=text)
+    if by_place:
+        ways.add_argument("profile", nargs="?", default=argparse.SUPPRESS, metavar="NAME|FILE", help="the same in one word")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="change one value; repeatable")
 
 

@@ -110,6 +110,37 @@ def find_result(profile: str, name: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
+def given(path: str | bytes | os.PathLike, what: str) -> Path:
+    """A path as a user gave it; a ~ at its beginning is the home.
+
+    Args:
+        path: the path.
+        what: what messages call it.
+
+    Raises:
+        UserError: it is no path, or one that no file can have.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise UserError(f"{what} is a {type(path).__name__}: expected the path of a file or a folder")
+
+    text = os.fsdecode(path)
+    if not text.strip() or "\0" in text:
+        raise UserError(f"{what} {text!r} is no name of a file or a folder")
+    return Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+
+
+def check_place(path: Path, what: str) -> None:
+    """Raises `UserError` if nothing can be written to `path`: for whoever writes only after long work."""
+    above = path
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+
+    if above != path and not os.path.isdir(above):
+        raise UserError(f"{what} {path}: {above} is no folder: choose another place")
+    if not os.access(above, os.W_OK):
+        raise UserError(f"{what} {path}: {above} cannot be written to: choose another place, or make this one usable")
+
+
 def write_file(path: Path, write: Callable[[Path], None]) -> Path:
     """Write a file whole or not at all: readers see the old file or the complete new one.
 

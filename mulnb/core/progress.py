@@ -110,5 +110,10 @@ def clock(seconds: float) -> str:
     days, hours = divmod(hours, 24)
 
     if days:
-        return f"{days} day{'' if days == 1 else 's'} {hours}:{minutes:02d}:{rest:02d}"
+        return f"{counted(days, 'day')} {hours}:{minutes:02d}:{rest:02d}"
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from mulnb.core.errors import did_you_mean
+from mulnb.core.registry import ALGORITHMS
 
 RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
+    "alpha": (0, math.inf, "0 or more"),
     "keep": (1e-12, 1, "above 0 and at most 1"),
     "gamma": (0, math.inf, "0 or more"),
     "beta": (0, math.inf, "0 or more"),
@@ -22,6 +26,9 @@ RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a
     "lr": (1e-300, math.inf, "positive"),
     "epochs": (0, math.inf, "a whole number of at least 0"),
     "batch": (2, math.inf, "a whole number of at least 2"),
+}
+NARROWER: dict[tuple[str, str], tuple[float, float, str]] = {  # what a name means in one algorithm
+    ("neg_grad_plus", "alpha"): (0, 1, "between 0 (ascent alone) and 1 (fine-tuning)"),
 }
 WHOLE = {"samples", "msteps", "epochs", "batch"}
 
@@ -60,6 +67,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where} = {_short(value)}: {message}" if isinstance(value, str) else message
 
     message = re.sub("^(Input|String|Tuple|List|Keys) should", "should", first["msg"]).replace(" after validation, not 0", "")
+    message = message.replace("a valid tuple", "a list")  # as YAML calls it
     return f"{where} = {_short(value)}: {message}"
 
 
@@ -95,25 +103,47 @@ def _fields(model: Any, keys: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def wrong_setting(settings: Mapping[str, Any], ranged: bool) -> str | None:
-    """The first setting of an unlearning algorithm that cannot be right.
+def wrong_setting(algorithm: str, settings: Mapping[str, Any], function: Callable[..., Any] | None = None) -> str | None:
+    """The first setting of an unlearning algorithm that cannot be right. Every door asks here: profiles, grids and the API.
 
     Args:
+        algorithm: its name. In a user's own algorithm a name may mean anything: there a number must be finite, no more.
         settings: keyword arguments of the algorithm.
-        ranged: whether names mean what they mean in this package, so that `RANGES` holds; not so for a user's own algorithm.
+        function: the algorithm itself, for the defaults of what is not in `settings`; None where torch is not loaded.
 
     Returns:
         Its name, its value and what is valid, as "lr = -1: should be positive"; None if all are possible.
     """
+    ranged = algorithm in ALGORITHMS.builtin
+
     for name, value in settings.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"{name} = {value!r}: should be a finite number"
+        number = _number(value)
+        if ranged and name in RANGES:
+            low, high, words = NARROWER.get((algorithm, name), RANGES[name])
+            if not low <= number <= high or (name in WHOLE and not number.is_integer()):
+                return f"{name} = {_shown(value)}: should be {words}"
+        elif isinstance(value, Real) and not isinstance(value, bool) and math.isnan(number):
+            return f"{name} = {_shown(value)}: should be a finite number"
 
-        if not ranged or name not in RANGES:
-            continue
+    if algorithm == "scrub":
+        known = inspect.signature(function).parameters if function else {}
+        both = {name: known[name].default for name in ("msteps", "epochs") if name in known} | dict(settings)
+        if both.get("msteps", 0) > both.get("epochs", math.inf):
+            return f"msteps = {both['msteps']}: should be between 0 and epochs = {both['epochs']}"
 
-        low, high, words = RANGES[name]
-        whole = name not in WHOLE or isinstance(value, int) or value.is_integer()
-        if isinstance(value, bool) or not low <= value <= high or not whole:
-            return f"{name} = {value!r}: should be {words}"
     return None
+
+
+def _number(value: Any) -> float:
+    """A finite number of Python's or numpy's as a float: numpy would round the ends of a range. NaN for anything else."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError:  # a whole number beyond all floating-point ones
+        return math.nan
+
+
+def _shown(value: Any) -> str:
+    """A setting for a message: numpy's numbers as plain ones."""
+    return _short(value.item() if hasattr(value, "item") and isinstance(value, Real) else value)

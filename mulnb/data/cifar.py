@@ -93,6 +93,7 @@ def _download(official: Official, root: Path) -> None:
     kind = _torchvision_class(official)
     partial = root / f"{official.archive}.part"
     before = socket.getdefaulttimeout()
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]  # by this download, the innermost first
     socket.setdefaulttimeout(TIMEOUT)
 
     try:
@@ -106,7 +107,17 @@ def _download(official: Official, root: Path) -> None:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-        partial.unlink(missing_ok=True)
+        _tidy(partial, made)
+
+
+def _tidy(partial: Path, made: list[Path]) -> None:
+    """Remove what a failed download left: its part of the archive, and the folders that it made and that are empty."""
+    partial.unlink(missing_ok=True)
+    for folder in made:
+        try:
+            folder.rmdir()
+        except OSError:  # it holds the archive now
+            return
 
 
 def _decode(official: Official, place: Path) -> store.Artifact:

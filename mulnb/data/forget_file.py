@@ -77,5 +77,5 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
         return forget.load(path, data, n)
     except OSError as error:  # a name that is too long for the system
         raise UserError(f"forget set {path} cannot be read: {error.strerror or error}") from None
-    except (OverflowError, RecursionError, MemoryError):
+    except (OverflowError, RuntimeError, MemoryError):  # RuntimeError: a ~ of nobody, or nested without end
         raise UserError(f"{path} is no forget set: expected a JSON file written by mulnb.forget.save or the explorer") from None

@@ -13,7 +13,7 @@ AS_PUBLISHED = "as published"
 BY_FILE_NAME = "by file name"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageSet:
     """Images with labels.
 
@@ -55,13 +55,17 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:  # a notebook's cell shows it: not the pixels
+        size = "×".join(map(str, self.images.shape[1:]))
+        return f"{type(self).__name__}({len(self)} images of {size}, {len(self.classes)} classes, {self.source or 'no source'})"
+
     def take(self, chosen: np.ndarray) -> Self:
         """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions."""
         index = None if self.index is None else self.index[chosen]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FolderImages(ImageSet):
     """The images of a folder, with the way back from an example to its file.
 

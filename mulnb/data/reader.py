@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mulnb.config import Dataset
-from mulnb.core import store, workers
+from mulnb.core import paths, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.data.decode import Chunk, Size, Task, decode_files, times
 from mulnb.data.folders import SUFFIXES, Folder, Listing, Member, class_folder
@@ -106,7 +106,7 @@ def read_folder(
     if size is not None and not (isinstance(size, int) and size > 0):
         raise UserError(f"size = {size!r}: expected a whole number of pixels, at least 1, or None")
 
-    folder = Folder(Path(root).expanduser())
+    folder = Folder(paths.given(root, "the folder of images"))
     listing = class_folder(folder, classes)
     rules = Rules(size, skip_corrupt, "pass size, for example size=", "pass skip_corrupt=True")
 

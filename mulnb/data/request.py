@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.data import request_file
 from mulnb.data.folders import normal
@@ -17,6 +18,9 @@ from mulnb.data.request_file import list_key
 from mulnb.forget import Strata
 
 CLASS_KEYS = ("class", "classes")
+NESTED = 3  # mappings around the list of examples, as in {"request": {"index": [1, 4]}}
+
+EXACT = 2**53  # below, every whole number is a floating-point number of its own
 
 Request = Any  # indices, a bool mask, file names, {"class": …}, Strata, or the path of a file
 
@@ -61,7 +65,7 @@ def indices(
         values = _named([str(_plain(value)) for value in values.reshape(-1)], files, root, what)
     elif values.dtype == bool:
         values = _masked(values, n, what)
-    elif values.dtype.kind == "f" and np.isfinite(values).all() and (values % 1 == 0).all():
+    elif values.dtype.kind == "f" and (np.abs(values) < EXACT).all() and (values % 1 == 0).all():
         values = values.astype(np.int64)  # a column of a table that once had a gap
     return _checked(values, n, what)
 
@@ -85,21 +89,25 @@ def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path |
         given = os.fsdecode(request)
         # one image may be named without a list around it
         one = files is not None and _Names(files, root).places(given)
-        request = [given] if one else request_file.read(Path(given).expanduser(), what)
+        request = [given] if one else request_file.read(paths.given(given, what), what)
 
     if isinstance(request, Strata):
         request = request.forget
     if hasattr(request, "forgotten"):  # a ledger of earlier requests
         request = request.forgotten
-    if isinstance(request, Mapping) and (key := list_key(request)) is not None:
-        request = request[key]
+    for _ in range(NESTED):
+        if isinstance(request, Mapping) and (key := list_key(request)) is not None:
+            request = request[key]
     return request
 
 
 def _masked(mask: np.ndarray, n: int, what: str) -> np.ndarray:
     """Where a mask is True."""
+    if mask.shape == (n, 1):
+        mask = mask[:, 0]
     if mask.shape != (n,):
-        raise UserError(f"{what} is a mask of {mask.size} values for {n} examples: give one per example")
+        size = str(mask.size) if mask.ndim == 1 else "×".join(map(str, mask.shape))
+        raise UserError(f"{what} is a mask of {size} values for {n} examples: give one per example")
     if not mask.any():
         raise UserError(f"{what} is a mask without a True: name at least one example")
     return np.flatnonzero(mask)
@@ -107,6 +115,9 @@ def _masked(mask: np.ndarray, n: int, what: str) -> np.ndarray:
 
 def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
     """Indices of examples that are there, each once, int64 [n], sorted."""
+    long = [value for value in values.reshape(-1).tolist() if isinstance(value, int)] if values.dtype == object else []
+    if long:  # numbers that 64 bits do not hold
+        raise UserError(f"{what} has index {max(long, key=abs)} of 0 … {n - 1}")
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
     if values.min() < 0 or values.max() >= n:
@@ -122,14 +133,16 @@ def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
 
 def _array(request: Any, n: int, what: str) -> np.ndarray:
     """Whatever lists examples as an array of numbers, booleans or names."""
-    if hasattr(request, "detach"):  # a tensor; torch itself takes seconds to import
-        return np.atleast_1d(request.detach().cpu().numpy())
+    if isinstance(request, (str, bytes, os.PathLike)):
+        request = [request]  # one file name, in a mapping
     if isinstance(request, (set, frozenset)):
         request = sorted(request, key=str)
     if isinstance(request, (bool, np.bool_)) or request is None:
         raise UserError(f"{what} is {request}: expected example indices, a mask, file names or a file")
 
     try:
+        if hasattr(request, "detach"):  # a tensor; torch itself takes seconds to import
+            return np.atleast_1d(request.detach().cpu().numpy())
         if isinstance(request, Iterable) and not hasattr(request, "__array__"):
             # a generator may have no end; whoever names more than n examples names one twice
             request = list(request if isinstance(request, Sized) else itertools.islice(request, min(n, 10**8) + 1))
@@ -163,6 +176,8 @@ def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequenc
     for label in wanted if several else [wanted]:
         chosen |= _of_class(label, np.asarray(labels), classes, what)
 
+    if not chosen.any():
+        raise UserError(f"{what} is an empty list of classes: name at least one")
     return np.flatnonzero(chosen)
 
 
@@ -176,8 +191,10 @@ def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, wh
         wanted = names.index(normal(wanted))
 
     try:
+        if isinstance(wanted, (bool, np.bool_)):
+            raise TypeError
         number = float(wanted)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's own, of a tensor with several values
         raise UserError(f"{what}: class {wanted!r} is neither a number nor a name") from None
 
     found = labels == number
@@ -191,7 +208,7 @@ class _Names:
     """Finds images by name: relative to their folder, without a folder where only one file bears the name, or by a path."""
 
     def __init__(self, files: Sequence[str], root: str | Path | None) -> None:
-        self.root = None if root is None else Path(root).expanduser().resolve()
+        self.root = None if root is None else Path(os.path.expanduser(root)).resolve()
         self._places: dict[str, list[int]] = {}
         for place, file in enumerate(files):
             for name in {normal(file), normal(file).rpartition("/")[2]}:
@@ -205,7 +222,7 @@ class _Names:
                 return found
 
         if self.root is not None and "/" in name:
-            path = Path(name).expanduser().resolve()
+            path = Path(os.path.expanduser(name)).resolve()
             if path.is_relative_to(self.root):
                 return self._places.get(path.relative_to(self.root).as_posix(), [])
 

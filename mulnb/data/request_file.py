@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,9 @@ def read(path: Path, what: str) -> Any:
     Raises:
         UserError: the file does not exist, cannot be read, or has no column that names examples.
     """
-    if not path.is_file():
+    if os.path.isdir(path):
+        raise UserError(f"{what}: {path} is a folder: expected a .csv, .txt, .json or .npy file")
+    if not os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for the system
         raise UserError(f"{what}: {path} does not exist: expected a .csv, .txt, .json or .npy file")
 
     kind = path.suffix.lower()
@@ -51,7 +54,7 @@ def read(path: Path, what: str) -> Any:
         return _lines(text, path) if kind == ".txt" else _column(text, path)
     except UserError:
         raise
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except Exception as error:  # a damaged file may fail anywhere in its reader: numpy's alone have six kinds of errors
         raise UserError(f"{what}: {path} cannot be read: {one_line(error)[:200]}") from None
 
 
@@ -67,6 +70,8 @@ def _numpy(path: Path) -> Any:
 
     with found:
         key = found.files[0] if len(found.files) == 1 else list_key(found)
+        if not found.files:
+            raise UserError(f"{path} is empty: expected an array of indices or file names")
         if key is None:
             raise UserError(f"{path} has {', '.join(found.files)}: call the array to be read 'index' or 'file'")
         return found[key]
@@ -97,17 +102,18 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
     if rows and all(WHOLE.fullmatch(cell) for cell in cells):
         return _numbers(cells)
 
+    # a heading, a last line with a number or quotation marks are those of a table
     heads = [cell.strip().lower() for cell in re.split(r"[,;\t]", rows[0])] if rows else []
-    table = not rows or any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads) or WHOLE.fullmatch(rows[-1])
+    named = any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads)
+    table = not rows or named or rows[0].startswith('"') or WHOLE.fullmatch(rows[-1])
     return _column(text, path) if table else rows
 
 
 def _column(text: str, path: Path) -> list[int] | list[str]:
     """Indices or names of a text with one example a line, or of a CSV's column that is called like one."""
-    # spreadsheets write semicolons where the comma is the decimal point
-    separator = "\t" if "\t" in text else ";" if ";" in text and "," not in text else ","
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
-    rows = [row for row in rows if not row[0].startswith("#")]
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    separator = _separator(lines)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if any(row)]
     if not rows:
         raise UserError(f"{path} is empty: expected one example a line")
 
@@ -130,6 +136,17 @@ def _column(text: str, path: Path) -> list[int] | list[str]:
         raise UserError(f"{path}: line {short[0] + 2} has too few columns")
 
     return _numbers([row[place] for row in rows])
+
+
+def _separator(lines: list[str]) -> str:
+    """What stands between the columns, by the first line: later ones may hold free text. Excel's line "sep=;" is taken out."""
+    if lines and (told := re.fullmatch(r"sep=(.)", lines[0].strip(), re.IGNORECASE)):
+        del lines[0]
+        return told[1]
+
+    head = re.sub('"[^"]*"', "", lines[0]) if lines else ""
+    # spreadsheets write semicolons where the comma is the decimal point
+    return next((mark for mark in "\t;" if mark in head and "," not in head), ",")
 
 
 def _numbers(cells: list[str]) -> list[int] | list[str]:

@@ -42,6 +42,8 @@ class ScoreFile:
         self.path = path
         readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}
 
+        if os.path.isdir(path):
+            raise UserError(f"{path} is a folder: expected a file of scores ({', '.join(readers)})")
         if not os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for the system
             raise UserError(f"{path} does not exist: correct the path of the scores")
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mulnb.config import Profile
+from mulnb.config import Profile, check_is_profile
 from mulnb.core import store
 from mulnb.core.errors import UserError
 from mulnb.data.images import ImageSet
@@ -88,8 +88,10 @@ def load_data(profile: Profile) -> Splits:
         The splits; the training and hold-out images are in the source's order.
 
     Raises:
-        UserError: the images are missing or damaged, or the profile asks for more images, classes or forget sets than there are.
+        UserError: the images are missing or damaged, or the profile asks for more images, classes or forget sets than there are;
+            or what is given is not a profile.
     """
+    check_is_profile(profile)
     dataset = profile.dataset
     rng = np.random.default_rng(dataset.seed)
 

@@ -42,7 +42,7 @@ def explore(
     """An explorer of your own images and scores: choose strata, look into them, export them; unlearning needs a profile.
 
     Args:
-        images: [N, H, W] or [N, C, H, W], uint8, or floating point in [0, 1]; arrays or CPU tensors.
+        images: [N, H, W], [N, C, H, W] or [N, H, W, C], uint8, or floating point in [0, 1]; arrays or tensors.
         labels: class numbers [N].
         scores: [N], higher = more memorized, or a mapping from names to such arrays.
         memorization: exact memorization [N], if it is known, to compare the strata with.

@@ -80,7 +80,7 @@ class Aside:
         if error is not None:
             self.voice.failed(error)
             return
-        self.voice.guard(lambda: self.redraw())()
+        self.voice.guard(self.redraw)()
 
     def wait(self) -> Any:
         """Until the map has its places; for tests and unattended notebooks."""

@@ -91,8 +91,7 @@ class Sizes:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Ignore the events of fields that are set from here."""
-        # a field set from here fires the same event as one set by the user
+        """Ignore the events of fields that are set from here: they are those of fields set by the user."""
         before, self._quiet = self._quiet, True
         try:
             yield

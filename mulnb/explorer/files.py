@@ -22,6 +22,8 @@ from mulnb.explorer import stock
 from mulnb.explorer.voice import Voice
 from mulnb.forget import ForgetSet
 
+LONGEST = 255  # bytes of a file's name on all usual systems
+
 
 class Exists(UserError):
     """The file to write holds another set. `free`: a name beside it that is not taken."""
@@ -42,13 +44,15 @@ def default(profile: Profile | None) -> str:
 def resolve(given: str | Path, profile: Profile | None) -> Path:
     """A relative path is meant from `MULNB_HOME`; without a profile, from the working directory."""
     root = Path.cwd() if profile is None else paths.home()
-    return root / Path(given).expanduser()
+    return root / paths.given(given, "the file")
 
 
 def check_target(path: Path, profile: Profile | None) -> None:
     """Refuse a file in a folder that does not exist; only the profile's own folder of results is made."""
     # a typing mistake in the path must not become a folder
     own = None if profile is None else paths.results(profile.name)
+    if max(len(os.fsencode(part)) for part in path.parts) > LONGEST:
+        raise UserError(f"{path}: the name is too long: choose a shorter one")
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the name of a file in it")
     if not path.parent.is_dir() and path.parent != own:

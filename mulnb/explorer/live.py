@@ -24,8 +24,7 @@ from mulnb.core.vocabulary import label
 from mulnb.forget import Strata
 from mulnb.results.compare import CEILING, FLOOR
 from mulnb.study.frames import compare
-from mulnb.study.jobs import Job
-from mulnb.study.recipes import oracle_job, original_job, unlearning_job
+from mulnb.study.recipes import oracle_of, original_job, unlearning_job
 
 REPORT_EVERY = 0.1  # seconds between two reports of progress: each is a message to the browser
 
@@ -163,11 +162,11 @@ def unlearn(profile: Profile, chosen: Strata, score: str, seed: int, runs: Seque
 
     # the oracle first, as a part of its own: it takes longest, and the reader is told what it is for
     job.enter("training the oracle, a model that never sees the set", end)
-    oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
+    oracle = here.get(oracle_of(here, chosen, seed))
     original = here.get(original_job(here, seed))
     # nothing is trained for the floor, and a second oracle only when the reader asks for it (`ceiling`)
     ends = {FLOOR: study.outcome(profile, study.Run(FLOOR, FLOOR, score, seed, {}), chosen)}
-    second = _second_oracle(here, chosen, seed)
+    second = oracle_of(here, chosen, seed, number=1)
     if store.get(second.kind, second.parts) is not None:
         ends[CEILING] = _beside(here.get(second), oracle)
     job.reached(end)
@@ -188,12 +187,8 @@ def ceiling(profile: Profile, chosen: Strata, seed: int, job: Background) -> dic
     """The row of a second oracle of the set, beside the first: as close as retraining comes to itself."""
     here = study.Study.of(profile)
     job.enter("training a second oracle, to see how close one comes to another", expected_steps(profile, chosen, [])[0])
-    oracle = here.get(oracle_job(here, chosen.forget, [chosen.forget], seed))
-    return _beside(here.get(_second_oracle(here, chosen, seed)), oracle)
-
-
-def _second_oracle(here: study.Study, chosen: Strata, seed: int) -> Job:
-    return oracle_job(here, chosen.forget, [chosen.forget], seed, number=1)
+    oracle = here.get(oracle_of(here, chosen, seed))
+    return _beside(here.get(oracle_of(here, chosen, seed, number=1)), oracle)
 
 
 def _beside(second: Artifact, first: Artifact) -> dict[str, Any]:

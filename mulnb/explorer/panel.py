@@ -132,7 +132,7 @@ class Explorer:
         self.seed.value = self.seed.value if seed is None else seed
 
         if sizes is not None:
-            three = tuple(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) else (sizes,) * 3
+            three = tuple(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) and np.ndim(sizes) else (sizes,) * 3
             whole = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) for size in three)
             if len(three) != 3 or not whole or not all(1 <= size <= self._ranking.limit for size in three):
                 raise UserError(f"sizes {sizes}: expected one or three numbers from 1 to {self._ranking.limit}")
@@ -141,9 +141,9 @@ class Explorer:
         for side, threshold in (("low", low), ("high", high)):
             if threshold is None:
                 continue
-            if not isinstance(threshold, (int, float, np.number)) or not np.isfinite(threshold):
+            if not isinstance(threshold, (int, float, np.number)) or not abs(threshold) < stock.HUGE:
                 raise UserError(f"{side} = {threshold!r}: expected a score, a finite number")
-            self._fields.resize(side, self._ranking.size(side, threshold))
+            self._fields.resize(side, self._ranking.size(side, float(threshold)))
         return self.strata
 
     def unlearn(self, algorithm: str | None = None, strategy: str | None = None) -> pd.DataFrame:
@@ -182,7 +182,7 @@ class Explorer:
             settings["sizes"] = self._fields.values
             settings["thresholds"] = [self.threshold(side) for side in ("low", "high")]
 
-        # writing the same set again is no question, a notebook that runs twice does it
+        # writing the same set again is no question: a notebook that runs twice does it
         chosen = forget.ForgetSet(self.strata, self.stock.fingerprint, len(self.stock), settings)
         if target.exists() and not overwrite and not files.holds(target, chosen):
             raise files.Exists(target)

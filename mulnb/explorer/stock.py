@@ -6,7 +6,7 @@ torch is not imported: an explorer of published results opens in a second.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from mulnb import config, study
 from mulnb.config import Profile
 from mulnb.core import paths, store
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 from mulnb.proxies import PROXIES
 from mulnb.results import frame_file, record, thumbnails
 
@@ -26,6 +26,8 @@ COPIES = (
     "Choosing and exporting work; unlearning needs the images and asks for them."
 )
 FRAMES = ("memorization.parquet", "proxies.parquet")
+MOST = 100_000  # classes; every one has a name, and is counted in every stratum
+HUGE = 1e100  # of a score; beyond, the axes of its pictures are no numbers any more
 SCORED_BY = ("dataset", "model", "training", "pool", "proxies", "seeds")  # the part of a profile that its scores depend on
 
 
@@ -128,6 +130,8 @@ def of_arrays(
 
     # memorization is a score like the others, but the strata are also compared with it
     named = dict(scores) if isinstance(scores, Mapping) else {"score": scores}
+    if odd := [name for name in named if not isinstance(name, str) or not name]:
+        raise UserError(f"scores: a name is {odd[0]!r}: expected words")
     if memorization is not None:
         named["memorization"] = memorization
     values = {name: _finite(f"score '{name}' has", one, (len(labels),)) for name, one in named.items()}
@@ -207,12 +211,16 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     """Images as uint8 [N, C, H, W] with one or three channels."""
     if images.ndim == 3:
         images = images[:, None]  # [N, H, W] -> [N, 1, H, W]
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.transpose(0, 3, 1, 2)  # [N, H, W, C]
     if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise UserError(f"images have shape {images.shape}: expected [N, H, W] or [N, C, H, W] with 1 or 3 channels")
-    if images.dtype == np.uint8:
-        return images
+        raise UserError(
+            f"images have shape {images.shape}: expected [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels"
+        )
     if images.size == 0:
         raise UserError(f"images have shape {images.shape}: expected at least one image of one pixel")
+    if images.dtype == np.uint8:
+        return images
     # not "outside of 0 … 1": that would be false of NaN, too
     if not np.issubdtype(images.dtype, np.floating) or not (images.min() >= 0 and images.max() <= 1):
         raise UserError(f"images are {images.dtype}: expected uint8, or floating point from 0 to 1")
@@ -222,7 +230,12 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 def _class_names(labels: np.ndarray, given: Sequence[str] | None) -> tuple[str, ...]:
     """A name for each class number in `labels`."""
     count = int(labels.max()) + 1
-    names = tuple(given) if given is not None else tuple(map(str, range(count)))
+    if count > MOST:
+        raise UserError(f"labels go up to {count - 1}: number the classes 0 … K − 1, at most {MOST} of them")
+    if given is not None and (isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable)):
+        raise UserError(f"classes is a {type(given).__name__}: expected a list of names, that of class 0 first")
+
+    names = tuple(map(str, range(count) if given is None else given))
     if labels.min() < 0 or len(names) < count:
         raise UserError(f"labels run from {labels.min()} to {count - 1}, but there are {len(names)} classes: give one name each")
     return names
@@ -231,9 +244,12 @@ def _class_names(labels: np.ndarray, given: Sequence[str] | None) -> tuple[str, 
 def _array(what: str, values: Any) -> np.ndarray:
     """What a user gave, as an array."""
     try:
+        if hasattr(values, "detach"):  # a tensor; torch itself is not imported here
+            values = values.detach().cpu()
+            values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # numpy has no such type
         return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths; a tensor on a GPU
-        raise UserError(f"{what} are no array ({error}): pass an array, or a tensor after .cpu()") from None
+    except Exception as error:  # anything may be given: rows of several lengths, a tensor without values
+        raise UserError(f"{what}: this is no array ({one_line(error)}): pass an array of numbers") from None
 
 
 def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -241,11 +257,17 @@ def _finite(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     name = what.rsplit(" ", 1)[0]
     values = _array(name, values)
     try:
+        if values.dtype.kind not in "fiubO":
+            raise TypeError
         values = values.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}: expected numbers, not {values.dtype}") from None
 
-    if values.shape != shape or not np.isfinite(values).all():
-        each = "numbers, one" if len(shape) == 1 else "pairs of numbers, one"
-        raise UserError(f"{what} shape {values.shape}: expected {shape[0]} finite {each} for each image")
+    each = "numbers, one" if len(shape) == 1 else "pairs of numbers, one"
+    expected = f"expected {shape[0]} finite {each} for each image"
+    if values.shape != shape:
+        raise UserError(f"{what} shape {values.shape}: {expected}")
+    if not (fine := np.abs(values) < HUGE).all():
+        place = int(np.argwhere(~fine)[0, 0])
+        raise UserError(f"{name.removesuffix('s')} of image {place} is {values[place]}: {expected}")
     return values

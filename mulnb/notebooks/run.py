@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--only", metavar="02[,03]", help="run these notebooks instead of all but 06, 07 and 09")
     found.add_argument("--publish", action="store_true", help="write to the committed figures/ instead of results/")
     found.add_argument("--save-notebooks", action="store_true", help="store the outputs in the notebooks; implies --publish")
-    found.add_argument("--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER")
+    found.add_argument(
+        "--notebooks", type=Path, default=paths.CHECKOUT / "notebooks", metavar="FOLDER", help="where they lie (for tests)"
+    )
     return found
 
 
@@ -276,14 +278,10 @@ def _summary(notebooks: Sequence[Notebook], profile: str, seconds: float) -> str
         files.update((paths.results(profile) / name).resolve() for name in notebook.outputs)
 
     where = paths.artifacts() / "executed" / profile
-    lines = [f"{_count(len(notebooks), 'notebook')} in {progress.clock(seconds)}, executed: {where}"]
+    lines = [f"{progress.counted(len(notebooks), 'notebook')} in {progress.clock(seconds)}, executed: {where}"]
     for folder in sorted({path.parent for path in files if path.suffix in {".png", ".csv"}}):
         suffixes = [path.suffix for path in files if path.parent == folder]
         figures, tables = suffixes.count(".png"), suffixes.count(".csv")
-        lines.append(f"{_count(figures, 'figure')} and {_count(tables, 'table')}: {folder}")
+        lines.append(f"{progress.counted(figures, 'figure')} and {progress.counted(tables, 'table')}: {folder}")
 
     return "\n".join(lines)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -73,7 +73,7 @@ def text(verdicts: pd.DataFrame) -> str:
         Plain text.
     """
     lines = [f"{k:2}. {line}" for k, line in enumerate(ledger(verdicts), 1)]
-    return "\n".join([*lines, "", _replication(verdicts), "Every estimate: claims.csv"]).replace("**", "")
+    return "\n".join([*lines, "", _replication(verdicts)]).replace("**", "")
 
 
 def write(verdicts: pd.DataFrame, profile: Profile) -> list[Path]:

@@ -15,7 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.stats import Interval
 from mulnb.core.vocabulary import METRICS
-from mulnb.results.captions import interval_note
+from mulnb.results.captions import interval_note, sentence
 from mulnb.results.compare import RUN, in_order
 
 BETTER, WORSE = "▲", "▼"
@@ -134,8 +134,7 @@ def _note(frame: pd.DataFrame) -> str:
     if "n" not in frame:
         return ""
 
-    note = interval_note(frame["n"])
-    note = f"{note[0].upper()}{note[1:]}."
+    note = f"{sentence(interval_note(frame['n']))}."
     if "tow_gain_low" in frame and frame["tow_gain_low"].notna().any():
         against = " to vanilla" if "tow" in frame else ""
         if "order" in frame:

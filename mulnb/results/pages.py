@@ -5,12 +5,13 @@ Nothing is computed here and no number is typed: a page shows what the CSV table
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pandas as pd
 
 from mulnb.config import Profile
-from mulnb.core import paths
+from mulnb.core import commands, paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS, label
 from mulnb.results import captions, claims, compare, frame_file, markdown, pairs, written
@@ -203,4 +204,4 @@ def _tow_rows(tow: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    print(update_readme("digits"))
+    sys.exit(commands.exit_code(lambda: print(update_readme("digits"))))

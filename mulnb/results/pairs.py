@@ -9,12 +9,13 @@ import pandas as pd
 from mulnb.config import load_profile
 from mulnb.core import paths
 from mulnb.core.vocabulary import label
-from mulnb.results import markdown
+from mulnb.results import markdown, written
 from mulnb.results.paper import PAIRS
 
 BEGIN, END = "<!-- pairs:begin -->", "<!-- pairs:end -->"
 
 NOT_RUN = "–"
+VERDICT = ["claim", "measured", "estimate", "low", "high", "verdict"]  # columns of claims.csv
 OVERALL = "ToW, all algorithms"
 #: (claim, what was measured, how the row is called)
 PRIMARY = (
@@ -58,8 +59,8 @@ def _folder(name: str) -> Path:
 def _answers(name: str) -> dict[str, str]:
     """One column."""
     profile, folder = load_profile(name), _folder(name)
-    claims = pd.read_csv(folder / "claims.csv", keep_default_na=False).set_index(["claim", "measured"])
-    costs = pd.read_csv(folder / "table1_proxies.csv").set_index("proxy")
+    claims = written.table(folder / "claims.csv", VERDICT, keep_default_na=False).set_index(["claim", "measured"])
+    costs = written.table(folder / "table1_proxies.csv", ["proxy", "spearman", "ci_low", "ci_high"]).set_index("proxy")
 
     counts = (profile.pool.models, len(profile.seeds), len(profile.unlearning.algorithms))
     rows = {
@@ -90,6 +91,6 @@ def _ends(table: Path) -> str:
     """The floor and the ceiling."""
     if not table.is_file():
         return NOT_RUN
-    tow = pd.read_csv(table)
+    tow = written.table(table, ["algorithm", "score", "tow"])
     ends = tow[tow.score == "memorization"].set_index("algorithm").tow
     return f"{ends['nothing']:.3f}, {ends['retrain']:.3f}"

@@ -18,7 +18,6 @@ from mulnb.core.stats import Interval
 
 SHOWN, CONTRADICTED, EQUIVALENT, UNDECIDED, NO_RESULTS = "shown", "contradicted", "equivalent", "undecided", "no results"
 DECIDED = (SHOWN, CONTRADICTED, EQUIVALENT)
-VERDICTS = (*DECIDED, UNDECIDED, NO_RESULTS)
 AGREE, DISAGREE, OPEN = "agree", "disagree", "open"
 
 LEVEL = 0.05  # of a test: the chance of a false verdict

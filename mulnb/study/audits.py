@@ -11,7 +11,7 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
-from mulnb.study.recipes import oracle_job, unlearning_job
+from mulnb.study.recipes import oracle_of, unlearning_job
 from mulnb.study.runs import FLOOR, Run, ways
 from mulnb.study.study import SHOWN_SEEDS
 
@@ -114,7 +114,7 @@ def examples(study: Study, score: str) -> pd.DataFrame:
         for seed in study.profile.seeds[:SHOWN_SEEDS]:
             run, chosen = Run(algorithm, strategy, score, seed, settings), study.strata(score, seed)
             unlearned = study.get(unlearning_job(study, run, chosen))
-            oracle = study.get(oracle_job(study, chosen.forget, [chosen.forget], seed))
+            oracle = study.get(oracle_of(study, chosen, seed))
             if "margin" in unlearned.arrays:
                 frames.append(_of_examples(study.shadow, run, chosen, unlearned, oracle))
     return pd.concat(frames, ignore_index=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulnb.config import Model, Profile, Recipe
-from mulnb.core import workers
+from mulnb.core import progress, workers
 from mulnb.core.registry import STACKABLE_ARCHITECTURES
 from mulnb.study.runs import Run, ways
 
@@ -244,7 +244,7 @@ def report(items: Iterable[Item]) -> str:
     items, together = list(items), workers.count()
     lines = [f"{item.count:6d} {item.what:28}{duration(item.seconds / together):>10}" for item in items]
     total = duration(sum(item.seconds for item in items) / together)
-    where = f"{together} worker{'s' * (together > 1)} of an idle machine"
+    where = f"{progress.counted(together, 'worker')} of an idle machine"
     lines.append(f"about {total} in all on {where}, from a probe of some training steps")
     return "\n".join(lines)
 

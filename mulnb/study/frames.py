@@ -13,7 +13,7 @@ from mulnb import audit, forget
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study import audits
-from mulnb.study.recipes import job_of, oracle_job
+from mulnb.study.recipes import job_of, oracle_of
 from mulnb.study.runs import Run
 from mulnb.study.study import Scored, Study
 
@@ -74,7 +74,7 @@ def outcomes(
         sets = [study.strata(run.score, run.seed) for run in runs]
 
     # an oracle serves every run on its forget set
-    wanted = [oracle_job(study, chosen.forget, [chosen.forget], run.seed) for run, chosen in zip(runs, sets, strict=True)]
+    wanted = [oracle_of(study, chosen, run.seed) for run, chosen in zip(runs, sets, strict=True)]
     oracles = study.gather(wanted, "oracles, retrained from scratch")
     done = study.gather([job_of(study, run, chosen) for run, chosen in zip(runs, sets, strict=True)], label)
 
@@ -101,7 +101,7 @@ def outcome(study: Study, run: Run, chosen: Strata) -> dict[str, Any]:
         run: what to do; its score is only a name here.
         chosen: what to forget.
     """
-    oracle = study.get(oracle_job(study, chosen.forget, [chosen.forget], run.seed))
+    oracle = study.get(oracle_of(study, chosen, run.seed))
     return _row(study, run, chosen, study.get(job_of(study, run, chosen)), oracle)
 
 
@@ -160,7 +160,7 @@ def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Seque
     Args:
         scored: the original models, by seed.
         seeds: of each oracle.
-        oracles: the artefacts of `oracle_job`.
+        oracles: the artefacts of their jobs.
     """
     learned = {seed: original.acc_train for seed, original in scored.items()}
     fitted = [oracle.meta["outcomes"][0]["acc_retain"] for oracle in oracles]

@@ -17,6 +17,8 @@ from mulnb.config import Profile
 from mulnb.core import locks, memory, paths, registry, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.core.store import Artifact
+from mulnb.core.validation import wrong_setting
+from mulnb.core.vocabulary import STRATA
 from mulnb.study.networks import WEIGHTS
 
 if TYPE_CHECKING:
@@ -246,7 +248,7 @@ def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequ
 
 
 def check(profile: Profile) -> None:
-    """Raises `UserError` if an algorithm or one of its settings is unknown, or a file is missing: before any training."""
+    """Raises `UserError` if an algorithm or a setting is unknown or out of range, or a file is missing: before any training."""
     from mulnb import unlearning
     from mulnb.data import forget_file
 
@@ -255,14 +257,21 @@ def check(profile: Profile) -> None:
     if (scores := profile.pool.scores) and not os.path.isfile(os.path.expanduser(scores.file)):
         raise UserError(f"profile {profile.name}: pool.scores.file = {scores.file}: there is no such file: correct the path")
 
+    named = []  # (key, algorithm, settings)
     for algorithm, strategies in profile.unlearning.algorithms.items():
-        for settings in strategies.values():
-            for stage in settings if isinstance(settings, tuple) else (settings,):
-                unlearning.check(algorithm, stage)
+        for strategy, settings in strategies.items():
+            stages = settings if isinstance(settings, tuple) else (settings,)
+            named += [(f"unlearning.algorithms.{algorithm}.{strategy}", algorithm, stage) for stage in stages]
 
-    for stage in profile.unlearning.rum.stages if profile.unlearning.rum else ():
+    for stratum, stage in zip(STRATA, profile.unlearning.rum.stages if profile.unlearning.rum else (), strict=False):
         if stage.algorithm:
-            unlearning.check(stage.algorithm, stage.settings)
+            named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
+
+    for key, algorithm, settings in named:
+        unlearning.check(algorithm, settings)
+        # the profile's own check does not know the defaults of what it leaves out
+        if wrong := wrong_setting(algorithm, settings, unlearning.ALGORITHMS[algorithm]):
+            raise UserError(f"profile {profile.name}: {key}.{wrong}")
 
     for algorithm, axes in profile.tune.grid.items():
         unlearning.check(algorithm, dict.fromkeys(axes))

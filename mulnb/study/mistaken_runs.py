@@ -15,7 +15,7 @@ from mulnb.study.jobs import Job
 from mulnb.study.mistaken import MISTAKES, SCORE, STRATEGIES
 from mulnb.study.mistaken_jobs import MEASURED, RIGHT, job
 from mulnb.study.oracles import ORACLE_SEEDS
-from mulnb.study.recipes import oracle_job, unlearning_job
+from mulnb.study.recipes import oracle_of, unlearning_job
 from mulnb.study.runs import Run, ways
 from mulnb.study.study import Study
 
@@ -34,7 +34,7 @@ def mistakes(study: Study) -> pd.DataFrame:
     runs = _runs(study)
     right = {seed: study.strata(runs[0].score, seed) for seed in seeds}
 
-    oracle_jobs = [oracle_job(study, chosen.forget, [chosen.forget], seed) for seed, chosen in right.items()]
+    oracle_jobs = [oracle_of(study, chosen, seed) for seed, chosen in right.items()]
     oracles = {}
     for seed, oracle in zip(right, study.gather(oracle_jobs, "oracles, retrained from scratch"), strict=True):
         oracles[seed] = oracle.meta["outcomes"][0] | {"seconds": oracle.meta["seconds"]}

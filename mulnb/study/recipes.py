@@ -122,6 +122,11 @@ def oracle_job(
     return Job("oracle", parts, oracles.retrain_together, task, group=f"{len(forgotten)} {relearns}", needs=needs)
 
 
+def oracle_of(study: Study, chosen: Strata, seed: int, number: int = 0) -> Job:
+    """The oracle of one forget set, measured on it; `seed` and `number` as of `oracle_job`."""
+    return oracle_job(study, chosen.forget, [chosen.forget], seed, number)
+
+
 def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
     """One unlearning run.
 
@@ -150,7 +155,7 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
 def job_of(study: Study, run: Run, chosen: Strata) -> Job:
     """A run, or the second oracle where the run is the ceiling; arguments as of `unlearning_job`."""
     if (run.algorithm, run.strategy, run.settings) == runs.CEILING:
-        return oracle_job(study, chosen.forget, [chosen.forget], run.seed, number=1)
+        return oracle_of(study, chosen, run.seed, number=1)
     return unlearning_job(study, run, chosen)
 
 

@@ -18,12 +18,11 @@ from statistics import mean
 from mulnb.core import on_ray, store, workers
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import label
-from mulnb.forget import Strata
 from mulnb.study import chains, cost, frames, jobs
 from mulnb.study.cost import Prices
 from mulnb.study.jobs import Job
-from mulnb.study.recipes import holdout_job, job_of, oracle_job, original_job, pool_jobs
-from mulnb.study.runs import Run, ways
+from mulnb.study.recipes import holdout_job, job_of, oracle_of, original_job, pool_jobs
+from mulnb.study.runs import ways
 from mulnb.study.study import Study
 
 ORIGINALS = "original models"
@@ -123,11 +122,7 @@ def _sequential(study: Study) -> list[Work]:
 def _oracles(study: Study) -> list[Job]:
     """The oracle of every forget set."""
     runs = [run for run in study.runs if run.algorithm == "nothing"]  # one for each score and seed
-    return [_oracle(study, run, study.strata(run.score, run.seed)) for run in runs]
-
-
-def _oracle(study: Study, run: Run, chosen: Strata) -> Job:
-    return oracle_job(study, chosen.forget, [chosen.forget], run.seed)
+    return [oracle_of(study, study.strata(run.score, run.seed), run.seed) for run in runs]
 
 
 def _runs(study: Study, algorithm: str) -> list[Job]:
@@ -141,7 +136,7 @@ def _orders(study: Study) -> list[Job]:
     found = []
     runs, _, sets = frames.orders_of(study)
     for run, chosen in zip(runs, sets, strict=True):
-        found += [_oracle(study, run, chosen), job_of(study, run, chosen)]
+        found += [oracle_of(study, chosen, run.seed), job_of(study, run, chosen)]
     return found
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from mulnb import forget
 from mulnb import memorization as exact
-from mulnb.config import Profile
+from mulnb.config import Profile, check_is_profile
 from mulnb.core import paths, store
 from mulnb.core.bits import Bits
 from mulnb.core.registry import PROXIES
@@ -65,7 +65,8 @@ class Study(Networks):
 
     @classmethod
     def of(cls, profile: Profile) -> Study:
-        """The study of `profile` with the current store. Equal profiles share one study."""
+        """The study of `profile` with the current store. Equal profiles share one study. Raises `UserError` for no profile."""
+        check_is_profile(profile)
         key = (profile.model_dump_json(), paths.home())
         if key not in _open:
             _open[key] = cls(profile)

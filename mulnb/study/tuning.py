@@ -16,6 +16,8 @@ import pandas as pd
 
 from mulnb.config import STRATEGIES, Axis, Profile
 from mulnb.core.errors import UserError
+from mulnb.core.registry import ALGORITHMS
+from mulnb.core.validation import wrong_setting
 from mulnb.study.frames import outcomes
 from mulnb.study.runs import Run
 from mulnb.study.study import Study
@@ -68,16 +70,17 @@ def _check(profile: Profile) -> None:
                     f"tune.grid.{algorithm}.{key} = {list(values)}: a factor extends positive values only, use a step"
                 )
     for algorithm, grid in plan.grid.items():
-        if _strategies(profile, algorithm) != ["vanilla"]:
-            for epochs in grid.get("epochs", ()):
-                of_stage({"epochs": epochs}, "rum_f")
+        for strategy, candidate in itertools.product(_strategies(profile, algorithm), _candidates(grid)):
+            # together, values may be wrong that are right one by one
+            if wrong := wrong_setting(algorithm, of_stage(candidate, strategy), ALGORITHMS.get(algorithm)):
+                raise UserError(f"tune.grid.{algorithm}, {strategy}: {wrong}")
 
 
 def _search(study: Study, algorithm: str, grid: Grid) -> pd.DataFrame:
     """Search the grid of one algorithm, extended until no winner stands on an edge that may still move."""
     rounds: dict[str, int] = {}  # candidate → the round in which it was first tried
     for number in range(ROUNDS + 1):
-        candidates = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        candidates = _candidates(grid)
         for candidate in candidates:
             rounds.setdefault(json.dumps(candidate), number)
 
@@ -92,6 +95,11 @@ def _search(study: Study, algorithm: str, grid: Grid) -> pd.DataFrame:
     for candidate, chosen in zip(table.candidate, table.chosen, strict=True):
         edges.append(", ".join(on_edge(grid, json.loads(candidate))) if chosen else "")
     return table.assign(edge=edges, round=table.candidate.map(rounds)).drop(columns="candidate")
+
+
+def _candidates(grid: Grid) -> list[dict[str, Any]]:
+    """Every combination of the grid's values."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def _tried(study: Study, algorithm: str, candidates: list[dict[str, Any]]) -> pd.DataFrame:

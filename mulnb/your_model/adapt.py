@@ -265,7 +265,7 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
     if factory is None:
         raise UserError(f"{source} holds weights only: give factory=, a function that builds the network")
     if not isinstance(weights, Mapping):
-        weights = read_weights(Path(weights))
+        weights = read_weights(paths.given(weights, "the model"))
 
     model = plain(built_by(factory, "factory"))
     renamed = {}
@@ -324,7 +324,7 @@ def save_weights(model: nn.Module, path: str | Path) -> Path:
     """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
     from safetensors.torch import save_model
 
-    path = Path(path).expanduser()
+    path = paths.given(path, "the file of the weights")
     if path.suffix != ".safetensors":
         path = path.with_name(f"{path.name}.safetensors")
 

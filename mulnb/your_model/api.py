@@ -111,7 +111,7 @@ def score(
         if unseen is not None:
             probe.check_trainable(network)
             checks.check_unseen(data, unseen)
-        if told := checks.at_chance(network, data, unseen=unseen):
+        for told in filter(None, checks.at_chance(network, data, unseen=unseen)):
             notice(told)
 
         torch.manual_seed(seed)
@@ -239,7 +239,8 @@ def unlearn(
             checks.check_duplicates(data, chosen.forget, present)
         if any(name is not None and name != "retrain" for name in names):
             probe.check_trainable(network)
-            if told := checks.at_chance(network, data, np.setdiff1d(np.flatnonzero(present), chosen.forget)):
+            told, _ = checks.at_chance(network, data, np.setdiff1d(np.flatnonzero(present), chosen.forget))
+            if told:
                 notice(told)
 
         shown = Progress(progress)
@@ -315,7 +316,12 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
         raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
 
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
-    classes = probe.check_outputs(network, probe.first_inputs(data))
+    try:
+        classes = probe.check_outputs(network, probe.first_inputs(data))
+    except UserError as error:
+        if name == "images":
+            raise
+        raise UserError(f"{name}: {error}") from None  # the training images were read: it is these that do not fit
     checks.check_labels(data, classes, "labels" if name == "images" else f"labels of {name}")
     data.memo["classes"] = classes
 

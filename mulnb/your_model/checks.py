@@ -7,8 +7,6 @@ settings with what can be right.
 from __future__ import annotations
 
 import hashlib
-import inspect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from mulnb import training, unlearning
 from mulnb.config import STRATEGIES, Recipe
 from mulnb.core.errors import UserError
-from mulnb.core.validation import RANGES, WHOLE
+from mulnb.core.validation import wrong_setting
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
 from mulnb.your_model.inputs import Images
@@ -157,8 +155,10 @@ def check_labels(data: Images, classes: int, name: str = "labels") -> None:
         )
 
 
-def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None, unseen: Images | None = None) -> str:
-    """One line about data that a model knows no better than chance, or "".
+def at_chance(
+    network: nn.Module, data: Images, retain: np.ndarray | None = None, unseen: Images | None = None
+) -> tuple[str, str]:
+    """A line about training images that a model knows no better than chance, and one about such a hold-out; "" if it is not so.
 
     A finished model that is at chance on its own training images, or on the hold-out alone, was given wrong labels or another
     normalisation than it was trained with. At most `SAMPLE` images of each kind are looked at.
@@ -176,11 +176,11 @@ def at_chance(network: nn.Module, data: Images, retain: np.ndarray | None = None
     chance, guess = chances(data.labels)
     known, n = _accuracy(network, data, np.arange(len(data)) if retain is None else retain, where)
     told = verdict.near_chance(known, chance, n, where)
-    if told or unseen is None:
-        return told
+    if told or unseen is None:  # a model that does not know its own images says nothing about a hold-out
+        return told, ""
 
     accuracy, _ = _accuracy(network, unseen, np.arange(len(unseen)), "the hold-out")
-    return verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
+    return "", verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
 
 
 def chances(labels: Tensor) -> tuple[float, float]:
@@ -261,32 +261,8 @@ def check_settings(algorithm: str, settings: Mapping[str, Any]) -> None:
         recipe_of(Recipe, algorithm, settings)
         return
 
-    defaults = inspect.signature(unlearning.ALGORITHMS[algorithm]).parameters
-
-    for name, value in settings.items():
-        if name not in RANGES:
-            if name == "alpha":
-                _check_alpha(algorithm, value)
-            continue
-
-        low, high, words = RANGES[name]
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
-        whole = name not in WHOLE or (number and float(value).is_integer())
-        if not (number and low <= value <= high and whole):
-            raise UserError(f"{algorithm}: {name} = {value!r}: should be {words}")
-
-    if algorithm == "scrub":
-        msteps, epochs = (settings.get(name, defaults[name].default) for name in ("msteps", "epochs"))
-        if msteps > epochs:
-            raise UserError(f"scrub: msteps = {msteps}: should be between 0 and epochs = {epochs}")
-
-
-def _check_alpha(algorithm: str, value: Any) -> None:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
-    highest = 1 if algorithm == "neg_grad_plus" else math.inf
-    if not (number and 0 <= value <= highest):
-        words = "between 0 (ascent alone) and 1 (fine-tuning)" if highest == 1 else "0 or more"
-        raise UserError(f"{algorithm}: alpha = {value!r}: should be {words}")
+    if wrong := wrong_setting(algorithm, settings, unlearning.ALGORITHMS[algorithm]):
+        raise UserError(f"{algorithm}: {wrong}")
 
 
 def recipe_of(kind: type, what: str, given: Mapping[str, Any]) -> Any:

@@ -13,10 +13,10 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from mulnb.core.errors import UserError
+from mulnb.core import paths
+from mulnb.core.errors import UserError, one_line
 
 ABOUT = "Let a model of your own forget a request, and say whether it is forgotten."
 
@@ -54,9 +54,10 @@ def run(options: argparse.Namespace) -> int:
     from mulnb.your_model.forgetting import forget
     from mulnb.your_model.scores_file import load_scores
 
-    out = Path(options.out).expanduser()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = paths.given(options.out, "--out")
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} exists and is not empty: name a new folder")
+    paths.check_place(out, "--out")
 
     build = _placed(named(options.factory, "--factory"), options.device)
     found = forget(
@@ -94,6 +95,8 @@ def named(text: str, option: str) -> Callable[[], Any]:
         found = importlib.import_module(module)
     except ImportError as error:
         raise UserError(f"{option} {text}: {error}; the module must be installed, or lie in this folder") from None
+    except Exception as error:  # the user's own code runs here
+        raise UserError(f"{option} {text}: {module} cannot be imported: {type(error).__name__}: {one_line(error)}") from error
 
     for name in function.split("."):
         found = getattr(found, name, None)
@@ -106,17 +109,31 @@ def named(text: str, option: str) -> Callable[[], Any]:
 
 def data_of(text: str, option: str) -> Any:
     """What an option names as data: a folder, an .npz, or what a function returns."""
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = paths.given(text, option)
+    if os.path.isdir(path):
         return path
-    if path.suffix == ".npz":
-        if not path.is_file():
+    if path.suffix.lower() == ".npz":
+        if not os.path.isfile(path):
             raise UserError(f"{option} {path} does not exist")
         return path
-    if ":" in text and not path.exists():
-        return named(text, option)()
+    if ":" in text and not os.path.exists(path):
+        return _returned(named(text, option), text, option)
 
     raise UserError(f"{option} {text}: expected a folder, an .npz with images and labels, or MODULE:FUNCTION")
+
+
+def _returned(make: Callable[[], Any], text: str, option: str) -> Any:
+    """The data set that a function of the user's returns."""
+    try:
+        found = make()
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UserError(f"{option} {text}: the function failed: {type(error).__name__}: {one_line(error)}") from error
+
+    if found is None:
+        raise UserError(f"{option} {text}: the function returned None: it must return a data set, or (images, labels)")
+    return found
 
 
 def _normalize(mean: str | None, std: str | None) -> tuple[list[float], list[float]] | None:

@@ -71,7 +71,7 @@ class Forgotten:
 
     def save(self, folder: str | Path) -> Path:
         """Write model.safetensors, report.html, report.json, request.json and trials.csv into a folder. Returns its path."""
-        folder = Path(folder).expanduser()
+        folder = paths.given(folder, "the folder")
         api.save_weights(self.model, folder / "model.safetensors")
         self.report.save(folder / "report.html")
         tree = {name: getattr(self.strata, name).tolist() for name in ("low", "medium", "high")}
@@ -145,7 +145,7 @@ def forget(
     names = names_of(algorithm)
 
     # what the ledger holds is gone from the model: it must not be retained again
-    book = Requests(ledger) if isinstance(ledger, (str, Path)) else ledger
+    book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
     if book is not None and already_forgotten is None and len(book):
         already_forgotten = book.forgotten
 
@@ -173,6 +173,8 @@ def forget(
             raise UserError(f"{overlap}: give images that no model was trained on")
 
         check_accuracy(network, setting)
+        if book is not None:
+            book.check(index, checks.survey(examples).data, about)
 
         # scores decide the order in which strata are unlearned; fewer than three examples are not split
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)

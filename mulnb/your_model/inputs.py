@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.data import ImageSet
 from mulnb.training import moved
@@ -107,6 +108,7 @@ class TensorImages(Images):
         self, images: Tensor, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize = None
     ) -> None:
         super().__init__(labels, device, dtype, normalize)
+        _check_channels(self.affine, images.shape[1])
         self.largest_batch = _largest_batch(images[:1])
         self.images = images.to(device) if _has_room(device, images) else images
 
@@ -132,7 +134,9 @@ class ItemImages(Images):
     ) -> None:
         super().__init__(labels, device, dtype, normalize)
         self.items, self.workers = items, workers
-        self.largest_batch = _largest_batch(items[0][0].unsqueeze(0))
+        first = items[0][0]
+        _check_channels(self.affine, len(first))
+        self.largest_batch = _largest_batch(first.unsqueeze(0))
         self._expected: Iterator[Tensor] = iter(())
         self._next: Tensor | None = None
         self._loaded: Iterator[Tensor] = iter(())
@@ -200,7 +204,7 @@ def read(
     if labels is None and isinstance(given, (tuple, list)) and len(given) == 2 and pictures.is_stack(given[0]):
         given, labels = given
     if isinstance(given, (str, bytes, os.PathLike)):
-        path = Path(os.fsdecode(given)).expanduser()
+        path = paths.given(given, name)
         if path.suffix.lower() != ".npz":
             return _folder(path, labels, device, dtype, normalize, skip_corrupt)
         given = _archive(path, name)
@@ -301,6 +305,16 @@ def _affine(normalize: Normalize, device: torch.device, dtype: torch.dtype) -> l
         raise UserError("normalize: the mean must be finite and every std positive")
 
     return [mean.to(device, dtype), std.to(device, dtype)]
+
+
+def _check_channels(affine: list[Tensor] | None, channels: int) -> None:
+    """Raises `UserError` if mean or std are for another number of channels; of grey images, three make colour images."""
+    for part, name in zip(affine or (), ("mean", "std"), strict=False):
+        if channels > 1 and part.numel() not in (1, channels):
+            raise UserError(
+                f"normalize: the {name} has {part.numel()} numbers, and the images have {channels} channels: "
+                "give one number, or one per channel"
+            )
 
 
 def _largest_batch(image: Tensor) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.your_model import api
@@ -26,6 +28,9 @@ from mulnb.your_model.recipe import Training
 
 FORMAT = "mulnb requests 1"
 START = "0" * 64
+COLUMNS = ["number", "time", "about", "n", "algorithm", "strategy", "verdict", "model_after"]
+HOW = ("algorithm", "strategy", "settings", "seed", "versions")
+READ = ("number", "time", "about", "verdict", "data", "model_before", "model_after", *HOW)
 
 
 class Requests:
@@ -39,11 +44,11 @@ class Requests:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = paths.given(path, "the ledger")
         self._entries: list[dict[str, Any]] = []
-        if self.path.is_file():
+        if os.path.isfile(self.path):
             self._read()
-        elif self.path.exists():
+        elif os.path.lexists(self.path):
             raise UserError(f"{self.path} is no file: give the path of a ledger, such as requests.jsonl")
 
     def __len__(self) -> int:
@@ -57,6 +62,30 @@ class Requests:
         """All examples that were asked to be forgotten so far, int64, sorted: `already_forgotten` of the next request."""
         found = [index for entry in self._entries for part in entry["strata"].values() for index in part]
         return np.array(sorted(found), dtype=np.int64)
+
+    def check(self, index: np.ndarray, data: str, about: str = "") -> None:
+        """Raises `UserError` if a request cannot be written down: ask before the work is done.
+
+        Args:
+            index: int64 [n], the examples to forget.
+            data: the hash of images and labels.
+            about: free text.
+        """
+        if not isinstance(about, str):
+            raise UserError(f"{self.path}: about is a {type(about).__name__}: expected words, who asked and why")
+        if len(index) == 0:
+            raise UserError(f"{self.path}: the request is empty: name at least one example")
+
+        again = np.intersect1d(index, self.forgotten)
+        if len(again):
+            raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
+        if self._entries and self._entries[0]["data"] != data:
+            raise UserError(f"{self.path}: its requests are about other images or labels")
+
+        paths.check_place(self.path, "the ledger")
+        # a second program that added a line meanwhile would be overwritten in the chain
+        if Requests(self.path)._last() != self._last():
+            raise UserError(f"{self.path} was changed since it was opened: open it again by mulnb.Requests(path)")
 
     def add(
         self,
@@ -84,18 +113,18 @@ class Requests:
         Raises:
             UserError: examples were asked to be forgotten before, the data are others, or the file cannot be written.
         """
-        again = np.intersect1d(strata.forget, self.forgotten)
-        if len(again):
-            raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
-        if self._entries and self._entries[0]["data"] != data:
-            raise UserError(f"{self.path}: its requests are about other images or labels")
+        if not isinstance(strata, Strata):
+            raise UserError(f"{self.path}: strata is a {type(strata).__name__}: expected what mulnb.strata returns")
+        if not isinstance(unlearned, api.Unlearned):
+            raise UserError(f"{self.path}: unlearned is a {type(unlearned).__name__}: expected what mulnb.unlearn returned")
+        self.check(strata.forget, data, about)
 
         parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
         entry = {
             "format": FORMAT,
             "number": len(self) + 1,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "about": about,
+            "about": about.encode("utf-8", "backslashreplace").decode(),  # a command line may hold bytes that are no text
             "strata": parts,
             "already_forgotten": len(self.forgotten),
             "algorithm": json_ready(unlearned.algorithm),
@@ -107,15 +136,17 @@ class Requests:
             "model_before": weights_hash(plain(before)),
             "model_after": weights_hash(unlearned.model),
             "versions": versions(),
-            "previous": self._entries[-1]["hash"] if self._entries else START,
+            "previous": self._last(),
         }
         entry["hash"] = _hash(entry)  # of everything above, the hash of the line before included
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # an editor may have taken the line break at the end
+            joint = "" if not self._entries or self.path.read_bytes().endswith(b"\n") else "\n"
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write(f"{joint}{line}\n")
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
@@ -130,7 +161,7 @@ class Requests:
             n = sum(len(part) for part in entry["strata"].values())
             rows.append({name: entry[name] for name in ("number", "time", "about")} | {"n": n})
             rows[-1] |= {name: entry[name] for name in ("algorithm", "strategy", "verdict", "model_after")}
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=COLUMNS)
 
     def rebuild(
         self,
@@ -157,6 +188,8 @@ class Requests:
             UserError: the model or a model on the way is not the one that was written down (other weights, data or versions).
         """
         count = len(self) if count is None else count
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+            raise UserError(f"{self.path}: count = {count!r}: should be a whole number, how many requests")
         if not 0 <= count <= len(self):
             raise UserError(f"{self.path}: count = {count}: it has {len(self)} requests")
 
@@ -199,22 +232,33 @@ class Requests:
     def _read(self) -> None:
         previous = START
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            # not splitlines: free text may hold other signs that end a line
+            lines = self.path.read_text(encoding="utf-8").rstrip("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{self.path} cannot be read: {error}") from None
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(lines if any(lines) else [], start=1):
             try:
                 entry = json.loads(line)
                 stated, before = entry["hash"], entry["previous"]
-                known = entry["format"] == FORMAT
-            except (ValueError, KeyError, TypeError):
+                known = entry["format"] == FORMAT and _is_whole(entry) and stated == _hash(entry)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise UserError(f"{self.path}, line {number}: no request; the file is no ledger of mulnb.Requests") from None
 
-            if not known or stated != _hash(entry) or before != previous or entry["number"] != number:
+            if not known or before != previous or entry["number"] != number:
                 raise UserError(f"{self.path}, line {number}: the chain is broken: a line was changed, removed or moved")
 
             previous = stated
             self._entries.append(entry)
+
+    def _last(self) -> str:
+        """The hash of the newest entry, which the next one holds."""
+        return self._entries[-1]["hash"] if self._entries else START
+
+
+def _is_whole(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry has all that this class reads of it."""
+    listed = all(type(index) is int for name in ("low", "medium", "high") for index in entry["strata"][name])
+    return listed and len(entry["strata"]) == 3 and set(READ) <= set(entry)
 
 
 def _hash(entry: Mapping[str, Any]) -> str:

@@ -118,7 +118,7 @@ def json_ready(value: Any) -> Any:
 
 def write(report: Report, path: Path) -> Path:
     """Write page and JSON. Returns the page's path. Raises `UserError` for a path that is no .html file."""
-    path = path.expanduser()
+    path = paths.given(path, "the report")
     if path.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"report.save({path}): the page's name must end in .html")
 

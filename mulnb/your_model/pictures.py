@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.your_model.adapt import described, first_line
 
@@ -105,8 +106,10 @@ def _decoded(value: str | bytes | os.PathLike, what: str) -> np.ndarray:
     name = "its bytes" if isinstance(value, bytes) else os.fspath(value)
 
     try:
-        content = value if isinstance(value, bytes) else Path(value).expanduser().read_bytes()
+        content = value if isinstance(value, bytes) else paths.given(value, what).read_bytes()
         return pixels(content)[0]
+    except UserError:
+        raise
     except OSError as error:  # also PIL's error about bytes that are no image
         reason = error.strerror or "no image format is recognised"
         raise UserError(f"{what}: {name} cannot be read as an image: {reason}") from None

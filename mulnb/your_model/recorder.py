@@ -149,7 +149,7 @@ class Recorder:
     def save(self, path: str | Path) -> Path:
         """Write what was recorded as .npz. Returns the path."""
         self._add_up()
-        path = Path(path).expanduser()
+        path = paths.given(path, "the Recorder's file")
         path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
         right = np.packbits(np.array(self._right, dtype=bool).reshape(-1, self.n), axis=1)
         arrays = {"format": np.array(FORMAT), "counts": self._counts, "right": right}
@@ -161,7 +161,7 @@ class Recorder:
     def load(cls, path: str | Path) -> Recorder:
         """Read a file written by `save`. Raises `UserError` if it is none."""
         try:
-            with np.load(Path(path).expanduser(), allow_pickle=False) as found:
+            with np.load(paths.given(path, "the Recorder's file"), allow_pickle=False) as found:
                 if str(found["format"]) != FORMAT:
                     raise ValueError("another format")
 
@@ -169,6 +169,8 @@ class Recorder:
                 recorder._counts = found["counts"].copy()
                 recorder._right = list(np.unpackbits(found["right"], axis=1, count=recorder.n).astype(bool))
                 recorder._sums = {name.removeprefix("sum_"): found[name].copy() for name in found if name.startswith("sum_")}
-        except (OSError, KeyError, ValueError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file may fail anywhere in the reader
             raise UserError(f"{path} cannot be read as a Recorder's file: {first_line(error)}") from None
         return recorder

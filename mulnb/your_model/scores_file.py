@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mulnb.core.errors import UserError
+from mulnb.core import paths
+from mulnb.core.errors import UserError, one_line
 from mulnb.data.score_file import AGREE, LABELS, ScoreFile, oriented
 
 MEMORIZED = ("memorization", "tr_mem", "mem")  # higher = more memorized
@@ -33,8 +34,10 @@ def load_scores(
     if memorized not in (None, "high", "low"):
         raise UserError(f"load_scores: memorized = {memorized!r}: should be 'high' or 'low'")
 
-    table = ScoreFile(Path(path).expanduser())
+    table = ScoreFile(paths.given(path, "load_scores: the file"))
     names = list(table.arrays)
+    if not names:
+        raise table.error("is empty: expected one score per example")
     bare = names == [""]  # an array without a name, of an .npy file
     name = key or next((known for known in (*MEMORIZED, *CONSISTENT) if known in table), None)
     if name is None and len(names) == 1:
@@ -61,10 +64,12 @@ def _rows(table: ScoreFile, found: int, index: Any) -> np.ndarray:
     if index is None:
         return np.arange(found)
 
-    rows = _array(index)
+    rows = _array(index, "index")
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise table.error(f"index is {rows.dtype} {list(rows.shape)}: expected the place of each example in the file")
-    if len(rows) and (rows.min() < 0 or rows.max() >= found):
+    if len(rows) == 0:
+        raise table.error("index is empty: give the place of each example in the file")
+    if rows.min() < 0 or rows.max() >= found:
         wrong = rows.min() if rows.min() < 0 else rows.max()
         raise table.error(f"index {wrong} is not in the file, which has {found} scores")
 
@@ -75,7 +80,9 @@ def _check_labels(table: ScoreFile, found: int, labels: Any, rows: np.ndarray) -
     if labels is None:
         return
 
-    mine = _array(labels)
+    mine = _array(labels, "labels")
+    if mine.ndim != 1:
+        raise table.error(f"labels are {mine.dtype} {list(mine.shape)}: expected one label per example")
     if len(mine) != len(rows):
         raise table.error(f"has {len(rows)} scores for {len(mine)} labels: give index=, the place of each example in the file")
 
@@ -92,5 +99,8 @@ def _check_labels(table: ScoreFile, found: int, labels: Any, rows: np.ndarray) -
         raise table.error(f"only {share:.0%} of its labels are those of the data: it is in another order")
 
 
-def _array(given: Any) -> np.ndarray:
-    return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+def _array(given: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+    except Exception as error:  # anything may be given: rows of several lengths, a tensor without values
+        raise UserError(f"load_scores: {what} is no list of whole numbers: {one_line(error)}") from None

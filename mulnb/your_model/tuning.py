@@ -221,10 +221,11 @@ def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, s
 
 def check_accuracy(network: Adapted, setting: Setting) -> None:
     """Raises `UserError` if the model is near chance on what it is to keep: no search can end well. Tells of such a hold-out."""
-    if told := checks.at_chance(network, setting.data, setting.retain):
-        raise UserError(told)
-    if told := checks.at_chance(network, setting.data, setting.retain, setting.unseen):
-        notice(told)
+    of_retained, of_unseen = checks.at_chance(network, setting.data, setting.retain, setting.unseen)
+    if of_retained:
+        raise UserError(of_retained)
+    if of_unseen:
+        notice(of_unseen)
 
 
 def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -55,12 +54,22 @@ def test_workers_and_backend_are_set_for_this_process_and_its_kernels(monkeypatc
         commands.use_workers(None, "dask")
 
 
-def test_a_profile_may_be_an_option_or_an_argument():
-    option, argument = argparse.ArgumentParser(), argparse.ArgumentParser()
-    commands.add_profile(option)
-    commands.add_profile(argument, "profile")
-    assert option.parse_args([]).profile == "digits"
-    assert argument.parse_args(["smoke", "--set", "a=1", "--set", "b=2"]).set == ["a=1", "b=2"]
+@pytest.mark.parametrize(
+    ("words", "profile"),
+    [([], "digits"), (["--profile", "smoke"], "smoke"), (["smoke"], "smoke"), (["--set", "a=1", "smoke"], "smoke")],
+)
+def test_a_profile_may_be_named_with_and_without_the_option(words, profile):
+    parser = commands.Parser()
+    commands.add_profile(parser, by_place=True)
+    assert parser.parse_args(words).profile == profile
+    assert parser.parse_args([*words, "--set", "b=2", "--set", "c=3"]).set[-2:] == ["b=2", "c=3"]
+
+
+def test_a_profile_is_named_once():
+    parser = commands.Parser()
+    commands.add_profile(parser, by_place=True)
+    with pytest.raises(UserError, match="not allowed with argument"):
+        parser.parse_args(["digits", "--profile", "smoke"])
 
 
 def refused_by_the_system():

@@ -22,3 +22,25 @@ def test_a_folder_may_be_new_and_relative(tmp_path, monkeypatch, name):
     monkeypatch.setenv("MULNB_HOME", name)
     assert paths.home() == tmp_path / name
     assert not list(tmp_path.iterdir())  # asking makes nothing
+
+
+@pytest.mark.parametrize("given", [None, 5, ["a"], "", " \t", "a\0b", b"a\x00"])
+def test_what_is_no_path_is_refused(given):
+    with pytest.raises(UserError, match=r"--out .*(expected the path of a file|is no name of a file)"):
+        paths.given(given, "--out")
+
+
+def test_a_path_may_begin_at_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.given("~/a b", "x") == tmp_path / "a b" and paths.given(b"c", "x").name == "c"
+    assert str(paths.given("~nobody-of-this-name/a", "x")) == "~nobody-of-this-name/a"  # Path.expanduser would raise
+
+
+def test_a_place_is_looked_at_before_long_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    paths.check_place(tmp_path / "new" / "deep", "--out")
+    paths.check_place(tmp_path / "file", "--out")
+    for below in ("file/out", "file/a/b"):
+        with pytest.raises(UserError, match=r"--out .*: .*file is no folder: choose another place"):
+            paths.check_place(tmp_path / below, "--out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]  # looking makes nothing

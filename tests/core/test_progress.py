@@ -80,6 +80,10 @@ def test_a_clock(seconds, text):
     assert progress.clock(seconds) == text
 
 
+def test_things_are_counted_in_words():
+    assert [progress.counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+
+
 # --- in a process of its own, on a real terminal and into a pipe ---------------------------------------------------------
 
 STAGE = """

@@ -84,9 +84,10 @@ def test_a_download_is_whole_or_not_there(published, home, monkeypatch):
     where = home / "data" / "cifar10"
     assert message.startswith(f"CIFAR-10: cifar-10-python.tar.gz cannot be downloaded to {where} ([Errno -3] Temporary failure")
     assert "run again" in message and "cifar-10-batches-py" in message and "train/<class>/*" in message
+    assert not where.parent.exists()  # no empty folder is left, which would look like a data set
     monkeypatch.setattr(utils, "_get_redirect_url", lambda url, max_hops: url)
     monkeypatch.setattr(utils, "_urlretrieve", lambda url, path: sent.append(Path(path).write_bytes(whole[: len(whole) // 2])))
-    assert "cannot be downloaded" in refused("cifar10", None) and sent and not list(where.iterdir())
+    assert "cannot be downloaded" in refused("cifar10", None) and sent and not where.exists()
     monkeypatch.setattr(utils, "_urlretrieve", lambda url, path: sent.append(Path(path).write_bytes(whole)))
     assert np.array_equal(source("cifar10", None)[0].images, images[:50])
     assert [path.name for path in where.iterdir()] == ["cifar-10-python.tar.gz"]

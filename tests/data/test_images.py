@@ -29,5 +29,6 @@ def test_every_example_keeps_its_source_index_and_its_file():
 
     plain = ImageSet(images, np.zeros(6, np.int64), ("a",))
     assert plain.index is None and plain.take(np.arange(2)).index is None
+    assert repr(plain) == "ImageSet(6 images of 1×2×2, 1 classes, no source)" and repr(whole).startswith("FolderImages(6 images")
     with pytest.raises(UserError, match="6 images but 5 source positions"):
         ImageSet(images, np.zeros(6, np.int64), ("a",), index=np.arange(5))

@@ -12,6 +12,7 @@ from image_trees import source, tree
 from mulnb import load_data, load_profile
 from mulnb.core.errors import UserError
 from mulnb.data import Splits
+from mulnb.study import Study
 
 
 def test_the_split_is_class_balanced_complete_and_seeded():
@@ -26,6 +27,12 @@ def test_the_split_is_class_balanced_complete_and_seeded():
         assert counts.max() - counts.min() <= 3 and len(part) == pytest.approx(share * 1797, abs=12)
     again, other = load_data(load_profile("digits")), load_data(load_profile("digits", {"dataset.seed": 1}))
     assert splits.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_a_name_in_place_of_a_profile_is_one_line():
+    for takes_a_profile in (load_data, Study.of):
+        with pytest.raises(UserError, match=r"'digits' is not a profile: load it first, for example mulnb\.load_profile"):
+            takes_a_profile("digits")
 
 
 def test_only_training_labels_are_noisy():

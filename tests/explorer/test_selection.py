@@ -118,14 +118,14 @@ IMAGES = np.zeros((8, 6, 6), np.uint8)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"images": [[1, 2], [3]]}, "images are no array"),
+        ({"images": [[1, 2], [3]]}, "images: this is no array"),
         ({"images": np.zeros((0, 6, 6))}, "at least one image"),
         ({"images": np.full((8, 6, 6), np.nan)}, "from 0 to 1"),
         ({"images": "digits"}, "images have shape"),
-        ({"labels": [[0], [1, 2]]}, "labels are no array"),
+        ({"labels": [[0], [1, 2]]}, "labels: this is no array"),
         ({"labels": ["cat"] * 8}, "expected whole numbers"),
         ({"scores": ["high"] * 8}, "score 'score': expected numbers"),
-        ({"scores": {"mine": [[1], [1, 2]]}}, "score 'mine' are no array"),
+        ({"scores": {"mine": [[1], [1, 2]]}}, "score 'mine': this is no array"),
         ({"scores": None}, "8 finite numbers"),
         ({"places": [["x", "y"]] * 8}, "places: expected numbers"),
     ],

@@ -79,6 +79,17 @@ def test_parameters_reach_the_kernel_of_this_python(folder, tmp_path, monkeypatc
     assert f"1 table: {paths.results('smoke')}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_kernel_that_a_notebook_names_does_not_matter(folder):
+    make(folder, "00_one", "import sys", WRITE.replace("'1'", "sys.prefix"))
+    notebook = nbformat.read(folder / "00_one.ipynb", as_version=4)
+    notebook.metadata.kernelspec = {"name": "conda-env-x-py", "display_name": "Python [conda env:x]"}
+    nbformat.write(notebook, folder / "00_one.ipynb")
+
+    assert run(folder) == 0
+    assert (paths.results("smoke") / "a.csv").read_text() == sys.prefix  # this environment's Python
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -101,6 +101,14 @@ def test_the_full_rum_has_a_row_and_a_column_of_its_own():
     assert re.search(r"not unlearned: 0.4\d / 0.4\d; a second oracle: 0.9\d / 0.9\d", pages._scale(table))
 
 
+def test_a_damaged_table_of_a_pair_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
+    (tmp_path / "cifar10-small").mkdir()
+    (tmp_path / "cifar10-small" / "claims.csv").write_text("another,table\n1,2\n")
+    with pytest.raises(UserError, match=r"claims\.csv: no column 'claim'"):
+        pairs.block()
+
+
 def test_a_readme_without_markers_is_refused(committed, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("# nothing to replace")

@@ -206,7 +206,7 @@ def test_the_command_line_works_packs_and_says_that_all_is_done(home, capsys):
     assert "no work is left: mulnb run --profile smoke --set " in said[-2] and said[-2].endswith(" writes the tables")
     assert said[-1].startswith(f"packed into {home / 'packs'}: 2 new files, ")
     assert main(["pack", str(home / "packs"), *words]) == 0
-    assert capsys.readouterr().out == f"packed into {home / 'packs'}: 0 new files, 0.0 MB\n"
+    assert capsys.readouterr().out == f"packed into {home / 'packs'}: nothing new\n"
 
 
 # ---- packs

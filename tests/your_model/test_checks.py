@@ -12,7 +12,7 @@ from small import HOLDOUT, IMAGES, LABELS, QUICK, forgotten, memorizing
 
 import mulnb
 from mulnb.core.errors import Notice, UserError
-from mulnb.your_model import api, checks, verdict
+from mulnb.your_model import api, checks, report, tuning, verdict
 
 MISFIT = r"labels, their order or normalize=\(mean, std\) are wrong"
 WORDS = rf"near chance \(0\.\d\d\): {MISFIT}"
@@ -104,3 +104,13 @@ def test_of_many_images_a_sample_is_enough():
     network, data = api.opened(memorizing(), images, np.concatenate([LABELS] * 8))
     accuracy, count = checks._accuracy(network, data, np.arange(len(images)), "the training images")
     assert count == checks.SAMPLE < len(images) and accuracy > 0.99
+
+
+def test_what_is_to_be_kept_is_looked_at_once_before_a_search(monkeypatch):
+    network = api.adapt(memorizing())
+    given = {"images": IMAGES, "labels": LABELS, "holdout": HOLDOUT, "test": None, "normalize": None}
+    setting, _ = report.setting_of(network, given, REQUEST, None, 0)
+    asked, ask = [], checks._accuracy
+    monkeypatch.setattr(checks, "_accuracy", lambda *given: asked.append(given[-1]) or ask(*given))
+    tuning.check_accuracy(network, setting)
+    assert asked == ["the retain set", "the hold-out"]

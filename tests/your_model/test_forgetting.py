@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 
@@ -194,6 +195,13 @@ def test_a_search_that_cannot_begin_is_told_before_it_does(options, message):
         mulnb.tune(memorizing(), IMAGES, LABELS, [1, 2], **given)
     with pytest.raises(UserError, match=message):
         mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2], scores=np.zeros(160), **given)
+
+
+def test_stand_ins_that_diverge_in_half_precision_end_nothing():
+    half = copy.deepcopy(memorizing()).half()
+    found = mulnb.forget(half, (IMAGES, LABELS), [1, 2], holdout=HOLDOUT, trials=1, budget=None, progress=False)
+    assert found.model.conv.weight.dtype == torch.float16
+    assert found.tuned.reference is not None or "the stand-ins for an oracle diverged" in str(found)
 
 
 def test_tune_on_a_stand_in_request_leaves_the_request_alone():

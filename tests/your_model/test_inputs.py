@@ -77,6 +77,7 @@ KINDS = {
     "grey": lambda: (IMAGES[:, 0], LABELS),
     "pictures": lambda: ([Image.fromarray(image[0]) for image in IMAGES], LABELS),
     "list of arrays": lambda: (list(IMAGES), list(LABELS)),
+    "column of pandas": lambda: (pd.Series(list(IMAGES), index=range(7, 7 + len(X))), pd.Series(LABELS)),
     "pair": lambda: ((IMAGES, LABELS), None),
     "TensorDataset": lambda: (TensorDataset(X, Y), None),
     "Subset": lambda: (Subset(TensorDataset(X, Y), range(len(X))), None),
@@ -275,6 +276,16 @@ def test_what_cannot_be_right_is_named(images, labels, message):
 def test_a_normalisation_that_cannot_be_right(normalize):
     with pytest.raises(UserError, match="normalize: "):
         mulnb.score(Convolutional(), X, Y, proxy="loss_curvature", normalize=normalize)
+
+
+@pytest.mark.parametrize(("normalize", "name"), [(([0.5, 0.5], 0.2), "mean"), ((0.5, [0.2] * 4), "std")])
+def test_a_normalisation_for_other_channels(normalize, name):
+    colours = X.expand(-1, 3, -1, -1)
+    with pytest.raises(UserError, match=f"normalize: the {name} has . numbers, and the images have 3 channels"):
+        inputs.read(colours, Y, torch.device("cpu"), torch.float32, normalize=normalize)
+    with pytest.raises(UserError, match=f"normalize: the {name} has . numbers, and the images have 3 channels"):
+        inputs.read(Pairs(colours), None, torch.device("cpu"), torch.float32, normalize=normalize)
+    assert inputs.read(X, Y, torch.device("cpu"), torch.float32, normalize=([0.5] * 3, 0.2)).inputs(torch.arange(2)).shape[1] == 3
 
 
 # --- gates between sets --------------------------------------------------------------------------------------------------

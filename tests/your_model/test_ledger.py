@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from small import IMAGES, LABELS, QUICK, Convolutional, memorizing
+from small import IMAGES, LABELS, QUICK, Convolutional, draw, memorizing
 
 import mulnb
 from mulnb.core.errors import UserError
+from mulnb.your_model import api, ledger
 from mulnb.your_model.page import weights_hash
 
 DATA = "hash of the data"
@@ -93,3 +94,155 @@ def test_hashes_tell_weights_apart():
     with torch.no_grad():
         other.conv.bias[0] += 1e-6
     assert weights_hash(one) != weights_hash(other)
+
+
+# --- files and arguments of other kinds ----------------------------------------------------------------------------------
+
+
+def entry(**changes):
+    """A line of a ledger, with a hash that is right."""
+    found = {
+        "format": "mulnb requests 1",
+        "number": 1,
+        "time": "2026-01-01T00:00:00+00:00",
+        "about": "",
+        "strata": {"low": [], "medium": [], "high": [3]},
+        "already_forgotten": 0,
+        "algorithm": "salun",
+        "strategy": "vanilla",
+        "settings": {},
+        "seed": 0,
+        "verdict": "",
+        "data": DATA,
+        "model_before": "a",
+        "model_after": "b",
+        "versions": {},
+        "previous": ledger.START,
+    } | changes
+    found = {name: value for name, value in found.items() if value is not None}
+    return json.dumps(found | {"hash": ledger._hash(found)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5",
+        "null",
+        "[]",
+        '"hash"',
+        "{}",
+        "{",
+        '{"hash": "a", "previous": "b", "format": "mulnb requests 1"}',
+        "[" * 50_000,
+        entry(format="mulnb requests 9"),
+        entry(strata=None),
+        entry(strata=[3]),
+        entry(strata={"high": [3]}),
+        entry(strata={"low": [], "medium": [], "high": ["3"]}),
+        entry(strata={"low": [], "medium": [], "high": [3.5]}),
+        entry(strata={"low": [], "medium": [], "high": 3}),
+        entry(number=None),
+        entry(number=2),
+        entry(versions=None),
+        entry(data=None),
+        entry() + "\n" + entry(),
+        entry() + "\n\n" + entry(number=2),
+        entry().replace("salun", "scrub"),
+        entry().replace('"about": ""', '"about": "\\udcff"'),
+    ],
+)
+def test_files_that_are_no_ledger(tmp_path, text):
+    (tmp_path / "requests.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"requests.jsonl, line \d: (no request|the chain is broken)") as error:
+        mulnb.Requests(tmp_path / "requests.jsonl")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n"])
+def test_an_empty_file_is_a_ledger_without_requests(tmp_path, content):
+    (tmp_path / "requests.jsonl").write_bytes(content)
+    book = mulnb.Requests(tmp_path / "requests.jsonl")
+    assert len(book) == 0 and book.forgotten.tolist() == [] and book.to_frame().n.tolist() == []
+    assert weights_hash(book.rebuild(memorizing(), IMAGES, LABELS)) == weights_hash(memorizing())
+    for count in (1, -1, 0.5, "1", True):
+        with pytest.raises(UserError, match="count = "):
+            book.rebuild(memorizing(), IMAGES, LABELS, count=count)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (None, "the ledger is a NoneType: expected the path"),
+        (5, "the ledger is a int: expected the path"),
+        ("", "the ledger '' is no name of a file"),
+        ("a\0b", "is no name of a file"),
+        (b"\xff\x00", "is no name of a file"),
+    ],
+)
+def test_what_is_no_path_of_a_ledger(path, words):
+    with pytest.raises(UserError, match=words):
+        mulnb.Requests(path)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "requests.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"requests.jsonl cannot be read: 'utf-8' codec"):
+        mulnb.Requests(tmp_path / "requests.jsonl")
+
+
+def unlearned():
+    return mulnb.unlearn(memorizing(), IMAGES, LABELS, [7], settings={**QUICK, "epochs": 0})
+
+
+def test_free_text_may_hold_any_sign(tmp_path):
+    """Signs that end a line for Python, and those of a command line whose bytes are no text."""
+    book, found = mulnb.Requests(tmp_path / "requests.jsonl"), unlearned()
+    texts = ["two\nlines", "a\u2028b\x85c\x1cd", "\udcff of a shell", '"quoted" \\', ""]
+    for index, about in enumerate(texts):
+        book.add(mulnb.strata(forget=[index]), found, before=memorizing(), data=DATA, about=about)
+    again = mulnb.Requests(tmp_path / "requests.jsonl")
+    assert [entry["about"] for entry in again] == [*texts[:2], "\\udcff of a shell", *texts[3:]]
+
+
+def test_an_editor_may_take_the_last_line_break(tmp_path):
+    path, found = tmp_path / "requests.jsonl", unlearned()
+    mulnb.Requests(path).add(mulnb.strata(forget=[1]), found, before=memorizing(), data=DATA)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    mulnb.Requests(path).add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+    path.write_text(path.read_text().rstrip("\n"))
+    mulnb.Requests(path).add(mulnb.strata(forget=[3]), found, before=memorizing(), data=DATA)
+    assert mulnb.Requests(path).forgotten.tolist() == [1, 2, 3]
+
+
+def test_two_programs_do_not_break_each_others_chain(tmp_path):
+    path, found = tmp_path / "requests.jsonl", unlearned()
+    one, other = mulnb.Requests(path), mulnb.Requests(path)
+    one.add(mulnb.strata(forget=[1]), found, before=memorizing(), data=DATA)
+    with pytest.raises(UserError, match="was changed since it was opened: open it again"):
+        other.add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+    assert len(mulnb.Requests(path)) == 1
+    path.unlink()
+    with pytest.raises(UserError, match="was changed since it was opened"):
+        one.add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strata": [1, 2]}, "strata is a list: expected what mulnb.strata returns"),
+        ({"strata": None}, "strata is a NoneType"),
+        ({"unlearned": draw}, "unlearned is a function: expected what mulnb.unlearn returned"),
+        ({"unlearned": Convolutional()}, "unlearned is a Convolutional"),
+        ({"about": 5}, "about is a int: expected words"),
+        ({"about": b"by mail"}, "about is a bytes"),
+        ({"strata": api.whole(np.empty(0, dtype=np.int64))}, "the request is empty"),
+    ],
+)
+def test_requests_that_are_none(tmp_path, changes, words):
+    given = {"strata": mulnb.strata(forget=[7]), "unlearned": unlearned(), "about": ""} | changes
+    strata, found, about = given.values()
+    book = mulnb.Requests(tmp_path / "requests.jsonl")
+    with pytest.raises(UserError, match=words) as error:
+        book.add(strata, found, before=memorizing(), data=DATA, about=about)
+    assert "\n" not in str(error.value) and len(book) == 0 and not (tmp_path / "requests.jsonl").exists()

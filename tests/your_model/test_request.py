@@ -75,12 +75,30 @@ def test_every_form_names_the_same_examples(request_):
         ("a.txt", "1, 4\n"),
         ("a.txt", "index\n1\n4\n"),
         ("a.json", json.dumps(MASK.tolist())),
+        ("a.json", '{"request": {"index": [1, 4]}}'),
+        ("a.json", '{"forget": {"files": ["a/1.png", "b/3.png"]}}'),
+        ("a.json", "[1.0, 4.0]"),
+        ("a.csv", "sep=;\r\nindex;why\r\n4;spam\r\n1;more\r\n"),
+        ("a.csv", 'index;why\n4;"spam, and more"\n1;none, really\n'),
+        ("a.csv", "# by mail, on Monday\nindex;why\n4;spam\n1;spam\n"),
+        ("a.csv", '\ufeff"index"\r\n"4"\r\n"1"\r\n'),
+        ("a.csv", "4\r1\r"),
+        ("a.csv", " Index , why\n 4 , x\n 1 , y\n"),
+        ("a.CSV", "+4\n01\n"),
+        ("a.txt", '"a/1.png"\n"b/3.png"\n'),
+        ("a.txt", '"1"\n"4"\n'),
+        ("a.tsv", "file\twhy\na\\1.png\tone, two\nb/3.png\t\n"),
     ],
 )
 def test_files_of_every_kind(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert indices(tmp_path / name, 5, files=FILES).tolist() == [1, 4]
     assert indices(str(tmp_path / name), 5, files=FILES).tolist() == [1, 4]
+
+
+def test_a_column_of_a_mask_is_a_mask():
+    assert indices(MASK[:, None], 5).tolist() == indices({"index": {"index": MASK}}, 5).tolist() == [1, 4]
+    assert indices({"file": "b/3.png"}, 5, files=FILES).tolist() == [4]
 
 
 def test_names_hold_commas_spaces_and_accents(tmp_path):
@@ -116,6 +134,21 @@ def test_arrays_and_forget_sets_in_files(tmp_path):
     [
         ([], "the request is empty"),
         (np.zeros(5, dtype=bool), "a mask without a True"),
+        (np.ones((5, 2), dtype=bool), "a mask of 5×2 values for 5 examples"),
+        ([2**70, 1], f"index {2**70} of 0 … 4"),
+        ([-(2**70)], f"index -{2**70} of 0 … 4"),
+        ([1e300], "float64"),
+        ({"class": []}, "an empty list of classes"),
+        ({"class": True}, "class True is neither a number nor a name"),
+        ({"class": 10**400}, "is neither a number nor a name"),
+        ({"class": torch.ones(2, 2)}, "is neither a number nor a name"),
+        (torch.ones(2, device="meta"), "is no list of examples"),
+        (torch.eye(2).to_sparse(), "is no list of examples"),
+        ({"request": {"request": {"request": {"request": [1]}}}}, "the request has request"),
+        ({"file": "c/9.png"}, "'c/9.png' is not among the images"),
+        ("", "the request '' is no name of a file"),
+        ("~nobody-of-this-name/a.csv", "a.csv does not exist"),
+        ("x" * 5000 + ".csv", "does not exist"),
         ([True, False], "a mask of 2 values for 5 examples"),
         ([1, 1], "names an example twice: 1"),
         ([5], "index 5 of 0 … 4"),

@@ -41,6 +41,71 @@ def test_published_scores_are_read_the_right_way_round(tmp_path):
             call()
 
 
+HOSTILE = [
+    ("empty.npz", b"", {}, "cannot be read as .npz"),
+    ("empty.csv", b"", {}, "cannot be read as .csv"),
+    ("text.npy", b"hello", {}, "cannot be read as .npy"),
+    ("text.parquet", b"hello", {}, "cannot be read as .parquet"),
+    ("scores.pkl", b"hello", {}, "pickles .* are never loaded: save the scores as .npz"),
+    ("scores", b"1", {}, "scores are read from .npz"),
+    ("half.json", b"[0.5", {}, "cannot be read as .json"),
+    ("deep.json", b"[" * 50_000, {}, "cannot be read as .json"),
+    ("ragged.json", b"[[1, 2], [3]]", {}, "cannot be read as .json"),
+    ("nothing.json", b"{}", {}, "is empty: expected one score per example"),
+    ("list.json", b"[]", {"memorized": "high"}, "expected one score per example"),
+    ("null.json", b"null", {"memorized": "high"}, "object and not numbers"),
+    ("nested.json", b'{"memorization": {"0": 0.5}}', {}, "memorization holds object and not numbers"),
+    ("table.json", b'{"memorization": [[1, 2], [3, 4]]}', {}, "memorization has the shape"),
+    ("gap.json", b'{"memorization": [0.5, NaN]}', {}, "the score of example 1 is not a number"),
+    ("words.csv", b"memorization\nhigh\nlow\n", {}, "memorization holds .* and not numbers"),
+    ("no head.csv", b"0.1\n0.2\n", {"memorized": "high"}, "the first line must name the columns"),
+    ("two.csv", b"a,b\n1,2\n3,4\n", {}, "has a, b: give key="),
+    ("two.csv", b"a,b\n1,2\n3,4\n", {"key": "c"}, "has a, b: give key="),
+    ("two.csv", b"a,b\n1,2\n3,4\n", {"key": 1}, "has a, b: give key="),
+    ("two.csv", b"a,b\n1,2\n3,4\n", {"key": "a"}, "which end of 'a' is memorized"),
+    ("latin.csv", b"memorization,caf\xe9\n1,2\n", {}, "cannot be read as .csv"),
+    ("one.csv", b"memorization\n0.5\n0.6\n", {"memorized": "High"}, "memorized = 'High': should be 'high' or 'low'"),
+    ("one.csv", b"memorization\n0.5\n0.6\n", {"labels": 5}, r"labels are int64 \[\]: expected one label per example"),
+    ("one.csv", b"memorization\n0.5\n0.6\n", {"labels": np.eye(2)}, r"labels are float64 \[2, 2\]: expected one label"),
+    ("one.csv", b"memorization\n0.5\n0.6\n", {"labels": [[0], [1, 2]]}, "labels is no list of whole numbers"),
+    ("one.csv", b"memorization\n0.5\n0.6\n", {"labels": [0]}, "2 scores for 1 labels: give index="),
+    (
+        "one.csv",
+        b"memorization,labels\n0.5,0\n0.6,1\n",
+        {"labels": ["cat", "dog"]},
+        "only 0% of its labels are those of the data",
+    ),
+    ("one.csv", b"cscore\n0.5\n0.6\n", {"index": np.empty(0, dtype=int)}, "index is empty"),
+    ("one.csv", b"cscore\n0.5\n0.6\n", {"index": [[0], [1, 2]]}, "index is no list of whole numbers"),
+    ("one.csv", b"cscore\n0.5\n0.6\n", {"index": "01"}, "expected the place of each example in the file"),
+    ("one.csv", b"cscore\n0.5\n0.6\n", {"index": [-1]}, "index -1 is not in the file, which has 2 scores"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "more", "words"), HOSTILE)
+def test_files_that_hold_no_scores(tmp_path, name, content, more, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        mulnb.load_scores(tmp_path / name, **more)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_file_of_scores(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([1.0, None], dtype=object))
+    for path, words in (
+        (None, "the file is a NoneType: expected the path"),
+        (VALUES, "the file is a ndarray: expected the path"),
+        ("", "the file '' is no name of a file"),
+        ("a\0b.npy", "is no name of a file"),
+        (tmp_path, "is a folder: expected a file of scores"),
+        ("~nobody-of-this-name/scores.npy", "scores.npy does not exist"),
+        ("x" * 5000 + ".npy", "does not exist"),
+        (tmp_path / "objects.npy", "cannot be read as .npy"),
+    ):
+        with pytest.raises(UserError, match=words):
+            mulnb.load_scores(path)
+
+
 def write(path):
     """The scores and their labels, as a file of the kind that the name says."""
     if path.suffix == ".npz":

@@ -232,6 +232,7 @@ def test_method10_10_one_is_never_drawn_as_the_ceiling():
     assert not bands(before) and "ceiling" not in words(before).lower() and "oracle" not in words(before)
 
 
+@pytest.mark.slow
 def test_figure_2_asks_for_more_than_vanilla_where_the_controls_ran():
     asked = "Does refinement help? Where the filled marker lies above"
     runs = synthetic.unlearning(scores=("confidence",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 import recounting as again
 from recount_pages import TREE, every_profile, need, page, record, said
 
@@ -22,6 +23,7 @@ def forget_set(values: np.ndarray, size: int, centre: float, seed: int) -> np.nd
     return np.concatenate([order[:size], medium, order[-size:]])
 
 
+@pytest.mark.slow
 @every_profile
 def test_of_how_many_examples_klom_is_measured(profile):
     """A proxy chooses other examples with every seed: few are forgotten often enough to have a distribution."""
@@ -43,6 +45,7 @@ def test_of_how_many_examples_klom_is_measured(profile):
     assert f"examples that at least {KLOM_SEEDS} of them forget ({', '.join(told)})." in page(profile, "table_audits.md")
 
 
+@pytest.mark.slow
 @every_profile
 def test_an_equivalence_is_told_by_the_interval_that_the_rules_name(profile):
     """Two one-sided tests at 5 % are the 90 % interval, not the 95 % one that is printed."""

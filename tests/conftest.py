@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 
 # two threads in one torch process collapse beside another busy process; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,6 +41,13 @@ def home(_environment_as_before, tmp_path, monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "1")
     monkeypatch.setenv("MULNB_PROGRESS", "")
     return place
+
+
+@pytest.fixture
+def in_new_process():
+    """Call a function of the test's module in a new process: one that ran many tests takes memory out of what it has freed."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield lambda function: pool.submit(function).result()
 
 
 LONGEST = ("notebooks/0", "tests/study/test_paper_profiles", "tests/study/test_cluster", "tests/notebooks", "tests/study", "")

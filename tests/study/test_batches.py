@@ -53,8 +53,8 @@ def test_curvature_in_parts_is_the_curvature():
     assert trace.mean() == pytest.approx(proxies.loss_curvature(model, data, 0.01), rel=1e-4)
 
 
-@pytest.mark.skipif(not memory.CLEAR.exists(), reason="only Linux tells the peak of a part of a process")
-def test_predicting_takes_what_the_batch_allows(monkeypatch):
+def growths() -> tuple[float, float]:
+    """MB that predicting takes in parts, and all at once."""
     data, (model, x) = examples(600, 64), network(64, width=8)
     found = Activations.of(model, x)
 
@@ -66,11 +66,18 @@ def test_predicting_takes_what_the_batch_allows(monkeypatch):
 
     data.largest_batch = 8
     growth()  # what torch allocates once
-    monkeypatch.setattr(batches, "BUDGET", 30e6)
+    batches.BUDGET = 30e6
     data.largest_batch = found.predicted
     in_parts = growth()
     data.largest_batch = batches.PREDICT
-    assert in_parts < 100 < 150 < growth()  # MB; all at once, one layer alone has 79
+    return in_parts, growth()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="only Linux tells the peak of a part of a process")
+def test_predicting_takes_what_the_batch_allows(in_new_process):
+    in_parts, at_once = in_new_process(growths)
+    assert in_parts < 100 < 150 < at_once  # one layer alone has 79
 
 
 def test_a_study_hands_the_batch_to_whoever_predicts(monkeypatch):

@@ -44,6 +44,7 @@ TABLES = {
     "table_rum": "the full RUM against every other run",
     "table_crossed": "the same forget set in the order of each score",
     "table_audits": "audits beyond the paper, with the oracle's",
+    "table_klom": "KLoM on S, R and T",
     "table_sequential": "Figure 3 as numbers",
     "claims": "the paper's claims, case by case",
     "tune": "the recorded hyper-parameter search",

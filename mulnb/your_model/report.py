@@ -43,6 +43,7 @@ COLUMNS = {
     "auc": "AUC, forget set against unseen images",
     "lira_auc": "LiRA with reference models, AUC",
     "lira_tpr01": "LiRA with reference models, TPR at 1 % FPR",
+    "lira_tpr001": "LiRA with reference models, TPR at .1 % FPR",
     "rmia_auc": "RMIA with reference models, AUC",
     "relearn_epochs": "epochs to relearn the forget set",
     "tow": "ToW",

@@ -23,7 +23,7 @@ SPECS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "pas
 
 
 @every_profile
-@pytest.mark.parametrize("name", ["table1_proxies", "table3_accuracies", "table_audits", "table_sequential"])
+@pytest.mark.parametrize("name", ["table1_proxies", "table3_accuracies", "table_audits", "table_klom", "table_sequential"])
 def test_a_table_that_is_read_row_by_row(profile, name):
     text, table = page(profile, f"{name}.md"), again.table(profile, name)
     rows = [row for grid in grids(text) for row in grid[1:]]
@@ -220,6 +220,21 @@ def test_what_the_readme_says_of_later_strata():
     assert [number.lstrip("+") for number in numbers(text)] == told
 
 
+def test_what_the_readme_says_of_requests_in_a_row():
+    text = (TREE / "README.md").read_text()
+    start = text.index("**Five requests in a row**")
+    text = text[start : text.index("\n\n", start)]
+    assert record("cifar10-small")["profile"]["sequential"]["steps"] == 5
+
+    found = again.decided("cifar10-small").set_index(["claim", "kind", "metric"])
+    told = []
+    for claim, metric in (("sequential-better", "tow"), ("sequential-better", "tow_mia"), ("sequential-floor", "tow")):
+        row = found.loc[(claim, "primary", metric)]
+        told += [f"{row['estimate']:+.3f}".replace("-", "−"), f"{(row['high'] - row['low']) / 2:.3f}"]
+        assert f"({row['verdict']})" in text or claim == "sequential-floor"
+    assert re.findall(r"[+−]?\d\.\d{3}", text) == told
+
+
 def test_the_pairs_side_by_side_in_the_readme():
     heading, *rows = grids(block("pairs"))[0]
     told = {row[0]: row[1:] for row in rows}
@@ -318,7 +333,5 @@ def test_the_verdicts_of_another_machine():
     assert told is not None and (int(told[1]), int(told[2]), opposite) == (len(there), same, 0)
     few = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     assert told[3] == few[len(there) - same]
-    assert (here["refine-vanilla", "ToW, SalUn"], there.loc[("refine-vanilla", "ToW, SalUn"), "verdict"]) == (
-        "shown",
-        "equivalent",
-    )
+    example = ("refine-vanilla", "ToW, SalUn")
+    assert (here[example], there.loc[example, "verdict"]) == ("equivalent", "shown")

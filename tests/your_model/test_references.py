@@ -17,7 +17,7 @@ from mulnb import audit
 from mulnb.core.errors import UserError
 
 REQUEST = FLIPPED
-COLUMNS = ["lira_auc", "lira_tpr01", "rmia_auc"]
+COLUMNS = ["lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc"]
 
 
 def small():

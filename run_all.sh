@@ -23,13 +23,13 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
                         jupyter lab, such as --no-browser
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
-  --cpu                 set up with torch's build without CUDA, about a third of 6.2 GB; it stays so until .venv is removed.
-                        That build is on PyTorch's own index only, and requirements.lock has no hashes of it. Where that
-                        index cannot be reached: the usual build, without the packages that it starts without (4.8 GB)
+  --cpu                 set up with torch's build without CUDA, about 2 instead of 6.6 GB; it stays so until .venv is
+                        removed. That build is on PyTorch's own index only, and requirements.lock has no hashes of it. Where
+                        that index cannot be reached: the usual build, without the packages that it starts without (5.2 GB)
   --test                check the project instead of running it
   --help                this text
 
-The first call makes .venv from requirements.lock (some 6 GB). Results go to results/<profile>/, executed notebooks to
+The first call makes .venv from requirements.lock (6.6 GB). Results go to results/<profile>/, executed notebooks to
 artifacts/executed/<profile>/; git ignores both. What was computed once is kept in artifacts/ and not computed again.
 TEXT
 }

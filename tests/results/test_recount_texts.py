@@ -310,8 +310,9 @@ def test_the_results_of_digits_in_the_readme():
     assert f"(not unlearned: {ends[0]}; a second oracle: {ends[1]})" in text
 
 
-def test_the_verdicts_of_another_machine():
-    there = pd.read_csv(FIGURES / "digits/other_machine.csv").set_index(["claim", "measured"])
+@pytest.mark.parametrize("file", ["other_machine", "other_instructions"])
+def test_the_verdicts_of_another_machine(file):
+    there = pd.read_csv(FIGURES / f"digits/{file}.csv").set_index(["claim", "measured"])
     here = again.table("digits", "claims")
     here = here[here["kind"] == "primary"].set_index(["claim", "measured"])["verdict"]
     assert set(here.index) == set(there.index) and there.index.is_unique
@@ -323,14 +324,22 @@ def test_the_verdicts_of_another_machine():
         if interval is None or (claim, row["verdict"]) == ("proxy-range", "undecided"):
             continue
         mean, half, limit = float(interval[1]), float(interval[2]), limits.get(claim, 0.0)
-        outside = "shown" if mean - half > limit else "contradicted" if mean + half < limit else None
-        assert row["verdict"] in ([outside] if outside else ["equivalent", "undecided"]), (claim, name)
+        allowed = set()
+        for rounding in (-0.001, 0, 0.001):  # of the two numbers together
+            outside = "shown" if mean - half + rounding > limit else "contradicted" if mean + half + rounding < limit else None
+            allowed |= {outside} if outside else {"equivalent", "undecided"}
+        assert row["verdict"] in allowed, (claim, name)
 
     same = int((there["verdict"] == here.loc[there.index]).sum())
     opposite = sum({a, b} == {"shown", "contradicted"} for a, b in zip(there["verdict"], here.loc[there.index], strict=True))
     words = " ".join((TREE / "README.md").read_text().split())
+    assert opposite == 0
+    if file == "other_instructions":
+        assert f"The same Xeon held to AVX2 instructions gives {same} of the {len(there)}, again none opposite" in words
+        return
+
     told = re.search(r"of the (\d+) primary verdicts (\d+) are the same and none is decided in the opposite way; (\w+) ", words)
-    assert told is not None and (int(told[1]), int(told[2]), opposite) == (len(there), same, 0)
+    assert told is not None and (int(told[1]), int(told[2])) == (len(there), same)
     few = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     assert told[3] == few[len(there) - same]
     example = ("refine-vanilla", "ToW, SalUn")

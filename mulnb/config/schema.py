@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
-from mulnb.core.validation import wrong_setting
+from mulnb.core.validation import explain, wrong_setting
 from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
 from mulnb.core.vocabulary import ordered
 
@@ -163,6 +163,14 @@ class Rum(Frozen):
         return ordered(stage.algorithm for stage in self.stages if stage.algorithm)
 
 
+def _check_recipe(key: str, settings: Settings) -> None:
+    """Raises `ValueError` unless the settings of `retrain` are a whole recipe, as those of the original model are."""
+    try:
+        Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(f"{key}: {explain(error, Recipe)}") from None
+
+
 class Unlearning(Frozen):
     """`algorithms[name][strategy]` is one set of settings for every stage, or a list of three, one a stage."""
 
@@ -171,21 +179,26 @@ class Unlearning(Frozen):
     rum: Rum | None = None  # None: the full RUM is not run
     retain_later_strata: bool = True  # METHOD §5: the authors keep the later strata in the retain set
 
-    @model_validator(mode="after")
-    def _settings_are_possible(self) -> Unlearning:
-        named = []  # (key, algorithm, settings)
+    @property
+    def every_setting(self) -> list[tuple[str, str, Settings]]:
+        """All settings of unlearning algorithms: where they stand in the profile, the algorithm, and the settings."""
+        found = []
         for name, strategies in self.algorithms.items():
             for strategy, given in strategies.items():
                 stages = [given] if isinstance(given, dict) else given
-                named += [(f"unlearning.algorithms.{name}.{strategy}", name, settings) for settings in stages]
+                found += [(f"unlearning.algorithms.{name}.{strategy}", name, settings) for settings in stages]
 
-        if self.rum:
-            for stratum in ("low", "medium", "high"):
-                stage = getattr(self.rum, stratum)
-                named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
+        for stratum, stage in dict(self.rum or {}).items():
+            if stage.algorithm:
+                found.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
+        return found
 
-        for key, name, settings in named:
-            if name is not None and (wrong := wrong_setting(name, settings)):
+    @model_validator(mode="after")
+    def _settings_are_possible(self) -> Unlearning:
+        for key, algorithm, settings in self.every_setting:
+            if algorithm == "retrain":
+                _check_recipe(key, settings)
+            elif wrong := wrong_setting(algorithm, settings):
                 raise ValueError(f"{key}.{wrong}")
         return self
 
@@ -248,10 +261,12 @@ class Tune(Frozen):
             if not axes:
                 raise ValueError(f"tune.grid.{algorithm} has no settings to try: give at least one, for example lr: [0.01, 0.1]")
 
-            for setting, values in axes.items():
-                for value in values:
-                    if wrong := wrong_setting(algorithm, {setting: value}):
-                        raise ValueError(f"tune.grid.{algorithm}.{wrong}")
+            first = {setting: values[0] for setting, values in axes.items()}
+            for setting, value in [(setting, value) for setting, values in axes.items() for value in values]:
+                if algorithm == "retrain":
+                    _check_recipe("tune.grid.retrain", first | {setting: value})
+                elif wrong := wrong_setting(algorithm, {setting: value}):
+                    raise ValueError(f"tune.grid.{algorithm}.{wrong}")
 
         known = {setting for axes in self.grid.values() for setting in axes}
         if self.grid and (unknown := sorted(set(self.extend) - known)):

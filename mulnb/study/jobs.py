@@ -18,7 +18,6 @@ from mulnb.core import locks, memory, paths, registry, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.core.store import Artifact
 from mulnb.core.validation import wrong_setting
-from mulnb.core.vocabulary import STRATA
 from mulnb.study.networks import WEIGHTS
 
 if TYPE_CHECKING:
@@ -257,17 +256,7 @@ def check(profile: Profile) -> None:
     if (scores := profile.pool.scores) and not os.path.isfile(os.path.expanduser(scores.file)):
         raise UserError(f"profile {profile.name}: pool.scores.file = {scores.file}: there is no such file: correct the path")
 
-    named = []  # (key, algorithm, settings)
-    for algorithm, strategies in profile.unlearning.algorithms.items():
-        for strategy, settings in strategies.items():
-            stages = settings if isinstance(settings, tuple) else (settings,)
-            named += [(f"unlearning.algorithms.{algorithm}.{strategy}", algorithm, stage) for stage in stages]
-
-    for stratum, stage in zip(STRATA, profile.unlearning.rum.stages if profile.unlearning.rum else (), strict=False):
-        if stage.algorithm:
-            named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
-
-    for key, algorithm, settings in named:
+    for key, algorithm, settings in profile.unlearning.every_setting:
         unlearning.check(algorithm, settings)
         # the profile's own check does not know the defaults of what it leaves out
         if wrong := wrong_setting(algorithm, settings, unlearning.ALGORITHMS[algorithm]):

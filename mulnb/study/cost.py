@@ -17,6 +17,7 @@ from typing import Any
 from mulnb.config import Model, Profile, Recipe
 from mulnb.core import progress, workers
 from mulnb.core.registry import STACKABLE_ARCHITECTURES
+from mulnb.data.splits import check_sizes
 from mulnb.study.runs import Run, ways
 
 FORWARD, CURVATURE = 1 / 3, 4 / 3  # of a training step
@@ -24,11 +25,23 @@ SEES_TWICE = {"neg_grad_plus", "scrub"}  # algorithms whose step on R does about
 SEES_FORGET_ONLY = {"neg_grad", "influence"}
 ATTACK_S = 2e-4  # seconds of the five attacks, for each of |T|: that on the whole probability vector takes nine tenths of it
 RELEARN = 0.3  # share of the epochs that relearning may take, on average
-SIZES = {  # training images, test images, classes, channels, pixels a side of the whole data sets
-    "digits": (1437, 360, 10, 1, 8),
-    "cifar10": (50_000, 10_000, 10, 3, 32),
-    "cifar100": (50_000, 10_000, 100, 3, 32),
-    "tiny-imagenet": (100_000, 10_000, 200, 3, 64),
+
+
+@dataclass(frozen=True)
+class Published:
+    """The sizes of a published data set."""
+
+    train: tuple[int, ...]  # images of each class
+    test: int | None  # of each class; None: a share of the training images becomes the test set
+    channels: int
+    side: int  # pixels
+
+
+PUBLISHED = {
+    "digits": Published((178, 182, 177, 183, 181, 182, 181, 179, 174, 180), None, 1, 8),
+    "cifar10": Published((5000,) * 10, 1000, 3, 32),
+    "cifar100": Published((500,) * 100, 100, 3, 32),
+    "tiny-imagenet": Published((500,) * 200, 50, 3, 64),
 }
 
 
@@ -135,20 +148,32 @@ def prices(profile: Profile) -> Prices:
     return Prices(pool_model, training + curvature, retraining, training + evaluation, evaluation, runs, steps)
 
 
+def check(profile: Profile) -> None:
+    """Raises `UserError`, in the words of `data.load_data`, if the training set is too small for the profile's forget sets."""
+    check_sizes(profile, _sizes(profile)[0])
+
+
 def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
     """Training examples, test examples, classes, channels and pixels a side, known without reading the images where possible."""
     data = profile.dataset
-    if data.name not in SIZES:
+    if data.name not in PUBLISHED:
         from mulnb.study.study import Study
 
         images = Study.of(profile).splits
         return len(images.train), len(images.test), len(images.train.classes), *images.train.images.shape[1:3]
 
-    train, test, classes, channels, side = SIZES[data.name]
-    kept = min(data.classes or classes, classes)
-    train, test = train * kept // classes, test * kept // classes
-    train = round(min(data.train_images or train, train) * (1 - data.holdout))
-    return train, min(data.test_images or test, test), kept, channels, data.size or side
+    # as `data.splits` draws them, class by class
+    known = PUBLISHED[data.name]
+    train = known.train[: data.classes]
+    tested = [round(data.test * n) if known.test is None else known.test for n in train]
+    if known.test is None:
+        train = [n - part for n, part in zip(train, tested, strict=True)]
+    if data.train_images is not None:
+        fewest, more = divmod(min(data.train_images, sum(train)), len(train))
+        train = [fewest + (place < more) for place in range(len(train))]
+
+    n = sum(part - round(data.holdout * part) for part in train)
+    return n, min(data.test_images or sum(tested), sum(tested)), len(train), known.channels, data.size or known.side
 
 
 def _seen(run: Run, n: int, size: int) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
-from mulnb.figures.plotting import SOFT, Look
+from mulnb.figures.plotting import INK, SMALL, SOFT, Look
+
+CLEAR = 3.0  # points that stay free around a text
 
 
 def key(look: Look, text: str, filled: bool = True, line: bool = False, color: str | None = None) -> Line2D:
@@ -66,6 +70,51 @@ def points(
         first, second, color=tint, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
         markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=0.9,
     )  # fmt: skip
+
+
+# where a text may stand: steps to the right and upwards from a point, the best first
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, -1), (-1, -1), (1, 1), (-1, 1))
+STARTS = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}  # which end of the text is there
+
+
+def beside(axes: Axes, x: float, y: float, text: str, color: str = INK) -> None:
+    """Write a text beside a point, on the side where it covers least of the lines and markers.
+
+    Args:
+        axes: the panel; everything is drawn, and the layout is final.
+        x: the point.
+        y: the point.
+        text: a few words.
+        color: of the text.
+    """
+    drawn = _drawn(axes)  # before the text is there
+    words = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=SMALL, color=color)
+
+    def covered(place: tuple[int, tuple[int, int]]) -> int:
+        distance, (right, up) = place
+        words.set(position=(distance * right, distance * up), ha=STARTS[right][0], va=STARTS[up][1])
+
+        box = words.get_window_extent()
+        left, bottom, right, top = box.padded(CLEAR * axes.figure.dpi / 72).extents
+        inside = ((drawn > (left, bottom)) & (drawn < (right, top))).all(1)
+        beyond = box.x1 > axes.bbox.x1 or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
+        return int(inside.sum()) + (len(drawn) if beyond else 0)
+
+    covered(min(itertools.product((6, 13), SIDES), key=covered))  # put there once more
+
+
+def _drawn(axes: Axes) -> np.ndarray:
+    """What is drawn in a panel as a dense row of points along every line, in pixels [n, 2]; a text is its box."""
+    lines = [line.get_transform().transform(line.get_xydata()) for line in axes.lines]
+    for bars in axes.findobj(LineCollection):
+        lines += [bars.get_transform().transform(bar) for bar in bars.get_segments()]
+    lines += [text.get_window_extent().corners()[[0, 1, 3, 2, 0]] for text in axes.texts]
+
+    points = []
+    for corners in lines:
+        steps = np.linspace(0, len(corners) - 1, 50 * len(corners))
+        points.append(np.stack([np.interp(steps, np.arange(len(corners)), along) for along in corners.T], axis=1))
+    return np.concatenate(points)
 
 
 def look(table: dict[str, Look], name: str) -> Look:

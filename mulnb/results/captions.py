@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from mulnb.core.vocabulary import CEILING
+
 HARDLY = 0.25  # memorization below which an example counts as hardly memorized
 
 #: What differs between the seeds of a study, and what does not.
@@ -90,7 +92,7 @@ def unfit_ceiling(unlearning: pd.DataFrame) -> str:
     Returns:
         A sentence that begins with a space, or "" if all fitted or the frame does not say.
     """
-    pairs = unlearning[unlearning["algorithm"] == "retrain"]
+    pairs = unlearning[unlearning["algorithm"] == CEILING]
     if not unfit(pairs):
         return ""
     count = int((~pairs["converged"].dropna().astype(bool)).sum())

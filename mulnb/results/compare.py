@@ -14,10 +14,9 @@ import pandas as pd
 
 from mulnb.core import stats, vocabulary
 from mulnb.core.stats import Interval
-from mulnb.core.vocabulary import METRICS
+from mulnb.core.vocabulary import CEILING, FLOOR, METRICS
 
 RUN = ["algorithm", "strategy", "score"]  # what identifies a run, apart from its seed
-FLOOR, CEILING = "nothing", "retrain"  # names in the column `algorithm`, or in `strategy` in frames of sequential unlearning
 
 
 def end_of(frame: pd.DataFrame) -> pd.Series:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
+from mulnb.core.vocabulary import CEILING, FLOOR
 from mulnb.data import Splits
 from mulnb.forget import Strata
 from mulnb.study import audits, chains, frames, mistaken_runs, ranking, tuning
@@ -163,8 +164,8 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
     keys: Sequence[str] = ("score", "seed")
     table = frames[stage]
     if stage == "sequential":
-        keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin(["retrain", "nothing"])]
+        keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin([FLOOR, CEILING])]
     else:
-        table = table[~table.algorithm.isin(["retrain", "nothing"])]
+        table = table[~table.algorithm.isin([FLOOR, CEILING])]
 
     return float(table.seconds.sum() + table.drop_duplicates([*keys]).oracle_seconds.sum())

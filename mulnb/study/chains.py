@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mulnb.core.store import Artifact
-from mulnb.core.vocabulary import STRATA
+from mulnb.core.vocabulary import CEILING, FLOOR, STRATA
 from mulnb.forget import Strata
 from mulnb.study.frames import compare, converged, second_oracles_fitted
 from mulnb.study.jobs import Job
@@ -95,7 +95,7 @@ def sequential(study: Study) -> pd.DataFrame:
         rows += _rows(study, *of_step)
 
     scratch = {"passes_retain": float(study.profile.training.epochs), "passes_forget": 0.0}  # what an oracle's training reads
-    for name, artifacts in (("nothing", floors), ("retrain", ceilings)):
+    for name, artifacts in ((FLOOR, floors), (CEILING, ceilings)):
         for k, artifact in zip(first, artifacts, strict=True):
             rows += _rows(study, links[k]._replace(strategy=name), scratch | artifact.meta, oracles[k], trusted[k])
 

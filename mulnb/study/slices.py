@@ -17,7 +17,7 @@ from statistics import mean
 
 from mulnb.core import on_ray, store, workers
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import label
+from mulnb.core.vocabulary import CEILING, FLOOR, label
 from mulnb.study import chains, cost, frames, jobs
 from mulnb.study.cost import Prices
 from mulnb.study.jobs import Job
@@ -71,8 +71,8 @@ def plan(study: Study) -> list[Work]:
         Work(f"pool in blocks of {block}", blocks, lambda of: block * of.pool_model, lambda: pool_jobs(study) if blocks else []),
         Work("oracles", sets, lambda of: of.oracle, lambda: _oracles(study)),
         *_algorithms(study, sets),
-        Work("floor: original models", sets, lambda of: of.floor, lambda: _runs(study, "nothing")),
-        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _runs(study, "retrain")),
+        Work("floor: original models", sets, lambda of: of.floor, lambda: _runs(study, FLOOR)),
+        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _runs(study, CEILING)),
         Work("one forget set in several orders", orders, lambda of: mean(of.runs.values()), lambda: _orders(study)),
         *_sequential(study),
     ]
@@ -121,12 +121,12 @@ def _sequential(study: Study) -> list[Work]:
 
 def _oracles(study: Study) -> list[Job]:
     """The oracle of every forget set."""
-    runs = [run for run in study.runs if run.algorithm == "nothing"]  # one for each score and seed
+    runs = [run for run in study.runs if run.algorithm == FLOOR]  # one for each score and seed
     return [oracle_of(study, study.strata(run.score, run.seed), run.seed) for run in runs]
 
 
 def _runs(study: Study, algorithm: str) -> list[Job]:
-    """All runs of an algorithm: also "nothing", the floor, and "retrain", the ceiling."""
+    """All runs of an algorithm, or of `FLOOR` or `CEILING`."""
     runs = [run for run in study.runs if run.algorithm == algorithm]
     return [job_of(study, run, study.strata(run.score, run.seed)) for run in runs]
 

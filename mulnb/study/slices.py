@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
-from mulnb.core import on_ray, store, workers
+from mulnb.core import store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import CEILING, FLOOR, label
 from mulnb.study import chains, cost, frames, jobs
@@ -224,7 +224,7 @@ def run(
         with contextlib.ExitStack() as telling:
             while missing:
                 batch, own = _batch(study, works, work, missing)
-                together = math.ceil(len(batch) / _places(study))
+                together = math.ceil(len(batch) / jobs.places(study))
                 expected = together * meter.expected(own)
 
                 began = clock()
@@ -273,27 +273,20 @@ def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Jo
 
     Networks that were unpacked without weights come first, where the next jobs begin with them.
     """
-    places = _places(study)
-    tasks = jobs.chunks(missing, study.together, places)[:places]
-    batch = [job for task in tasks for job in task]
 
+    def first(wanted: Sequence[Job]) -> list[Job]:
+        places = jobs.places(study)
+        return [job for task in jobs.chunks(wanted, study.together, places)[:places] for job in task]
+
+    batch = first(missing)
     if lacking := jobs.without_weights(batch):
-        tasks = jobs.chunks(lacking, study.together, places)[:places]
-        return [job for task in tasks for job in task], works[0] if lacking[0].kind == "original" else work
+        return first(lacking), works[0] if lacking[0].kind == "original" else work
     return batch, work
-
-
-def _places(study: Study) -> int:
-    """How many tasks run at once."""
-    if workers.backend() == "ray":
-        resources = study.profile.resources
-        return on_ray.places(on_ray.Terms(resources.num_cpus, resources.num_gpus))
-    return workers.count()
 
 
 def _remains(study: Study, meter: Meter, left: Sequence[tuple[Work, int]]) -> float:
     """Seconds of so many jobs of each work, on all workers."""
-    return sum(count * meter.expected(work) for work, count in left) / _places(study)
+    return sum(count * meter.expected(work) for work, count in left) / jobs.places(study)
 
 
 # --- what there is -------------------------------------------------------------------------------------------------------

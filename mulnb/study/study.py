@@ -19,7 +19,7 @@ import pandas as pd
 from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.config import Profile, check_is_profile
-from mulnb.core import paths, store
+from mulnb.core import on_ray, paths, store
 from mulnb.core.bits import Bits
 from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
@@ -71,6 +71,11 @@ class Study(Networks):
         if key not in _open:
             _open[key] = cls(profile)
         return _open[key]
+
+    @property
+    def terms(self) -> on_ray.Terms:
+        """What a task takes of a node of a cluster."""
+        return on_ray.Terms(self.profile.resources.num_cpus, self.profile.resources.num_gpus)
 
     # ---- the store
 

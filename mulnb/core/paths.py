@@ -49,7 +49,7 @@ def _named_by(variable: str) -> Path | None:
     if not given.strip():
         raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
 
-    place = Path(os.path.expanduser(given)).resolve()  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    place = expanded(given).resolve()
     if place.exists() and not place.is_dir():
         raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
     return place
@@ -126,7 +126,12 @@ def given(path: str | bytes | os.PathLike, what: str) -> Path:
     text = os.fsdecode(path)
     if not text.strip() or "\0" in text:
         raise UserError(f"{what} {text!r} is no name of a file or a folder")
-    return Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    return expanded(text)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home for a ~ at its beginning. Unlike `Path.expanduser`, it leaves a ~ of nobody as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def check_place(path: Path, what: str) -> None:

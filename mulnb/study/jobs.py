@@ -261,7 +261,7 @@ def check(profile: Profile) -> None:
 
     if profile.forget.file and forget_file.find(profile.forget.file) is None:
         raise UserError(f"profile {profile.name}: forget.file = {profile.forget.file}: there is no such file: correct the path")
-    if (scores := profile.pool.scores) and not os.path.isfile(os.path.expanduser(scores.file)):
+    if (scores := profile.pool.scores) and not os.path.isfile(paths.expanded(scores.file)):
         raise UserError(f"profile {profile.name}: pool.scores.file = {scores.file}: there is no such file: correct the path")
 
     for key, algorithm, settings in profile.unlearning.every_setting:

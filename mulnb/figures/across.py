@@ -28,9 +28,6 @@ def rum_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     Args:
         frames: the frame `unlearning` by profile name; None where there are no results: the panel says how to get them.
         pairs: the profiles that stand for the paper's pairs; their panels have its letters a-f.
-
-    Returns:
-        The figure.
     """
     figure, panels = _across(frames, pairs, 4.4)
 
@@ -67,9 +64,6 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     Args:
         frames: the frame `sequential` by profile name; see `rum_across`.
         pairs: as in `rum_across`; the letters are a-d.
-
-    Returns:
-        The figure.
     """
     figure, panels = _across(frames, pairs, 3.8)
 

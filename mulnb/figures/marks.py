@@ -25,9 +25,6 @@ def key(look: Look, text: str, filled: bool = True, line: bool = False, color: s
         filled: whether the marker is filled or hollow.
         line: whether a line goes through the marker.
         color: a colour instead of the look's.
-
-    Returns:
-        The handle.
     """
     tint = color or look.color
     return Line2D(

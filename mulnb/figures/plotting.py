@@ -241,9 +241,6 @@ def placeholder(profile: Profile, text: str) -> Picture:
     Args:
         profile: the study.
         text: the reason.
-
-    Returns:
-        The figure.
     """
     figure = Picture(height=1.2)
     axes = figure.subplots()
@@ -268,9 +265,6 @@ def finish(figure: Picture, caption: str) -> Picture:
     Args:
         figure: a figure whose panels are drawn.
         caption: the caption; it is wrapped to the figure's width.
-
-    Returns:
-        The figure.
     """
     text = wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
     figure.supxlabel(text, x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)

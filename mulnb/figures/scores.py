@@ -46,9 +46,6 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
         profile: the study.
         memorization: `example label memorization se n_in n_out`, and a bool column `flipped` where labels were flipped.
         strata: has `low`, `medium` and `high`, each an array of examples.
-
-    Returns:
-        The figure.
     """
     estimated = "se" in memorization and memorization["se"].notna().any()  # imported scores have no standard errors
     figure = Picture(height=3.6)
@@ -146,9 +143,6 @@ def stratum_images(
         memorization: the frame of scores.
         strata: has `low`, `medium` and `high`, each an array of examples.
         classes: the classes' names.
-
-    Returns:
-        The figure.
     """
     per_row = 10 if images.shape[-1] < 48 else 8  # the file stays small, and large images show more
     figure = Picture(height=3.45)
@@ -200,9 +194,6 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         convergence: `models repeat split_half spearman_full mean_se`; empty where the scores were imported.
-
-    Returns:
-        The figure.
     """
     if not len(convergence):
         return placeholder(profile, "The exact scores were imported:\nthere is no pool whose convergence could be seen.")

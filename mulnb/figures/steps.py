@@ -96,9 +96,6 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         values: `strategy seed step moment group example value`; `moment` is before or after, `group` forget or retain.
-
-    Returns:
-        The figure.
     """
     strategies, steps = vocabulary.ordered(values["strategy"]), sorted(values["step"].unique())
     span = _decades(values["value"].to_numpy(float))

@@ -49,7 +49,8 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     """
     estimated = "se" in memorization and memorization["se"].notna().any()  # imported scores have no standard errors
     figure = Picture(height=3.6)
-    grid = figure.add_gridspec(2, 2 if estimated else 1, width_ratios=(1.75, 1)[: 1 + estimated], height_ratios=(3.2, 1))
+    widths = (1.75, 1) if estimated else (1,)
+    grid = figure.add_gridspec(2, len(widths), width_ratios=widths, height_ratios=(3.2, 1))
     top = figure.add_subplot(grid[0, 0])
     strip = figure.add_subplot(grid[1, 0], sharex=top)
 
@@ -59,19 +60,20 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     if estimated:
         models = int((memorization["n_in"] + memorization["n_out"]).median())
         _standard_errors(figure.add_subplot(grid[:, 1]), groups, _worst_case(profile, models))
+        source = f"from one pool of M = {models} models"
+        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
+        drawn = crowd.note(len(memorization))
+    else:
+        source, worst = "imported", ""
+        drawn = crowd.note(max(len(getattr(strata, name)) for name in STRATA))
 
     handles = [Patch(facecolor=CLEAN_FILL, edgecolor=CLEAN, label=groups[0][0])]
     handles += [Patch(facecolor="white", edgecolor=ALERT, hatch="////", label=name) for name, *_ in groups[1:]]
     headline(figure, "How much of each training example is memorized", handles)
-    source, worst, part = "imported", "", crowd.note(max(len(getattr(strata, name)) for name in STRATA))
-    if estimated:
-        source = f"from one pool of M = {models} models"
-        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
-        part = crowd.note(len(memorization))
     return finish(
         figure,
         f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples, {source}, n = 1 set of scores; "
-        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{part}",
+        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{drawn}",
     )
 
 

@@ -300,8 +300,7 @@ def _footer() -> str:
 
 def _code_colours() -> str:
     """Colours of highlighted code, for both themes."""
+    plain = ".highlight { background: none; }"
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return f"\n{light}\n.highlight {{ background: none; }}\n@media (prefers-color-scheme: dark) {{\n{dark}\n" + (
-        ".highlight { background: none; }\n}\n"
-    )
+    return "\n".join(["", light, plain, "@media (prefers-color-scheme: dark) {", dark, plain, "}", ""])

@@ -16,7 +16,7 @@ from mulnb.figures.plotting import INK, SMALL, SOFT, Look
 CLEAR = 3.0  # points that stay free around a text
 
 
-def key(look: Look, text: str, filled: bool = True, line: bool = False, color: str | None = None) -> Line2D:
+def key(look: Look, text: str, filled: bool = True, line: bool = False) -> Line2D:
     """An entry of a legend.
 
     Args:
@@ -24,18 +24,16 @@ def key(look: Look, text: str, filled: bool = True, line: bool = False, color: s
         text: what it stands for.
         filled: whether the marker is filled or hollow.
         line: whether a line goes through the marker.
-        color: a colour instead of the look's.
     """
-    tint = color or look.color
     return Line2D(
-        [], [], color=tint, marker=look.marker, linestyle=look.line if line else "none", label=text,
-        markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=1.0,
+        [], [], color=look.color, marker=look.marker, linestyle=look.line if line else "none", label=text,
+        markerfacecolor=look.color if filled else "white", markeredgecolor=look.color, markeredgewidth=1.0,
     )  # fmt: skip
 
 
 def points(
     axes: Axes, x: Iterable[float], mean: Iterable[float], low: Iterable[float], high: Iterable[float], look: Look,
-    filled: bool = True, line: bool = False, across: bool = False, size: float = 4.5, bar: float = 1.0, color: str | None = None,
+    filled: bool = True, line: bool = False, across: bool = False, size: float = 4.5, bar: float = 1.0,
 ) -> None:  # fmt: skip
     """Draw markers with their intervals.
 
@@ -51,21 +49,21 @@ def points(
         across: whether the intervals lie along x; then `x` is the place on the vertical axis.
         size: of the markers, in points.
         bar: width of the interval's line, in points.
-        color: a colour instead of the look's.
     """
     x, mean, low, high = (np.asarray(list(values), dtype=float) for values in (x, mean, low, high))
-    tint = color or look.color
 
     known = ~(np.isnan(low) | np.isnan(high))
     if known.any():
         ends = np.stack([mean - low, high - mean])[:, known]
         first, second, which = (mean, x, "xerr") if across else (x, mean, "yerr")
-        axes.errorbar(first[known], second[known], **{which: ends}, fmt="none", ecolor=tint, elinewidth=bar, capsize=0, zorder=2)
+        axes.errorbar(
+            first[known], second[known], **{which: ends}, fmt="none", ecolor=look.color, elinewidth=bar, capsize=0, zorder=2
+        )
 
     first, second = (mean, x) if across else (x, mean)
     axes.plot(
-        first, second, color=tint, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
-        markerfacecolor=tint if filled else "white", markeredgecolor=tint, markeredgewidth=0.9,
+        first, second, color=look.color, marker=look.marker, markersize=size, linestyle=look.line if line else "none", zorder=3,
+        markerfacecolor=look.color if filled else "white", markeredgecolor=look.color, markeredgewidth=0.9,
     )  # fmt: skip
 
 

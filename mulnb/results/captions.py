@@ -33,12 +33,11 @@ def seeds(counts: Iterable[float]) -> str:
     return f"n = {span} seed{'' if most == 1 else 's'}"
 
 
-def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval") -> str:
+def interval_note(counts: Iterable[float]) -> str:
     """Say what the error bars or the ± are, or that a single run has none.
 
     Args:
         counts: the number of seeds behind each number.
-        what: the estimate and its interval.
 
     Returns:
         For example "mean and 95 % t interval over n = 3 seeds".
@@ -47,7 +46,7 @@ def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval
     if not counts or max(counts) < 2:
         return f"single runs, {seeds(counts)}: no interval"
 
-    note = f"{what} over {seeds(counts)}"
+    note = f"mean and 95 % t interval over {seeds(counts)}"
     return note if min(counts) > 1 else f"{note} (none where n = 1)"
 
 

@@ -327,8 +327,3 @@ def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns
         handles=list(handles), title=text, title_fontproperties=bold, ncols=math.ceil(len(handles) / lines) or 1, **options
     )
     legend.set_in_layout(True)
-
-
-def texts(figure: Figure) -> list:
-    """Every visible text of a figure: tests look at sizes and words."""
-    return [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text().strip()]

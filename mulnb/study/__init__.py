@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
@@ -39,7 +38,6 @@ __all__ = [
     "outcome",
     "proxies",
     "proxy_costs",
-    "scores",
     "sequential",
     "sequential_scores",
     "splits",
@@ -79,11 +77,6 @@ def proxy_costs(profile: Profile) -> pd.DataFrame:
 def fidelity(profile: Profile) -> pd.DataFrame:
     """Cost against fidelity: columns `kind name count seed seconds spearman overlap reliability`."""
     return ranking.fidelity(Study.of(profile))
-
-
-def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
-    """The oriented score [N] that the forget sets of `seed` are chosen by."""
-    return Study.of(profile).scores(score, seed)
 
 
 def strata(profile: Profile, score: str, seed: int) -> Strata:

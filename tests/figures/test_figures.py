@@ -110,8 +110,13 @@ WITH_INTERVALS = ("proxy_table", "rum", "strategy_differences", "sequential", "c
 OVER_SEEDS = [name for name in MAKE if name.startswith(WITH_INTERVALS)]
 
 
+def texts(figure: plotting.Picture) -> list[Text]:
+    """Every text that can be seen."""
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
 def words(figure: plotting.Picture) -> str:
-    return " ".join(" ".join(text.get_text() for text in plotting.texts(figure)).split())
+    return " ".join(" ".join(text.get_text() for text in texts(figure)).split())
 
 
 def bars(figure: plotting.Picture) -> int:
@@ -171,7 +176,7 @@ def test_the_caption_names_the_profile_and_n(name, drawn):
 
 @pytest.mark.parametrize("name", MAKE)
 def test_every_text_can_be_read_in_print(name, drawn):
-    assert min(text.get_fontsize() for text in plotting.texts(drawn[name])) >= 7
+    assert min(text.get_fontsize() for text in texts(drawn[name])) >= 7
     assert drawn[name].get_figwidth() <= 7
 
 

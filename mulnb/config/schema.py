@@ -247,6 +247,17 @@ class Axis(Frozen):
         return self
 
 
+def _check_axes(algorithm: str, axes: dict[str, tuple[float | int, ...]]) -> None:
+    """Raises `ValueError` for a value in a grid that cannot be right."""
+    first = {setting: values[0] for setting, values in axes.items()}
+    for setting, values in axes.items():
+        for value in values:
+            if algorithm == "retrain":
+                _check_recipe("tune.grid.retrain", first | {setting: value})
+            elif wrong := wrong_setting(algorithm, {setting: value}):
+                raise ValueError(f"tune.grid.{algorithm}.{wrong}")
+
+
 class Tune(Frozen):
     """The recorded search of METHOD §6: every strategy of an algorithm tries the same grid, on seeds that no result uses."""
 
@@ -261,12 +272,7 @@ class Tune(Frozen):
             if not axes:
                 raise ValueError(f"tune.grid.{algorithm} has no settings to try: give at least one, for example lr: [0.01, 0.1]")
 
-            first = {setting: values[0] for setting, values in axes.items()}
-            for setting, value in [(setting, value) for setting, values in axes.items() for value in values]:
-                if algorithm == "retrain":
-                    _check_recipe("tune.grid.retrain", first | {setting: value})
-                elif wrong := wrong_setting(algorithm, {setting: value}):
-                    raise ValueError(f"tune.grid.{algorithm}.{wrong}")
+            _check_axes(algorithm, axes)
 
         known = {setting for axes in self.grid.values() for setting in axes}
         if self.grid and (unknown := sorted(set(self.extend) - known)):

@@ -104,18 +104,20 @@ def _sequential(study: Study) -> list[Work]:
         jobs_of = functools.partial(chains.step_jobs, study, step)
         work.append(Work(f"sequential unlearning, step {step}", chain_count, lambda of: mean(of.steps.values()), jobs_of))
 
-    def ends(number: int) -> list[Job]:
-        links, _, first = chains.taken_steps(study)
-        return [links[k].oracle(study, 1) if number else links[k].floor(study) for k in first]
-
     def oracles() -> list[Job]:
-        return [link.oracle(study) for link in chains.taken_steps(study)[0]]
+        return [link.oracle(study) for link in chains.links(study)]
+
+    def ceilings() -> list[Job]:
+        return [link.oracle(study, number=1) for link in chains.at_the_ends(study, chains.links(study))]
+
+    def floors() -> list[Job]:
+        return [link.floor(study) for link in chains.at_the_ends(study, chains.links(study))]
 
     return [
         *work,
         Work("oracles of the steps", chain_count * steps, lambda of: of.oracle, oracles),
-        Work("floor of the steps", seeds * steps, lambda of: of.floor, lambda: ends(0)),
-        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, lambda: ends(1)),
+        Work("floor of the steps", seeds * steps, lambda of: of.floor, floors),
+        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, ceilings),
     ]
 
 

@@ -88,8 +88,8 @@ def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path |
     if isinstance(request, (str, bytes, os.PathLike)):
         given = os.fsdecode(request)
         # one image may be named without a list around it
-        one = files is not None and _Names(files, root).places(given)
-        request = [given] if one else request_file.read(paths.given(given, what), what)
+        is_image = files is not None and _Names(files, root).places(given)
+        request = [given] if is_image else request_file.read(paths.given(given, what), what)
 
     if isinstance(request, Strata):
         request = request.forget

@@ -134,7 +134,7 @@ def of_arrays(
         raise UserError(f"scores: a name is {odd[0]!r}: expected words")
     if memorization is not None:
         named["memorization"] = memorization
-    values = {name: _finite(f"score '{name}' has", one, (len(labels),)) for name, one in named.items()}
+    values = {name: _finite(f"score '{name}' has", score, (len(labels),)) for name, score in named.items()}
     exact = values.pop("memorization", None)
     if len(labels) < 4 or not (values or exact is not None):
         raise UserError(f"{len(labels)} examples with {len(values)} scores: the explorer needs at least 4 examples and one score")
@@ -149,7 +149,7 @@ def of_arrays(
         flipped=np.zeros(len(labels), dtype=bool),
         memorization=exact,
         se=None if exact is None else np.zeros(len(labels)),
-        proxies={(name, 0): one for name, one in values.items()},
+        proxies={(name, 0): score for name, score in values.items()},
         fingerprint=store.digest([pictures, labels, names]),
         places=places,
     )

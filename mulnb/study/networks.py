@@ -56,7 +56,7 @@ class Networks:
 
         found = training.examples(getattr(self.splits, part), self.splits)
         if self.together == 1:  # the networks of a stack are small, and see 64 examples at a time
-            found.largest_batch = min(one.predicted for one in self.activations)
+            found.largest_batch = min(network.predicted for network in self.activations)
         return found
 
     @cached_property

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
 from mulnb.core.validation import explain, wrong_setting
-from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
+from mulnb.core.values import LARGEST, BatchSize, Count, FilePath, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
 from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
@@ -40,7 +40,7 @@ class Dataset(Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
     name: Annotated[str, _known(DATASETS)]
-    root: File | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
+    root: FilePath | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
     test_images: Count | None = None  # the same of its test images
@@ -64,7 +64,7 @@ class Recipe(Frozen):
     """One training by SGD: of the original model (METHOD §6), of a pool model (§2), or by an unlearning algorithm."""
 
     epochs: Annotated[int, Field(ge=0, lt=LARGEST)]
-    batch: Batch
+    batch: BatchSize
     lr: Rate
     schedule: Literal["constant", "cosine", "step"] = "constant"
     milestones: tuple[Count, ...] = ()  # epochs after which `step` multiplies the rate by `gamma`
@@ -78,7 +78,7 @@ class Recipe(Frozen):
 class Scores(Frozen):
     """Exact scores computed elsewhere, read from a file instead of training a pool (METHOD §2)."""
 
-    file: File  # .npz, .npy, .csv, .parquet or .json
+    file: FilePath  # .npz, .npy, .csv, .parquet or .json
     key: str | None = None  # the array or column that holds them; None: the only one
     index: str | None = None  # how the file is indexed: `source` positions, `train` (this profile's order), or a column's name
     orientation: Literal["memorization", "consistency"] = "memorization"  # of C-scores, memorization is 1 − c
@@ -108,7 +108,7 @@ class HoldoutRetraining(Frozen):
     lr: Rate = 0.1
     epochs: Count = 30
     patience: Count = 4  # stop after so many epochs without a lower training loss
-    batch: Batch = 256
+    batch: BatchSize = 256
     holdout: Literal["holdout", "test"] = "holdout"  # "test" copies the authors and leaks the test set
 
 
@@ -130,7 +130,7 @@ class Forget(Frozen):
     """The forget sets (METHOD §4)."""
 
     size: Count  # examples per stratum; a forget set has three strata
-    file: File | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
+    file: FilePath | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
 
 
 class Stage(Frozen):

@@ -169,11 +169,11 @@ def command(profile: Profile, notebooks: str = "01,02") -> str:
     """The command that makes the profile's results, with the settings that differ from the packaged profile of its name."""
     if profile.name not in config.known_profiles():
         return f"`./run_all.sh --profile YOUR.yaml --only {notebooks}` with the file of profile '{profile.name}'"
-    changed = "".join(f" --set '{key}={json.dumps(value)}'" for key, value in changes(profile).items())
+    changed = "".join(f" --set '{key}={json.dumps(value)}'" for key, value in overrides(profile).items())
     return f"`./run_all.sh --profile {profile.name} --only {notebooks}{changed}`"
 
 
-def changes(profile: Profile) -> dict[str, Any]:
+def overrides(profile: Profile) -> dict[str, Any]:
     """The settings, by dotted key, in which a profile differs from the packaged one of its name."""
     # compared as they are written in a file, where tuples are lists
     packaged = _leaves(config.load_profile(profile.name).model_dump(mode="json"))

@@ -22,7 +22,7 @@ def standing(profile: Profile) -> str:
             "**A demonstration**: the paper did not use this data set and network, so what is shown here shows how the method "
             "behaves on a small problem; it neither reproduces nor refutes the paper's numbers."
         )
-    if changed := changes(profile):
+    if changed := deviations(profile):
         return (
             f"**A reduced version** of one of the paper's pairs of data set and architecture ({', '.join(changed)}): it shows "
             "how the method behaves at this size; it neither reproduces nor refutes the paper's numbers."
@@ -39,10 +39,10 @@ def in_the_paper(profile: Profile) -> bool:
     Returns:
         True if data set, architecture and all sizes are the paper's.
     """
-    return _a_pair(profile) and not changes(profile)
+    return _a_pair(profile) and not deviations(profile)
 
 
-def changes(profile: Profile) -> list[str]:
+def deviations(profile: Profile) -> list[str]:
     """In which numbers a profile differs from the paper's experiment on the same data set and architecture.
 
     Args:

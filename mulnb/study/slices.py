@@ -146,7 +146,7 @@ def _orders(study: Study) -> list[Job]:
 
 
 @dataclass
-class Outcome:
+class Slice:
     """What a slice did, and what is left."""
 
     done: dict[str, int] = field(default_factory=dict)  # jobs, by the name of their work
@@ -200,7 +200,7 @@ def run(
     started: float | None = None,
     prices: Prices | None = None,
     shown: Callable[[str], contextlib.AbstractContextManager] = contextlib.nullcontext,
-) -> Outcome:
+) -> Slice:
     """Work until nothing more fits into the slice, or nothing is left.
 
     Args:
@@ -219,7 +219,7 @@ def run(
     """
     started = clock() if started is None else started
     jobs.check(study.profile)
-    works, meter, outcome = plan(study), Meter(prices or cost.prices(study.profile)), Outcome()
+    works, meter, outcome = plan(study), Meter(prices or cost.prices(study.profile)), Slice()
 
     for number, work in enumerate(works):
         missing = _missing(work, meter)
@@ -246,7 +246,7 @@ def run(
     return outcome
 
 
-def _unless_too_short(outcome: Outcome, budget: float, spent: float) -> Outcome:
+def _unless_too_short(outcome: Slice, budget: float, spent: float) -> Slice:
     """The outcome. Raises `UserError` if nothing could be begun: called again and again, such slices would never end."""
     if not outcome.done:
         raise UserError(

@@ -225,15 +225,16 @@ def run(
         missing = _missing(work, meter)
         with contextlib.ExitStack() as telling:
             while missing:
-                batch, own = _batch(study, works, work, missing)
-                together = math.ceil(len(batch) / jobs.places(study))
+                places = jobs.places(study)
+                batch, own = _batch(study, works, work, missing, places)  # of the work `own`
+                together = math.ceil(len(batch) / places)
                 expected = together * meter.expected(own)
 
                 began = clock()
                 if began - started + expected > budget:
                     outcome.next, outcome.left, outcome.needs_s = work.name, len(missing), expected
                     left = [(work, len(missing)), *((later, later.count) for later in works[number + 1 :])]
-                    outcome.remains_s = _remains(study, meter, left)
+                    outcome.remains_s = sum(count * meter.expected(later) for later, count in left) / places
                     return _unless_too_short(outcome, budget, began - started)
 
                 if own.name not in outcome.done:
@@ -270,25 +271,19 @@ def _missing(work: Work, meter: Meter) -> list[Job]:
     return list(missing.values())
 
 
-def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Job]) -> tuple[list[Job], Work]:
+def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Job], places: int) -> tuple[list[Job], Work]:
     """What is computed at once, a task for every worker, and the work that it belongs to.
 
     Networks that were unpacked without weights come first, where the next jobs begin with them.
     """
 
     def first(wanted: Sequence[Job]) -> list[Job]:
-        places = jobs.places(study)
         return [job for task in jobs.chunks(wanted, study.together, places)[:places] for job in task]
 
     batch = first(missing)
     if lacking := jobs.without_weights(batch):
         return first(lacking), works[0] if lacking[0].kind == "original" else work
     return batch, work
-
-
-def _remains(study: Study, meter: Meter, left: Sequence[tuple[Work, int]]) -> float:
-    """Seconds of so many jobs of each work, on all workers."""
-    return sum(count * meter.expected(work) for work, count in left) / jobs.places(study)
 
 
 # --- what there is -------------------------------------------------------------------------------------------------------

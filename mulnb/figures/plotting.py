@@ -117,11 +117,7 @@ STRATUM = {
 
 
 def style() -> mpl.rc_context:
-    """The style of all figures.
-
-    Returns:
-        A context manager, which is also a decorator.
-    """
+    """The style of all figures, as a context manager that is also a decorator."""
     return mpl.rc_context(STYLE)
 
 
@@ -146,14 +142,7 @@ class Picture(Figure):
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG.
-
-    Args:
-        figure: any matplotlib figure.
-
-    Returns:
-        The file's content, the same bytes every time. A palette gives a quarter of the size without a visible loss.
-    """
+    """A figure as the content of a PNG, the same bytes every time; a palette makes it a quarter as large without visible loss."""
     from PIL import Image
 
     drawn, packed = io.BytesIO(), io.BytesIO()
@@ -196,14 +185,7 @@ def with_palette(image: Pixels) -> Pixels:
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG.
-
-    Args:
-        figure: any matplotlib figure.
-
-    Returns:
-        The file's content, the same bytes every time; dense point clouds are pixels in it.
-    """
+    """A figure as the content of an SVG, the same bytes every time; dense point clouds are pixels in it."""
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="svg", dpi=STYLE["savefig.dpi"], metadata={"Date": None, "Creator": "mulnb"})
@@ -236,12 +218,7 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
 
 
 def placeholder(profile: Profile, text: str) -> Picture:
-    """A figure for results that a profile cannot have, with the reason.
-
-    Args:
-        profile: the study.
-        text: the reason.
-    """
+    """A figure for results that a profile cannot have; `text` says why."""
     figure = Picture(height=1.2)
     axes = figure.subplots()
     bare(axes)

@@ -76,11 +76,7 @@ def without(mistakes: pd.DataFrame) -> pd.DataFrame:
 def spread(mistakes: pd.DataFrame) -> float:
     """How far ToW of a single seed is from the mean over seeds: its SD, the root mean square over the methods.
 
-    Args:
-        mistakes: as for `shifts`.
-
-    Returns:
-        NaN with one seed.
+    NaN with one seed.
     """
     values = _table(without(mistakes), "right")
     return float(np.sqrt(values.var(axis=1, ddof=1).mean())) if values.shape[1] > 1 else np.nan
@@ -89,11 +85,7 @@ def spread(mistakes: pd.DataFrame) -> float:
 def halves(mistakes: pd.DataFrame) -> float:
     """The mean τ between the rankings by two random halves of the seeds, without any mistake: what noise alone leaves of it.
 
-    Args:
-        mistakes: as for `shifts`.
-
-    Returns:
-        NaN with fewer than four seeds.
+    NaN with fewer than four seeds.
     """
     values = _table(without(mistakes), "right").to_numpy()
     n = values.shape[1]
@@ -132,11 +124,7 @@ def _best(table: pd.DataFrame) -> str:
 
 
 def found(mistakes: pd.DataFrame) -> str:
-    """What the mistakes did here, in sentences for a caption: every claim is computed.
-
-    Args:
-        mistakes: as for `shifts`.
-    """
+    """What the mistakes did here, in sentences for a caption: every claim is computed."""
     table, ranked = shifts(mistakes), rankings(mistakes)
     sentences = [_moved(table)] if table["moved_low"].notna().any() else []
 

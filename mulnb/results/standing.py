@@ -9,14 +9,7 @@ NAMED_FIRST = {"of width", "stem", "pool share"}  # "stem stride2", but "10 clas
 
 
 def standing(profile: Profile) -> str:
-    """Say what a profile's results are evidence of.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        One or two sentences, in Markdown.
-    """
+    """What a profile's results are evidence of, in one or two sentences of Markdown."""
     if not _a_pair(profile):
         return (
             "**A demonstration**: the paper did not use this data set and network, so what is shown here shows how the method "
@@ -31,14 +24,7 @@ def standing(profile: Profile) -> str:
 
 
 def in_the_paper(profile: Profile) -> bool:
-    """Whether a profile is one of the paper's experiments in every number that is known.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        True if data set, architecture and all sizes are the paper's.
-    """
+    """Whether a profile is one of the paper's experiments in every number that is known: data set, network and all sizes."""
     return _a_pair(profile) and not deviations(profile)
 
 

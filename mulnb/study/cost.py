@@ -90,14 +90,7 @@ def counts(profile: Profile) -> dict[str, int]:
 
 
 def estimate(profile: Profile) -> list[Item]:
-    """Seconds of every part of the study, from a probe of some training steps of each network. It needs no images.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        An item for each kind of work.
-    """
+    """Seconds of every kind of work of a study, from a probe of some training steps of each network. It needs no images."""
     count, price = counts(profile), prices(profile)
     both = price.original + price.holdout
     mean_run = sum(price.runs.values()) / len(price.runs)
@@ -114,11 +107,7 @@ def estimate(profile: Profile) -> list[Item]:
 
 
 def prices(profile: Profile) -> Prices:
-    """Seconds of one piece of each kind of work, from the same probe as `estimate`.
-
-    Args:
-        profile: the study.
-    """
+    """Seconds of one piece of each kind of work, from the same probe as `estimate`."""
     n, tested, classes, channels, side = _sizes(profile)
     shape = (classes, channels, side)
     step = _seconds_per_example(profile, profile.model, profile.training, *shape)
@@ -261,11 +250,7 @@ def _timed(step: Any, shape: tuple[int, ...]) -> float:
 
 
 def report(items: Iterable[Item]) -> str:
-    """The parts of an estimate and their sum, as lines for a terminal.
-
-    Args:
-        items: what `estimate` returned.
-    """
+    """The parts of an estimate and their sum, as lines for a terminal."""
     items, together = list(items), workers.count()
     lines = [f"{item.count:6d} {item.what:28}{duration(item.seconds / together):>10}" for item in items]
     total = duration(sum(item.seconds for item in items) / together)
@@ -275,11 +260,7 @@ def report(items: Iterable[Item]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in a fitting unit: "45 s", "3.5 min", "2.1 days".
-
-    Args:
-        seconds: ≥ 0.
-    """
+    """Write a time in a fitting unit: "45 s", "3.5 min", "2.1 days"."""
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}" if seconds >= 10 * length else f"{seconds / length:.1f} {unit}"

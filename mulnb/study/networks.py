@@ -158,9 +158,5 @@ class Networks:
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """A network's weights as arrays of an artefact; `Networks.restore` reads them.
-
-    Args:
-        model: one network, not a stack.
-    """
+    """The weights of one network, not of a stack, as arrays of an artefact; `Networks.restore` reads them."""
     return {WEIGHTS + name: value.cpu().numpy() for name, value in model.state_dict().items()}

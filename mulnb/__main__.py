@@ -107,6 +107,7 @@ def _show(options: argparse.Namespace) -> None:
 
     profile = _load(options)
     study.check(profile)
+    cost.check(profile)
     layout = {"sort_keys": False, "default_flow_style": None, "width": 120, "allow_unicode": True}
     print(yaml.safe_dump(profile.model_dump(mode="json"), **layout), flush=True)  # the estimate below takes some seconds
 

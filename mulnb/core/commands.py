@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from mulnb.core import on_ray, workers
+from mulnb.core import on_ray, paths, workers
 from mulnb.core.errors import NotebookFailed, UserError
 
 FINE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -71,7 +71,7 @@ def folder(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
 
-    place = Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    place = paths.expanded(text)
     if os.path.lexists(place) and not place.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder: name another one")
     return place

@@ -49,7 +49,7 @@ def _named_by(variable: str) -> Path | None:
     if not given.strip():
         raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
 
-    place = Path(os.path.expanduser(given)).resolve()  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    place = expanded(given).resolve()
     if place.exists() and not place.is_dir():
         raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
     return place
@@ -126,7 +126,12 @@ def given(path: str | bytes | os.PathLike, what: str) -> Path:
     text = os.fsdecode(path)
     if not text.strip() or "\0" in text:
         raise UserError(f"{what} {text!r} is no name of a file or a folder")
-    return Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    return expanded(text)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home for a ~ at its beginning. Unlike `Path.expanduser`, it leaves a ~ of nobody as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def check_place(path: Path, what: str) -> None:
@@ -142,14 +147,11 @@ def check_place(path: Path, what: str) -> None:
 
 
 def write_file(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write a file whole or not at all: readers see the old file or the complete new one.
+    """Write a file whole or not at all: readers see the old file or the complete new one. Returns `path`.
 
     Args:
         path: where the file goes; missing folders are made.
         write: fills the temporary file whose path it is given. The file lies beside `path` and is renamed afterwards.
-
-    Returns:
-        `path`.
 
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason. No partial file stays.
@@ -203,15 +205,12 @@ def _is_alive(process: int) -> bool:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False) -> Path:
-    """Write a folder whole or not at all. If another process was first, its folder is as good and stays.
+    """Write a folder whole or not at all. If another process was first, its folder is as good and stays. Returns `path`.
 
     Args:
         path: where the folder goes; missing parents are made.
         fill: fills the temporary folder whose path it is given. The folder lies beside `path` and is renamed afterwards.
         instead: replace the folder that lies there.
-
-    Returns:
-        `path`.
 
     Raises:
         UserError: as `write_file`.
@@ -257,10 +256,7 @@ def free(path: Path, between: str = "-", first: int = 2) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file whole or not at all.
-
-    Returns:
-        `path`.
+    """Write a text file whole or not at all. Returns `path`.
 
     Raises:
         UserError: as `write_file`.

@@ -81,8 +81,8 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
-    """Spearman's rank correlation ρ with its interval; tied values share the mean of their ranks.
+def spearman(x: Values, y: Values) -> Interval:
+    """Spearman's rank correlation ρ with its 95 % interval; tied values share the mean of their ranks.
 
     The interval is taken in Fisher's z with the standard error √((1 + ρ²/2) / (n − 3)) of Bonett and Wright (2000), which does
     not assume normal data.
@@ -90,7 +90,6 @@ def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     Args:
         x: values [n].
         y: values [n], paired with `x`.
-        confidence: in (0, 1).
 
     Returns:
         The interval; `.mean` is ρ. If the order agrees perfectly, the interval is the point 1 or −1.
@@ -100,7 +99,7 @@ def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     """
     x, y = _ranked_pairs(x, y)
     rho = float(np.clip(np.corrcoef(ranks(x), ranks(y))[0, 1], -1, 1))
-    return _in_fishers_z(rho, math.sqrt((1 + rho**2 / 2) / (len(x) - 3)), len(x), confidence)
+    return _in_fishers_z(rho, math.sqrt((1 + rho**2 / 2) / (len(x) - 3)), len(x))
 
 
 def ranks(values: Values) -> np.ndarray:
@@ -158,15 +157,15 @@ def _ranked_pairs(x: Values, y: Values) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _in_fishers_z(r: float, error: float, n: int, confidence: float) -> Interval:
-    """The interval of a correlation whose Fisher's z has this standard error."""
+def _in_fishers_z(r: float, error: float, n: int) -> Interval:
+    """The 95 % interval of a correlation whose Fisher's z has this standard error."""
     if math.isclose(abs(r), 1):  # perfect order: Fisher's z would be infinite
         r = math.copysign(1.0, r)
         return Interval(r, r, r, n)
 
     from scipy.special import ndtri  # the quantile of the normal distribution
 
-    z, half = math.atanh(r), float(ndtri(1 - _tail(confidence))) * error
+    z, half = math.atanh(r), float(ndtri(1 - _tail(0.95))) * error
     return Interval(r, math.tanh(z - half), math.tanh(z + half), n)
 
 

@@ -22,6 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mulnb.core import paths
 from mulnb.core.errors import UserError, notice
 
 BACKENDS = ("serial", "processes", "ray")
@@ -247,17 +248,11 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
 
     def tell(done: int) -> None:
         if target:
-            _write_progress(target, {"label": label, "done": done, "total": total, "started": started})
+            state = {"label": label, "done": done, "total": total, "started": started}
+            with contextlib.suppress(UserError):  # the bar must never stop the work
+                paths.write_text(Path(target), json.dumps(state))
 
     tell(0)  # the first task may take hours
     for done, item in enumerate(items, start=1):
         yield item
         tell(done)
-
-
-def _write_progress(target: str, state: dict[str, Any]) -> None:
-    """Write the state for the runner, whole or not at all. A failure is ignored: the bar must never stop the work."""
-    with contextlib.suppress(OSError):
-        partial = Path(f"{target}.partial")
-        partial.write_text(json.dumps(state))
-        partial.replace(target)

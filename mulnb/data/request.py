@@ -88,8 +88,8 @@ def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path |
     if isinstance(request, (str, bytes, os.PathLike)):
         given = os.fsdecode(request)
         # one image may be named without a list around it
-        one = files is not None and _Names(files, root).places(given)
-        request = [given] if one else request_file.read(paths.given(given, what), what)
+        is_image = files is not None and _Names(files, root).places(given)
+        request = [given] if is_image else request_file.read(paths.given(given, what), what)
 
     if isinstance(request, Strata):
         request = request.forget
@@ -208,7 +208,7 @@ class _Names:
     """Finds images by name: relative to their folder, without a folder where only one file bears the name, or by a path."""
 
     def __init__(self, files: Sequence[str], root: str | Path | None) -> None:
-        self.root = None if root is None else Path(os.path.expanduser(root)).resolve()
+        self.root = None if root is None else paths.expanded(root).resolve()
         self._places: dict[str, list[int]] = {}
         for place, file in enumerate(files):
             for name in {normal(file), normal(file).rpartition("/")[2]}:
@@ -222,7 +222,7 @@ class _Names:
                 return found
 
         if self.root is not None and "/" in name:
-            path = Path(os.path.expanduser(name)).resolve()
+            path = paths.expanded(name).resolve()
             if path.is_relative_to(self.root):
                 return self._places.get(path.relative_to(self.root).as_posix(), [])
 

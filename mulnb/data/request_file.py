@@ -119,10 +119,9 @@ def _column(text: str, path: Path) -> list[int] | list[str]:
 
     heads = [cell.lower() for cell in rows[0]]
     known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
-    width = max(max((place + 1 for place, cell in enumerate(row) if cell), default=0) for row in rows)
     if known:
         place, rows = heads.index(known[0]), rows[1:]
-    elif width == 1:  # a separator at the end of a line begins no second column
+    elif not any(any(row[1:]) for row in rows):  # one column: a separator at the end of a line begins no second one
         place = 0
         if len(rows) > 1 and not WHOLE.fullmatch(heads[0]) and all(WHOLE.fullmatch(row[0]) for row in rows[1:]):
             rows = rows[1:]  # a heading of the user's own

@@ -46,13 +46,11 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
         profile: the study.
         memorization: `example label memorization se n_in n_out`, and a bool column `flipped` where labels were flipped.
         strata: has `low`, `medium` and `high`, each an array of examples.
-
-    Returns:
-        The figure.
     """
     estimated = "se" in memorization and memorization["se"].notna().any()  # imported scores have no standard errors
     figure = Picture(height=3.6)
-    grid = figure.add_gridspec(2, 2 if estimated else 1, width_ratios=(1.75, 1)[: 1 + estimated], height_ratios=(3.2, 1))
+    widths = (1.75, 1) if estimated else (1,)
+    grid = figure.add_gridspec(2, len(widths), width_ratios=widths, height_ratios=(3.2, 1))
     top = figure.add_subplot(grid[0, 0])
     strip = figure.add_subplot(grid[1, 0], sharex=top)
 
@@ -62,19 +60,20 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     if estimated:
         models = int((memorization["n_in"] + memorization["n_out"]).median())
         _standard_errors(figure.add_subplot(grid[:, 1]), groups, _worst_case(profile, models))
+        source = f"from one pool of M = {models} models"
+        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
+        drawn = crowd.note(len(memorization))
+    else:
+        source, worst = "imported", ""
+        drawn = crowd.note(max(len(getattr(strata, name)) for name in STRATA))
 
     handles = [Patch(facecolor=CLEAN_FILL, edgecolor=CLEAN, label=groups[0][0])]
     handles += [Patch(facecolor="white", edgecolor=ALERT, hatch="////", label=name) for name, *_ in groups[1:]]
     headline(figure, "How much of each training example is memorized", handles)
-    source, worst, part = "imported", "", crowd.note(max(len(getattr(strata, name)) for name in STRATA))
-    if estimated:
-        source = f"from one pool of M = {models} models"
-        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
-        part = crowd.note(len(memorization))
     return finish(
         figure,
         f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples, {source}, n = 1 set of scores; "
-        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{part}",
+        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{drawn}",
     )
 
 
@@ -146,9 +145,6 @@ def stratum_images(
         memorization: the frame of scores.
         strata: has `low`, `medium` and `high`, each an array of examples.
         classes: the classes' names.
-
-    Returns:
-        The figure.
     """
     per_row = 10 if images.shape[-1] < 48 else 8  # the file stays small, and large images show more
     figure = Picture(height=3.45)
@@ -200,9 +196,6 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         convergence: `models repeat split_half spearman_full mean_se`; empty where the scores were imported.
-
-    Returns:
-        The figure.
     """
     if not len(convergence):
         return placeholder(profile, "The exact scores were imported:\nthere is no pool whose convergence could be seen.")

@@ -57,6 +57,7 @@ NO_MEMORY = (
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+PATIENCE_S = 0.5  # in which what is left of a kernel may end by itself
 LOOK_AGAIN_S = 1.0  # how often a channel is asked again whether a message is there
 
 
@@ -156,9 +157,9 @@ class _Client(AsyncKernelClient):
     shell_channel_class = Type(_Channel)
 
 
-def _end(group: int, patience: float = 0.5) -> None:
+def _end(group: int) -> None:
     """Kill what is left of a kernel's process group, such as workers, after a moment in which they may end by themselves."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE_S
     with contextlib.suppress(ProcessLookupError):  # nothing is left
         while time.monotonic() < deadline:
             os.killpg(group, 0)

@@ -104,7 +104,7 @@ def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile,
 
     # A profile's file is named from where the user stands, but the kernel runs in the notebook's folder: make it absolute.
     packaged = options.profile in config.known_profiles()
-    name = options.profile if packaged else str(Path(options.profile).expanduser().resolve())
+    name = options.profile if packaged else str(paths.expanded(options.profile).resolve())
     return profile, {"profile": name, "overrides": overrides}
 
 

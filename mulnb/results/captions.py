@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from mulnb.core.vocabulary import CEILING
+
 HARDLY = 0.25  # memorization below which an example counts as hardly memorized
 
 #: What differs between the seeds of a study, and what does not.
@@ -31,12 +33,11 @@ def seeds(counts: Iterable[float]) -> str:
     return f"n = {span} seed{'' if most == 1 else 's'}"
 
 
-def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval") -> str:
+def interval_note(counts: Iterable[float]) -> str:
     """Say what the error bars or the ± are, or that a single run has none.
 
     Args:
         counts: the number of seeds behind each number.
-        what: the estimate and its interval.
 
     Returns:
         For example "mean and 95 % t interval over n = 3 seeds".
@@ -45,7 +46,7 @@ def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval
     if not counts or max(counts) < 2:
         return f"single runs, {seeds(counts)}: no interval"
 
-    note = f"{what} over {seeds(counts)}"
+    note = f"mean and 95 % t interval over {seeds(counts)}"
     return note if min(counts) > 1 else f"{note} (none where n = 1)"
 
 
@@ -90,7 +91,7 @@ def unfit_ceiling(unlearning: pd.DataFrame) -> str:
     Returns:
         A sentence that begins with a space, or "" if all fitted or the frame does not say.
     """
-    pairs = unlearning[unlearning["algorithm"] == "retrain"]
+    pairs = unlearning[unlearning["algorithm"] == CEILING]
     if not unfit(pairs):
         return ""
     count = int((~pairs["converged"].dropna().astype(bool)).sum())

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from pygments.formatters import HtmlFormatter
 
+import mulnb
 from mulnb.core import commands, paths
 from mulnb.core.errors import UserError
 from mulnb.site import choose, markdown
@@ -29,6 +30,7 @@ MISSING = "missing:"  # the address of a link whose target is not in the site, u
 LINK = re.compile(r'((?:href|src)=")([^"#:]+)(#[^"]*)?(")')  # relative links; addresses have a colon
 OWN = {"index.html", "style.css", "choose.html", "choose.js", "choose_data.js"}  # files of the site that have no source
 MADE_BY = "Made by mulnb"  # at the foot of every page
+FOOTER = f"{MADE_BY} {mulnb.__version__} from published results; no number is typed by hand."
 NUMBERED = "[0-9][0-9]_*.ipynb"
 INTRODUCTION = """
 # Memorization-aware machine unlearning
@@ -160,7 +162,7 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
         root = "../" * len(here.parts)
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(markdown.page(title=title, body=body, root=root, links=links, footer=_footer()))
+        target.write_text(markdown.page(title=title, body=body, root=root, links=links, footer=FOOTER))
 
     for source in sources:
         if source.path.suffix == ".ipynb":
@@ -291,17 +293,9 @@ def _gallery(source: Source) -> str:
     return "\n".join(parts)
 
 
-def _footer() -> str:
-    """Which version made the page."""
-    import mulnb
-
-    return f"{MADE_BY} {mulnb.__version__} from published results; no number is typed by hand."
-
-
 def _code_colours() -> str:
     """Colours of highlighted code, for both themes."""
+    plain = ".highlight { background: none; }"
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return f"\n{light}\n.highlight {{ background: none; }}\n@media (prefers-color-scheme: dark) {{\n{dark}\n" + (
-        ".highlight { background: none; }\n}\n"
-    )
+    return "\n".join(["", light, plain, "@media (prefers-color-scheme: dark) {", dark, plain, "}", ""])

@@ -12,7 +12,7 @@ from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study.recipes import oracle_of, unlearning_job
-from mulnb.study.runs import FLOOR, Run, ways
+from mulnb.study.runs import NOT_UNLEARNED, Run, ways
 from mulnb.study.study import SHOWN_SEEDS
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def examples(study: Study, score: str) -> pd.DataFrame:
         return pd.DataFrame()
 
     frames = []
-    for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
+    for algorithm, strategy, settings in [*ways(study.profile), NOT_UNLEARNED]:
         for seed in study.profile.seeds[:SHOWN_SEEDS]:
             run, chosen = Run(algorithm, strategy, score, seed, settings), study.strata(score, seed)
             unlearned = study.get(unlearning_job(study, run, chosen))

@@ -154,7 +154,7 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
 
 def job_of(study: Study, run: Run, chosen: Strata) -> Job:
     """A run, or the second oracle where the run is the ceiling; arguments as of `unlearning_job`."""
-    if (run.algorithm, run.strategy, run.settings) == runs.CEILING:
+    if (run.algorithm, run.strategy, run.settings) == runs.SECOND_ORACLE:
         return oracle_of(study, chosen, run.seed, number=1)
     return unlearning_job(study, run, chosen)
 

@@ -106,7 +106,7 @@ def code_version(*modules: str) -> str:
 
 def _hash_of_code(path: Path) -> str:
     """A hash of a file's syntax tree without docstrings and imports."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
 
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -186,7 +186,7 @@ def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, An
 
 def _manifest(place: Path) -> dict[str, Any]:
     """What the manifest in a folder says. Raises `ValueError` if it is not what was written there."""
-    manifest = json.loads((place / "manifest.json").read_text())
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     if "seal" in manifest and manifest["seal"] != _seal(manifest):  # stores of older versions have no seal
         raise ValueError("manifest.json has changed")
     if manifest.get("key", place.name) != place.name:
@@ -253,7 +253,7 @@ def _write(target: Path, manifest: Mapping[str, Any], blob: bytes, instead: bool
 
     def fill(place: Path) -> None:
         (place / "arrays.safetensors").write_bytes(blob)
-        (place / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     paths.write_folder(target, fill, instead)
 

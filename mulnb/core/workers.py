@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mulnb.core import stopping
 from mulnb.core.errors import UserError, notice
 
 BACKENDS = ("serial", "processes", "ray")
@@ -159,7 +159,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     )
 
     try:
-        with _ctrl_c_kills_workers():
+        with stopping.beforehand(_kill_workers):
             yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
     except BrokenProcessPool:
         raise UserError(
@@ -193,32 +193,10 @@ def _exit_with_parent(parent: int) -> None:
     threading.Thread(target=watch, name="mulnb-parent", daemon=True).start()
 
 
-@contextlib.contextmanager
-def _ctrl_c_kills_workers() -> Iterator[None]:
-    """Kill the workers at once on Ctrl-C. joblib alone would wait until they have finished their tasks."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
-        return
-
-    before = signal.getsignal(signal.SIGINT)
-    interrupted = False
-
-    def kill_workers(number: int, frame: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, kill_workers)
-    try:
-        yield
-    except Exception:
-        if interrupted:  # joblib reports the lost workers instead of the interrupt
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _kill_workers() -> None:
+    """Kill the workers at once. joblib alone would wait until they have finished their tasks."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 # --- progress ------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets import Type
 
-from mulnb.core import paths
+from mulnb.core import lacks, paths
 from mulnb.core.errors import NotebookFailed, UserError
 
 # They repeat the exception and log noise after Ctrl-C.
@@ -45,15 +45,6 @@ TRACEBACK = "Traceback (most recent call last)"
 MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>\\]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
 SILENT = "it printed nothing"  # a kernel that died so was most likely killed by the system
-NO_MEMORY = (
-    SILENT,
-    "MemoryError",
-    "failed to map segment",
-    "Cannot allocate memory",
-    "out of memory",
-    "DefaultCPUAllocator",
-    "bad_alloc",
-)
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -205,7 +196,7 @@ def _explain(error: PapermillExecutionError, source: Path, target: Path) -> str:
 
 def _likely_cause(what: str) -> str:
     """A hint for errors that come from a lack of memory, however they call it."""
-    if any(sign in what for sign in NO_MEMORY):
+    if SILENT in what or lacks.of_memory(what):
         return " (probably out of memory: end other programs, give this one more, or use --workers 1)"
     return ""
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import multiprocessing
 import os
 import re
+import signal
+import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -146,7 +150,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     """Run the tasks in `together` worker processes."""
     from joblib import Parallel, delayed
 
-    _tidy_up_in_silence()
+    _prepare_to_be_killed()
     parallel = Parallel(
         n_jobs=together,
         backend="loky",
@@ -169,10 +173,46 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
 
 @functools.cache
-def _tidy_up_in_silence() -> None:
-    """Let the process that tidies up behind killed workers do so without two lines of its own about each thing that it finds."""
+def _prepare_to_be_killed() -> None:
+    """See to it that nothing of this process stays behind when it is killed, and that nothing is said about it."""
     known = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [known, "ignore:resource_tracker"]))
+
+    # loky's process that tidies up ignores SIGINT and SIGTERM; when a terminal is closed, it must stay, too
+    from joblib.externals.loky.backend import resource_tracker
+
+    hang_up = {getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has none
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, hang_up) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    _sweep_when_killed()
+
+
+def _sweep_when_killed() -> None:
+    """Start a process that removes the names of loky's semaphores when this one is gone.
+
+    loky's own tidying ends with us where SIGKILL ends a whole group of processes. The other one is in a session of its own, and
+    waits for the end of a pipe that only this process holds.
+    """
+    if not os.path.isdir("/dev/shm"):
+        return
+    from joblib.externals.loky.backend.synchronize import SemLock
+
+    # a container that shares this memory may have a process of our number: our names have a word of their own
+    word = uuid.uuid4().hex[:12]
+    SemLock._rand = (f"{word}-{number}" for number in itertools.count())
+    names = f"/dev/shm/sem.loky-{os.getpid()}-{word}-"
+    command = ["sh", "-c", 'read _; rm -f "$1"*', "sh", names]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with contextlib.suppress(OSError):
+        _sweepers.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **streams))
+
+
+_sweepers: list[subprocess.Popen] = []  # held, so that the pipe stays open
 
 
 def _in_worker(fn: Callable[[T], Any], task: T) -> Any:

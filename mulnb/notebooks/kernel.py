@@ -147,10 +147,11 @@ class _Client(AsyncKernelClient):
     shell_channel_class = Type(_Channel)
 
 
-def _end(group: int, patience: float = 0.5) -> None:
-    """Kill what is left of a kernel's process group, such as workers, after a moment in which they may end by themselves."""
+def _end(group: int, patience: float = 3.0) -> None:
+    """End what is left of a kernel's process group, such as workers: what tidies up behind them gets a moment to do so."""
     deadline = time.monotonic() + patience
     with contextlib.suppress(ProcessLookupError):  # nothing is left
+        os.killpg(group, signal.SIGTERM)
         while time.monotonic() < deadline:
             os.killpg(group, 0)
             time.sleep(0.02)

@@ -254,14 +254,14 @@ class Requests:
             raise UserError(f"{self.path} cannot be read: {error}") from None
 
         *lines, rest = content.split(b"\n")  # not splitlines: free text may hold other signs that end a line
-        if rest and not _is_half(rest):
+        if rest and not _is_half(rest, first=not lines):
             lines.append(rest)
         elif rest:
             notice(f"{self.path}: line {len(lines) + 1} is cut off: it is left out, and the next request replaces it")
             content = content[: -len(rest)]
         self._end, self._ends_a_line = len(content), not content or content.endswith(b"\n")
 
-        while lines and not lines[-1]:
+        while lines and not lines[-1].strip():
             lines.pop()
         for number, line in enumerate(lines, start=1):
             try:
@@ -288,13 +288,18 @@ def _is_whole(entry: Mapping[str, Any]) -> bool:
     return listed and len(entry["strata"]) == 3 and set(READ) <= set(entry)
 
 
-def _is_half(line: bytes) -> bool:
-    """Whether a line without an end is the beginning of a request: the program that wrote it was killed."""
+def _is_half(line: bytes, first: bool) -> bool:
+    """Whether a line without an end is the beginning of a request: the program that wrote it was killed.
+
+    Args:
+        line: the last one.
+        first: whether it is the only one; then it must say that the file is a ledger.
+    """
     beginning = json.dumps({"format": FORMAT})[:-1].encode()
     try:
         json.loads(line)
     except (ValueError, RecursionError):
-        return line.startswith(beginning) or beginning.startswith(line)
+        return line.startswith(beginning) or (not first and beginning.startswith(line))
     return False  # complete, but for the line break
 
 

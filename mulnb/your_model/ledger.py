@@ -253,17 +253,17 @@ class Requests:
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {error}") from None
 
-        *lines, rest = content.split(b"\n")  # not splitlines: free text may hold other signs that end a line
-        if rest and not _is_half(rest, first=not lines):
-            lines.append(rest)
-        elif rest:
-            notice(f"{self.path}: line {len(lines) + 1} is cut off: it is left out, and the next request replaces it")
+        *whole, rest = content.split(b"\n")
+        if rest and _is_half(rest, first=not whole):
+            notice(f"{self.path}: line {len(whole) + 1} is cut off: it is left out, and the next request replaces it")
             content = content[: -len(rest)]
         self._end, self._ends_a_line = len(content), not content or content.endswith(b"\n")
 
-        while lines and not lines[-1].strip():
-            lines.pop()
-        for number, line in enumerate(lines, start=1):
+        try:
+            lines = content.decode().rstrip("\r\n").split("\n")  # not splitlines: free text may hold other signs that end a line
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path} cannot be read: {error}") from None
+        for number, line in enumerate(lines if any(lines) else [], start=1):
             try:
                 entry = json.loads(line)
                 stated, before = entry["hash"], entry["previous"]

@@ -112,11 +112,6 @@ def test_workers_end_when_their_process_was_killed(tmp_path):
 
 LAST = LONG.strip().splitlines()[-1]
 ENDED = LONG.replace(LAST, f"from mulnb.core import commands\nraise SystemExit(commands.exit_code(lambda: {LAST}))")
-    LONG.replace(
-        "workers.run_all", "from mulnb.core import commands\nraise SystemExit(commands.exit_code(lambda: workers.run_all"
-    )
-    + "))"
-)
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="looks into the shared memory of Linux")

@@ -119,7 +119,7 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
         UserError: the markers are missing, or the file cannot be written.
     """
     readme = readme or paths.CHECKOUT / "README.md"
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     for begin, end, content in ((BEGIN, END, readme_results(profile_name)), (pairs.BEGIN, pairs.END, pairs.block())):
         if text.count(begin) != 1 or text.count(end) != 1:
             raise UserError(f"{readme}: expected one '{begin}' and one '{end}' around the results")

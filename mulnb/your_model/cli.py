@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from mulnb.your_model.scores_file import load_scores
 
     out = paths.given(options.out, "--out")
+    paths.remove_left(out)
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} exists and is not empty: name a new folder")
     paths.check_place(out, "--out")
@@ -74,8 +75,8 @@ def run(options: argparse.Namespace) -> int:
         factory=build,
         ledger=options.ledger,
         about=options.about,
+        out=out,
     )
-    found.save(out)
     print(found)
     print(f"written to {out}")
 

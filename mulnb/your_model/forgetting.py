@@ -71,15 +71,15 @@ class Forgotten:
 
     def save(self, folder: str | Path) -> Path:
         """Write model.safetensors, report.html, report.json, request.json and trials.csv into a folder. Returns its path."""
-        folder = paths.given(folder, "the folder")
+        return paths.write_files(paths.given(folder, "the folder"), self._write)
+
+    def _write(self, folder: Path) -> None:
         api.save_weights(self.model, folder / "model.safetensors")
         self.report.save(folder / "report.html")
         tree = {name: getattr(self.strata, name).tolist() for name in ("low", "medium", "high")}
         tree["how"] = json_ready(dataclasses.asdict(dataclasses.replace(self.tuned, trials=None, unlearned=None)))
         paths.write_text(folder / "request.json", json.dumps(tree, indent=1) + "\n")
         paths.write_text(folder / "trials.csv", self.trials.to_csv(index=False))
-
-        return folder
 
 
 def forget(
@@ -107,6 +107,7 @@ def forget(
     about: str = "",
     references: References | Sequence[Model] | None = None,
     progress: Callback | bool | None = None,
+    out: str | Path | None = None,
 ) -> Forgotten:
     """Forget a request, and say whether it is forgotten.
 
@@ -129,6 +130,7 @@ def forget(
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
         references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
+        out: a folder for what `Forgotten.save` writes. It is there before the ledger says that the request is done.
 
     Returns:
         Model, report and verdict. Look at `.verdict.good` before the model is used.
@@ -206,13 +208,16 @@ def forget(
         references=references,
     )
     shown.close()
+    done = Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+    if out is not None:
+        done.save(out)
     if book is not None:
         book.add(
             strata, found.unlearned, before=plain(given_model, factory), data=report.about["data"],
             verdict=report.verdict.words, about=about,
         )  # fmt: skip
 
-    return Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+    return done
 
 
 def _scores(

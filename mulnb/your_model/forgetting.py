@@ -32,7 +32,7 @@ from mulnb.your_model.recipe import Training, check_training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
-from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned, ways_of
 from mulnb.your_model.verdict import Verdict
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
@@ -142,7 +142,7 @@ def forget(
     references = references_of(references)
     checks.one_of("duplicates", duplicates, ("refuse", "keep", "forget"))
     check_training(training)
-    names = names_of(algorithm)
+    names, ways = names_of(algorithm), ways_of(strategy)
 
     # what the ledger holds is gone from the model: it must not be retained again
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
@@ -182,7 +182,6 @@ def forget(
         setting = dataclasses.replace(setting, strata=strata)
         judge = judge_of(oracle, factory, network, setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
-        ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=left, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
             own=training, shown=shown,
@@ -220,7 +219,7 @@ def _scores(
 ) -> np.ndarray | None:
     """Scores [N]: those given, hold-out retraining, or loss curvature where that diverges."""
     if given is not None:
-        values = api._scores(given)
+        values = checks.scores_of(given)
         if len(values) != len(data):
             raise UserError(f"{len(values)} scores for {len(data)} images: give one per image")
         return values

@@ -125,8 +125,9 @@ def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
     """
     if chance == 1:
         return "all training images have the same label: nothing can be told from a model of one class"
-    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
-    if accuracy > chance + max(0.1 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1))):
+    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond; of a few images, half
+    noise = min(0.5 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1)))
+    if accuracy > chance + max(0.1 * (1 - chance), noise):
         return ""
     return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}): {MISFIT}"
 

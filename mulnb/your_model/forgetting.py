@@ -33,7 +33,7 @@ from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
 from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned, ways_of
-from mulnb.your_model.verdict import Verdict
+from mulnb.your_model.verdict import Verdict, searched
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
 
@@ -105,6 +105,7 @@ def forget(
     duplicates: str = "refuse",
     ledger: Requests | str | Path | None = None,
     about: str = "",
+    out: str | Path | None = None,
     references: References | Sequence[Model] | None = None,
     progress: Callback | bool | None = None,
 ) -> Forgotten:
@@ -127,6 +128,7 @@ def forget(
         seed: of every draw.
         normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
+        out: a folder for what `Forgotten.save` writes. The ledger gets the request after that: what it holds is on disk.
         references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
 
@@ -143,6 +145,9 @@ def forget(
     checks.one_of("duplicates", duplicates, ("refuse", "keep", "forget"))
     check_training(training)
     names, ways = names_of(algorithm), ways_of(strategy)
+
+    if out is not None:
+        paths.check_place(paths.given(out, "out"), "out")
 
     # what the ledger holds is gone from the model: it must not be retained again
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
@@ -174,7 +179,7 @@ def forget(
 
         check_accuracy(network, setting)
         if book is not None:
-            book.check(index, checks.survey(examples).data, about)
+            book.check(index, checks.survey(examples).data, about, plain(given_model, factory))
 
         # scores decide the order in which strata are unlearned; fewer than three examples are not split
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
@@ -205,13 +210,17 @@ def forget(
         references=references,
     )
     shown.close()
+    report = dataclasses.replace(report, verdict=searched(report.verdict))
+    done = Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+    if out is not None:
+        done.save(out)
     if book is not None:
         book.add(
             strata, found.unlearned, before=plain(given_model, factory), data=report.about["data"],
             verdict=report.verdict.words, about=about,
         )  # fmt: skip
 
-    return Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+    return done
 
 
 def _scores(

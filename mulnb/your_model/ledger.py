@@ -6,16 +6,18 @@ with the first model and the data, the file is enough to make the model after k 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError
@@ -25,6 +27,11 @@ from mulnb.your_model.adapt import Factory, Model, plain
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.page import json_ready, versions, weights_hash
 from mulnb.your_model.recipe import Training
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "mulnb requests 1"
 START = "0" * 64
@@ -63,13 +70,14 @@ class Requests:
         found = [index for entry in self._entries for part in entry["strata"].values() for index in part]
         return np.array(sorted(found), dtype=np.int64)
 
-    def check(self, index: np.ndarray, data: str, about: str = "") -> None:
+    def check(self, index: np.ndarray, data: str, about: str = "", before: nn.Module | None = None) -> None:
         """Raises `UserError` if a request cannot be written down: ask before the work is done.
 
         Args:
             index: int64 [n], the examples to forget.
             data: the hash of images and labels.
             about: free text.
+            before: the module that it is to be unlearned from, where that is known.
         """
         if not isinstance(about, str):
             raise UserError(f"{self.path}: about is a {type(about).__name__}: expected words, who asked and why")
@@ -81,11 +89,14 @@ class Requests:
             raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
         if self._entries and self._entries[0]["data"] != data:
             raise UserError(f"{self.path}: its requests are about other images or labels")
+        # another model still knows what the earlier requests removed
+        if self._entries and before is not None and weights_hash(before) != self._entries[-1]["model_after"]:
+            raise UserError(
+                f"{self.path}: the model is not the one that request {len(self)} left: give that one, or begin a new ledger"
+            )
 
         paths.check_place(self.path, "the ledger")
-        # a second program that added a line meanwhile would be overwritten in the chain
-        if Requests(self.path)._last() != self._last():
-            raise UserError(f"{self.path} was changed since it was opened: open it again by mulnb.Requests(path)")
+        self._check_newest()
 
     def add(
         self,
@@ -111,13 +122,14 @@ class Requests:
             The entry.
 
         Raises:
-            UserError: examples were asked to be forgotten before, the data are others, or the file cannot be written.
+            UserError: examples were asked to be forgotten before, data or model are others, or the file cannot be written.
         """
         if not isinstance(strata, Strata):
             raise UserError(f"{self.path}: strata is a {type(strata).__name__}: expected what mulnb.strata returns")
         if not isinstance(unlearned, api.Unlearned):
             raise UserError(f"{self.path}: unlearned is a {type(unlearned).__name__}: expected what mulnb.unlearn returned")
-        self.check(strata.forget, data, about)
+        before = plain(before)
+        self.check(strata.forget, data, about, before)
 
         parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
         entry = {
@@ -133,7 +145,7 @@ class Requests:
             "seed": int(unlearned.seed),
             "verdict": verdict,
             "data": data,
-            "model_before": weights_hash(plain(before)),
+            "model_before": weights_hash(before),
             "model_after": weights_hash(unlearned.model),
             "versions": versions(),
             "previous": self._last(),
@@ -143,9 +155,11 @@ class Requests:
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # an editor may have taken the line break at the end
-            joint = "" if not self._entries or self.path.read_bytes().endswith(b"\n") else "\n"
             with self.path.open("a", encoding="utf-8") as file:
+                _lock(file)  # until the file is closed: of two programs at once, one sees what the other wrote
+                self._check_newest()
+                # an editor may have taken the line break at the end
+                joint = "" if not self._entries or self.path.read_bytes().endswith(b"\n") else "\n"
                 file.write(f"{joint}{line}\n")
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from None
@@ -250,9 +264,21 @@ class Requests:
             previous = stated
             self._entries.append(entry)
 
+    def _check_newest(self) -> None:
+        """Raises `UserError` if another program added a request: two lines would hold the hash of the same one."""
+        if Requests(self.path)._last() != self._last():
+            raise UserError(f"{self.path} was changed since it was opened: open it again by mulnb.Requests(path)")
+
     def _last(self) -> str:
         """The hash of the newest entry, which the next one holds."""
         return self._entries[-1]["hash"] if self._entries else START
+
+
+def _lock(file: IO[str]) -> None:
+    """Wait until no other program writes this file, where the system can do that."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _is_whole(entry: Mapping[str, Any]) -> bool:

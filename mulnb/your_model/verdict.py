@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -198,6 +199,13 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     advice = "" if reference.exact else "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"
 
     return Verdict(FORGOTTEN, tuple(found), advice, reference.exact)
+
+
+def searched(verdict: Verdict) -> Verdict:
+    """The verdict at the end of a search: it was `mulnb.forget` that ended so, and what helps is more of it."""
+    if "mulnb." not in verdict.advice:
+        return verdict
+    return dataclasses.replace(verdict, advice="a larger budget, other algorithms (algorithm=…), or a model that is trained anew")
 
 
 def _near_chance(row: Mapping[str, float], facts: Facts) -> list[str]:

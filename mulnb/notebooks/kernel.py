@@ -48,7 +48,7 @@ SILENT = "it printed nothing"  # a kernel that died so was most likely killed by
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-PATIENCE_S = 0.5  # in which what is left of a kernel may end by itself
+PATIENCE_S = 3.0  # in which what is left of a kernel may end by itself
 LOOK_AGAIN_S = 1.0  # how often a channel is asked again whether a message is there
 
 

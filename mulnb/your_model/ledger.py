@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from mulnb.core import locks, paths
 from mulnb.core.errors import UserError, notice
@@ -64,13 +65,14 @@ class Requests:
         found = [index for entry in self._entries for part in entry["strata"].values() for index in part]
         return np.array(sorted(found), dtype=np.int64)
 
-    def check(self, index: np.ndarray, data: str, about: str = "") -> None:
+    def check(self, index: np.ndarray, data: str, about: str = "", before: nn.Module | None = None) -> None:
         """Raises `UserError` if a request cannot be written down: ask before the work is done.
 
         Args:
             index: int64 [n], the examples to forget.
             data: the hash of images and labels.
             about: free text.
+            before: the module that it is to be unlearned from, where that is known.
         """
         if not isinstance(about, str):
             raise UserError(f"{self.path}: about is a {type(about).__name__}: expected words, who asked and why")
@@ -82,6 +84,11 @@ class Requests:
             raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
         if self._entries and self._entries[0]["data"] != data:
             raise UserError(f"{self.path}: its requests are about other images or labels")
+        # another model still knows what the earlier requests removed
+        if self._entries and before is not None and weights_hash(before) != self._entries[-1]["model_after"]:
+            raise UserError(
+                f"{self.path}: the model is not the one that request {len(self)} left: give that one, or begin a new ledger"
+            )
 
         paths.check_place(self.path, "the ledger")
         # a second program that added a line meanwhile would be overwritten in the chain
@@ -111,13 +118,14 @@ class Requests:
             The entry.
 
         Raises:
-            UserError: examples were asked to be forgotten before, the data are others, or the file cannot be written.
+            UserError: examples were asked to be forgotten before, data or model are others, or the file cannot be written.
         """
         if not isinstance(strata, Strata):
             raise UserError(f"{self.path}: strata is a {type(strata).__name__}: expected what mulnb.strata returns")
         if not isinstance(unlearned, api.Unlearned):
             raise UserError(f"{self.path}: unlearned is a {type(unlearned).__name__}: expected what mulnb.unlearn returned")
-        self.check(strata.forget, data, about)
+        before = plain(before)
+        self.check(strata.forget, data, about, before)
 
         parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
         entry = {
@@ -133,7 +141,7 @@ class Requests:
             "seed": int(unlearned.seed),
             "verdict": verdict,
             "data": data,
-            "model_before": weights_hash(plain(before)),
+            "model_before": weights_hash(before),
             "model_after": weights_hash(unlearned.model),
             "versions": versions(),
             "previous": self._last(),

@@ -241,7 +241,7 @@ def test_free_text_may_hold_any_sign(tmp_path):
     book, found = mulnb.Requests(tmp_path / "requests.jsonl"), unlearned()
     texts = ["two\nlines", "a\u2028b\x85c\x1cd", "\udcff of a shell", '"quoted" \\', ""]
     for index, about in enumerate(texts):
-        book.add(mulnb.strata(forget=[index]), found, before=memorizing(), data=DATA, about=about)
+        book.add(mulnb.strata(forget=[index]), found, before=found.model, data=DATA, about=about)
     again = mulnb.Requests(tmp_path / "requests.jsonl")
     assert [entry["about"] for entry in again] == [*texts[:2], "\\udcff of a shell", *texts[3:]]
 
@@ -250,9 +250,9 @@ def test_an_editor_may_take_the_last_line_break(tmp_path):
     path, found = tmp_path / "requests.jsonl", unlearned()
     mulnb.Requests(path).add(mulnb.strata(forget=[1]), found, before=memorizing(), data=DATA)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    mulnb.Requests(path).add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+    mulnb.Requests(path).add(mulnb.strata(forget=[2]), found, before=found.model, data=DATA)
     path.write_text(path.read_text().rstrip("\n"))
-    mulnb.Requests(path).add(mulnb.strata(forget=[3]), found, before=memorizing(), data=DATA)
+    mulnb.Requests(path).add(mulnb.strata(forget=[3]), found, before=found.model, data=DATA)
     assert mulnb.Requests(path).forgotten.tolist() == [1, 2, 3]
 
 
@@ -265,7 +265,7 @@ def test_two_programs_do_not_break_each_others_chain(tmp_path):
     assert len(mulnb.Requests(path)) == 1
     path.unlink()
     with pytest.raises(UserError, match="was changed since it was opened"):
-        one.add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+        one.add(mulnb.strata(forget=[2]), found, before=found.model, data=DATA)
     assert not path.exists()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
+from mulnb.study.ranking import FOUR_DIGITS, to_bits
 from mulnb.study.recipes import oracle_of, unlearning_job
 from mulnb.study.runs import NOT_UNLEARNED, Run, ways
 from mulnb.study.study import SHOWN_SEEDS
@@ -156,5 +157,5 @@ def _of_examples(shadow: membership.Shadow, run, chosen: Strata, unlearned: Arti
     head = {"algorithm": run.algorithm, "strategy": run.strategy, "score": run.score, "seed": run.seed}
     head["example"] = np.concatenate([chosen.forget, np.arange(m)])
     head["group"] = np.repeat(["forget", "test"], [n, m])
-    floats = {name: values.astype(np.float32) for name, values in columns.items()}
+    floats = {name: to_bits(values.astype(np.float32), FOUR_DIGITS) for name, values in columns.items()}
     return pd.DataFrame(head | floats)

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,9 +219,9 @@ def _unpack(options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _progress_file() -> Iterator[Path]:
     """The file in which `workers.run_all` tells how far it is; `MULNB_PROGRESS` if it is set, else a temporary one."""
-    with tempfile.TemporaryDirectory(prefix=paths.partial_prefix(Path(tempfile.gettempdir()))) as scratch:
+    with paths.scratch() as scratch:
         given = os.environ.get("MULNB_PROGRESS")
-        state = Path(given or Path(scratch) / "progress.json")
+        state = Path(given or scratch / "progress.json")
         os.environ["MULNB_PROGRESS"] = str(state) if given is None else given
         try:
             yield state

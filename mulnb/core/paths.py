@@ -11,13 +11,14 @@ the committed `figures/`. `MULNB_PUBLISH`, set by `--publish`, writes to `figure
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mulnb.core.errors import UserError
@@ -33,8 +34,10 @@ def home() -> Path:
     if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "notebooks").is_dir():
         return CHECKOUT
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    return cache.expanduser().resolve() / "mulnb"
+    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    if not cache.is_absolute():  # an account without a home, as in some containers
+        raise UserError("this account has no home folder: set MULNB_HOME to a folder that can be written to")
+    return cache.resolve() / "mulnb"
 
 
 def _named_by(variable: str) -> Path | None:
@@ -182,22 +185,40 @@ def partial_prefix(folder: Path) -> str:
 
     What processes of this machine that were killed have left there is removed first.
     """
-    machine = re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"  # other machines may share the folder
+    remove_left(folder)
+    return f".partial-{_machine()}-{os.getpid()}-"
 
-    for left in folder.glob(f".partial-{machine}-*"):
+
+def remove_left(folder: Path) -> None:
+    """Remove the temporary files in `folder` of processes of this machine that were killed."""
+    for left in folder.glob(f".partial-{_machine()}-*"):
         process = left.name.split("-")[2]
-        if process.isdigit() and not _is_alive(int(process)):
+        if process.isdecimal() and not _is_alive(int(process)):
             with contextlib.suppress(OSError):  # somebody else's, where many share the folder
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
-    return f".partial-{machine}-{os.getpid()}-"
+
+def _machine() -> str:
+    """A name of this machine: others may share a folder."""
+    return re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files inside a `with` block. One that a killed process left is removed by the next one's.
+
+    Raises:
+        OSError: there is no folder for temporary files, or it is full.
+    """
+    with tempfile.TemporaryDirectory(prefix=partial_prefix(Path(tempfile.gettempdir()))) as folder:
+        yield Path(folder)
 
 
 def _is_alive(process: int) -> bool:
     """Whether a process with this number runs on this machine."""
     try:
         os.kill(process, 0)  # signal 0 only asks
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process can have a number of thirty digits
         return False
     except OSError:  # it belongs to somebody else
         return True
@@ -220,6 +241,7 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
+        os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner may read
         fill(temporary)
 
         if instead and path.is_dir():
@@ -243,6 +265,36 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
     return path
 
 
+def write_files(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Write several files into a folder, which may exist: the first of them is there when all are complete.
+
+    Args:
+        folder: where the files go; made if it is missing.
+        fill: fills the temporary folder whose path it is given. It lies in `folder`, which may be a disk of its own.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    temporary: Path | None = None
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=partial_prefix(folder)))
+        fill(temporary)
+        for file in sorted(temporary.iterdir()):
+            os.replace(file, folder / file.name)
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    return folder
+
+
 def free(path: Path, between: str = "-", first: int = 2) -> Path:
     """The first path beside `path` that is not taken: `set.json` → `set-2.json`, `set-3.json`, …
 
@@ -261,7 +313,7 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         UserError: as `write_file`.
     """
-    return write_file(path, lambda temporary: temporary.write_text(text))
+    return write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def check_writable(folder: Path) -> None:
@@ -280,4 +332,11 @@ def check_writable(folder: Path) -> None:
 def _cannot_write(path: Path, error: OSError) -> UserError:
     """The error to raise when `path` cannot be written, with the reason and what to do."""
     reason = error.strerror or error
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):  # something else lies there, or on the way
+        in_the_way = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        return UserError(f"cannot write {path}: {reason}: remove or rename {in_the_way}")
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError(f"cannot write {path}: {reason}: choose a shorter one")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(f"cannot write {path}: {reason}: allow more open files (ulimit -n 1024)")
     return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

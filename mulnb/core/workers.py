@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mulnb.core import paths
+from mulnb.core import paths, stopping
 from mulnb.core.errors import UserError, notice
 
 BACKENDS = ("serial", "processes", "ray")
@@ -147,7 +150,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     """Run the tasks in `together` worker processes."""
     from joblib import Parallel, delayed
 
-    _tidy_up_in_silence()
+    _prepare_to_be_killed()
     parallel = Parallel(
         n_jobs=together,
         backend="loky",
@@ -160,7 +163,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     )
 
     try:
-        with _ctrl_c_kills_workers():
+        with stopping.beforehand(_kill_workers):
             yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
     except BrokenProcessPool:
         raise UserError(
@@ -170,10 +173,46 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
 
 @functools.cache
-def _tidy_up_in_silence() -> None:
-    """Let the process that tidies up behind killed workers do so without two lines of its own about each thing that it finds."""
+def _prepare_to_be_killed() -> None:
+    """See to it that nothing of this process stays behind when it is killed, and that nothing is said about it."""
     known = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [known, "ignore:resource_tracker"]))
+
+    # loky's process that tidies up ignores SIGINT and SIGTERM; when a terminal is closed, it must stay, too
+    from joblib.externals.loky.backend import resource_tracker
+
+    hang_up = {getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has none
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, hang_up) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    _sweep_when_killed()
+
+
+def _sweep_when_killed() -> None:
+    """Start a process that removes the names of loky's semaphores when this one is gone.
+
+    loky's own tidying ends with us where SIGKILL ends a whole group of processes. The other one is in a session of its own, and
+    waits for the end of a pipe that only this process holds.
+    """
+    if not os.path.isdir("/dev/shm"):
+        return
+    from joblib.externals.loky.backend.synchronize import SemLock
+
+    # a container that shares this memory may have a process of our number: our names have a word of their own
+    word = uuid.uuid4().hex[:12]
+    SemLock._rand = (f"{word}-{number}" for number in itertools.count())
+    names = f"/dev/shm/sem.loky-{os.getpid()}-{word}-"
+    command = ["sh", "-c", 'read _; rm -f "$1"*', "sh", names]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with contextlib.suppress(OSError):
+        _sweepers.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **streams))
+
+
+_sweepers: list[subprocess.Popen] = []  # held, so that the pipe stays open
 
 
 def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
@@ -194,32 +233,10 @@ def _exit_with_parent(parent: int) -> None:
     threading.Thread(target=watch, name="mulnb-parent", daemon=True).start()
 
 
-@contextlib.contextmanager
-def _ctrl_c_kills_workers() -> Iterator[None]:
-    """Kill the workers at once on Ctrl-C. joblib alone would wait until they have finished their tasks."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
-        return
-
-    before = signal.getsignal(signal.SIGINT)
-    interrupted = False
-
-    def kill_workers(number: int, frame: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, kill_workers)
-    try:
-        yield
-    except Exception:
-        if interrupted:  # joblib reports the lost workers instead of the interrupt
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _kill_workers() -> None:
+    """Kill the workers at once. joblib alone would wait until they have finished their tasks."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 # --- progress ------------------------------------------------------------------------------------------------------------

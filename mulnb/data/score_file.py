@@ -172,7 +172,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> dict[str, np.ndarray]:
     """An object of lists, a list of objects with the same names, or a list of numbers."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
 
     if isinstance(content, dict):
         return {name: np.asarray(column) for name, column in content.items()}

@@ -13,7 +13,6 @@ import json
 import posixpath
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -109,21 +108,13 @@ def build(out: Path | None = None) -> Path:
         sources.append(Source(readme, PurePosixPath("README.md")))
 
     # Written beside its place and then renamed: a visitor sees the old site or the new one.
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".site-") as scratch:
-        made = Path(scratch) / "site"
-        _write(made, sources)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
-
-    return folder
+    return paths.write_folder(folder, lambda made: _write(made, sources), instead=True)
 
 
 def _is_site(folder: Path) -> bool:
     """Whether an earlier call has written a folder, so that it may be replaced; it is not enough that it holds a style sheet."""
     try:
-        return (folder / "style.css").is_file() and MADE_BY in (folder / "index.html").read_text()
+        return (folder / "style.css").is_file() and MADE_BY in (folder / "index.html").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
 
@@ -162,7 +153,8 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
         root = "../" * len(here.parts)
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(markdown.page(title=title, body=body, root=root, links=links, footer=FOOTER))
+        whole = markdown.page(title=title, body=body, root=root, links=links, footer=FOOTER)
+        target.write_text(whole, encoding="utf-8")
 
     for source in sources:
         if source.path.suffix == ".ipynb":
@@ -174,12 +166,13 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
 
     write(PurePosixPath("index.html"), "mulnb", _index(sources, with_choice=data is not None))
     if data is not None:
-        (folder / "choose_data.js").write_text(data)
+        (folder / "choose_data.js").write_text(data, encoding="utf-8")
         shutil.copyfile(markdown.TEMPLATES / "choose.js", folder / "choose.js")
-        write(PurePosixPath("choose.html"), "Choose a forget set", (markdown.TEMPLATES / "choose.html").read_text())
+        choice = (markdown.TEMPLATES / "choose.html").read_text(encoding="utf-8")
+        write(PurePosixPath("choose.html"), "Choose a forget set", choice)
 
-    styles = (markdown.TEMPLATES / "style.css").read_text()
-    (folder / "style.css").write_text(styles + _code_colours())
+    styles = (markdown.TEMPLATES / "style.css").read_text(encoding="utf-8")
+    (folder / "style.css").write_text(styles + _code_colours(), encoding="utf-8")
 
 
 def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosixPath], folder: Path) -> str:

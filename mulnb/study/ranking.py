@@ -39,7 +39,7 @@ def proxies(study: Study) -> pd.DataFrame:
             raw = scored.raw[name]
             value = orient(name, raw)
             first = np.argsort(-value, kind="stable")
-            columns = {"example": first, "proxy": name, "seed": seed, "raw": _rounded(raw, THREE_DIGITS)[first]}
+            columns = {"example": first, "proxy": name, "seed": seed, "raw": to_bits(raw, THREE_DIGITS)[first]}
             columns["value"] = _keeping_order(value)[first]
             frames.append(pd.DataFrame(columns))
 
@@ -50,7 +50,7 @@ THREE_DIGITS = 11  # significant bits: an error of at most 0.05 %; bits that are
 ALL_DIGITS = 24  # of a number in single precision
 
 
-def _rounded(scores: np.ndarray, bits: int) -> np.ndarray:
+def to_bits(scores: np.ndarray, bits: int) -> np.ndarray:
     """Scores at so many significant bits."""
     share, power = np.frexp(scores)  # scores = share · 2^power, ½ ≤ |share| < 1
     return np.ldexp(np.round(share * 2**bits) / 2**bits, power).astype(scores.dtype)
@@ -74,7 +74,7 @@ def _keeping_order(scores: np.ndarray) -> np.ndarray:
 
     short = distinct.copy()
     for bits in range(ALL_DIGITS, THREE_DIGITS - 1, -1):
-        rounded = _rounded(distinct, bits)
+        rounded = to_bits(distinct, bits)
         stays = (lowest < rounded) & (rounded < highest) & ~fixed
         short[stays] = rounded[stays]
     return short[place]

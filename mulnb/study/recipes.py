@@ -236,7 +236,7 @@ def algorithm_version(name: str) -> str:
 def _with_imports(name: str) -> set[str]:
     """An algorithm's file and the files of the same folder that it imports."""
     found = {name}
-    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
+    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):
             found |= _with_imports(node.module.rsplit(".", 1)[1])
     return found

@@ -9,9 +9,6 @@ import numpy as np
 
 from mulnb.core.stats import Values, finite_values
 
-POWER = 0.8  # the chance of a decision that is asked for
-MOST_SEEDS = 10_000  # no larger number is looked for
-
 
 def t_p_value(values: Values, null: float = 0.0) -> float:
     """The two-sided p value of Student's t test that the mean is `null`.
@@ -103,7 +100,9 @@ def _smallest_first(p_values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return p, np.argsort(p, kind="stable"), np.arange(len(p), 0, -1)
 
 
-def seeds_to_decide(values: Values, margin: float | None = None, null: float = 0.0, level: float = 0.05) -> int | None:
+def seeds_to_decide(
+    values: Values, margin: float | None = None, null: float = 0.0, level: float = 0.05, power: float = 0.8, most: int = 10_000
+) -> int | None:
     """How many seeds would decide, if mean and spread are what these seeds say.
 
     Args:
@@ -111,10 +110,12 @@ def seeds_to_decide(values: Values, margin: float | None = None, null: float = 0
         margin: of equivalence; without it only a difference is looked for.
         null: the mean that has to be excluded.
         level: of the two-sided test; the two one-sided tests have it each.
+        power: the chance of a decision that is asked for.
+        most: no larger number is looked for.
 
     Returns:
-        The smallest n ≥ 2 for which the t test excludes `null`, or the two one-sided tests show equivalence, with
-        `POWER`. None if that takes more than `MOST_SEEDS`, or if n = 1, where the spread is unknown.
+        The smallest n ≥ 2 for which the t test excludes `null`, or the two one-sided tests show equivalence, with this power.
+        None if that takes more than `most` seeds, or if n = 1, where the spread is unknown.
 
     Raises:
         ValueError: no values, or values that are not finite.
@@ -130,11 +131,11 @@ def seeds_to_decide(values: Values, margin: float | None = None, null: float = 0
         chance = _power_of_difference(mean - null, spread, n, level)
         if margin is not None:
             chance = max(chance, _power_of_equivalence(mean, spread, n, margin, level))
-        return chance >= POWER
+        return chance >= power
 
-    # the power grows with n: halve the range in which it passes `POWER`
-    enough = bisect.bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=decides)
-    return enough if enough <= MOST_SEEDS else None
+    # the power grows with n: halve the range in which it passes `power`
+    enough = bisect.bisect_left(range(most + 1), True, lo=2, key=decides)
+    return enough if enough <= most else None
 
 
 def _t(x: np.ndarray, null: float) -> tuple[float, int]:

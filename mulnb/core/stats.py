@@ -185,6 +185,11 @@ def tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
 
 
+def evenly(n: int, count: int) -> np.ndarray:
+    """At most `count` of the places 0 … n − 1, evenly spaced from the first to the last."""
+    return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int))
+
+
 def finite_values(values: Values, name: str) -> np.ndarray:
     """`values` as float64 [n]. Raises `ValueError`, with their `name`, if there is none or one is not finite."""
     array = np.asarray(values, dtype=np.float64).ravel()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mulnb import forget as forget_sets
+from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
@@ -161,8 +162,7 @@ def _separator(lines: list[str]) -> str:
         return told[1]
 
     head = re.sub('"[^"]*"', "", lines[0]) if lines else ""
-    # spreadsheets write semicolons where the comma is the decimal point
-    return next((mark for mark in "\t;" if mark in head and "," not in head), ",")
+    return plain_file.separator(head)
 
 
 def _is_mask(cells: list[str]) -> bool:

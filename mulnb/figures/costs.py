@@ -101,7 +101,9 @@ def _name_the_ends(axes: Axes, table: pd.DataFrame, column: str) -> None:
     """Write the count beside the first and the last point of each line."""
     for kind, letter, how in (("pool", "M", POOL), ("mean", "k", MEAN)):
         cells = rows(table, kind=kind).sort_values("count")
-        for place in sorted({0, len(cells) - 1}) if len(cells) else ():
+        if cells.empty:
+            continue
+        for place in sorted({0, len(cells) - 1}):
             cell = cells.iloc[place]
             beside(axes, cell["seconds"], cell[column], f"{letter} = {cell['count']}", how.color)
 

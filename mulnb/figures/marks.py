@@ -85,7 +85,8 @@ def beside(axes: Axes, x: float, y: float, text: str, color: str = INK) -> None:
     drawn = _drawn(axes)  # before the text is there
     words = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=SMALL, color=color)
 
-    def covered(place: tuple[int, tuple[int, int]]) -> int:
+    def put(place: tuple[int, tuple[int, int]]) -> int:
+        """Put the text there, and count what it covers."""
         distance, (right, up) = place
         words.set(position=(distance * right, distance * up), ha=STARTS[right][0], va=STARTS[up][1])
 
@@ -95,7 +96,7 @@ def beside(axes: Axes, x: float, y: float, text: str, color: str = INK) -> None:
         beyond = box.x1 > axes.bbox.x1 or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
         return int(inside.sum()) + (len(drawn) if beyond else 0)
 
-    covered(min(itertools.product((6, 13), SIDES), key=covered))  # put there once more
+    put(min(itertools.product((6, 13), SIDES), key=put))  # near the point, or a little further
 
 
 def _drawn(axes: Axes) -> np.ndarray:

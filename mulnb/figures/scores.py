@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mulnb.config import Profile
+from mulnb.core.stats import evenly
 from mulnb.core.vocabulary import STRATA
 from mulnb.figures import crowd
 from mulnb.figures.marks import columns, key, points
@@ -154,7 +155,8 @@ def stratum_images(
     for row, name in zip(panels, STRATA, strict=True):
         for axes in row:
             bare(axes)
-        chosen = _spread(frame.loc[getattr(strata, name)].sort_values("memorization", kind="stable"), per_row)
+        members = frame.loc[getattr(strata, name)].sort_values("memorization", kind="stable")
+        chosen = members.iloc[evenly(len(members), per_row)]
         for axes, (example, facts) in zip(row, chosen.iterrows(), strict=False):
             _example(axes, images[example], facts, classes)
         row[0].set_ylabel(name, fontweight="bold", fontsize=9, labelpad=6)
@@ -165,12 +167,6 @@ def stratum_images(
         f"{captioned(profile)}. Training examples of the low, medium and high stratum, evenly spaced in its order; below each "
         f"its label and memorization score ± standard error (n = 1 pool of models).{flipped}",
     )
-
-
-def _spread(frame: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows, evenly spaced from the first to the last."""
-    places = np.linspace(0, len(frame) - 1, min(count, len(frame))).round().astype(int)
-    return frame.iloc[np.unique(places)]
 
 
 def _example(axes: Axes, image: np.ndarray, facts: pd.Series, classes: Sequence[str]) -> None:

@@ -20,50 +20,26 @@ RUN = ["algorithm", "strategy", "score"]  # what identifies a run, apart from it
 
 
 def end_of(frame: pd.DataFrame) -> pd.Series:
-    """Which end of the scale each row is.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-
-    Returns:
-        "nothing", "retrain", or NaN for the runs of algorithms, by the frame's index.
-    """
+    """Which end of the scale each row of a tidy frame is: `FLOOR`, `CEILING`, or NaN for the runs of algorithms."""
     known = [FLOOR, CEILING]
     by_algorithm = frame["algorithm"].where(frame["algorithm"].isin(known))
     return by_algorithm.fillna(frame["strategy"].where(frame["strategy"].isin(known)))
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that were measured: without an oracle that was only compared with itself.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-
-    Returns:
-        The frame, without its `retrain` rows if their ToW is 1 by definition.
-    """
+    """A tidy frame without the rows of an oracle that was only compared with itself, whose ToW is 1 by definition."""
     oracle = end_of(frame) == CEILING
     by_definition = oracle.any() and (frame.loc[oracle, list(METRICS)] == 1).all(axis=None)
     return frame[~oracle] if by_definition else frame
 
 
 def unlearned(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of unlearning algorithms: without the floor and the ceiling.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-
-    Returns:
-        Its rows of algorithms.
-    """
+    """The runs of unlearning algorithms in a tidy frame: without the floor and the ceiling."""
     return frame[end_of(frame).isna()]
 
 
 def ends(frame: pd.DataFrame) -> pd.DataFrame:
     """The floor and the ceiling of the scale, averaged over the scores within a seed.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
 
     Returns:
         A row per end that was measured: `algorithm` (`FLOOR` or `CEILING`), `n`, and each metric with its interval.
@@ -217,10 +193,7 @@ def subtract(ours: pd.DataFrame, theirs: pd.DataFrame, keys: Sequence[str], kept
 
 
 def changes(sequential: pd.DataFrame) -> pd.DataFrame:
-    """What changed since the first unlearning step (Figure 3's vertical axis).
-
-    Args:
-        sequential: the tidy frame of sequential unlearning.
+    """The frame of sequential unlearning with what changed since the first step (Figure 3's vertical axis).
 
     Returns:
         The frame with a column `x_change` for each metric x: minus its value at step 1 of the same strategy, scope and seed.
@@ -235,15 +208,7 @@ def changes(sequential: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Sort a table for display.
-
-    Args:
-        table: any table.
-        by: the columns to sort by; names in the order of `vocabulary`, numbers by size.
-
-    Returns:
-        The sorted table with a new index.
-    """
+    """A table sorted by some columns, names in the order of `vocabulary` and numbers by size, with a new index."""
 
     def place(column: pd.Series) -> pd.Series:
         if column.dtype.kind in "if" or column.empty:

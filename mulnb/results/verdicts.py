@@ -60,7 +60,15 @@ class Case:
 
 
 def primary(case: Case, rule: Rule) -> Decision:
-    """Decide an estimate by its own interval."""
+    """Decide an estimate by its own interval.
+
+    Args:
+        case: its values over seeds.
+        rule: what is claimed.
+
+    Returns:
+        The decision.
+    """
     return _decide(case, rule, LEVEL, _equivalence(case, rule))
 
 

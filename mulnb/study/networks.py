@@ -69,7 +69,7 @@ class Networks:
 
         x = torch.zeros(1, *self.splits.train.images.shape[1:], device=training.device())
         models = {spec.model_dump_json(): spec for spec in (self.profile.model, self.profile.pool_model)}
-        return [Activations.of(self.build(0, spec).to(x.device), x) for spec in models.values()]
+        return [Activations.of(self._build(0, spec).to(x.device), x) for spec in models.values()]
 
     # ---- networks
 
@@ -85,10 +85,10 @@ class Networks:
             seed: draws the weights; several seeds give a stack of as many networks.
         """
         if not isinstance(seed, int):
-            return self.stack([self.build(own) for own in seed])
-        return self.build(seed)
+            return self.stack([self._build(own) for own in seed])
+        return self._build(seed)
 
-    def build(self, seed: int, model: Model | None = None) -> nn.Module:
+    def _build(self, seed: int, model: Model | None = None) -> nn.Module:
         """One untrained network that is no stack; of the profile's `model` if no other is given."""
         from mulnb import models
 
@@ -119,7 +119,7 @@ class Networks:
         if self.together == 1:
             return [model]
 
-        networks = [self.build(0).to(self.train.device) for _ in range(model.size)]
+        networks = [self._build(0).to(self.train.device) for _ in range(model.size)]
         model.copy_to(networks)
         return networks
 
@@ -136,7 +136,7 @@ class Networks:
             if name.startswith(WEIGHTS):
                 state[name.removeprefix(WEIGHTS)] = torch.from_numpy(values)
 
-        model = self.build(0).to(self.train.device)
+        model = self._build(0).to(self.train.device)
         model.load_state_dict(state)
         return model
 

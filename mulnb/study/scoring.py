@@ -52,7 +52,7 @@ def _diverged_in_pool(study: Study, numbers: range) -> Diverged | None:
     plan, n = study.profile.pool, len(study.splits.train)
     for number in numbers:
         seed = plan.seed * 1_000_003 + number  # as `pool.train_group` has it
-        network = study.build(seed, study.profile.pool_model).to(study.train.device)
+        network = study._build(seed, study.profile.pool_model).to(study.train.device)
         [member] = membership(range(number, number + 1), n, plan.share, plan.seed)
         index = torch.from_numpy(np.flatnonzero(member))
         try:

@@ -101,7 +101,13 @@ def _smallest_first(p_values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def seeds_to_decide(
-    values: Values, margin: float | None = None, null: float = 0.0, level: float = 0.05, power: float = 0.8, most: int = 10_000
+    values: Values,
+    margin: float | None = None,
+    null: float = 0.0,
+    level: float = 0.05,
+    equivalence_level: float | None = None,
+    power: float = 0.8,
+    most: int = 10_000,
 ) -> int | None:
     """How many seeds would decide, if mean and spread are what these seeds say.
 
@@ -109,7 +115,8 @@ def seeds_to_decide(
         values: what was measured [n], one value per seed.
         margin: of equivalence; without it only a difference is looked for.
         null: the mean that has to be excluded.
-        level: of the two-sided test; the two one-sided tests have it each.
+        level: of the two-sided test.
+        equivalence_level: of each of the two one-sided tests; by default the same.
         power: the chance of a decision that is asked for.
         most: no larger number is looked for.
 
@@ -130,7 +137,8 @@ def seeds_to_decide(
     def decides(n: int) -> bool:
         chance = _power_of_difference(mean - null, spread, n, level)
         if margin is not None:
-            chance = max(chance, _power_of_equivalence(mean, spread, n, margin, level))
+            own_level = level if equivalence_level is None else equivalence_level
+            chance = max(chance, _power_of_equivalence(mean, spread, n, margin, own_level))
         return chance >= power
 
     # the power grows with n: halve the range in which it passes `power`
@@ -151,21 +159,29 @@ def _t(x: np.ndarray, null: float) -> tuple[float, int]:
 
 
 def _power_of_difference(distance: float, spread: float, n: int, level: float) -> float:
-    """The chance that a two-sided t test sees a distance from the null, by the noncentral t distribution."""
-    from scipy.special import nctdtr, stdtrit
-
-    shift = abs(distance) * math.sqrt(n) / spread
-    critical = stdtrit(n - 1, 1 - level / 2)
-    if shift > 30:  # the noncentral t distribution overflows; by then it is narrow
-        return float(shift > critical)
-    return float(1 - nctdtr(n - 1, shift, critical))
+    """The chance that a two-sided t test sees a distance from the null."""
+    return _exceeds(abs(distance), spread, n, level / 2)
 
 
 def _power_of_equivalence(mean: float, spread: float, n: int, margin: float, level: float) -> float:
-    """The chance that two one-sided t tests place the mean within the margin."""
-    from scipy.special import ndtr, stdtrit
+    """The chance that two one-sided t tests place the mean within the margin; where it is 0.8 or more, exact.
 
+    It is 1 − P(the lower fails) − P(the upper fails): that counts twice the samples in which both fail, which then hardly occur.
+    """
+    if abs(mean) >= margin:
+        return 0.0
+    return max(0.0, _exceeds(margin + mean, spread, n, level) + _exceeds(margin - mean, spread, n, level) - 1)
+
+
+def _exceeds(distance: float, spread: float, n: int, level: float) -> float:
+    """The chance that Student's t of `n` values lies above the quantile 1 − level, if their mean is `distance` above the null.
+
+    The spread is estimated from the same values: this is the noncentral t distribution.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    shift = distance * math.sqrt(n) / spread
     critical = stdtrit(n - 1, 1 - level)
-    scale = math.sqrt(n) / spread
-    above, below = (margin - mean) * scale - critical, (margin + mean) * scale - critical
-    return max(0.0, float(ndtr(above) + ndtr(below) - 1))
+    if shift > 30:  # the noncentral t distribution overflows; by then it is narrow
+        return float(shift > critical)
+    return float(1 - nctdtr(n - 1, shift, critical))

@@ -90,7 +90,7 @@ def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) ->
     """One frame of several profiles, for the figures that compare the paper's pairs.
 
     Args:
-        profile: the profile at hand; it is shown first while a pair has no results, so that there is something to see.
+        profile: the profile at hand; if it has results, they are shown first while a pair has none: there is something to see.
         frame: the frame's name.
         pairs: keys of `PAIRS`, in the order in which they are shown.
 
@@ -104,8 +104,9 @@ def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) ->
 
     found = {name: load(name, frame) for name in shown}
     incomplete = any(results is None for results in found.values())
-    if incomplete and profile.name not in found:
-        found = {profile.name: load(profile.name, frame)} | found
+    at_hand = load(profile.name, frame)
+    if incomplete and profile.name not in found and at_hand is not None:
+        found = {profile.name: at_hand} | found
     return found, shown
 
 
@@ -201,7 +202,10 @@ def _audits(profile: Profile) -> Frames:
 def _sequential(profile: Profile) -> Frames:
     frames = {"sequential": study.sequential(profile), "sequential_scores": study.sequential_scores(profile)}
     steps, score = profile.sequential.steps, vocabulary.label(profile.sequential.score)
-    caption = f"Figure 3 as numbers: {steps} sets in a row, each chosen by {score} on the current model."
+    caption = (
+        f"Figure 3 as numbers: {steps} sets in a row, each chosen by {score} on the current model, so that each strategy has its "
+        "own from step 2 on; floor and ceiling are on vanilla's. Passes over R: over all of D but the step's set."
+    )
     tables.write(tables.sequential_table(frames["sequential"]), profile, "table_sequential", caption)
     return frames
 

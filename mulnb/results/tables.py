@@ -21,6 +21,7 @@ ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
 AUDITS = ("lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc", "relearn_epochs")
 KLOM = ("klom_p50", "klom_p95", "klom_retain_p50", "klom_retain_p95", "klom_test_p50", "klom_test_p95")
 PASSES = ("passes_retain", "passes_forget")
+TIMES = ("seconds", "oracle_seconds", "runtime_ratio")
 GAINS = [f"{metric}_gain" for metric in METRICS]
 
 
@@ -109,12 +110,18 @@ def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `algorithm strategy score n` and `x x_half` (half the interval) for the accuracies on S, R and the test set, the MIA
         efficacy, the oracle's, the seconds, and `runtime_ratio`: seconds over the oracle's seconds, seed by seed. NaN where a
-        run diverged. `passes_retain passes_forget`, if the frame has them, are the passes over R and S of the whole strategy.
+        run diverged. Times that all seeds share, because their networks were trained as one stack, have no interval.
+        `passes_retain passes_forget`, if the frame has them, are the passes over R and S of the whole strategy.
     """
     frame = compare.measured(unlearning)
     frame = frame.assign(runtime_ratio=frame["seconds"] / frame["oracle_seconds"])
-    columns = [*_beside_the_oracle(ACCURACIES), "seconds", "oracle_seconds", "runtime_ratio"]
-    return _with_passes(_halves(intervals(frame, RUN, columns)), frame, RUN)
+    table = _halves(intervals(frame, RUN, [*_beside_the_oracle(ACCURACIES), *TIMES]))
+
+    # one measurement, divided by the number of networks: "± 0" would say that it was made for every seed
+    distinct = table[RUN].merge(frame.groupby(RUN, as_index=False, observed=True)[list(TIMES)].nunique(), how="left", on=RUN)
+    for name in TIMES:
+        table.loc[distinct[name] < 2, f"{name}_half"] = math.nan
+    return _with_passes(table, frame, RUN)
 
 
 def has_audits(unlearning: pd.DataFrame) -> bool:

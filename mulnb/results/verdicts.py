@@ -69,7 +69,7 @@ def primary(case: Case, rule: Rule) -> Decision:
     Returns:
         The decision.
     """
-    return _decide(case, rule, LEVEL, _equivalence(case, rule))
+    return _decide(case, rule, LEVEL, _equivalence(case, rule), LEVEL)
 
 
 def secondary(cases: Sequence[Case], rule: Rule) -> list[Decision]:
@@ -83,12 +83,13 @@ def secondary(cases: Sequence[Case], rule: Rule) -> list[Decision]:
         The decisions, in the order of the cases.
     """
     levels = decisions.holm_levels([decisions.t_p_value(case.values, rule.threshold) for case in cases], LEVEL)
-    within = decisions.holm([_equivalence(case, rule) for case in cases])
-    return [_decide(case, rule, level, p) for case, level, p in zip(cases, levels, within, strict=True)]
+    tests = [_equivalence(case, rule) for case in cases]
+    within, own_levels = decisions.holm(tests), decisions.holm_levels(tests, LEVEL)
+    return [_decide(case, rule, *of_case) for case, *of_case in zip(cases, levels, within, own_levels, strict=True)]
 
 
-def _decide(case: Case, rule: Rule, level: float, p_equivalent: float) -> Decision:
-    """The verdict at this level."""
+def _decide(case: Case, rule: Rule, level: float, p_equivalent: float, equivalence_level: float) -> Decision:
+    """The verdict at this level; of equivalence by its adjusted p value, with the level at which that was tested."""
     interval = stats.t_interval(case.values, 1 - level)
     within = bool(p_equivalent < LEVEL)
     verdict = _side(interval, rule)
@@ -101,7 +102,7 @@ def _decide(case: Case, rule: Rule, level: float, p_equivalent: float) -> Decisi
 
     needed = None
     if verdict == UNDECIDED:
-        needed = decisions.seeds_to_decide(case.values, rule.equivalent, rule.threshold, float(level))
+        needed = decisions.seeds_to_decide(case.values, rule.equivalent, rule.threshold, float(level), float(equivalence_level))
     return Decision(verdict, interval, halves, needed, within)
 
 

@@ -78,8 +78,16 @@ def test_the_seeds_that_equivalence_takes_have_that_power():
     assert 0.77 < found < 0.84
 
 
+def test_the_power_of_equivalence_counts_in_that_the_spread_is_estimated():
+    # with the spread taken as known, 35 seeds would have .802; with the noncentral t distribution they have .7998
+    assert decisions.seeds_to_decide(sample(-0.006717, 0.05353, 8), margin=0.03) == 36
+    # 114 at the level .05 / 29: by integrating over the estimated spread, .794 at 113 and .801 at 114
+    assert decisions.seeds_to_decide(sample(0.00016, 0.07465, 8), margin=0.03, equivalence_level=0.001724) == 114
+
+
 def test_a_stricter_level_takes_more_seeds_and_one_seed_says_nothing():
     assert decisions.seeds_to_decide(sample(0.5, 1.0), level=0.01) > 34
+    assert decisions.seeds_to_decide(sample(0.5, 1.0), equivalence_level=0.01) == 34  # without a margin there is no such test
     assert decisions.seeds_to_decide(sample(0.0, 1.0)) is None  # no difference at all: never, without a margin
     assert decisions.seeds_to_decide([0.5]) is None
     assert decisions.seeds_to_decide(sample(50.0, 1.0)) <= 3

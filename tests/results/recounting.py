@@ -286,7 +286,7 @@ def decided(profile: str) -> pd.DataFrame:
                 x, seeds = per_seed.to_numpy(), per_seed.index.to_numpy()
                 found = decide(x, seeds, threshold, margin, 0.05, same(x, margin))
                 key = {"claim": claim, "kind": "primary", "metric": metric, "algorithm": name, "score": ""}
-                rows.append(key | found | {"values": x, "threshold": threshold, "margin": margin})
+                rows.append(key | found | {"values": x, "threshold": threshold, "margin": margin, "margin_level": 0.05})
 
         if values["score"].nunique() == 1:
             continue
@@ -294,17 +294,15 @@ def decided(profile: str) -> pd.DataFrame:
         samples = [group["value"].to_numpy(float) for _, group in cases]
         tests = [scipy.stats.ttest_1samp(x, threshold).pvalue if len(x) > 1 else 1.0 for x in samples]
         levels, _ = holm(tests)
-        _, equivalent = holm([same(x, margin) for x in samples])
-        for (key, group), x, level, p_same in zip(cases, samples, levels, equivalent, strict=True):
+        margin_levels, equivalent = holm([same(x, margin) for x in samples])  # a second family
+        for (key, group), x, level, own, p_same in zip(cases, samples, levels, margin_levels, equivalent, strict=True):
             found = decide(x, group["seed"].to_numpy(), threshold, margin, level, p_same)
-            key = dict(zip(("metric", "algorithm", "score"), key, strict=True))
-            rows.append(
-                {"claim": claim, "kind": "secondary"} | key | found | {"values": x, "threshold": threshold, "margin": margin}
-            )
+            key = {"claim": claim, "kind": "secondary"} | dict(zip(("metric", "algorithm", "score"), key, strict=True))
+            rows.append(key | found | {"values": x, "threshold": threshold, "margin": margin, "margin_level": own})
     return pd.DataFrame(rows)
 
 
-def power(values: np.ndarray, threshold: float, margin: float | None, level: float, n: int) -> float:
+def power(values: np.ndarray, threshold: float, level: float, margin: float | None, margin_level: float, n: int) -> float:
     """The chance that n seeds decide, with mean and spread as in `values`: exact, by integrating over the estimated spread."""
     mean, spread = float(values.mean()), float(values.std(ddof=1))
     shift = abs(mean - threshold) * math.sqrt(n) / spread
@@ -316,7 +314,7 @@ def power(values: np.ndarray, threshold: float, margin: float | None, level: flo
     # two one-sided tests: the mean must lie within margin − t·s/√n, for every s that may be estimated
     grid = (np.arange(2000) + 0.5) / 2000
     s = spread * np.sqrt(scipy.stats.chi2.ppf(grid, n - 1) / (n - 1))
-    room = np.maximum(margin - scipy.stats.t.ppf(1 - level, n - 1) * s / math.sqrt(n), 0)
+    room = np.maximum(margin - scipy.stats.t.ppf(1 - margin_level, n - 1) * s / math.sqrt(n), 0)
     error = spread / math.sqrt(n)
     within = scipy.stats.norm.cdf((room - mean) / error) - scipy.stats.norm.cdf((-room - mean) / error)
     return float(max(chance, within.mean()))

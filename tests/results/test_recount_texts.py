@@ -163,6 +163,9 @@ def test_what_the_readme_says_of_cifar10_small_in_this_order():
     add(second["spearman"], (second["ci_high"] - second["ci_low"]) / 2)
     told += [f"{100 * row['share_of_exact']:.3g}" for row in (first, second)]
     add(first["overlap"], (first["overlap_high"] - first["overlap_low"]) / 2)
+    pools = need(profile, "fidelity").query("kind == 'pool'")
+    assert pools["count"].max() == record(profile)["profile"]["pool"]["models"] / 2
+    told.append(f"{pools.loc[pools['count'] == pools['count'].max(), 'overlap'].mean():.3f}")
 
     estimate("refine-vanilla", "tow")
     estimate("refine-vanilla", "tow_mia")
@@ -182,7 +185,13 @@ def test_what_the_readme_says_of_cifar10_small_in_this_order():
         cell("tow", algorithm=end, score=score)
     cell("lira_tpr01", algorithm="neg_grad_plus", strategy="vanilla", score="memorization")
     cell("oracle_lira_tpr01", algorithm="neg_grad_plus", strategy="vanilla", score="memorization")
-    cell("lira_tpr01", algorithm="neg_grad_plus", strategy="rum_f", score="memorization")
+    for algorithm_of, strategy_of in (("neg_grad_plus", "rum_f"), ("fine_tune", "rum_f"), ("fine_tune", "vanilla")):
+        cell("lira_tpr01", algorithm=algorithm_of, strategy=strategy_of, score="memorization")
+    for name, kinder in (("neg_grad_plus", True), ("salun", True), ("fine_tune", False)):  # by the whole interval
+        of_one = runs[(runs["algorithm"] == name) & (runs["score"] == "memorization")]
+        both = of_one.pivot(index="seed", columns="strategy", values="lira_tpr01")
+        mean, half = mean_and_half(both["rum_f"] - both["vanilla"])
+        assert (mean + half < 0) if kinder else (mean - half > 0)
 
     text = block(profile)
     assert numbers(text) == told
@@ -203,6 +212,11 @@ def test_what_the_readme_says_of_later_strata():
     oracles = ["oracle_acc_forget", "oracle_acc_retain", "oracle_acc_test", "oracle_mia"]
     there = runs.groupby("seed")[oracles].first()
     assert (without.groupby("seed")[oracles].first() - there).abs().max(axis=None) < 1e-6
+
+    # without later strata, fine-tuning stage by stage is fine-tuning three times: R is the same, and S is never used
+    own, thrice = (frame.query("algorithm == 'fine_tune'") for frame in (without, runs[runs["strategy"] == "repeat"]))
+    assert again.paired(own, thrice, ["seed"])[["tow", "tow_mia"]].abs().max(axis=None) < 1e-5
+    assert "but then it *is* `repeat`" in text
 
     found = again.decided("cifar10-small").set_index(["claim", "kind", "metric", "algorithm"])
     row = found.loc[("refine-repeat", "primary", "tow", "all")]
@@ -342,5 +356,15 @@ def test_the_verdicts_of_another_machine(file):
     assert told is not None and (int(told[1]), int(told[2])) == (len(there), same)
     few = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     assert told[3] == few[len(there) - same]
+<<<<<<< HEAD
     example = ("refine-vanilla", "ToW, SalUn")
     assert (here[example], there.loc[example, "verdict"]) == ("equivalent", "shown")
+=======
+    leading = ("refine-shuffle", "ToW, all algorithms")
+    assert (here[leading], there.loc[leading, "verdict"]) == ("equivalent", "contradicted")
+    assert "(ToW), *equivalent* here and *contradicted* there" in words
+    assert (here["refine-vanilla", "ToW, SalUn"], there.loc[("refine-vanilla", "ToW, SalUn"), "verdict"]) == (
+        "shown",
+        "equivalent",
+    )
+>>>>>>> recount

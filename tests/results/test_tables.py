@@ -125,6 +125,15 @@ def test_accuracy_table_has_the_oracle_beside_and_the_runtime_ratio():
     assert row["runtime_ratio_half"] == pytest.approx(row["seconds_half"] / 5)
 
 
+def test_a_time_that_a_stack_of_seeds_shares_has_no_interval():
+    """0.3 s three times has a standard deviation of 6e-17: the page would say "0.3 ± 6.8e-17"."""
+    shared = tables.accuracy_table(synthetic.unlearning().assign(seconds=0.3, oracle_seconds=0.7))
+    assert (shared[["seconds", "oracle_seconds"]] - [0.3, 0.7]).abs().max(axis=None) < 1e-12
+    assert shared[["seconds_half", "oracle_seconds_half", "runtime_ratio_half"]].isna().all(axis=None)
+    assert shared["acc_test_half"].notna().all()
+    assert "e-1" not in markdown.page(shared, PROFILE, "Accuracies.")
+
+
 def test_changes_are_taken_from_the_same_seeds_first_step():
     frame = synthetic.sequential()
     table = tables.sequential_table(frame)

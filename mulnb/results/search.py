@@ -37,16 +37,12 @@ def _about(frame: pd.DataFrame) -> str:
     if "se" in frame:
         text += " ±: its standard error over seeds and scores; a runner-up within two of them might as well have won."
     if "round" in frame and (frame["round"] > 0).any():
-<<<<<<< HEAD
-        text += " An axis on whose end a winner stood was extended and searched again (round 1 and later)."
-    if "unconverged" in frame and (frame["unconverged"] > 0).any():
-        text += markdown.UNFIT_NOTE
-=======
         text += (
             " An axis on whose end a winner stood was extended and searched again (round 1 and later), as far as the profile's "
             "`tune.extend` allows; what is still named under *on an edge* ends there."
         )
->>>>>>> recount
+    if "unconverged" in frame and (frame["unconverged"] > 0).any():
+        text += markdown.UNFIT_NOTE
     return text
 
 

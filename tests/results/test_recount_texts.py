@@ -356,15 +356,9 @@ def test_the_verdicts_of_another_machine(file):
     assert told is not None and (int(told[1]), int(told[2])) == (len(there), same)
     few = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     assert told[3] == few[len(there) - same]
-<<<<<<< HEAD
-    example = ("refine-vanilla", "ToW, SalUn")
-    assert (here[example], there.loc[example, "verdict"]) == ("equivalent", "shown")
-=======
-    leading = ("refine-shuffle", "ToW, all algorithms")
-    assert (here[leading], there.loc[leading, "verdict"]) == ("equivalent", "contradicted")
-    assert "(ToW), *equivalent* here and *contradicted* there" in words
-    assert (here["refine-vanilla", "ToW, SalUn"], there.loc[("refine-vanilla", "ToW, SalUn"), "verdict"]) == (
-        "shown",
-        "equivalent",
-    )
->>>>>>> recount
+    for example, verdicts in (
+        (("refine-vanilla", "ToW, SalUn"), ("equivalent", "shown")),
+        (("refine-shuffle", "ToW, all algorithms"), ("contradicted", "equivalent")),
+    ):
+        assert (here[example], there.loc[example, "verdict"]) == verdicts
+        assert "(ToW), *{}* here and *{}* there".format(*verdicts) in words

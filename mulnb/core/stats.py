@@ -103,10 +103,11 @@ def spearman(x: Values, y: Values) -> Interval:
 
 
 def ranks(values: Values) -> np.ndarray:
-    """Ranks 1 … n as float64 [n]; tied values share the mean of the ranks they cover (mid-ranks)."""
-    from scipy.stats import rankdata
+    """Ranks 1 … n as float64 [n]; tied values share the mean of the ranks they cover (mid-ranks). With a NaN, all are NaN."""
+    import pandas as pd  # here already wherever frames are made; scipy.stats takes a second to import
 
-    return rankdata(values)
+    found = pd.Series(np.asarray(values)).rank().to_numpy()
+    return np.full(len(found), np.nan) if np.isnan(found).any() else found
 
 
 # ---- reliability: what noise in the scores does to a correlation

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,7 +164,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
     try:
         with stopping.beforehand(_kill_workers):
-            yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
+            yield from parallel(delayed(_in_worker)(_own_variables(), fn, task) for task in tasks)
     except BrokenProcessPool:
         raise UserError(
             "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
@@ -215,9 +215,17 @@ def _sweep_when_killed() -> None:
 _sweepers: list[subprocess.Popen] = []  # held, so that the pipe stays open
 
 
-def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
-    """What a worker process does with one task."""
+def _own_variables() -> dict[str, str]:
+    """The environment variables of this package that are set, such as `MULNB_HOME`."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MULNB_")}
+
+
+def _in_worker(variables: Mapping[str, str], fn: Callable[[T], Any], task: T) -> Any:
+    """What a worker process does with one task. It lives on, and its caller may set other `variables` from call to call."""
     _exit_with_parent(os.getppid())
+    for name in _own_variables().keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
     return single_threaded(fn, task)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -102,6 +103,15 @@ class Networks:
             seed=seed,
         )
 
+    def _blank(self) -> nn.Module:
+        """A network on the device whose weights will be replaced: a copy, since drawing weights takes as long as a step."""
+        return copy.deepcopy(self._drawn).to(self.train.device)
+
+    @cached_property
+    def _drawn(self) -> nn.Module:
+        """The network that `_blank` copies."""
+        return self._build(0)
+
     def stack(self, networks: Sequence[nn.Module]) -> nn.Module:
         """The networks as one `Stack`, where the architecture allows it; else the only network, as it is.
 
@@ -119,7 +129,7 @@ class Networks:
         if self.together == 1:
             return [model]
 
-        networks = [self._build(0).to(self.train.device) for _ in range(model.size)]
+        networks = [self._blank() for _ in range(model.size)]
         model.copy_to(networks)
         return networks
 
@@ -136,7 +146,7 @@ class Networks:
             if name.startswith(WEIGHTS):
                 state[name.removeprefix(WEIGHTS)] = torch.from_numpy(values)
 
-        model = self._build(0).to(self.train.device)
+        model = self._blank()
         model.load_state_dict(state)
         return model
 

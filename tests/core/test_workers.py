@@ -28,6 +28,25 @@ def test_results_come_in_the_order_of_the_tasks(monkeypatch, backend):
     assert workers.run_all(math.factorial, [], "nothing") == []
 
 
+def place_and_process(_: int) -> tuple[str | None, str | None, int]:
+    time.sleep(0.2)  # so that each worker gets one
+    return os.environ.get("MULNB_HOME"), os.environ.get("MULNB_COMPILE"), os.getpid()
+
+
+def test_workers_that_are_there_already_take_the_callers_variables(monkeypatch):
+    """Else they would store results of the second study in the home of the first, and it would compute them again."""
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "processes")
+    workers_of = []
+    for home, compiles in (("first", "0"), ("second", None)):
+        monkeypatch.setenv("MULNB_HOME", home)
+        monkeypatch.setenv("MULNB_COMPILE", "0") if compiles else monkeypatch.delenv("MULNB_COMPILE")
+        found = workers.run_all(place_and_process, range(4), "variables")
+        assert {place[:2] for place in found} == {(home, compiles)}
+        workers_of.append({process for *_, process in found})
+    assert workers_of[0] & workers_of[1] and os.getpid() not in workers_of[1]
+
+
 def test_an_unknown_backend_names_the_known(monkeypatch):
     monkeypatch.setenv("MULNB_BACKEND", "slurm")
     with pytest.raises(UserError, match="serial, processes, ray"):

@@ -107,7 +107,7 @@ def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool
         Exception: whatever a task raised; the remaining tasks are dropped. What finished tasks stored stays stored.
     """
     together = min(count(on_gpu), len(tasks)) if tasks else 0
-    serial = together < 2 or backend() == "serial"  # one task at a time needs no other process
+    serial = together < 2 or backend() == "serial" or not _can_share()  # one task at a time needs no other process
     # Ray is for a study's jobs (`study.cluster`): what reads this machine's files stays on it
     results = (single_threaded(fn, task) for task in tasks) if serial else _in_processes(fn, tasks, together)
     return list(progress(results, len(tasks), label))
@@ -170,6 +170,17 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
             "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
             "fewer workers need less memory (--workers)"
         ) from None
+
+
+@functools.cache  # told once
+def _can_share() -> bool:
+    """Whether processes of this machine can wait for each other; a container may lack what they need for it, /dev/shm."""
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (ImportError, OSError) as error:
+        notice(f"worker processes cannot be used here (no semaphores: {error}): one task runs at a time; /dev/shm would help")
+        return False
+    return True
 
 
 @functools.cache

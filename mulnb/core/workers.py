@@ -164,7 +164,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
     try:
         with stopping.beforehand(_kill_workers):
-            yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
+            yield from parallel(delayed(_in_worker)(os.getpid(), fn, task) for task in tasks)
     except BrokenProcessPool:
         raise UserError(
             "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
@@ -226,9 +226,9 @@ def _sweep_when_killed() -> None:
 _sweepers: list[subprocess.Popen] = []  # held, so that the pipe stays open
 
 
-def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
-    """What a worker process does with one task."""
-    _exit_with_parent(os.getppid())
+def _in_worker(parent: int, fn: Callable[[T], Any], task: T) -> Any:
+    """What a worker process does with one task. Its parent may be gone before the worker has started."""
+    _exit_with_parent(parent)
     return single_threaded(fn, task)
 
 

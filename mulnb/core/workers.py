@@ -176,7 +176,9 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 def _can_share() -> bool:
     """Whether processes of this machine can wait for each other; a container may lack what they need for it, /dev/shm."""
     try:
-        multiprocessing.get_context("spawn").Lock()
+        import _multiprocessing
+
+        _multiprocessing.SemLock(0, 1, 1, f"/mulnb-{os.getpid()}", True)  # as joblib makes many; its name is removed at once
     except (ImportError, OSError) as error:
         notice(f"worker processes cannot be used here (no semaphores: {error}): one task runs at a time; /dev/shm would help")
         return False

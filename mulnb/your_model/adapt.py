@@ -294,7 +294,8 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
     if not isinstance(weights, Mapping):
         weights = read_weights(paths.given(weights, "the model"))
 
-    model = plain(built_by(factory, "factory"))
+    with protected(torch.device("cpu"), 0):  # its weights are drawn, and then replaced
+        model = plain(built_by(factory, "factory"))
     renamed = {}
 
     for key, value in weights.items():

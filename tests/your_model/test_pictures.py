@@ -23,9 +23,7 @@ def test_thirty_two_bits_hold_sixteen_or_are_refused():
     assert wide.mode == "I"
     assert np.array_equal(pictures.picture(wide, "image")[0], GREY)
     for values in (GREY.astype(np.int32), GREY.astype(np.int32) - 5, GREY.astype(np.int32) * 1000):
-        with pytest.raises(
-            UserError, match=r"^image 3: the picture \(mode I\) cannot be read: its values are not those of 16 bits"
-        ):
+        with pytest.raises(UserError, match=r"^image 3: the picture \(mode I\) cannot be read: its values are not"):
             pictures.picture(Image.fromarray(values), "image 3")
 
 

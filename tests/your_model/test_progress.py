@@ -20,7 +20,7 @@ def interrupts(state):
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (fails, "^the progress callback failed: ValueError: my own mistake; the model"),
+        (fails, "^the progress callback failed: ValueError: my own mistake; "),
         (lambda: None, "callback failed: TypeError"),
     ],
 )

@@ -281,9 +281,9 @@ def test_a_table_with_indices_and_names_must_agree(tmp_path, kind):
 
     assert indices(given(index=[4, 1], file=["b/3.png", FILES[1]]), 5, files=FILES).tolist() == [1, 4]
     # numbers of the user's own list, as every export has them, are not places of images
-    with pytest.raises(UserError, match="'id' says 0 where 'filename' says b/3.png, which is example 4: leave out one"):
+    with pytest.raises(UserError, match=r"'id' says 0 where 'filename' says b/3.png, which is example 4: leave out one"):
         indices(given(id=[0, 1], filename=["b/3.png", FILES[1]]), 5, files=FILES)
-    with pytest.raises(UserError, match="'c/9.png' is not among the images: they are called like"):
+    with pytest.raises(UserError, match=r"'c/9.png' is not among the images: they are called like"):
         indices(given(index=[4, 1], file=["b/3.png", "c/9.png"]), 5, files=FILES)
     assert indices(given(id=["x1", "x2"], path=["b/3.png", FILES[1]]), 5, files=FILES).tolist() == [1, 4]
     assert indices(given(index=[4, 1], name=["Ada", "Bob"]), 5, files=FILES).tolist() == [1, 4]  # who asked

@@ -137,6 +137,14 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def file_ending(path: str | os.PathLike, suffix: str, what: str) -> Path:
+    """The path of a file to be written, with this suffix added where it has another. Raises `UserError` for a folder."""
+    found = given(path, what)
+    if found.is_dir():
+        raise UserError(f"{what} {found} is a folder: give the name of a file")
+    return found if found.suffix == suffix else found.with_name(f"{found.name}{suffix}")
+
+
 def check_place(path: Path, what: str) -> None:
     """Raises `UserError` if nothing can be written to `path`: for whoever writes only after long work."""
     above = path

@@ -55,9 +55,9 @@ def indices(
         UserError: it is empty, names an example twice, or one that is not there.
     """
     request = _unwrapped(request, files, root, what)
-    if isinstance(request, Mapping) and (key := list_key(request)) is not None and name_key(request) is not None:
-        return _of_both(request, key, n, files, root, what)
-    if isinstance(request, Mapping):  # a class, or what is no request
+    if isinstance(request, Mapping) and _has_both(request):
+        return _of_both(request, list_key(request), n, files, root, what)
+    if isinstance(request, Mapping):
         return _class(request, n, labels, classes, what)
 
     values = _array(request, n, what)
@@ -100,11 +100,14 @@ def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path |
     for _ in range(NESTED):
         if hasattr(request, "iloc") and hasattr(request, "columns"):  # a table of pandas: its columns
             request = {str(name): request[name] for name in request.columns}
-        if isinstance(request, Mapping) and (key := list_key(request)) is not None:
-            if name_key(request) not in (None, key):
-                return request  # examples by index and by name
+        if isinstance(request, Mapping) and (key := list_key(request)) is not None and not _has_both(request):
             request = request[key]
     return request
+
+
+def _has_both(tree: Mapping) -> bool:
+    """Whether a mapping names its examples by index and by file."""
+    return name_key(tree) not in (None, list_key(tree))
 
 
 def _of_both(request: Mapping, key: str, n: int, files: Sequence[str] | None, root: str | Path | None, what: str) -> np.ndarray:

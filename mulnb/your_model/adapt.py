@@ -294,7 +294,8 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
     if not isinstance(weights, Mapping):
         weights = read_weights(paths.given(weights, "the model"))
 
-    model = plain(built_by(factory, "factory"))
+    with protected(torch.device("cpu"), 0):  # its weights are drawn, and then replaced
+        model = plain(built_by(factory, "factory"))
     renamed = {}
 
     for key, value in weights.items():
@@ -351,10 +352,7 @@ def save_weights(model: nn.Module, path: str | Path) -> Path:
     """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
     from safetensors.torch import save_model
 
-    path = paths.given(path, "the file of the weights")
-    if path.suffix != ".safetensors":
-        path = path.with_name(f"{path.name}.safetensors")
-
+    path = paths.file_ending(path, ".safetensors", "the file of the weights")
     # save_model keeps tied weights once, and says so in the file
     return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
 

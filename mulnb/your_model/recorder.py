@@ -67,6 +67,8 @@ class Recorder:
         places = np.array(index.detach().cpu().numpy() if isinstance(index, Tensor) else index).reshape(-1)
         if places.size == 0:
             return
+        if places.dtype.kind not in "biuf":
+            raise UserError(f"Recorder: index is {places.dtype}: expected whole numbers 0 … {self.n - 1}")
         if places.dtype.kind not in "iu" or places.min() < 0 or places.max() >= self.n:
             raise UserError(
                 f"Recorder: index runs from {places.min()} to {places.max()}: expected whole numbers 0 … {self.n - 1}"
@@ -77,9 +79,15 @@ class Recorder:
         if isinstance(logits, np.ndarray):
             logits = torch.from_numpy(logits)
         z = logits_of(logits, len(places)).detach().float()  # [B, K]
-        own = torch.as_tensor(labels, device=z.device).detach().reshape(-1).long()
+        try:
+            own = torch.as_tensor(labels, device=z.device).detach().reshape(-1)
+        except (TypeError, ValueError, RuntimeError):
+            raise UserError(f"Recorder: labels are a {type(labels).__name__}: expected one whole number per example") from None
         if len(own) != len(z):
             raise UserError(f"Recorder: labels are {described(own)} for {len(z)} examples")
+        if own.is_floating_point() and bool((own != own.round()).any()):
+            raise UserError("Recorder: labels are not whole numbers: of mixed labels, give those that an example has of its own")
+        own = own.long()
 
         self._aside.append((places, z.clone(), own.clone()))
         if len(self._aside) == STEPS:
@@ -149,8 +157,7 @@ class Recorder:
     def save(self, path: str | Path) -> Path:
         """Write what was recorded as .npz. Returns the path."""
         self._add_up()
-        path = paths.given(path, "the Recorder's file")
-        path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+        path = paths.file_ending(path, ".npz", "the Recorder's file")
         right = np.packbits(np.array(self._right, dtype=bool).reshape(-1, self.n), axis=1)
         arrays = {"format": np.array(FORMAT), "counts": self._counts, "right": right}
         arrays |= {f"sum_{name}": total for name, total in self._sums.items()}

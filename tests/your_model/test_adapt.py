@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import namedtuple
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 from small import HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, Returns, draw, forgotten, memorizing, same, state
 from torch import nn
+from torch.nn.utils import prune
 
 import mulnb
 from mulnb.core.errors import UserError
@@ -330,3 +332,67 @@ def test_a_hold_out_of_another_class_count_is_told():
     images, labels = draw(20, 9)
     with pytest.raises(UserError, match=r"labels of holdout run from 7 to 7, the model has 4 classes: 0 … 3"):
         mulnb.score(memorizing(), IMAGES, LABELS, holdout=(images, labels * 0 + 7))
+
+
+def weight_normed():
+    model = Convolutional()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.weight_norm(model.head[0])
+    return model
+
+
+def spectral_normed():
+    model = Convolutional()
+    nn.utils.spectral_norm(model.head[0])
+    return model
+
+
+def pruned():
+    model = Convolutional()
+    prune.l1_unstructured(model.head[0], "weight", 0.5)
+    return model
+
+
+class Keeps(Convolutional):
+    """Holds what it computed last, as those do that draw maps of attention."""
+
+    def forward(self, x):
+        self.kept = {"all": [super().forward(x)]}
+        return self.kept["all"][0]
+
+
+@pytest.mark.parametrize("build", [weight_normed, spectral_normed, pruned, Keeps])
+@pytest.mark.parametrize("algorithm", ["neg_grad_plus", "scrub", "salun"])
+def test_tensors_with_a_history_do_not_hinder_the_copy(build, algorithm):
+    torch.manual_seed(0)
+    model = build()
+    model(torch.rand(4, 1, 6, 6))
+    before = state(model)
+    found = unlearn(model, algorithm)
+    assert same(before, state(model)) and list(found.model.state_dict()) == list(model.state_dict())
+    assert not torch.equal(weights(found.model), weights(model))
+    again = adapt.adapt(copy.deepcopy(found.model))  # nothing is left in it that could not be copied
+    assert torch.equal(weights(again), weights(found.model))
+    if build is pruned:
+        gone = model.head[0].weight_mask == 0
+        assert gone.any() and not again(torch.rand(4, 1, 6, 6)).isnan().any() and not again.module.head[0].weight[gone].any()
+
+
+def test_buffers_that_have_no_values_yet_are_refused():
+    model = nn.Sequential(nn.LazyBatchNorm2d(affine=False), nn.Flatten(), nn.Linear(36, 4))
+    with pytest.raises(UserError, match=r"uninitialised .lazy. parameters or buffers: run one batch"):
+        adapt.adapt(model)
+
+
+def test_a_weight_that_is_not_finite_is_named_before_any_work():
+    model = Convolutional()
+    model.spare = nn.Parameter(torch.tensor([1.0, torch.inf]))
+    with pytest.raises(UserError, match="weight 'spare' of the model is not finite"):
+        unlearn(model)
+
+
+def test_a_factory_leaves_the_random_states_alone():
+    before = torch.get_rng_state()
+    adapt.plain(memorizing().state_dict(), Convolutional)
+    assert torch.equal(before, torch.get_rng_state())

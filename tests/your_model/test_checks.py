@@ -12,7 +12,7 @@ from small import HOLDOUT, IMAGES, LABELS, QUICK, forgotten, memorizing
 
 import mulnb
 from mulnb.core.errors import Notice, UserError
-from mulnb.your_model import api, checks, report, tuning, verdict
+from mulnb.your_model import api, checks, inputs, report, stand_in, tuning, verdict
 
 MISFIT = r"labels, their order or normalize=\(mean, std\) are wrong"
 WORDS = rf"near chance \(0\.\d\d\): {MISFIT}"
@@ -114,3 +114,46 @@ def test_what_is_to_be_kept_is_looked_at_once_before_a_search(monkeypatch):
     monkeypatch.setattr(checks, "_accuracy", lambda *given: asked.append(given[-1]) or ask(*given))
     tuning.check_accuracy(network, setting)
     assert asked == ["the retain set", "the hold-out"]
+
+
+def test_a_holdout_that_says_little_is_told():
+    one = HOLDOUT[1] == 1
+    with pytest.warns(Notice, match="holdout has images of class 1 only"):
+        mulnb.evaluate(memorizing(), IMAGES, LABELS, REQUEST, holdout=(HOLDOUT[0][one], HOLDOUT[1][one]))
+    again = (HOLDOUT[0][:2].repeat(30, 0), HOLDOUT[1][:2].repeat(30))
+    with pytest.raises(UserError, match=r"holdout has 2 different images among 60: .* give at least 10"):
+        mulnb.evaluate(memorizing(), IMAGES, LABELS, REQUEST, holdout=again)
+
+
+def test_few_images_that_are_known_are_not_near_chance():
+    assert verdict.near_chance(1.0, 0.25, 1, "the retain set") == ""
+    assert "near chance" in verdict.near_chance(0.5, 0.25, 2, "the retain set")
+
+
+def test_names_of_strategies_are_checked_before_the_scores():
+    for strategy, words in (
+        (3, "strategy = 3: expected a name"),
+        ("best", "strategy = 'best': should be"),
+        (["x"], "strategy = 'x'"),
+    ):
+        with pytest.raises(UserError, match=f"^{words}"):
+            mulnb.forget(memorizing(), None, None, holdout=None, strategy=strategy)
+
+
+def test_numbers_of_numpy_are_numbers():
+    stand_in.check_budget(np.int64(2), np.int64(3))
+    for budget, trials in ((np.float64("nan"), None), (np.int64(0), None), (None, np.int64(0)), ("2 minutes", None)):
+        with pytest.raises(UserError, match=r"(budget|trials) = "):
+            stand_in.check_budget(budget, trials)
+
+
+def test_scores_of_other_types():
+    assert checks.scores_of(torch.ones(3).bfloat16()).tolist() == [1, 1, 1]
+    with pytest.raises(UserError, match="expected one number per example"):
+        checks.scores_of(np.ones(3) * 1j)
+
+
+def test_nothing_may_have_been_forgotten_so_far():
+    data = inputs.read(IMAGES, LABELS, torch.device("cpu"), torch.float32)
+    for nothing in (None, [], np.zeros(160, bool), torch.zeros(160, dtype=torch.bool)):
+        assert api.present_of(data, np.array([1]), nothing).all()

@@ -11,7 +11,9 @@ import torch
 from small import HOLDOUT, IMAGES, LABELS, Convolutional, memorizing
 
 from mulnb.__main__ import main
-from mulnb.your_model import api
+from mulnb.core.errors import UserError
+from mulnb.your_model import adapt, api, forgetting, page
+from mulnb.your_model.ledger import Requests
 
 N = len(LABELS)
 NETS = """
@@ -260,9 +262,6 @@ def test_a_word_that_is_not_known_names_the_help_of_this_command(project, capsys
 
 def test_what_a_ledger_refuses_is_told_before_the_search(project, capsys, monkeypatch):
     """The search takes minutes: a request that cannot be written down must not begin it."""
-    from mulnb.your_model import forgetting
-    from mulnb.your_model.ledger import Requests
-
     found = api.unlearn(memorizing(), IMAGES, LABELS, [3], settings={"epochs": 1, "batch": 32, "lr": 0.01})
     Requests("ledger.jsonl").add(api.whole(np.array([3])), found, before=memorizing(), data="other data")
     monkeypatch.setattr(forgetting, "tuned", lambda *_, **__: pytest.fail("the search began"))
@@ -270,3 +269,37 @@ def test_what_a_ledger_refuses_is_told_before_the_search(project, capsys, monkey
     (project / "request.csv").write_text("3")
     assert "example 3 of the request is already forgotten" in refused(capsys, ledger="ledger.jsonl")
     assert len(json.loads((project / "ledger.jsonl").read_text())["strata"]["high"]) == 1
+
+
+def run(**changes):
+    return main(["forget", *[word for name, value in (GIVEN | changes).items() for word in (f"--{name}", value)]])
+
+
+def test_an_interrupt_says_that_nothing_was_written(project, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forgetting, "tuned", interrupted)
+    assert run(ledger="ledger.jsonl") == 130
+    assert capsys.readouterr().err == "mulnb: interrupted; nothing was written, and the same command begins anew\n"
+    assert not (project / "out").exists() and not (project / "ledger.jsonl").exists()
+
+
+def test_the_ledger_has_a_request_once_its_model_is_on_disk(project, capsys, monkeypatch):
+    def full(self, folder):
+        raise UserError(f"cannot write {folder}: No space left on device")
+
+    save = forgetting.Forgotten.save
+    monkeypatch.setattr(forgetting.Forgotten, "save", full)
+    assert run(ledger="ledger.jsonl") == 2 and not (project / "ledger.jsonl").exists()
+
+    monkeypatch.setattr(forgetting.Forgotten, "save", save)
+    assert run(ledger="ledger.jsonl") in (0, 1)
+    printed = capsys.readouterr().out
+    assert "mulnb.forget" not in printed.partition("try:")[2].partition("\n")[0]  # it is that which ended here
+
+    (entry,) = Requests("ledger.jsonl")
+    left = adapt.plain("out/model.safetensors", Convolutional)
+    assert page.weights_hash(left) == entry["model_after"]
+    (project / "request.csv").write_text("index\n9\n")
+    assert "the model is not the one that request 1 left" in refused(capsys, ledger="ledger.jsonl", out="next")

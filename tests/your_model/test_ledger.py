@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 
 import numpy as np
 import pytest
@@ -288,3 +289,33 @@ def test_requests_that_are_none(tmp_path, changes, words):
     with pytest.raises(UserError, match=words) as error:
         book.add(strata, found, before=memorizing(), data=DATA, about=about)
     assert "\n" not in str(error.value) and len(book) == 0 and not (tmp_path / "requests.jsonl").exists()
+
+
+def test_a_request_goes_on_from_the_model_that_the_last_one_left(tmp_path):
+    """The first checkpoint, given again, still knows what the earlier requests removed."""
+    book, models = served(tmp_path / "requests.jsonl", requests=([1, 2, 3],))
+    found = unlearned()
+    with pytest.raises(UserError, match="the model is not the one that request 1 left: give that one, or begin a new ledger"):
+        book.add(mulnb.strata(forget=[7]), found, before=models[0], data=DATA)
+    book.add(mulnb.strata(forget=[7]), found, before=models[1], data=DATA)
+    assert len(mulnb.Requests(tmp_path / "requests.jsonl")) == 2
+
+
+def test_of_programs_that_write_at_once_one_is_told(tmp_path):
+    path, found = tmp_path / "requests.jsonl", unlearned()
+    books, told = [mulnb.Requests(path) for _ in range(8)], []
+
+    def write(number, book):
+        try:
+            book.add(mulnb.strata(forget=[number]), found, before=found.model, data=DATA)
+        except UserError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=write, args=pair) for pair in enumerate(books)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(mulnb.Requests(path)) == 1  # the chain is whole
+    assert len(told) == 7 and all("was changed since it was opened" in line for line in told)

@@ -159,3 +159,16 @@ def test_hugging_face_data_sets_are_read():
     expected = mulnb.unlearn(memorizing(), IMAGES, LABELS, forgotten()[0], settings={"epochs": 1, "batch": 32}).model
     found = mulnb.unlearn(memorizing(), held, None, forgotten()[0], settings={"epochs": 1, "batch": 32}).model
     assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), found.parameters(), strict=True))
+
+
+def test_what_is_no_batch_of_examples(tmp_path):
+    logits = torch.zeros(2, 4)
+    for index, labels, words in (
+        (["a", "b"], [0, 1], "index is <U1: expected whole numbers"),
+        ([0, 1], None, "labels are a NoneType: expected one whole number"),
+        ([0, 1], [0.3, 0.7], "labels are not whole numbers"),
+    ):
+        with pytest.raises(UserError, match=words):
+            mulnb.Recorder(3).record(index, logits, labels)
+    with pytest.raises(UserError, match=r"the Recorder's file .* is a folder: give the name of a file"):
+        mulnb.Recorder(3).save(tmp_path)

@@ -267,3 +267,50 @@ def test_a_forget_set_that_was_saved_can_be_unlearned(tmp_path):
     again = forget_sets.load(tmp_path / "set.json").strata
     found = mulnb.unlearn(memorizing(), IMAGES, LABELS, again, settings=QUICK)
     assert found.strategy == "rum_f"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "table"])
+def test_a_table_with_indices_and_names_must_agree(tmp_path, kind):
+    def given(**columns):
+        if kind == "table":
+            return pd.DataFrame(columns)
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        text = json.dumps(rows) if kind == "json" else pd.DataFrame(columns).to_csv(index=False)
+        (tmp_path / f"request.{kind}").write_text(text)
+        return tmp_path / f"request.{kind}"
+
+    assert indices(given(index=[4, 1], file=["b/3.png", FILES[1]]), 5, files=FILES).tolist() == [1, 4]
+    # numbers of the user's own list, as every export has them, are not places of images
+    with pytest.raises(UserError, match=r"'id' says 0 where 'filename' says b/3.png, which is example 4: leave out one"):
+        indices(given(id=[0, 1], filename=["b/3.png", FILES[1]]), 5, files=FILES)
+    with pytest.raises(UserError, match=r"'c/9.png' is not among the images: they are called like"):
+        indices(given(index=[4, 1], file=["b/3.png", "c/9.png"]), 5, files=FILES)
+    assert indices(given(id=["x1", "x2"], path=["b/3.png", FILES[1]]), 5, files=FILES).tolist() == [1, 4]
+    assert indices(given(index=[4, 1], name=["Ada", "Bob"]), 5, files=FILES).tolist() == [1, 4]  # who asked
+    assert indices(given(index=[4, 1], name=["Ada", "Bob"]), 5).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("title", ["File Name", "image_path", "filepath", "File-Path"])
+def test_titles_of_names_as_people_write_them(tmp_path, title):
+    (tmp_path / "request.csv").write_bytes(f"\ufeff{title},why\r\nb/3.png,\u00fc\r\n".encode())
+    assert indices(tmp_path / "request.csv", 5, files=FILES).tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("b/3.png\n1\n", "'1' is not among the images"),  # a name is no title
+        ("0\n1\n0\n0\n1\n", "5 times 0 or 1, a mask perhaps"),
+        ("c/1.png\nc/2.png\nb/3.png\n", r"'c/1.png' is not among the images \(2 of 3 names are not\)"),
+        (b"file\nb\xfc.png\n", "it is not in UTF-8: save it as such"),
+    ],
+)
+def test_lists_that_could_be_taken_for_something_else(tmp_path, text, words):
+    (tmp_path / "request.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=words):
+        indices(tmp_path / "request.csv", 5, files=FILES)
+
+
+def test_a_mask_in_words(tmp_path):
+    (tmp_path / "request.csv").write_text("forget\nFalse\nTrue\nfalse\nFALSE\nTRUE\n")
+    assert indices(tmp_path / "request.csv", 5, files=FILES).tolist() == [1, 4]

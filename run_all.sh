@@ -23,14 +23,13 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named
   --lab [OPTION]…       JupyterLab on the explorer; --profile and --set choose what it shows, other options go to
                         jupyter lab, such as --no-browser
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
-  --cpu                 set up without the CUDA packages that torch does not need to start (4.8 instead of 6.2 GB);
-                        it stays so until .venv is removed. Not more, and not by itself: torch as package indexes have it
-                        links eleven CUDA libraries and does not start without them; the build without CUDA is on
-                        PyTorch's own index only, whose address requirements.lock would have to hold
+  --cpu                 set up with torch's build without CUDA, about 2 instead of 6.6 GB; it stays so until .venv is
+                        removed. That build is on PyTorch's own index only, and requirements.lock has no hashes of it. Where
+                        that index cannot be reached: the usual build, without the packages that it starts without (5.2 GB)
   --test                check the project instead of running it
   --help                this text
 
-The first call makes .venv from requirements.lock (some 6 GB). Results go to results/<profile>/, executed notebooks to
+The first call makes .venv from requirements.lock (6.6 GB). Results go to results/<profile>/, executed notebooks to
 artifacts/executed/<profile>/; git ignores both. What was computed once is kept in artifacts/ and not computed again.
 TEXT
 }
@@ -93,22 +92,44 @@ set_up() {
     # An environment's scripts contain its path: one that was moved or not finished is made again.
     [ "$(head -n 1 "$stamp" 2>/dev/null)" = "$root" ] || make_venv
     rm -f "$stamp"
-    local uv lock=requirements.lock quiet=(--quiet)
-    if [ -n "$cpu" ]; then
-        # torch's CUDA build loads the other nvidia packages when it is imported, also where there is no GPU
-        lock=$venv/cpu.lock
-        awk '/^[^ #]/ { drop = /^(triton|nvidia-cusolver|nvidia-cuda-cccl|nvidia-nvtx|cuda-bindings|cuda-pathfinder|cuda-toolkit)==/ }
-            !drop' "$root/requirements.lock" >"$lock"
-    fi
     uv=$(command -v uv || echo "$venv/bin/uv")
+    quiet=(--quiet)
     [ ! -t 2 ] || quiet=() # on a terminal, show the progress of the download
     (
         cd "$root"
-        "$uv" pip sync ${quiet[@]+"${quiet[@]}"} --python "$python" --require-hashes "$lock"
-        # setuptools, which builds the project, is in the lock
-        "$uv" pip install ${quiet[@]+"${quiet[@]}"} --python "$python" --no-deps --no-build-isolation --editable .
+        if [ -n "$cpu" ]; then
+            install_without_cuda
+        else
+            uv_pip sync --require-hashes requirements.lock
+        fi
+        uv_pip install --no-deps --no-build-isolation --editable . # setuptools, which builds it, is in the lock
     )
     printf '%s\n' "$wanted" >"$stamp"
+}
+
+uv_pip() { # uv_pip sync|install OPTION…
+    local command=$1
+    shift
+    "$uv" pip "$command" ${quiet[@]+"${quiet[@]}"} --python "$python" "$@"
+}
+
+install_without_cuda() {
+    local rest=$venv/cpu.lock pins
+    lock_without 'torch|torchvision|triton|nvidia-.*|cuda-.*' >"$rest"
+    uv_pip sync --require-hashes "$rest"
+
+    pins=$(awk '/^(torch|torchvision)==/ { print $1 }' requirements.lock) # uv knows where the build without CUDA is
+    # shellcheck disable=SC2086
+    uv_pip install --torch-backend cpu --no-deps $pins 2>/dev/null && return
+
+    echo "PyTorch's index cannot be reached: taking torch's usual build, without the CUDA packages that it starts without"
+    # it loads the other CUDA packages when it is imported, also where there is no GPU
+    lock_without 'triton|nvidia-cusolver|nvidia-cuda-cccl|nvidia-nvtx|cuda-bindings|cuda-pathfinder|cuda-toolkit' >"$rest"
+    uv_pip sync --require-hashes "$rest"
+}
+
+lock_without() { # requirements.lock without the packages whose names match
+    awk -v names="^($1)==" '/^[^ #]/ { drop = $0 ~ names } !drop' requirements.lock
 }
 
 hashes() { # macOS has shasum instead of sha256sum

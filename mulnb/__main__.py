@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,6 +106,7 @@ def _show(options: argparse.Namespace) -> None:
 
     profile = _load(options)
     study.check(profile)
+    cost.check(profile)
     layout = {"sort_keys": False, "default_flow_style": None, "width": 120, "allow_unicode": True}
     print(yaml.safe_dump(profile.model_dump(mode="json"), **layout), flush=True)  # the estimate below takes some seconds
 
@@ -219,9 +219,9 @@ def _unpack(options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _progress_file() -> Iterator[Path]:
     """The file in which `workers.run_all` tells how far it is; `MULNB_PROGRESS` if it is set, else a temporary one."""
-    with tempfile.TemporaryDirectory(prefix=paths.partial_prefix(Path(tempfile.gettempdir()))) as scratch:
+    with paths.scratch() as scratch:
         given = os.environ.get("MULNB_PROGRESS")
-        state = Path(given or Path(scratch) / "progress.json")
+        state = Path(given or scratch / "progress.json")
         os.environ["MULNB_PROGRESS"] = str(state) if given is None else given
         try:
             yield state

@@ -22,7 +22,8 @@ PAPER_PROXIES = ("confidence", "max_confidence", "entropy", "binary_accuracy", "
 BEYOND = ("cumulative_loss", "el2n", "aum", "forgetting", "learning_time")
 FLOOR, CEILING = 0.45, 0.95  # ToW of `nothing` and of a second oracle
 OUTCOMES = ("acc_forget", "acc_retain", "acc_test", "mia")
-AUDITS = ("lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs")
+KLOM = ("klom_p50", "klom_p95", "klom_retain_p50", "klom_retain_p95", "klom_test_p50", "klom_test_p95")
+AUDITS = ("lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc", *KLOM, "relearn_epochs")
 
 
 def plans(algorithms: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -326,7 +327,11 @@ def _run(algorithm: str, strategy: str, score: str, seed: int, tow: float, tow_m
         acc_forget=0.8, acc_retain=0.97, acc_test=0.93, mia=0.2, oracle_acc_forget=0.7, oracle_acc_retain=0.98,
         oracle_acc_test=0.94, oracle_mia=0.3, tow=tow, tow_mia=tow_mia, seconds=0.5 + 0.01 * seed, oracle_seconds=5.0,
         passes_retain=passes, passes_forget=passes / 5,
-        lira_auc=lira, lira_tpr01=max(0.0, 0.4 * (1 - tow_mia) + wobble), rmia_auc=rmia, klom_p50=1.2 - tow, klom_p95=3 - 2 * tow,
-        relearn_epochs=float(round(10 * tow)), oracle_lira_auc=0.51, oracle_lira_tpr01=0.01, oracle_rmia_auc=0.5,
+        lira_auc=lira, lira_tpr01=max(0.0, 0.4 * (1 - tow_mia) + wobble), lira_tpr001=max(0.0, 0.1 * (1 - tow_mia) + wobble),
+        rmia_auc=rmia, klom_p50=1.2 - tow, klom_p95=3 - 2 * tow,
+        klom_retain_p50=0.3, klom_retain_p95=1.0, klom_test_p50=0.4, klom_test_p95=1.1,
+        oracle_klom_retain_p50=0.2, oracle_klom_retain_p95=0.8, oracle_klom_test_p50=0.2, oracle_klom_test_p95=0.9,
+        relearn_epochs=float(round(10 * tow)), oracle_lira_auc=0.51,
+        oracle_lira_tpr01=0.01, oracle_lira_tpr001=0.0, oracle_rmia_auc=0.5,
         oracle_klom_p50=0.2, oracle_klom_p95=0.9, oracle_relearn_epochs=9.0, converged=True,
     )  # fmt: skip

@@ -201,7 +201,7 @@ def fresh(tmp_path):
     # `python3 -m venv --clear FOLDER` makes a folder whose python writes down its calls, too
     venv = '[ "$2" = venv ] || exit 0\nrm -rf "${@: -1}"; mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python"'
     stand_in("python3", venv)
-    stand_in("uv", 'exit "${UV_FAILS:-0}"')
+    stand_in("uv", '[[ "$*" != *"${UV_REFUSES:-no such word}"* ]] && exit "${UV_FAILS:-0}"; exit 1')
 
     def call(*options, **environment):
         calls.unlink(missing_ok=True)
@@ -214,12 +214,28 @@ def fresh(tmp_path):
     return call
 
 
-def test_a_set_up_for_the_processor_alone_leaves_packages_out_and_stays(fresh):
-    code, calls = fresh("--cpu")
-    assert code == 0 and "cpu.lock" in calls
+def locked(path):
+    return set(re.findall(r"^([a-z0-9-]+)==", path.read_text(), re.MULTILINE))
 
-    names = set(re.findall(r"^([a-z0-9-]+)==", (fresh.root / ".venv" / "cpu.lock").read_text(), re.MULTILINE))
-    every = set(re.findall(r"^([a-z0-9-]+)==", (fresh.root / "requirements.lock").read_text(), re.MULTILINE))
+
+def test_a_set_up_for_the_processor_alone_takes_torch_without_cuda_and_stays(fresh):
+    code, calls = fresh("--cpu")
+    versions = re.findall(r"^((?:torch|torchvision)==[0-9.]+)", (fresh.root / "requirements.lock").read_text(), re.MULTILINE)
+    assert code == 0 and len(versions) == 2
+    assert re.search(rf"--torch-backend cpu --no-deps {' '.join(versions)}$", calls, re.MULTILINE)
+
+    assert calls.count("uv pip sync") == 1 and "cpu.lock" in calls
+    left_out = locked(fresh.root / "requirements.lock") - locked(fresh.root / ".venv" / "cpu.lock")
+    assert {"torch", "torchvision", "triton", "nvidia-cublas"} <= left_out
+    assert all(name.startswith(("torch", "nvidia", "cuda", "triton")) for name in left_out)
+    assert fresh() == (0, "python3 -P -m mulnb.notebooks\n")
+
+
+def test_without_pytorchs_index_it_leaves_out_what_torch_does_not_load(fresh):
+    code, calls = fresh("--cpu", UV_REFUSES="--torch-backend")
+    assert code == 0 and calls.count("uv pip sync") == 2
+
+    names, every = locked(fresh.root / ".venv" / "cpu.lock"), locked(fresh.root / "requirements.lock")
     assert {"torch", "numpy", "nvidia-cublas", "nvidia-cudnn-cu13"} <= names < every
     assert "triton" in every - names and all(name.startswith(("nvidia", "cuda", "triton")) for name in every - names)
     assert fresh() == (0, "python3 -P -m mulnb.notebooks\n")

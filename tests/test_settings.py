@@ -55,6 +55,38 @@ def test_every_door_refuses_what_cannot_be_right(algorithm, name, value, words):
         assert f"{name} = " in str(error.value) and words in str(error.value) and "\n" not in str(error.value)
 
 
+RECIPE = {"lr": 0.1, "epochs": 3, "batch": 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"momentum": 5}, "momentum = 5: should be less than 1"),
+        ({"weight_decay": -1}, "weight_decay = -1: should be greater than or equal to 0"),
+        ({"epochs": -1}, "epochs = -1: should be greater than or equal to 0"),
+        ({"lrr": 1}, "unknown key 'lrr' = 1: did you mean 'lr'?"),
+        ({"batch": None}, "key 'batch' is missing"),
+    ],
+)
+def test_settings_of_retrain_are_a_whole_recipe(change, words):
+    settings = {name: value for name, value in (RECIPE | change).items() if value is not None}
+    for overrides in (
+        {"unlearning.algorithms.retrain": {"vanilla": settings}},
+        {"unlearning.algorithms.retrain": {"vanilla": RECIPE, "rum_f": [RECIPE, RECIPE, settings]}},
+        {"unlearning.rum": {"high": {"algorithm": "retrain", "settings": settings}}},
+        {"tune.grid": {"retrain": {name: [value] for name, value in settings.items()}}},
+    ):
+        with pytest.raises(UserError) as error:
+            load_profile("smoke", overrides)
+        assert words in str(error.value)
+
+
+def test_retrain_with_the_recipe_of_the_original_model_is_an_algorithm_like_others():
+    recipe = load_profile("smoke").training.model_dump()
+    plain = {name: value for name, value in recipe.items() if isinstance(value, (int, float))}
+    study.check(load_profile("smoke", {"unlearning.algorithms.retrain": {"vanilla": plain}}))
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, "0.1", None, [0.1], True, 1j])
 def test_what_is_no_number_is_no_setting(value):
     with pytest.raises(UserError, match=r"fine_tune: lr = .*: should be positive"):

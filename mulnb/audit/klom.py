@@ -61,11 +61,12 @@ def per_example(unlearned: np.ndarray, oracle: np.ndarray, present: np.ndarray |
     return np.where(np.minimum(kept.sum(0), kept_oracle.sum(0)) >= fewest, divergence, np.nan)
 
 
-def summary(values: np.ndarray) -> dict[str, float]:
+def summary(values: np.ndarray, prefix: str = "klom") -> dict[str, float]:
     """The median and the 95th percentile over examples, as the paper reports them.
 
     Args:
         values: [n] of `per_example`; NaN is left out.
+        prefix: of the names.
 
     Returns:
         `klom_p50 klom_p95`, in nats; NaN where no example has a value.
@@ -73,7 +74,7 @@ def summary(values: np.ndarray) -> dict[str, float]:
     known = values[~np.isnan(values)]
     p50, p95 = np.quantile(known, [0.5, 0.95]) if len(known) else (np.nan, np.nan)
 
-    return {"klom_p50": float(p50), "klom_p95": float(p95)}
+    return {f"{prefix}_p50": float(p50), f"{prefix}_p95": float(p95)}
 
 
 def _shares(values: np.ndarray, kept: np.ndarray, low: np.ndarray, width: np.ndarray) -> np.ndarray:

@@ -29,10 +29,14 @@ class Scores:
     rmia_test: np.ndarray  # [|T|]
 
     def summary(self) -> dict[str, float]:
-        """`lira_auc lira_tpr01 rmia_auc`: the columns of the frame `unlearning` (TPR at 1 % FPR); all in [0, 1]."""
+        """`lira_auc lira_tpr01 lira_tpr001 rmia_auc`: columns of the frame `unlearning`; all in [0, 1].
+
+        The two TPRs are those at 1 % and at .1 % FPR. With fewer than 1 000 examples in T, the second allows no false positive.
+        """
         return {
             "lira_auc": roc.auc(self.lira_forget, self.lira_test),
             "lira_tpr01": roc.tpr(self.lira_forget, self.lira_test, fpr=0.01),
+            "lira_tpr001": roc.tpr(self.lira_forget, self.lira_test, fpr=0.001),
             "rmia_auc": roc.auc(self.rmia_forget, self.rmia_test),
         }
 

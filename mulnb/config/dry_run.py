@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mulnb.config.schema import Profile, Settings, Unlearning
 
-BATCH = 8
+BATCH = 4  # the fewest with which every class still has training images beside a chain's forget sets
 CLASSES = 4
+POOL = 16  # models, at most
 SHORT_TRAINING = {"epochs": 1, "batch": BATCH}
 
 
 def shorten(profile: Profile, steps: int) -> Profile:
     """A profile with one epoch everywhere, and so few images that an epoch has `steps` batches.
 
-    The networks keep their size. The pool has just enough models that each example is inside some subsets and outside others.
+    The networks keep their size. The pool has just enough models that each example is inside some subsets and outside others, or
+    as many as the profile has, where these are fewer.
 
     Args:
         profile: the profile as it is written.
@@ -44,7 +46,7 @@ def shorten(profile: Profile, steps: int) -> Profile:
         title=f"{profile.title}, dry run",
         dataset=dataset,
         training=_with(profile.training, **SHORT_TRAINING),
-        pool=_with(profile.pool, models=16, share=0.5, group=4, training=pool_training),
+        pool=_with(profile.pool, models=min(profile.pool.models, POOL), share=0.5, group=4, training=pool_training),
         proxies=_with(profile.proxies, holdout_retraining=holdout_retraining),
         forget=_with(profile.forget, size=1),
         unlearning=_short_unlearning(profile.unlearning),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mulnb.config import dry_run
 from mulnb.config.schema import Profile
-from mulnb.core import machine, yaml_reader
+from mulnb.core import machine, paths, yaml_reader
 from mulnb.core.errors import UserError, did_you_mean
 from mulnb.core.validation import explain
 
@@ -91,7 +91,7 @@ def _find(name: str | Path) -> Path:
     if os.path.isfile(packaged):  # unlike Path.is_file, it takes a name that is too long for the system
         return packaged
 
-    path = Path(os.path.expanduser(name))
+    path = paths.expanded(name)
     if path.suffix in {".yaml", ".yml"}:
         if os.path.isfile(path):
             return path

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
-from mulnb.core.validation import wrong_setting
-from mulnb.core.values import LARGEST, Batch, Count, File, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
+from mulnb.core.validation import explain, wrong_setting
+from mulnb.core.values import LARGEST, BatchSize, Count, FilePath, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
 from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
@@ -40,7 +40,7 @@ class Dataset(Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
     name: Annotated[str, _known(DATASETS)]
-    root: File | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
+    root: FilePath | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
     test_images: Count | None = None  # the same of its test images
@@ -64,7 +64,7 @@ class Recipe(Frozen):
     """One training by SGD: of the original model (METHOD §6), of a pool model (§2), or by an unlearning algorithm."""
 
     epochs: Annotated[int, Field(ge=0, lt=LARGEST)]
-    batch: Batch
+    batch: BatchSize
     lr: Rate
     schedule: Literal["constant", "cosine", "step"] = "constant"
     milestones: tuple[Count, ...] = ()  # epochs after which `step` multiplies the rate by `gamma`
@@ -78,7 +78,7 @@ class Recipe(Frozen):
 class Scores(Frozen):
     """Exact scores computed elsewhere, read from a file instead of training a pool (METHOD §2)."""
 
-    file: File  # .npz, .npy, .csv, .parquet or .json
+    file: FilePath  # .npz, .npy, .csv, .parquet or .json
     key: str | None = None  # the array or column that holds them; None: the only one
     index: str | None = None  # how the file is indexed: `source` positions, `train` (this profile's order), or a column's name
     orientation: Literal["memorization", "consistency"] = "memorization"  # of C-scores, memorization is 1 − c
@@ -108,7 +108,7 @@ class HoldoutRetraining(Frozen):
     lr: Rate = 0.1
     epochs: Count = 30
     patience: Count = 4  # stop after so many epochs without a lower training loss
-    batch: Batch = 256
+    batch: BatchSize = 256
     holdout: Literal["holdout", "test"] = "holdout"  # "test" copies the authors and leaks the test set
 
 
@@ -130,7 +130,7 @@ class Forget(Frozen):
     """The forget sets (METHOD §4)."""
 
     size: Count  # examples per stratum; a forget set has three strata
-    file: File | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
+    file: FilePath | None = None  # a set saved by `forget.save` or the explorer: unlearned instead of the strata of the scores
 
 
 class Stage(Frozen):
@@ -163,6 +163,14 @@ class Rum(Frozen):
         return ordered(stage.algorithm for stage in self.stages if stage.algorithm)
 
 
+def _check_recipe(key: str, settings: Settings) -> None:
+    """Raises `ValueError` unless the settings of `retrain` are a whole recipe, as those of the original model are."""
+    try:
+        Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(f"{key}: {explain(error, Recipe)}") from None
+
+
 class Unlearning(Frozen):
     """`algorithms[name][strategy]` is one set of settings for every stage, or a list of three, one a stage."""
 
@@ -171,21 +179,26 @@ class Unlearning(Frozen):
     rum: Rum | None = None  # None: the full RUM is not run
     retain_later_strata: bool = True  # METHOD §5: the authors keep the later strata in the retain set
 
-    @model_validator(mode="after")
-    def _settings_are_possible(self) -> Unlearning:
-        named = []  # (key, algorithm, settings)
+    @property
+    def every_setting(self) -> list[tuple[str, str, Settings]]:
+        """All settings of unlearning algorithms: where they stand in the profile, the algorithm, and the settings."""
+        found = []
         for name, strategies in self.algorithms.items():
             for strategy, given in strategies.items():
                 stages = [given] if isinstance(given, dict) else given
-                named += [(f"unlearning.algorithms.{name}.{strategy}", name, settings) for settings in stages]
+                found += [(f"unlearning.algorithms.{name}.{strategy}", name, settings) for settings in stages]
 
-        if self.rum:
-            for stratum in ("low", "medium", "high"):
-                stage = getattr(self.rum, stratum)
-                named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
+        for stratum, stage in dict(self.rum or {}).items():
+            if stage.algorithm:
+                found.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
+        return found
 
-        for key, name, settings in named:
-            if name is not None and (wrong := wrong_setting(name, settings)):
+    @model_validator(mode="after")
+    def _settings_are_possible(self) -> Unlearning:
+        for key, algorithm, settings in self.every_setting:
+            if algorithm == "retrain":
+                _check_recipe(key, settings)
+            elif wrong := wrong_setting(algorithm, settings):
                 raise ValueError(f"{key}.{wrong}")
         return self
 
@@ -234,6 +247,17 @@ class Axis(Frozen):
         return self
 
 
+def _check_axes(algorithm: str, axes: dict[str, tuple[float | int, ...]]) -> None:
+    """Raises `ValueError` for a value in a grid that cannot be right."""
+    first = {setting: values[0] for setting, values in axes.items()}
+    for setting, values in axes.items():
+        for value in values:
+            if algorithm == "retrain":
+                _check_recipe("tune.grid.retrain", first | {setting: value})
+            elif wrong := wrong_setting(algorithm, {setting: value}):
+                raise ValueError(f"tune.grid.{algorithm}.{wrong}")
+
+
 class Tune(Frozen):
     """The recorded search of METHOD §6: every strategy of an algorithm tries the same grid, on seeds that no result uses."""
 
@@ -248,10 +272,7 @@ class Tune(Frozen):
             if not axes:
                 raise ValueError(f"tune.grid.{algorithm} has no settings to try: give at least one, for example lr: [0.01, 0.1]")
 
-            for setting, values in axes.items():
-                for value in values:
-                    if wrong := wrong_setting(algorithm, {setting: value}):
-                        raise ValueError(f"tune.grid.{algorithm}.{wrong}")
+            _check_axes(algorithm, axes)
 
         known = {setting for axes in self.grid.values() for setting in axes}
         if self.grid and (unknown := sorted(set(self.extend) - known)):

@@ -1,20 +1,22 @@
 """What the command lines share: options with one meaning everywhere, and how mistakes are reported.
 
 `mulnb …` and `python -m mulnb.notebooks` (behind `./run_all.sh`) both use it. A mistake is one line on stderr, and the exit code
-says of which kind it is: 0 fine, 2 a mistake of the user, 130 interrupted, 1 anything else.
+says of which kind it is: 0 fine, 2 a mistake of the user, 130 interrupted (143 by SIGTERM, 129 by SIGHUP), 1 anything else.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from mulnb.core import on_ray, workers
+from mulnb.core import on_ray, paths, stopping, streams, workers
 from mulnb.core.errors import NotebookFailed, UserError
+from mulnb.core.lacks import lack
 
 FINE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 INTERRUPTION = "interrupted; finished work is kept, and the same command continues from there"
@@ -71,7 +73,7 @@ def folder(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
 
-    place = Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    place = paths.expanded(text)
     if os.path.lexists(place) and not place.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder: name another one")
     return place
@@ -121,31 +123,33 @@ def exit_code(command: Callable[[], int | None]) -> int:
     Returns:
         The exit code of the process. An unexpected exception is not caught: its traceback helps to repair the program.
     """
+    streams.make_usable()
     try:
-        code = command()
-        sys.stdout.flush()  # a reader that closed the pipe is noticed here, not at Python's exit
+        with stopping.signals_raise():
+            code = command()
+            sys.stdout.flush()  # a reader that closed the pipe is noticed here, not at Python's exit
     except UserError as error:
         return _report(str(error), MISTAKE)
     except NotebookFailed as error:
         return _report(str(error), FAILED)
+    except stopping.Stopped as stopped:
+        return _report(INTERRUPTION, 128 + stopped.number)
     except KeyboardInterrupt:
         return _report(INTERRUPTION, INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (e.g. `head`) closed the pipe; without this, Python would complain once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (e.g. `head`) closed the pipe, and needs no more of it
+        streams.give_up()
         return FAILED
 
-    except MemoryError:
-        return _report("not enough memory: use fewer workers (--workers), smaller images or a smaller profile", FAILED)
-    except OSError as error:
-        if error.filename is None:
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
+        if (said := lack(error)) is None:
             raise
-        refused = UserError(f"{error.filename}: {error.strerror}: choose another place, or make this one usable")
-        return _report(str(refused), MISTAKE)
+        streams.give_up()  # it may be stdout itself that cannot be written
+        return _report(said, MISTAKE if isinstance(error, OSError) else FAILED)
 
     return FINE if code is None else code
 
 
 def _report(message: str, code: int) -> int:
-    print(f"mulnb: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"mulnb: {message}", file=sys.stderr, flush=True)
     return code

@@ -68,9 +68,9 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
 _as_python_does = warnings.formatwarning
 
 
-def _one_line(message: Warning | str, category: type[Warning], *where: Any) -> str:
+def _as_a_line(message: Warning | str, category: type[Warning], *where: Any) -> str:
     """How a warning is printed."""
     return f"mulnb: {message}\n" if issubclass(category, Notice) else _as_python_does(message, category, *where)
 
 
-warnings.formatwarning = _one_line
+warnings.formatwarning = _as_a_line

@@ -47,6 +47,19 @@ def held(names: Iterable[str]) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
 
 
+@contextlib.contextmanager
+def held_file(file: int) -> Iterator[None]:
+    """Hold an open file for this process alone inside a `with` block. Waits; where locks are not possible, it runs without.
+
+    Args:
+        file: its number.
+    """
+    if fcntl:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)  # freed when the file is closed
+    yield
+
+
 @functools.cache  # closing any handle of the file would free all locks of this process
 def _lock_file(artifacts: Path) -> int | None:
     """The number of the open lock file of a store, or None where it cannot be written."""

@@ -75,7 +75,7 @@ def _git(*words: str) -> str:
 def _processor_name() -> str:
     """The processor's name from Linux's /proc/cpuinfo, or what Python knows about it on other systems."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
 

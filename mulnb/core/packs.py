@@ -35,6 +35,7 @@ MEMBER = re.compile(r"(?P<kind>[a-z_]+)/(?P<key>[0-9a-f]{24})\.json")
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, struct.error)
 HEADERS = 400  # bytes, more than what a zip says of two members besides their content and twice their names
 END = 100  # bytes of the end of a zip
+ADDED, THERE, OTHER = "added", "there", "other"  # what became of a piece; other: what is there was computed by another machine
 
 
 @dataclass(frozen=True)
@@ -159,30 +160,28 @@ def unpack(path: Path) -> tuple[int, int]:
     Raises:
         UserError: the file is damaged or no pack, or the store cannot be written.
     """
-    added = others = 0
+    became = []
     for piece in list(_pieces(path)):  # all of them are checked before the first is stored
         with locks.held([piece.place]):
-            done = _put(piece)
-        added += done is True
-        others += done is None
-    return added, others
+            became.append(_put(piece))
+    return became.count(ADDED), became.count(OTHER)
 
 
-def _put(piece: Piece) -> bool | None:
-    """Store a piece. False if it is there already, None if it is part of another computation than what is there."""
+def _put(piece: Piece) -> str:
+    """Store a piece, and say what became of it."""
     target = paths.artifacts() / piece.manifest["kind"] / piece.manifest["key"]
     stored = store.read(target) if target.exists() else None
     if stored is None:
         store.keep(target, piece.manifest, piece.arrays, piece.names)
-        return True
+        return ADDED
 
     manifest, arrays = stored
     if set(piece.arrays) <= set(arrays):
-        return False
+        return THERE
     if store.whole(manifest)["seal"] != piece.manifest["seal"]:
-        return None
+        return OTHER
     store.keep(target, piece.manifest, arrays | dict(piece.arrays), piece.names, instead=True)
-    return True
+    return ADDED
 
 
 def _pieces(path: Path) -> Iterator[Piece]:

@@ -11,13 +11,14 @@ the committed `figures/`. `MULNB_PUBLISH`, set by `--publish`, writes to `figure
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mulnb.core.errors import UserError
@@ -33,8 +34,10 @@ def home() -> Path:
     if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "notebooks").is_dir():
         return CHECKOUT
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    return cache.expanduser().resolve() / "mulnb"
+    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    if not cache.is_absolute():  # an account without a home, as in some containers
+        raise UserError("this account has no home folder: set MULNB_HOME to a folder that can be written to")
+    return cache.resolve() / "mulnb"
 
 
 def _named_by(variable: str) -> Path | None:
@@ -49,7 +52,7 @@ def _named_by(variable: str) -> Path | None:
     if not given.strip():
         raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
 
-    place = Path(os.path.expanduser(given)).resolve()  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    place = expanded(given).resolve()
     if place.exists() and not place.is_dir():
         raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
     return place
@@ -126,7 +129,12 @@ def given(path: str | bytes | os.PathLike, what: str) -> Path:
     text = os.fsdecode(path)
     if not text.strip() or "\0" in text:
         raise UserError(f"{what} {text!r} is no name of a file or a folder")
-    return Path(os.path.expanduser(text))  # unlike Path.expanduser, it leaves a ~ of nobody as it is
+    return expanded(text)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home for a ~ at its beginning. Unlike `Path.expanduser`, it leaves a ~ of nobody as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def check_place(path: Path, what: str) -> None:
@@ -142,14 +150,11 @@ def check_place(path: Path, what: str) -> None:
 
 
 def write_file(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write a file whole or not at all: readers see the old file or the complete new one.
+    """Write a file whole or not at all: readers see the old file or the complete new one. Returns `path`.
 
     Args:
         path: where the file goes; missing folders are made.
         write: fills the temporary file whose path it is given. The file lies beside `path` and is renamed afterwards.
-
-    Returns:
-        `path`.
 
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason. No partial file stays.
@@ -180,22 +185,40 @@ def partial_prefix(folder: Path) -> str:
 
     What processes of this machine that were killed have left there is removed first.
     """
-    machine = re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"  # other machines may share the folder
+    remove_left(folder)
+    return f".partial-{_machine()}-{os.getpid()}-"
 
-    for left in folder.glob(f".partial-{machine}-*"):
+
+def remove_left(folder: Path) -> None:
+    """Remove the temporary files in `folder` of processes of this machine that were killed."""
+    for left in folder.glob(f".partial-{_machine()}-*"):
         process = left.name.split("-")[2]
-        if process.isdigit() and not _is_alive(int(process)):
+        if process.isdecimal() and not _is_alive(int(process)):
             with contextlib.suppress(OSError):  # somebody else's, where many share the folder
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
-    return f".partial-{machine}-{os.getpid()}-"
+
+def _machine() -> str:
+    """A name of this machine: others may share a folder."""
+    return re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files inside a `with` block. One that a killed process left is removed by the next one's.
+
+    Raises:
+        OSError: there is no folder for temporary files, or it is full.
+    """
+    with tempfile.TemporaryDirectory(prefix=partial_prefix(Path(tempfile.gettempdir()))) as folder:
+        yield Path(folder)
 
 
 def _is_alive(process: int) -> bool:
     """Whether a process with this number runs on this machine."""
     try:
         os.kill(process, 0)  # signal 0 only asks
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process can have a number of thirty digits
         return False
     except OSError:  # it belongs to somebody else
         return True
@@ -203,15 +226,12 @@ def _is_alive(process: int) -> bool:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False) -> Path:
-    """Write a folder whole or not at all. If another process was first, its folder is as good and stays.
+    """Write a folder whole or not at all. If another process was first, its folder is as good and stays. Returns `path`.
 
     Args:
         path: where the folder goes; missing parents are made.
         fill: fills the temporary folder whose path it is given. The folder lies beside `path` and is renamed afterwards.
         instead: replace the folder that lies there.
-
-    Returns:
-        `path`.
 
     Raises:
         UserError: as `write_file`.
@@ -221,6 +241,7 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
+        os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner may read
         fill(temporary)
 
         if instead and path.is_dir():
@@ -244,6 +265,36 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
     return path
 
 
+def write_files(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Write several files into a folder, which may exist: the first of them is there when all are complete.
+
+    Args:
+        folder: where the files go; made if it is missing.
+        fill: fills the temporary folder whose path it is given. It lies in `folder`, which may be a disk of its own.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    temporary: Path | None = None
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=partial_prefix(folder)))
+        fill(temporary)
+        for file in sorted(temporary.iterdir()):
+            os.replace(file, folder / file.name)
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    return folder
+
+
 def free(path: Path, between: str = "-", first: int = 2) -> Path:
     """The first path beside `path` that is not taken: `set.json` → `set-2.json`, `set-3.json`, …
 
@@ -257,15 +308,12 @@ def free(path: Path, between: str = "-", first: int = 2) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file whole or not at all.
-
-    Returns:
-        `path`.
+    """Write a text file whole or not at all. Returns `path`.
 
     Raises:
         UserError: as `write_file`.
     """
-    return write_file(path, lambda temporary: temporary.write_text(text))
+    return write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def check_writable(folder: Path) -> None:
@@ -284,4 +332,11 @@ def check_writable(folder: Path) -> None:
 def _cannot_write(path: Path, error: OSError) -> UserError:
     """The error to raise when `path` cannot be written, with the reason and what to do."""
     reason = error.strerror or error
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):  # something else lies there, or on the way
+        in_the_way = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        return UserError(f"cannot write {path}: {reason}: remove or rename {in_the_way}")
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError(f"cannot write {path}: {reason}: choose a shorter one")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(f"cannot write {path}: {reason}: allow more open files (ulimit -n 1024)")
     return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

@@ -37,6 +37,11 @@ def read(path: Path, limit: int) -> bytes:
     return content
 
 
+def separator(head: str) -> str:
+    """What stands between the columns of a table with this first line: a semicolon where the comma is the decimal point."""
+    return next((mark for mark in "\t;" if mark in head and "," not in head), ",")
+
+
 def _kind(path: Path) -> str:
     """What lies at a path that is no file."""
     mode = os.stat(path).st_mode

@@ -42,7 +42,7 @@ class State:
 def read(path: Path) -> State | None:
     """The state that `workers.run_all` wrote last; None if there is none, or if that computation is over."""
     try:
-        state = State(**json.loads(path.read_text()))
+        state = State(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

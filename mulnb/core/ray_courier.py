@@ -166,8 +166,8 @@ def in_worker(parts: Parts, names: Sequence[str], *lent: Parts) -> tuple[str, Pa
 
     try:
         shared = {}
-        for name, one in zip(names, lent, strict=True):
-            shared[name] = _held[name] if name in _held else unpacked(one)
+        for name, packed_thing in zip(names, lent, strict=True):
+            shared[name] = _held[name] if name in _held else unpacked(packed_thing)
             if name.startswith("held"):
                 _held.update({name: shared[name]})
 

@@ -101,19 +101,11 @@ REGISTRIES = (PROXIES, DATASETS, ARCHITECTURES, ALGORITHMS)
 
 
 def additions() -> list[dict[str, Any]]:
-    """What was added to each registry from outside.
-
-    Returns:
-        One mapping of names to entries for each of `REGISTRIES`, to be sent to a worker process.
-    """
+    """What was added from outside to each of `REGISTRIES`, by name, to be sent to a worker process."""
     return [registry.added for registry in REGISTRIES]
 
 
 def adopt(found: list[dict[str, Any]]) -> None:
-    """Add to the registries what another process had added.
-
-    Args:
-        found: what `additions` returned there.
-    """
+    """Add to the registries what `additions` found in another process."""
     for registry, entries in zip(REGISTRIES, found, strict=True):
         registry.update(entries)

@@ -81,8 +81,8 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
-    """Spearman's rank correlation ρ with its interval; tied values share the mean of their ranks.
+def spearman(x: Values, y: Values) -> Interval:
+    """Spearman's rank correlation ρ with its 95 % interval; tied values share the mean of their ranks.
 
     The interval is taken in Fisher's z with the standard error √((1 + ρ²/2) / (n − 3)) of Bonett and Wright (2000), which does
     not assume normal data.
@@ -90,7 +90,6 @@ def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     Args:
         x: values [n].
         y: values [n], paired with `x`.
-        confidence: in (0, 1).
 
     Returns:
         The interval; `.mean` is ρ. If the order agrees perfectly, the interval is the point 1 or −1.
@@ -100,14 +99,15 @@ def spearman(x: Values, y: Values, confidence: float = 0.95) -> Interval:
     """
     x, y = _ranked_pairs(x, y)
     rho = float(np.clip(np.corrcoef(ranks(x), ranks(y))[0, 1], -1, 1))
-    return _in_fishers_z(rho, math.sqrt((1 + rho**2 / 2) / (len(x) - 3)), len(x), confidence)
+    return _in_fishers_z(rho, math.sqrt((1 + rho**2 / 2) / (len(x) - 3)), len(x))
 
 
 def ranks(values: Values) -> np.ndarray:
-    """Ranks 1 … n as float64 [n]; tied values share the mean of the ranks they cover (mid-ranks)."""
-    from scipy.stats import rankdata
+    """Ranks 1 … n as float64 [n]; tied values share the mean of the ranks they cover (mid-ranks). With a NaN, all are NaN."""
+    import pandas as pd  # here already wherever frames are made; scipy.stats takes a second to import
 
-    return rankdata(values)
+    found = pd.Series(np.asarray(values)).rank().to_numpy()
+    return np.full(len(found), np.nan) if np.isnan(found).any() else found
 
 
 # ---- reliability: what noise in the scores does to a correlation
@@ -158,15 +158,15 @@ def _ranked_pairs(x: Values, y: Values) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _in_fishers_z(r: float, error: float, n: int, confidence: float) -> Interval:
-    """The interval of a correlation whose Fisher's z has this standard error."""
+def _in_fishers_z(r: float, error: float, n: int) -> Interval:
+    """The 95 % interval of a correlation whose Fisher's z has this standard error."""
     if math.isclose(abs(r), 1):  # perfect order: Fisher's z would be infinite
         r = math.copysign(1.0, r)
         return Interval(r, r, r, n)
 
     from scipy.special import ndtri  # the quantile of the normal distribution
 
-    z, half = math.atanh(r), float(ndtri(1 - _tail(confidence))) * error
+    z, half = math.atanh(r), float(ndtri(1 - _tail(0.95))) * error
     return Interval(r, math.tanh(z - half), math.tanh(z + half), n)
 
 
@@ -184,6 +184,11 @@ def tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     a, b = (np.nan_to_num(np.sign(values[..., first] - values[..., second])) for values in (x, y))  # [..., pairs]
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+
+
+def evenly(n: int, count: int) -> np.ndarray:
+    """At most `count` of the places 0 … n − 1, evenly spaced from the first to the last."""
+    return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int))
 
 
 def finite_values(values: Values, name: str) -> np.ndarray:

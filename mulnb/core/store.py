@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -106,7 +107,7 @@ def code_version(*modules: str) -> str:
 
 def _hash_of_code(path: Path) -> str:
     """A hash of a file's syntax tree without docstrings and imports."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
 
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -166,10 +167,14 @@ def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, An
         with safe_open(place / "arrays.safetensors", framework="numpy") as file:
             names = [name for name in file.keys() if only is None or name in only]  # noqa: SIM118 (it is no mapping)
             return manifest, {name: file.get_tensor(name) for name in names}
+    except NotADirectoryError:  # a file lies where the folder of this kind should be: whoever writes there says so
+        if not os.path.lexists(place):
+            return None
+        reason: object = "a file lies in its place"
     except FileNotFoundError:
         if not os.path.lexists(place):
             return None
-        reason: object = "a file is missing"
+        reason = "a file is missing"
     except PermissionError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; set MULNB_HOME to a folder of your own") from None
     except OSError as error:  # a folder in a file's place, or a part of the disk that cannot be read
@@ -186,7 +191,12 @@ def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, An
 
 def _manifest(place: Path) -> dict[str, Any]:
     """What the manifest in a folder says. Raises `ValueError` if it is not what was written there."""
-    manifest = json.loads((place / "manifest.json").read_text())
+    for name in ("manifest.json", "arrays.safetensors"):
+        mode = os.stat(place / name).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # to open a named pipe would wait for ever
+            raise ValueError(f"{name} is no file")
+
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     if "seal" in manifest and manifest["seal"] != _seal(manifest):  # stores of older versions have no seal
         raise ValueError("manifest.json has changed")
     if manifest.get("key", place.name) != place.name:
@@ -253,7 +263,7 @@ def _write(target: Path, manifest: Mapping[str, Any], blob: bytes, instead: bool
 
     def fill(place: Path) -> None:
         (place / "arrays.safetensors").write_bytes(blob)
-        (place / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     paths.write_folder(target, fill, instead)
 

@@ -56,7 +56,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"key '{where}' is missing"
 
     if first["type"] == "extra_forbidden":
-        *above, unknown = (*_keys(first["loc"][:-1]), str(first["loc"][-1]))  # the user's, whatever characters it has
+        above, unknown = _keys(first["loc"][:-1]), str(first["loc"][-1])  # the user's own key may look like one of pydantic's
         where, valid = ".".join([*above, unknown]), _fields(model, above)
         hint = did_you_mean(unknown, valid)
         return f"unknown key '{_short(where, str)}' = {_short(value)}: {hint}valid keys here: {', '.join(valid)}"

@@ -43,15 +43,15 @@ def _names_a_folder(name: str) -> str:
     return name
 
 
-Item = TypeVar("Item")
-Several = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
+Value = TypeVar("Value")
+Several = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, lt=LARGEST)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]  # of an image's side
-Batch = Annotated[int, Field(ge=2, lt=LARGEST)]
+BatchSize = Annotated[int, Field(ge=2, lt=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=LARGEST)]
 
-File = Annotated[str, Field(min_length=1)]  # the path of a file or a folder
+FilePath = Annotated[str, Field(min_length=1)]  # the path of a file or a folder
 FolderName = Annotated[str, AfterValidator(_names_a_folder)]

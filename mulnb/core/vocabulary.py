@@ -80,6 +80,10 @@ FIGURE_2_SCORES = ("memorization", "confidence", "binary_accuracy", "holdout_ret
 METRICS = ("tow", "tow_mia")
 STRATA = ("low", "medium", "high")
 
+#: The two ends of the scale: the original model as it is, and a second oracle. Names in the column `algorithm`; in frames of
+#: sequential unlearning, in `strategy`.
+FLOOR, CEILING = "nothing", "retrain"
+
 
 def label(name: str) -> str:
     """The written form of a name, e.g. "EL2N" for "el2n".

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mulnb.core import paths, stopping
 from mulnb.core.errors import UserError, notice
 
 BACKENDS = ("serial", "processes", "ray")
@@ -146,7 +150,7 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     """Run the tasks in `together` worker processes."""
     from joblib import Parallel, delayed
 
-    _tidy_up_in_silence()
+    _prepare_to_be_killed()
     parallel = Parallel(
         n_jobs=together,
         backend="loky",
@@ -159,8 +163,8 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     )
 
     try:
-        with _ctrl_c_kills_workers():
-            yield from parallel(delayed(_in_worker)(fn, task) for task in tasks)
+        with stopping.beforehand(_kill_workers):
+            yield from parallel(delayed(_in_worker)(_own_variables(), fn, task) for task in tasks)
     except BrokenProcessPool:
         raise UserError(
             "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
@@ -169,15 +173,59 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
 
 @functools.cache
-def _tidy_up_in_silence() -> None:
-    """Let the process that tidies up behind killed workers do so without two lines of its own about each thing that it finds."""
+def _prepare_to_be_killed() -> None:
+    """See to it that nothing of this process stays behind when it is killed, and that nothing is said about it."""
     known = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [known, "ignore:resource_tracker"]))
 
+    # loky's process that tidies up ignores SIGINT and SIGTERM; when a terminal is closed, it must stay, too
+    from joblib.externals.loky.backend import resource_tracker
 
-def _in_worker(fn: Callable[[T], Any], task: T) -> Any:
-    """What a worker process does with one task."""
+    hang_up = {getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has none
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, hang_up) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    _sweep_when_killed()
+
+
+def _sweep_when_killed() -> None:
+    """Start a process that removes the names of loky's semaphores when this one is gone.
+
+    loky's own tidying ends with us where SIGKILL ends a whole group of processes. The other one is in a session of its own, and
+    waits for the end of a pipe that only this process holds.
+    """
+    if not os.path.isdir("/dev/shm"):
+        return
+    from joblib.externals.loky.backend.synchronize import SemLock
+
+    # a container that shares this memory may have a process of our number: our names have a word of their own
+    word = uuid.uuid4().hex[:12]
+    SemLock._rand = (f"{word}-{number}" for number in itertools.count())
+    names = f"/dev/shm/sem.loky-{os.getpid()}-{word}-"
+    command = ["sh", "-c", 'read _; rm -f "$1"*', "sh", names]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with contextlib.suppress(OSError):
+        _sweepers.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **streams))
+
+
+_sweepers: list[subprocess.Popen] = []  # held, so that the pipe stays open
+
+
+def _own_variables() -> dict[str, str]:
+    """The environment variables of this package that are set, such as `MULNB_HOME`."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MULNB_")}
+
+
+def _in_worker(variables: Mapping[str, str], fn: Callable[[T], Any], task: T) -> Any:
+    """What a worker process does with one task. It lives on, and its caller may set other `variables` from call to call."""
     _exit_with_parent(os.getppid())
+    for name in _own_variables().keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
     return single_threaded(fn, task)
 
 
@@ -193,32 +241,10 @@ def _exit_with_parent(parent: int) -> None:
     threading.Thread(target=watch, name="mulnb-parent", daemon=True).start()
 
 
-@contextlib.contextmanager
-def _ctrl_c_kills_workers() -> Iterator[None]:
-    """Kill the workers at once on Ctrl-C. joblib alone would wait until they have finished their tasks."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
-        return
-
-    before = signal.getsignal(signal.SIGINT)
-    interrupted = False
-
-    def kill_workers(number: int, frame: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, kill_workers)
-    try:
-        yield
-    except Exception:
-        if interrupted:  # joblib reports the lost workers instead of the interrupt
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _kill_workers() -> None:
+    """Kill the workers at once. joblib alone would wait until they have finished their tasks."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 # --- progress ------------------------------------------------------------------------------------------------------------
@@ -247,17 +273,11 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
 
     def tell(done: int) -> None:
         if target:
-            _write_progress(target, {"label": label, "done": done, "total": total, "started": started})
+            state = {"label": label, "done": done, "total": total, "started": started}
+            with contextlib.suppress(UserError):  # the bar must never stop the work
+                paths.write_text(Path(target), json.dumps(state))
 
     tell(0)  # the first task may take hours
     for done, item in enumerate(items, start=1):
         yield item
         tell(done)
-
-
-def _write_progress(target: str, state: dict[str, Any]) -> None:
-    """Write the state for the runner, whole or not at all. A failure is ignored: the bar must never stop the work."""
-    with contextlib.suppress(OSError):
-        partial = Path(f"{target}.partial")
-        partial.write_text(json.dumps(state))
-        partial.replace(target)

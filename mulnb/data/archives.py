@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import zipfile
 import zlib
 from pathlib import Path
 
-from mulnb.core import paths, store, workers
-from mulnb.core.errors import UserError
+from mulnb.core import damaged, paths, store, workers
+from mulnb.core.errors import UserError, notice
 from mulnb.data.folders import LARGEST, is_litter
 
 CHUNK = 1000  # files between two steps of the progress bar
 GROWTH = 200  # times the size of the zip that its content may have; photographs have hardly more than once
+RECORD = ".unpacked.json"  # beside the unpacked files: their number, and their bytes together
 AGAIN = "delete it and download it again, or let `wget -c` or `curl -C - -O` continue a broken download"
 
 
@@ -32,11 +35,42 @@ def unpacked(archive: Path) -> Path:
     stamp = store.digest([archive.name, stat.st_size, stat.st_mtime_ns])
     place = paths.artifacts() / "unpacked" / stamp
 
+    if os.path.lexists(place) and not _is_whole(place):
+        done = damaged.set_aside(place)
+        notice(f"{place}: files of the unpacked {archive.name} are missing or cut off; it is {done} and unpacked again")
+
     if not place.is_dir():
-        paths.write_folder(place, lambda to: _unpack(archive, to))
+        paths.write_folder(place, lambda to: _unpack_and_count(archive, to))
 
     content = [path for path in place.iterdir() if not is_litter(path.name)]
     return content[0] if len(content) == 1 and content[0].is_dir() else place
+
+
+def _unpack_and_count(archive: Path, to: Path) -> None:
+    """Unpack a zip, and write down how many files and bytes that gave."""
+    _unpack(archive, to)
+    (to / RECORD).write_text(json.dumps(_counted(to)))
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether an unpacked folder still holds what was unpacked; one of an older version has no record, and is believed."""
+    try:
+        return json.loads((place / RECORD).read_text()) == _counted(place)
+    except FileNotFoundError:
+        return place.is_dir()
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _counted(place: Path) -> list[int]:
+    """The number of files in a folder and their bytes, without the record."""
+    files = size = 0
+    for folder, _, names in os.walk(place):
+        for name in names:
+            if name != RECORD:
+                files += 1
+                size += os.lstat(os.path.join(folder, name)).st_size
+    return [files, size]
 
 
 def _unpack(archive: Path, to: Path) -> None:

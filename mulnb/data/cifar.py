@@ -9,14 +9,13 @@ import http.client
 import os
 import pickle
 import socket
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mulnb.core import store
+from mulnb.core import paths, store
 from mulnb.core.errors import UserError, one_line
 from mulnb.data import cifar_batches
 from mulnb.data.images import AS_PUBLISHED, ImageSet
@@ -134,9 +133,10 @@ def _decode(official: Official, place: Path) -> store.Artifact:
         )
 
     try:
-        with tempfile.TemporaryDirectory() as unpacked:  # not beside the archive: its folder may be read-only
-            extract_archive(str(place), unpacked)
-            return _read_batches(official, Path(unpacked))
+        # not beside the archive: its folder may be read-only
+        with paths.scratch() as unpacked:
+            extract_archive(str(place), str(unpacked))
+            return _read_batches(official, unpacked)
     except OSError as error:
         raise UserError(f"{place} cannot be unpacked: {error.strerror or error}") from None
 

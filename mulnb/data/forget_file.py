@@ -45,7 +45,7 @@ def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.
 
 def find(path: str | Path) -> Path | None:
     """Where the file lies, as `forget.load` looks for it; None if it is nowhere."""
-    given = Path(os.path.expanduser(path))
+    given = paths.expanded(path)
     return next((place for place in (given, paths.home() / given) if os.path.isfile(place)), None)
 
 

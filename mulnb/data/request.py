@@ -14,7 +14,7 @@ from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.data import request_file
 from mulnb.data.folders import normal
-from mulnb.data.request_file import list_key
+from mulnb.data.request_file import list_key, name_key
 from mulnb.forget import Strata
 
 CLASS_KEYS = ("class", "classes")
@@ -55,6 +55,8 @@ def indices(
         UserError: it is empty, names an example twice, or one that is not there.
     """
     request = _unwrapped(request, files, root, what)
+    if isinstance(request, Mapping) and (key := list_key(request)) is not None:
+        return _of_both(request, key, n, files, root, what)
     if isinstance(request, Mapping):
         return _class(request, n, labels, classes, what)
 
@@ -88,17 +90,44 @@ def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path |
     if isinstance(request, (str, bytes, os.PathLike)):
         given = os.fsdecode(request)
         # one image may be named without a list around it
-        one = files is not None and _Names(files, root).places(given)
-        request = [given] if one else request_file.read(paths.given(given, what), what)
+        is_image = files is not None and _Names(files, root).places(given)
+        request = [given] if is_image else request_file.read(paths.given(given, what), what)
 
     if isinstance(request, Strata):
         request = request.forget
     if hasattr(request, "forgotten"):  # a ledger of earlier requests
         request = request.forgotten
     for _ in range(NESTED):
+        if hasattr(request, "iloc") and hasattr(request, "columns"):  # a table of pandas: its columns
+            request = {str(name): request[name] for name in request.columns}
         if isinstance(request, Mapping) and (key := list_key(request)) is not None:
+            if name_key(request) not in (None, key):
+                return request  # examples by index and by name
             request = request[key]
     return request
+
+
+def _of_both(request: Mapping, key: str, n: int, files: Sequence[str] | None, root: str | Path | None, what: str) -> np.ndarray:
+    """The examples of a table that has indices and file names: the numbers may be those of another list.
+
+    Where a column with the title of names has none of the images' names, it is about something else.
+    """
+    names = [str(_plain(name)) for name in request[name_key(request)]]
+    known = _Names(files or (), root)
+    places = [known.places(name) for name in names]
+    if not any(places):
+        return indices(list(request[key]), n, files=files, root=root, what=what)
+
+    found = _named(names, files, root, what)
+    values = _array(list(request[key]), n, what)
+    # of the user's own keys, text for example, nothing can be expected
+    if values.dtype.kind in "iu" and not np.array_equal(values, found):
+        row = int(np.flatnonzero(values != found)[0]) if len(values) == len(found) else 0
+        raise UserError(
+            f"{what}: '{key}' says {values[row]} where '{name_key(request)}' says {names[row]}, which is example {found[row]}: "
+            "leave out one of the columns"
+        )
+    return _checked(found, n, what)
 
 
 def _masked(mask: np.ndarray, n: int, what: str) -> np.ndarray:
@@ -118,6 +147,11 @@ def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
     long = [value for value in values.reshape(-1).tolist() if isinstance(value, int)] if values.dtype == object else []
     if long:  # numbers that 64 bits do not hold
         raise UserError(f"{what} has index {max(long, key=abs)} of 0 … {n - 1}")
+    if values.ndim == 1 and values.dtype.kind == "f":
+        wrong = values[(values % 1 != 0) | ~(np.abs(values) < EXACT)][0]
+        raise UserError(
+            f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask, not {wrong}"
+        )
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
     if values.min() < 0 or values.max() >= n:
@@ -126,6 +160,8 @@ def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
 
     # a repeated example is more likely a mistake in the list than meant
     found, counts = np.unique(values, return_counts=True)
+    if len(values) == n and set(found.tolist()) == {0, 1} and n > 2:
+        raise UserError(f"{what} is {n} times 0 or 1, a mask perhaps: give it as booleans, or the indices")
     if (counts > 1).any():
         raise UserError(f"{what} names an example twice: {found[counts > 1][0]}")
     return found.astype(np.int64)
@@ -208,7 +244,7 @@ class _Names:
     """Finds images by name: relative to their folder, without a folder where only one file bears the name, or by a path."""
 
     def __init__(self, files: Sequence[str], root: str | Path | None) -> None:
-        self.root = None if root is None else Path(os.path.expanduser(root)).resolve()
+        self.root = None if root is None else paths.expanded(root).resolve()
         self._places: dict[str, list[int]] = {}
         for place, file in enumerate(files):
             for name in {normal(file), normal(file).rpartition("/")[2]}:
@@ -222,7 +258,7 @@ class _Names:
                 return found
 
         if self.root is not None and "/" in name:
-            path = Path(os.path.expanduser(name)).resolve()
+            path = paths.expanded(name).resolve()
             if path.is_relative_to(self.root):
                 return self._places.get(path.relative_to(self.root).as_posix(), [])
 
@@ -236,13 +272,15 @@ def _named(names: list[str], files: Sequence[str] | None, root: str | Path | Non
             f"{what} has file names ('{names[0]}', …), and the images have none: give indices, or the folder as images"
         )
 
-    known, found = _Names(files, root), []
+    known = _Names(files, root)
+    found = [known.places(name) for name in names]
+    missing = [name for name, match in zip(names, found, strict=True) if not match]
+    if missing:
+        more = f" ({len(missing)} of {len(names)} names are not)" if len(missing) > 1 else ""
+        raise UserError(f"{what}: '{missing[0]}' is not among the images{more}: they are called like '{files[0]}'")
 
-    for name in names:
-        match = known.places(name)
-        if len(match) != 1:
-            reason = "is not among the images" if not match else f"is the name of {len(match)} images: add its folder"
-            raise UserError(f"{what}: '{name}' {reason}")
-        found += match
+    for name, match in zip(names, found, strict=True):
+        if len(match) > 1:
+            raise UserError(f"{what}: '{name}' is the name of {len(match)} images: add its folder")
 
-    return np.array(found, dtype=np.int64)
+    return np.array([match[0] for match in found], dtype=np.int64)

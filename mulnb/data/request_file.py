@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from mulnb import forget as forget_sets
+from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
-FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "image")
+FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
 WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")  # spreadsheets write 17 as 17.0
 
 
@@ -29,7 +30,8 @@ def read(path: Path, what: str) -> Any:
         what: what messages call the request.
 
     Returns:
-        Indices, a mask or file names as a list or array; the mapping or the `Strata` of a JSON file.
+        Indices, a mask or file names as a list or array; the mapping or the `Strata` of a JSON file; of a table that has
+        columns of both, indices and names, a mapping with both.
 
     Raises:
         UserError: the file does not exist, cannot be read, or has no column that names examples.
@@ -54,8 +56,15 @@ def read(path: Path, what: str) -> Any:
         return _lines(text, path) if kind == ".txt" else _column(text, path)
     except UserError:
         raise
+    except UnicodeDecodeError:
+        raise UserError(f"{what}: {path} cannot be read: it is not in UTF-8: save it as such (in Excel, 'CSV UTF-8')") from None
     except Exception as error:  # a damaged file may fail anywhere in its reader: numpy's alone have six kinds of errors
         raise UserError(f"{what}: {path} cannot be read: {one_line(error)[:200]}") from None
+
+
+def name_key(tree: Mapping) -> str | None:
+    """The key of a mapping under which file names stand."""
+    return next((key for key in (*FILE_COLUMNS, "files") if key in tree), None)
 
 
 def list_key(tree: Mapping) -> str | None:
@@ -88,6 +97,9 @@ def _json(tree: Any, path: Path) -> Any:
     if isinstance(tree, dict) and {"low", "medium", "high"} <= set(tree):
         return forget_sets.load(path).strata
     if isinstance(tree, list) and tree and all(isinstance(row, dict) and list_key(row) is not None for row in tree):
+        index, name = list_key(tree[0]), name_key(tree[0])
+        if name not in (None, index) and all(index in row and name in row for row in tree):
+            return {index: [row[index] for row in tree], name: [row[name] for row in tree]}
         return [row[list_key(row)] for row in tree]
     if isinstance(tree, (list, dict)):
         return tree
@@ -109,22 +121,23 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
     return _column(text, path) if table else rows
 
 
-def _column(text: str, path: Path) -> list[int] | list[str]:
-    """Indices or names of a text with one example a line, or of a CSV's column that is called like one."""
+def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[str, list]:
+    """Indices or names of a text with one example a line, or of a CSV's columns that are called like one."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     separator = _separator(lines)
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if any(row)]
     if not rows:
         raise UserError(f"{path} is empty: expected one example a line")
 
-    heads = [cell.lower() for cell in rows[0]]
+    heads = [re.sub("[ -]+", "_", cell.lower()) for cell in rows[0]]
     known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
-    width = max(max((place + 1 for place, cell in enumerate(row) if cell), default=0) for row in rows)
     if known:
         place, rows = heads.index(known[0]), rows[1:]
-    elif width == 1:  # a separator at the end of a line begins no second column
+    elif not any(any(row[1:]) for row in rows):  # one column: a separator at the end of a line begins no second one
         place = 0
-        if len(rows) > 1 and not WHOLE.fullmatch(heads[0]) and all(WHOLE.fullmatch(row[0]) for row in rows[1:]):
+        titled = not WHOLE.fullmatch(heads[0]) and not _is_mask(heads[:1]) and not re.search(r"[./\\]", heads[0])
+        cells = [row[0] for row in rows[1:]]
+        if cells and titled and (all(WHOLE.fullmatch(cell) for cell in cells) or _is_mask(cells)):
             rows = rows[1:]  # a heading of the user's own
     elif len(rows) == 1:
         return _numbers([cell for cell in rows[0] if cell])
@@ -135,7 +148,11 @@ def _column(text: str, path: Path) -> list[int] | list[str]:
     if short:
         raise UserError(f"{path}: line {short[0] + 2} has too few columns")
 
-    return _numbers([row[place] for row in rows])
+    found = _numbers([row[place] for row in rows])
+    name = name_key(heads)
+    if name in (None, heads[place]) or any(len(row) <= heads.index(name) for row in rows):
+        return found
+    return {heads[place]: found, name: [row[heads.index(name)] for row in rows]}
 
 
 def _separator(lines: list[str]) -> str:
@@ -145,10 +162,16 @@ def _separator(lines: list[str]) -> str:
         return told[1]
 
     head = re.sub('"[^"]*"', "", lines[0]) if lines else ""
-    # spreadsheets write semicolons where the comma is the decimal point
-    return next((mark for mark in "\t;" if mark in head and "," not in head), ",")
+    return plain_file.separator(head)
 
 
-def _numbers(cells: list[str]) -> list[int] | list[str]:
+def _is_mask(cells: list[str]) -> bool:
+    """Whether all cells say true or false."""
+    return all(cell.lower() in ("true", "false") for cell in cells)
+
+
+def _numbers(cells: list[str]) -> list[int] | list[bool] | list[str]:
+    if cells and _is_mask(cells):
+        return [cell.lower() == "true" for cell in cells]
     whole = all(WHOLE.fullmatch(cell) for cell in cells)
     return [int(cell.partition(".")[0]) for cell in cells] if whole else cells

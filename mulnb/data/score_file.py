@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
 LABELS = ("tr_labels", "labels", "label", "train_labels")  # names under which a file may hold the labels of its examples
@@ -152,9 +153,7 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     import pandas as pd
 
     text = path.read_text(encoding="utf-8-sig")
-    head = text.partition("\n")[0]
-    # spreadsheets write semicolons where the comma is the decimal point
-    separator = next((mark for mark in "\t;" if mark in head and "," not in head), ",")
+    separator = plain_file.separator(text.partition("\n")[0])
     decimal = "," if separator != "," and re.search(r"\d,\d", text) else "."
 
     frame = pd.read_csv(io.StringIO(text), sep=separator, decimal=decimal, low_memory=False)
@@ -173,7 +172,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> dict[str, np.ndarray]:
     """An object of lists, a list of objects with the same names, or a list of numbers."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
 
     if isinstance(content, dict):
         return {name: np.asarray(column) for name, column in content.items()}

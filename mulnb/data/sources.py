@@ -6,7 +6,6 @@ a source is slow only once. To add a data set, write such a function and enter i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +118,7 @@ def _root(dataset: Dataset) -> Path:
         return paths.data() / dataset.name
 
     # Notebooks run in several working folders: a relative path may also start at the home.
-    given = Path(os.path.expanduser(dataset.root))
+    given = paths.expanded(dataset.root)
     for root in (given.absolute(), paths.home() / given):
         if root.exists():
             return root

@@ -108,7 +108,7 @@ def load_data(profile: Profile) -> Splits:
     train, holdout = _split(train, dataset.holdout, rng)
     train, flipped = _flip_labels(train, dataset.label_noise, rng)
 
-    _check_sizes(profile, len(train))
+    check_sizes(profile, len(train))
     return Splits(train, holdout, test, flipped)
 
 
@@ -171,8 +171,8 @@ def _flip_labels(train: ImageSet, share: float, rng: np.random.Generator) -> tup
     return replace(train, labels=labels), flipped
 
 
-def _check_sizes(profile: Profile, n: int) -> None:
-    """Refuse forget sets that need more than the `n` training examples."""
+def check_sizes(profile: Profile, n: int) -> None:
+    """Raises `UserError` if the profile's forget sets need more than the `n` training examples."""
     size, steps = profile.forget.size, profile.sequential.steps
 
     if 3 * size > n:

@@ -71,7 +71,7 @@ def command(profile: Profile, path: Path) -> str:
     """The shell command that unlearns an exported set with every algorithm of the profile, from any folder."""
     name = f"{profile.name}-{re.sub('[^A-Za-z0-9]+', '-', path.stem).strip('-').lower() or 'set'}"
     known = profile.name in config.known_profiles()
-    changed = stock.changes(profile) if known else {}
+    changed = stock.overrides(profile) if known else {}
     changed = {key: value for key, value in changed.items() if key not in ("name", "forget.file")}
 
     # this Python by its full path: the reader's shell may have no environment active

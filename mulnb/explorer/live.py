@@ -20,9 +20,8 @@ from mulnb.audit import margins
 from mulnb.config import Profile
 from mulnb.core import store, workers
 from mulnb.core.store import Artifact
-from mulnb.core.vocabulary import label
+from mulnb.core.vocabulary import CEILING, FLOOR, label
 from mulnb.forget import Strata
-from mulnb.results.compare import CEILING, FLOOR
 from mulnb.study.frames import compare
 from mulnb.study.recipes import oracle_of, original_job, unlearning_job
 

@@ -94,10 +94,10 @@ def _handle(ranking: Ranking, x: svg.Axis, side: str, size: int, top: float, flo
     return f'<g data-act="drag:{side}" role="slider" tabindex="0" {about}><title>{name} {value}</title>{body}</g>'
 
 
-def _span(x: svg.Axis, values: np.ndarray, least: float = 4.0) -> tuple[float, float]:
-    """From the smallest to the largest value in pixels, at least `least` pixels wide."""
+def _span(x: svg.Axis, values: np.ndarray) -> tuple[float, float]:
+    """From the smallest to the largest value in pixels, at least 4 pixels wide."""
     start, stop = float(x(values.min())), float(x(values.max()))
-    missing = max(0.0, least - (stop - start)) / 2
+    missing = max(0.0, 4 - (stop - start)) / 2
     return start - missing, stop + missing
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mulnb.core.vocabulary import label
+from mulnb.core.vocabulary import CEILING, FLOOR, label
 from mulnb.explorer import svg
 from mulnb.explorer.outcomes import INK, SHAPES, Row, describe, shape, vanilla_of
-from mulnb.results.compare import CEILING, FLOOR
 
 ENDS = {FLOOR: ("base", "floor", "not unlearned"), CEILING: ("tee", "ceiling", "a second oracle")}  # marker, name, meaning
 

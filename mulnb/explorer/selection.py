@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mulnb import forget
+from mulnb.core.stats import evenly
 from mulnb.core.vocabulary import STRATA, label
 from mulnb.forget import Strata
 from mulnb.proxies import centre
@@ -177,9 +178,7 @@ def sample(values: np.ndarray, part: np.ndarray, stratum: str, middle: float, co
     if len(part) == 0:
         return part
     away = {"low": values[part], "medium": np.abs(values[part] - middle), "high": -values[part]}[stratum]
-    ordered = part[np.argsort(away, kind="stable")]
-    places = np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)
-    return ordered[np.unique(places)]
+    return part[np.argsort(away, kind="stable")][evenly(len(part), count)]
 
 
 def moved(chosen: Strata, examples: Any, stratum: str | None) -> Strata:

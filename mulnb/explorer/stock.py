@@ -134,7 +134,7 @@ def of_arrays(
         raise UserError(f"scores: a name is {odd[0]!r}: expected words")
     if memorization is not None:
         named["memorization"] = memorization
-    values = {name: _finite(f"score '{name}' has", one, (len(labels),)) for name, one in named.items()}
+    values = {name: _finite(f"score '{name}' has", score, (len(labels),)) for name, score in named.items()}
     exact = values.pop("memorization", None)
     if len(labels) < 4 or not (values or exact is not None):
         raise UserError(f"{len(labels)} examples with {len(values)} scores: the explorer needs at least 4 examples and one score")
@@ -149,7 +149,7 @@ def of_arrays(
         flipped=np.zeros(len(labels), dtype=bool),
         memorization=exact,
         se=None if exact is None else np.zeros(len(labels)),
-        proxies={(name, 0): one for name, one in values.items()},
+        proxies={(name, 0): score for name, score in values.items()},
         fingerprint=store.digest([pictures, labels, names]),
         places=places,
     )
@@ -169,11 +169,11 @@ def command(profile: Profile, notebooks: str = "01,02") -> str:
     """The command that makes the profile's results, with the settings that differ from the packaged profile of its name."""
     if profile.name not in config.known_profiles():
         return f"`./run_all.sh --profile YOUR.yaml --only {notebooks}` with the file of profile '{profile.name}'"
-    changed = "".join(f" --set '{key}={json.dumps(value)}'" for key, value in changes(profile).items())
+    changed = "".join(f" --set '{key}={json.dumps(value)}'" for key, value in overrides(profile).items())
     return f"`./run_all.sh --profile {profile.name} --only {notebooks}{changed}`"
 
 
-def changes(profile: Profile) -> dict[str, Any]:
+def overrides(profile: Profile) -> dict[str, Any]:
     """The settings, by dotted key, in which a profile differs from the packaged one of its name."""
     # compared as they are written in a file, where tuples are lists
     packaged = _leaves(config.load_profile(profile.name).model_dump(mode="json"))

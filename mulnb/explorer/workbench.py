@@ -14,7 +14,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.core import progress, store
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import label, mix
+from mulnb.core.vocabulary import CEILING, label, mix
 from mulnb.explorer import live, outcomes, scale, svg
 from mulnb.explorer.canvas import Canvas
 from mulnb.explorer.controls import dropdown, offered, row
@@ -145,7 +145,7 @@ class Workbench:
         ends = self._ends[self._set_shown]  # another run may be explained by the time the oracle is trained
 
         def keep(found: dict[str, Any]) -> None:
-            ends[live.CEILING] = found
+            ends[CEILING] = found
             self._say(f"a second oracle beside the first: <b>ToW {found['tow']:.3f}, ToW-MIA {found['tow_mia']:.3f}</b>")
             self._draw()
 

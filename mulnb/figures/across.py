@@ -28,30 +28,25 @@ def rum_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     Args:
         frames: the frame `unlearning` by profile name; None where there are no results: the panel says how to get them.
         pairs: the profiles that stand for the paper's pairs; their panels have its letters a-f.
-
-    Returns:
-        The figure.
     """
     figure, panels = _across(frames, pairs, 4.4)
 
-    runs, ends = {}, {}
-    for name, frame in frames.items():
+    shown, runs, ends = [], [], []  # of the profiles that have results
+    for place, (frame, column) in enumerate(zip(frames.values(), panels.T, strict=True)):
         if frame is not None:
-            runs[name] = rows(compare.unlearned(frame), strategy=("vanilla", "rum_f", "rum"))
-            ends[name] = compare.ends(frame)
-    for place, (name, column) in enumerate(zip(frames, panels.T, strict=True)):
-        if name in runs:
-            _rum_column(column, runs[name], ends[name], WIDTH / len(frames), first=place == 0)
+            shown.append(compare.measured(frame))
+            runs.append(rows(compare.unlearned(frame), strategy=("vanilla", "rum_f", "rum")))
+            ends.append(compare.ends(frame))
+            _rum_column(column, runs[-1], ends[-1], WIDTH / len(frames), first=place == 0)
 
     title = "Refinement against vanilla, across data sets and architectures"
     if not runs:
         headline(figure, title)
         return finish(figure, _profiles(frames))
 
-    every_run, every_end = (pd.concat(parts.values(), ignore_index=True) for parts in (runs, ends))
-    every_row = pd.concat([compare.measured(frames[name]) for name in runs], ignore_index=True)
+    every_row, every_run, every_end = (pd.concat(parts, ignore_index=True) for parts in (shown, runs, ends))
     headline(figure, title, rum_legend(every_run, figure_2_scores(every_run)) + end_keys(every_end))
-    counts = [n for found in runs.values() for n in tables.tow_table(found)["n"]]
+    counts = [n for found in runs for n in tables.tow_table(found)["n"]]
     full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(every_run["strategy"]) else ""
     return finish(
         figure,
@@ -67,31 +62,29 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     Args:
         frames: the frame `sequential` by profile name; see `rum_across`.
         pairs: as in `rum_across`; the letters are a-d.
-
-    Returns:
-        The figure.
     """
     figure, panels = _across(frames, pairs, 3.8)
 
-    found = {}
-    for name, frame in frames.items():
-        if frame is not None:
-            found[name] = rows(tables.sequential_table(frame), scope="union")
-    for place, (name, column) in enumerate(zip(frames, panels.T, strict=True)):
-        for axes, metric in zip(column, METRICS, strict=True) if name in found else ():
-            step_panel(axes, found[name], f"{metric}_change")
+    found = []
+    for place, (frame, column) in enumerate(zip(frames.values(), panels.T, strict=True)):
+        if frame is None:
+            continue
+        table = rows(tables.sequential_table(frame), scope="union")
+        found.append(table)
+        for axes, metric in zip(column, METRICS, strict=True):
+            step_panel(axes, table, f"{metric}_change")
             axes.set_ylabel("" if place else f"change of {vocabulary.label(metric)}")
-        column[1].set_xlabel("unlearning step" if name in found else "")
+        column[1].set_xlabel("unlearning step")
 
-    sequential_headline(figure, pd.concat(found.values()) if found else pd.DataFrame({"strategy": []}))
+    every = pd.concat(found) if found else pd.DataFrame({"strategy": []})
+    sequential_headline(figure, every)
     if not found:
         return finish(figure, _profiles(frames))
-    note = captions.interval_note([n for table in found.values() for n in table["n"]])
-    measured = set(pd.concat(found.values())["strategy"]) & set(ENDS)
+    ends = f" {ENDS_NOTE}." if set(every["strategy"]) & set(ENDS) else ""
     return finish(
         figure,
-        f"{_profiles(frames)} Union of all forget sets so far, change since step 1 paired by seed; {note}."
-        + (f" {ENDS_NOTE}." if measured else ""),
+        f"{_profiles(frames)} Union of all forget sets so far, change since step 1 paired by seed; "
+        f"{captions.interval_note(every['n'])}.{ends}",
     )
 
 

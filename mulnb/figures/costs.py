@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from mulnb.config import Profile
 from mulnb.core import vocabulary
-from mulnb.figures.marks import columns, key, look, points, rows
-from mulnb.figures.plotting import INK, SCORE, SMALL, SOFT, Look, Picture, captioned, finish, headline, style
+from mulnb.figures.marks import beside, columns, key, look, points, rows
+from mulnb.figures.plotting import INK, SCORE, SOFT, Look, Picture, captioned, finish, headline, style
 from mulnb.results import captions, compare
 
 POOL = Look(INK, "o", "-")
@@ -31,11 +31,13 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     Returns:
         The figure. The dashed line is the ceiling √reliability: not even a perfect ranking correlates better with noisy scores.
     """
+    measures = {name: _measure(fidelity, name) for name in ("spearman", "overlap")}
+    found = vocabulary.ordered(rows(fidelity, kind="proxy")["name"])
+
     figure = Picture(height=3.9)
     panels = figure.subplots(1, 2, sharex=True)
-    found = vocabulary.ordered(rows(fidelity, kind="proxy")["name"])
-    for axes, column in zip(panels, ("spearman", "overlap"), strict=True):
-        _panel(axes, fidelity, found, column)
+    for axes, (name, table) in zip(panels, measures.items(), strict=True):
+        _panel(axes, table, found, name)
     panels[0].set(title="Rank correlation with memorization", ylabel="Spearman ρ")
     panels[1].set(title="The same examples in the high stratum", ylabel="overlap")
 
@@ -56,46 +58,54 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
         if known
         else ""
     )
-    return finish(
+    finish(
         figure,
         f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "
         "averaged over k trainings, with the seconds of the further ones. Pool: exact scores from M models against those of the "
         f"models left out, which are fewer, so that its ceiling is lower; intervals over repeated choices of M models.{ceiling}",
     )
 
+    # the layout is final: now it is known what a text would cover
+    for axes, (name, table) in zip(panels, measures.items(), strict=True):
+        _name_the_ends(axes, table, name)
+    return figure
 
-def _panel(axes: Axes, fidelity: pd.DataFrame, proxies: list[str], column: str) -> None:
-    """One measure of fidelity against seconds."""
-    # seconds differ between runs: a way to rank stands at its mean
+
+def _measure(fidelity: pd.DataFrame, name: str) -> pd.DataFrame:
+    """One measure of each way to rank, `kind name count`, with its interval and its mean seconds: these differ between runs."""
+    keys = ["kind", "name", "count"]
     frame = fidelity.assign(seconds=fidelity["seconds"].clip(lower=LEAST))
-    table = compare.intervals(frame, ["kind", "name", "count"], [column])
-    seconds = frame.groupby(["kind", "name", "count"], as_index=False, observed=True)["seconds"].mean()
-    table = table.merge(seconds, on=["kind", "name", "count"])
+    seconds = frame.groupby(keys, as_index=False, observed=True)["seconds"].mean()
+    return compare.intervals(frame, keys, [name]).merge(seconds, on=keys)
 
-    for kind, how, filled, letter in (("pool", POOL, False, "M"), ("mean", MEAN, False, "k")):
+
+def _panel(axes: Axes, table: pd.DataFrame, proxies: list[str], column: str) -> None:
+    """One measure of fidelity against seconds."""
+    for kind, how in (("pool", POOL), ("mean", MEAN)):
         cells = rows(table, kind=kind).sort_values("count")
         if len(cells):
-            points(axes, cells["seconds"], *columns(cells, column), how, filled=filled, line=True, size=4)
-            _name_the_ends(axes, cells, column, letter)
+            points(axes, cells["seconds"], *columns(cells, column), how, filled=False, line=True, size=4)
     for name in proxies:
         cells = rows(table, kind="proxy", name=name)
         points(axes, cells["seconds"], *columns(cells, column), look(SCORE, name), size=5.5)
 
     axes.set(xscale="log", xlabel="seconds (log scale)")
     first, last = table["seconds"].min(), table["seconds"].max()
-    room = max((last / first) ** 0.12, 2)  # for the counts beside the last points
-    axes.set_xlim(first / room, last * room)
+    room = max((last / first) ** 0.12, 2)
+    axes.set_xlim(first / room, last * room**2)  # on the right for the counts
     lowest = np.nanmin([*table[column], *table[f"{column}_low"]])
     axes.set_ylim(min(0.0, lowest - 0.03), 1.02)
 
 
-def _name_the_ends(axes: Axes, cells: pd.DataFrame, column: str, letter: str) -> None:
-    """Write the count beside the first and the last point of a line."""
-    ends = cells.iloc[[0]] if len(cells) == 1 else cells.iloc[[0, -1]]
-    for place, (seconds, count, value) in enumerate(zip(ends["seconds"], ends["count"], ends[column], strict=True)):
-        side, offset = ("left", (4, -4)) if place else ("center", (0, -6))
-        below = {"textcoords": "offset points", "ha": side, "va": "top", "fontsize": SMALL, "color": INK}
-        axes.annotate(f"{letter} = {count}", (seconds, value), offset, **below)
+def _name_the_ends(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    """Write the count beside the first and the last point of each line."""
+    for kind, letter, how in (("pool", "M", POOL), ("mean", "k", MEAN)):
+        cells = rows(table, kind=kind).sort_values("count")
+        if cells.empty:
+            continue
+        for place in sorted({0, len(cells) - 1}):
+            cell = cells.iloc[place]
+            beside(axes, cell["seconds"], cell[column], f"{letter} = {cell['count']}", how.color)
 
 
 def _line_keys(kinds: set[str]) -> list:

@@ -26,9 +26,6 @@ def overview(profile: Profile) -> Picture:
 
     Args:
         profile: its sizes stand in the caption.
-
-    Returns:
-        The figure; a diagram, nothing in it is measured.
     """
     figure = Picture(height=HEIGHT, layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")

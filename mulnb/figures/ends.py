@@ -7,14 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from mulnb.core.vocabulary import CEILING, FLOOR
 from mulnb.figures.marks import columns, key, look
 from mulnb.figures.plotting import Look
 
 ENDS = {
-    "retrain": Look("#222222", "", (0, (5, 2))),
-    "nothing": Look("#6F6F6F", "", (0, (4, 1, 1, 1, 1, 1))),
+    CEILING: Look("#222222", "", (0, (5, 2))),
+    FLOOR: Look("#6F6F6F", "", (0, (4, 1, 1, 1, 1, 1))),
 }
-END_LABELS = {"retrain": "ceiling", "nothing": "floor"}
+END_LABELS = {CEILING: "ceiling", FLOOR: "floor"}
 ENDS_NOTE = "Ceiling: a second oracle; floor: the original model, not unlearned"
 
 

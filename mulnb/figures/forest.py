@@ -45,9 +45,6 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         unlearning: the tidy frame of unlearning runs.
-
-    Returns:
-        The figure.
     """
     runs = compare.unlearned(unlearning)
     parts = _parts(profile, runs)

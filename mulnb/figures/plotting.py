@@ -117,11 +117,7 @@ STRATUM = {
 
 
 def style() -> mpl.rc_context:
-    """The style of all figures.
-
-    Returns:
-        A context manager, which is also a decorator.
-    """
+    """The style of all figures, as a context manager that is also a decorator."""
     return mpl.rc_context(STYLE)
 
 
@@ -146,14 +142,7 @@ class Picture(Figure):
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG.
-
-    Args:
-        figure: any matplotlib figure.
-
-    Returns:
-        The file's content, the same bytes every time. A palette gives a quarter of the size without a visible loss.
-    """
+    """A figure as the content of a PNG, the same bytes every time; a palette makes it a quarter as large without visible loss."""
     from PIL import Image
 
     drawn, packed = io.BytesIO(), io.BytesIO()
@@ -196,14 +185,7 @@ def with_palette(image: Pixels) -> Pixels:
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG.
-
-    Args:
-        figure: any matplotlib figure.
-
-    Returns:
-        The file's content, the same bytes every time; dense point clouds are pixels in it.
-    """
+    """A figure as the content of an SVG, the same bytes every time; dense point clouds are pixels in it."""
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="svg", dpi=STYLE["savefig.dpi"], metadata={"Date": None, "Creator": "mulnb"})
@@ -236,15 +218,7 @@ def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
 
 
 def placeholder(profile: Profile, text: str) -> Picture:
-    """A figure for results that a profile cannot have, with the reason.
-
-    Args:
-        profile: the study.
-        text: the reason.
-
-    Returns:
-        The figure.
-    """
+    """A figure for results that a profile cannot have; `text` says why."""
     figure = Picture(height=1.2)
     axes = figure.subplots()
     bare(axes)
@@ -268,9 +242,6 @@ def finish(figure: Picture, caption: str) -> Picture:
     Args:
         figure: a figure whose panels are drawn.
         caption: the caption; it is wrapped to the figure's width.
-
-    Returns:
-        The figure.
     """
     text = wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
     figure.supxlabel(text, x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
@@ -333,8 +304,3 @@ def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns
         handles=list(handles), title=text, title_fontproperties=bold, ncols=math.ceil(len(handles) / lines) or 1, **options
     )
     legend.set_in_layout(True)
-
-
-def texts(figure: Figure) -> list:
-    """Every visible text of a figure: tests look at sizes and words."""
-    return [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text().strip()]

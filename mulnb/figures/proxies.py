@@ -28,9 +28,6 @@ def proxy_table(profile: Profile, costs: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         costs: `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
-
-    Returns:
-        The figure.
     """
     table = tables.proxy_table(costs).iloc[::-1].reset_index(drop=True)  # the paper's on top, the strongest first
     figure = Picture(height=0.33 * len(table) + 1.1)
@@ -119,9 +116,6 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
         profile: the study.
         proxies: `example proxy seed raw value`; the mean over seeds is shown.
         memorization: `example memorization` and more.
-
-    Returns:
-        The figure.
     """
     truth = memorization.set_index("example")["memorization"]
     found = vocabulary.ordered(proxies["proxy"])

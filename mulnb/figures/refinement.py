@@ -25,9 +25,6 @@ def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         unlearning: the tidy frame of unlearning runs.
-
-    Returns:
-        The figure.
     """
     runs, ends = compare.unlearned(unlearning), compare.ends(unlearning)
     table, scores = tables.tow_table(runs), figure_2_scores(runs)

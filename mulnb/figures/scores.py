@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mulnb.config import Profile
+from mulnb.core.stats import evenly
 from mulnb.core.vocabulary import STRATA
 from mulnb.figures import crowd
 from mulnb.figures.marks import columns, key, points
@@ -46,13 +47,11 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
         profile: the study.
         memorization: `example label memorization se n_in n_out`, and a bool column `flipped` where labels were flipped.
         strata: has `low`, `medium` and `high`, each an array of examples.
-
-    Returns:
-        The figure.
     """
     estimated = "se" in memorization and memorization["se"].notna().any()  # imported scores have no standard errors
     figure = Picture(height=3.6)
-    grid = figure.add_gridspec(2, 2 if estimated else 1, width_ratios=(1.75, 1)[: 1 + estimated], height_ratios=(3.2, 1))
+    widths = (1.75, 1) if estimated else (1,)
+    grid = figure.add_gridspec(2, len(widths), width_ratios=widths, height_ratios=(3.2, 1))
     top = figure.add_subplot(grid[0, 0])
     strip = figure.add_subplot(grid[1, 0], sharex=top)
 
@@ -62,19 +61,20 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     if estimated:
         models = int((memorization["n_in"] + memorization["n_out"]).median())
         _standard_errors(figure.add_subplot(grid[:, 1]), groups, _worst_case(profile, models))
+        source = f"from one pool of M = {models} models"
+        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
+        drawn = crowd.note(len(memorization))
+    else:
+        source, worst = "imported", ""
+        drawn = crowd.note(max(len(getattr(strata, name)) for name in STRATA))
 
     handles = [Patch(facecolor=CLEAN_FILL, edgecolor=CLEAN, label=groups[0][0])]
     handles += [Patch(facecolor="white", edgecolor=ALERT, hatch="////", label=name) for name, *_ in groups[1:]]
     headline(figure, "How much of each training example is memorized", handles)
-    source, worst, part = "imported", "", crowd.note(max(len(getattr(strata, name)) for name in STRATA))
-    if estimated:
-        source = f"from one pool of M = {models} models"
-        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
-        part = crowd.note(len(memorization))
     return finish(
         figure,
         f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples, {source}, n = 1 set of scores; "
-        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{part}",
+        f"{captions.memorized(memorization['memorization'])}. Shaded: the range of each stratum.{worst}{drawn}",
     )
 
 
@@ -146,9 +146,6 @@ def stratum_images(
         memorization: the frame of scores.
         strata: has `low`, `medium` and `high`, each an array of examples.
         classes: the classes' names.
-
-    Returns:
-        The figure.
     """
     per_row = 10 if images.shape[-1] < 48 else 8  # the file stays small, and large images show more
     figure = Picture(height=3.45)
@@ -158,7 +155,8 @@ def stratum_images(
     for row, name in zip(panels, STRATA, strict=True):
         for axes in row:
             bare(axes)
-        chosen = _spread(frame.loc[getattr(strata, name)].sort_values("memorization", kind="stable"), per_row)
+        members = frame.loc[getattr(strata, name)].sort_values("memorization", kind="stable")
+        chosen = members.iloc[evenly(len(members), per_row)]
         for axes, (example, facts) in zip(row, chosen.iterrows(), strict=False):
             _example(axes, images[example], facts, classes)
         row[0].set_ylabel(name, fontweight="bold", fontsize=9, labelpad=6)
@@ -169,12 +167,6 @@ def stratum_images(
         f"{captioned(profile)}. Training examples of the low, medium and high stratum, evenly spaced in its order; below each "
         f"its label and memorization score ± standard error (n = 1 pool of models).{flipped}",
     )
-
-
-def _spread(frame: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows, evenly spaced from the first to the last."""
-    places = np.linspace(0, len(frame) - 1, min(count, len(frame))).round().astype(int)
-    return frame.iloc[np.unique(places)]
 
 
 def _example(axes: Axes, image: np.ndarray, facts: pd.Series, classes: Sequence[str]) -> None:
@@ -200,9 +192,6 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         convergence: `models repeat split_half spearman_full mean_se`; empty where the scores were imported.
-
-    Returns:
-        The figure.
     """
     if not len(convergence):
         return placeholder(profile, "The exact scores were imported:\nthere is no pool whose convergence could be seen.")

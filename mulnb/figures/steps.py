@@ -96,9 +96,6 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     Args:
         profile: the study.
         values: `strategy seed step moment group example value`; `moment` is before or after, `group` forget or retain.
-
-    Returns:
-        The figure.
     """
     strategies, steps = vocabulary.ordered(values["strategy"]), sorted(values["step"].unique())
     span = _decades(values["value"].to_numpy(float))
@@ -144,8 +141,9 @@ def _ridges(axes: Axes, values: pd.DataFrame, low: float, high: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _log_density(values: np.ndarray, low: float, high: float, bins: int = 72) -> tuple[np.ndarray, np.ndarray]:
+def _log_density(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """A smoothed histogram of log10(values) on a common grid, its highest point at 1; values outside count at the edges."""
+    bins = 72
     edges = np.linspace(low, high, bins + 1)
     centres = 10 ** ((edges[1:] + edges[:-1]) / 2)
     if not len(values):

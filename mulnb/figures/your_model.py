@@ -30,9 +30,6 @@ def draw(rows: Rows, sizes: Mapping[str, int]) -> Picture:
         rows: by model (`original`, `unlearned`, `oracle`; those that are there) its accuracies `acc_low … acc_test` and its MIA
             efficacies `mia mia_retain mia_unseen`; with an oracle, `tow` and `tow_mia` of the unlearned model.
         sizes: the number of examples of each stratum.
-
-    Returns:
-        The figure.
     """
     figure = Picture(height=2.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))

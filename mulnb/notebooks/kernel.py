@@ -33,7 +33,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets import Type
 
-from mulnb.core import paths
+from mulnb.core import lacks, paths
 from mulnb.core.errors import NotebookFailed, UserError
 
 # They repeat the exception and log noise after Ctrl-C.
@@ -45,18 +45,10 @@ TRACEBACK = "Traceback (most recent call last)"
 MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>\\]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
 SILENT = "it printed nothing"  # a kernel that died so was most likely killed by the system
-NO_MEMORY = (
-    SILENT,
-    "MemoryError",
-    "failed to map segment",
-    "Cannot allocate memory",
-    "out of memory",
-    "DefaultCPUAllocator",
-    "bad_alloc",
-)
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+PATIENCE_S = 3.0  # in which what is left of a kernel may end by itself
 LOOK_AGAIN_S = 1.0  # how often a channel is asked again whether a message is there
 
 
@@ -156,10 +148,11 @@ class _Client(AsyncKernelClient):
     shell_channel_class = Type(_Channel)
 
 
-def _end(group: int, patience: float = 0.5) -> None:
-    """Kill what is left of a kernel's process group, such as workers, after a moment in which they may end by themselves."""
-    deadline = time.monotonic() + patience
+def _end(group: int) -> None:
+    """End what is left of a kernel's process group, such as workers: what tidies up behind them gets a moment to do so."""
+    deadline = time.monotonic() + PATIENCE_S
     with contextlib.suppress(ProcessLookupError):  # nothing is left
+        os.killpg(group, signal.SIGTERM)
         while time.monotonic() < deadline:
             os.killpg(group, 0)
             time.sleep(0.02)
@@ -205,7 +198,7 @@ def _explain(error: PapermillExecutionError, source: Path, target: Path) -> str:
 
 def _likely_cause(what: str) -> str:
     """A hint for errors that come from a lack of memory, however they call it."""
-    if any(sign in what for sign in NO_MEMORY):
+    if SILENT in what or lacks.of_memory(what):
         return " (probably out of memory: end other programs, give this one more, or use --workers 1)"
     return ""
 

@@ -80,7 +80,7 @@ def copy(source: Path, target: Path, parameters: dict[str, Any]) -> Path:
     known = run.read(source)
     run.check(known, parameters, as_written=False)
 
-    text = source.read_text()
+    text = source.read_text(encoding="utf-8")
     origin = hashlib.sha256(json.dumps([text, parameters], sort_keys=True).encode()).hexdigest()[:16]
     if _origin(target) == origin:
         return target
@@ -103,7 +103,7 @@ def copy(source: Path, target: Path, parameters: dict[str, Any]) -> Path:
 def _origin(target: Path) -> str | None:
     """What an earlier copy was made from; None if there is none, or if it cannot be read."""
     try:
-        return json.loads(target.read_text())["metadata"]["mulnb"][ORIGIN]
+        return json.loads(target.read_text(encoding="utf-8"))["metadata"]["mulnb"][ORIGIN]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

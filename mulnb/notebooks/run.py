@@ -12,7 +12,6 @@ import ast
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile,
 
     # A profile's file is named from where the user stands, but the kernel runs in the notebook's folder: make it absolute.
     packaged = options.profile in config.known_profiles()
-    name = options.profile if packaged else str(Path(options.profile).expanduser().resolve())
+    name = options.profile if packaged else str(paths.expanded(options.profile).resolve())
     return profile, {"profile": name, "overrides": overrides}
 
 
@@ -148,7 +147,7 @@ def read(path: Path) -> Notebook:
         NotebookFailed: it declares no outputs.
     """
     try:
-        tree = json.loads(path.read_text())
+        tree = json.loads(path.read_text(encoding="utf-8"))
         cells = [cell for cell in tree["cells"] if "parameters" in cell["metadata"].get("tags", [])]
         outputs = tuple(tree["metadata"].get("mulnb", {}).get("outputs", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -199,8 +198,7 @@ def check(notebook: Notebook, parameters: dict[str, Any], as_written: bool) -> N
 @contextlib.contextmanager
 def _environment() -> Iterator[Path]:
     """Set what the kernels find: none of the user's IPython settings or history, and the file for the progress, returned."""
-    with tempfile.TemporaryDirectory(prefix="mulnb-") as scratch:
-        folder = Path(scratch)
+    with paths.scratch() as folder:
         os.environ["MULNB_PROGRESS"] = str(folder / "progress.json")
         os.environ["IPYTHONDIR"] = str(folder / "ipython")
         os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")

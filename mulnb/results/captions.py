@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from mulnb.core.vocabulary import CEILING
+
 HARDLY = 0.25  # memorization below which an example counts as hardly memorized
 
 #: What differs between the seeds of a study, and what does not.
@@ -14,14 +16,7 @@ SEEDS_VARY = "A seed varies initialisation, batch order, proxies and ties; split
 
 
 def seeds(counts: Iterable[float]) -> str:
-    """Say how many seeds stand behind some numbers.
-
-    Args:
-        counts: the number of seeds behind each of them.
-
-    Returns:
-        "n = 3 seeds", "n = 1 seed", or "n = 2 to 3 seeds" where the counts differ.
-    """
+    """How many seeds stand behind some numbers: "n = 3 seeds", "n = 1 seed", or "n = 2 to 3 seeds" where the counts differ."""
     found = sorted({int(n) for n in counts})
     if not found:
         return "n = 0 seeds"
@@ -31,43 +26,29 @@ def seeds(counts: Iterable[float]) -> str:
     return f"n = {span} seed{'' if most == 1 else 's'}"
 
 
-def interval_note(counts: Iterable[float], what: str = "mean and 95 % t interval") -> str:
-    """Say what the error bars or the ± are, or that a single run has none.
+def interval_note(counts: Iterable[float]) -> str:
+    """What error bars or a ± are, or that a single run has none: "mean and 95 % t interval over n = 3 seeds".
 
     Args:
         counts: the number of seeds behind each number.
-        what: the estimate and its interval.
-
-    Returns:
-        For example "mean and 95 % t interval over n = 3 seeds".
     """
     counts = list(counts)
     if not counts or max(counts) < 2:
         return f"single runs, {seeds(counts)}: no interval"
 
-    note = f"{what} over {seeds(counts)}"
+    note = f"mean and 95 % t interval over {seeds(counts)}"
     return note if min(counts) > 1 else f"{note} (none where n = 1)"
 
 
 def memorized(scores: pd.Series) -> str:
-    """What the distribution of memorization scores is like.
-
-    Args:
-        scores: one per example.
-
-    Returns:
-        For example "71 % of the examples have memorization below 0.25, 9 % above 0.75".
-    """
+    """What the scores are like: "71 % of the examples have memorization below 0.25, 9 % above 0.75"."""
     values = np.asarray(scores, dtype=float)
     low, high = (100 * float(share.mean()) for share in (values < HARDLY, values > 1 - HARDLY))
     return f"{low:.0f} % of the examples have memorization below {HARDLY}, {high:.0f} % above {1 - HARDLY}"
 
 
 def unfit(frame: pd.DataFrame) -> str:
-    """Count the runs whose original or oracle did not fit the retain set.
-
-    Args:
-        frame: the tidy frame that is shown.
+    """How many runs of a frame have an original or oracle that did not fit the retain set.
 
     Returns:
         A sentence that begins with a space, or "" if all fitted or the frame does not say.
@@ -88,9 +69,9 @@ def unfit_ceiling(unlearning: pd.DataFrame) -> str:
         unlearning: the tidy frame of unlearning runs, with the ends of the scale as they were measured.
 
     Returns:
-        A sentence that begins with a space, or "" if all fitted or the frame does not say.
+        A sentence as of `unfit`.
     """
-    pairs = unlearning[unlearning["algorithm"] == "retrain"]
+    pairs = unlearning[unlearning["algorithm"] == CEILING]
     if not unfit(pairs):
         return ""
     count = int((~pairs["converged"].dropna().astype(bool)).sum())

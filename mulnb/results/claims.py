@@ -35,27 +35,12 @@ RULES = (
 
 
 def ledger(verdicts: pd.DataFrame) -> list[str]:
-    """One sentence per claim: its leading estimates, then how its cases stand.
-
-    Args:
-        verdicts: the claims frame.
-
-    Returns:
-        Markdown sentences, in the order of the claims.
-    """
+    """One sentence of Markdown per claim, in their order: its leading estimates, then how its cases stand."""
     return [_sentence(claim, verdicts[verdicts["claim"] == claim.id]) for claim in _told(verdicts)]
 
 
 def summary(verdicts: pd.DataFrame, profile: Profile) -> str:
-    """The page `claims.md`: what kind of evidence this profile is, a sentence per claim, and every estimate.
-
-    Args:
-        verdicts: the claims frame.
-        profile: the study.
-
-    Returns:
-        Markdown.
-    """
+    """The page `claims.md`: what kind of evidence this profile is, a sentence per claim, and every estimate."""
     full_rum = vocabulary.mix(profile.unlearning.rum)
     head = f"**{profile.title}** (profile `{profile.name}`, {seeds([len(profile.seeds)])}). {standing(profile)}"
     parts = [head + (f" {full_rum}." if full_rum else "")]
@@ -67,39 +52,18 @@ def summary(verdicts: pd.DataFrame, profile: Profile) -> str:
 
 
 def text(verdicts: pd.DataFrame) -> str:
-    """The ledger for a terminal.
-
-    Args:
-        verdicts: the claims frame.
-
-    Returns:
-        Plain text.
-    """
+    """The ledger as plain text, for a terminal."""
     lines = [f"{k:2}. {line}" for k, line in enumerate(ledger(verdicts), 1)]
     return "\n".join([*lines, "", _replication(verdicts)]).replace("**", "")
 
 
 def write(verdicts: pd.DataFrame, profile: Profile) -> list[Path]:
-    """Write `claims.csv` and `claims.md` under the profile's results.
-
-    Args:
-        verdicts: the claims frame.
-        profile: the study.
-
-    Returns:
-        The paths of the two files.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Write `claims.csv` and `claims.md` under the profile's results. Raises `UserError` if the folder cannot be written."""
     return tables.write(verdicts, profile, "claims", "The paper's claims.", text=summary(verdicts, profile))
 
 
 def counts(verdicts: pd.DataFrame) -> pd.DataFrame:
     """A row per claim: its leading verdicts, and how many of its cases have which verdict.
-
-    Args:
-        verdicts: the claims frame.
 
     Returns:
         A frame of texts: `claim paper`, `primary`, and a column per verdict.

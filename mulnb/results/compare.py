@@ -14,68 +14,40 @@ import pandas as pd
 
 from mulnb.core import stats, vocabulary
 from mulnb.core.stats import Interval
-from mulnb.core.vocabulary import METRICS
+from mulnb.core.vocabulary import CEILING, FLOOR, METRICS
 
 RUN = ["algorithm", "strategy", "score"]  # what identifies a run, apart from its seed
-FLOOR, CEILING = "nothing", "retrain"  # names in the column `algorithm`, or in `strategy` in frames of sequential unlearning
 
 
 def end_of(frame: pd.DataFrame) -> pd.Series:
-    """Which end of the scale each row is.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-
-    Returns:
-        "nothing", "retrain", or NaN for the runs of algorithms, by the frame's index.
-    """
+    """Which end of the scale each row of a tidy frame is: `FLOOR`, `CEILING`, or NaN for the runs of algorithms."""
     known = [FLOOR, CEILING]
     by_algorithm = frame["algorithm"].where(frame["algorithm"].isin(known))
     return by_algorithm.fillna(frame["strategy"].where(frame["strategy"].isin(known)))
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that were measured: without an oracle that was only compared with itself.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-
-    Returns:
-        The frame, without its `retrain` rows if their ToW is 1 by definition.
-    """
+    """A tidy frame without the rows of an oracle that was only compared with itself, whose ToW is 1 by definition."""
     oracle = end_of(frame) == CEILING
     by_definition = oracle.any() and (frame.loc[oracle, list(METRICS)] == 1).all(axis=None)
     return frame[~oracle] if by_definition else frame
 
 
 def unlearned(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of unlearning algorithms: without the floor and the ceiling.
-
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-
-    Returns:
-        Its rows of algorithms.
-    """
+    """The runs of unlearning algorithms in a tidy frame: without the floor and the ceiling."""
     return frame[end_of(frame).isna()]
 
 
-def ends(frame: pd.DataFrame, by: Sequence[str] = (), columns: Sequence[str] = METRICS) -> pd.DataFrame:
+def ends(frame: pd.DataFrame) -> pd.DataFrame:
     """The floor and the ceiling of the scale, averaged over the scores within a seed.
 
-    Args:
-        frame: the tidy frame of unlearning or of sequential unlearning.
-        by: columns to keep apart, for example the step.
-        columns: the columns to average.
-
     Returns:
-        A row per end that was measured: `algorithm` (`nothing` or `retrain`), `by`, `n` and `x x_low x_high`.
+        A row per end that was measured: `algorithm` (`FLOOR` or `CEILING`), `n`, and each metric with its interval.
     """
     rows = measured(frame)
     rows = rows.assign(algorithm=end_of(rows)).dropna(subset="algorithm")
-    keys = ["algorithm", *by]
-    per_seed = rows.groupby([*keys, "seed"], as_index=False, observed=True)[list(columns)].mean()
-    return intervals(per_seed, keys, columns)
+    per_seed = rows.groupby(["algorithm", "seed"], as_index=False, observed=True)[list(METRICS)].mean()
+    return intervals(per_seed, ["algorithm"], METRICS)
 
 
 def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) -> pd.DataFrame:
@@ -126,32 +98,20 @@ def interval_over_runs(values: np.ndarray) -> Interval:
     return stats.t_interval(values)
 
 
-def differences(
-    frame: pd.DataFrame,
-    strategy: str,
-    against: str,
-    by: Sequence[str] = ("algorithm", "score"),
-    columns: Sequence[str] = METRICS,
-) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, strategy: str, against: str, by: Sequence[str] = ("algorithm", "score")) -> pd.DataFrame:
     """One strategy minus another, paired by seed: the mean of `paired` over the seeds; arguments as there.
 
     Returns:
-        One row per group of `by`: `by`, `strategy against n`, and `x x_low x_high` for each column. Only seeds that both
-        strategies have are used.
+        One row per group of `by`: `by`, `strategy against n`, and each metric with its interval. Only seeds that both strategies
+        have are used.
     """
-    table = intervals(paired(frame, strategy, against, by, columns), by, columns)
+    table = intervals(paired(frame, strategy, against, by), by, METRICS)
     table.insert(len(by), "strategy", strategy)
     table.insert(len(by) + 1, "against", against)
     return table
 
 
-def paired(
-    frame: pd.DataFrame,
-    strategy: str,
-    against: str,
-    by: Sequence[str] = ("algorithm", "score"),
-    columns: Sequence[str] = METRICS,
-) -> pd.DataFrame:
+def paired(frame: pd.DataFrame, strategy: str, against: str, by: Sequence[str] = ("algorithm", "score")) -> pd.DataFrame:
     """One strategy minus another, seed by seed.
 
     Args:
@@ -159,16 +119,15 @@ def paired(
         strategy: the strategy in question.
         against: the strategy that is subtracted from it.
         by: the columns that both runs of a pair share, besides the seed.
-        columns: the columns to subtract.
 
     Returns:
-        One row per pair: `by`, `seed`, the difference of each column, and `converged` (of both) if the frame has it.
+        One row per pair: `by`, `seed`, the difference of each metric, and `converged` (of both) if the frame has it.
 
     Raises:
         ValueError: a run appears twice.
     """
     ours, theirs = (frame[frame["strategy"] == name] for name in (strategy, against))
-    return subtract(ours, theirs, [*by, "seed"], columns)
+    return subtract(ours, theirs, [*by, "seed"])
 
 
 def order_differences(runs: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -204,71 +163,52 @@ def rum_differences(runs: pd.DataFrame, algorithms: Iterable[str]) -> pd.DataFra
     return pd.concat(parts, ignore_index=True)
 
 
-def subtract(
-    ours: pd.DataFrame,
-    theirs: pd.DataFrame,
-    keys: Sequence[str],
-    columns: Sequence[str] = METRICS,
-    kept: Sequence[str] = (),
-) -> pd.DataFrame:
+def subtract(ours: pd.DataFrame, theirs: pd.DataFrame, keys: Sequence[str], kept: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of one frame minus those of another that have the same keys.
 
     Args:
         ours: one row per run.
         theirs: one row per key.
         keys: the columns that a pair shares.
-        columns: the columns to subtract.
         kept: further columns of `ours`; several of its rows may then have one key.
 
     Returns:
-        One row per pair: `keys`, `kept`, the difference of each column, and `converged` (of both) if the frames have it.
+        One row per pair: `keys`, `kept`, the difference of each metric, and `converged` (of both) if the frames have it.
 
     Raises:
         ValueError: a run appears twice.
     """
     marked = [name for name in ("converged",) if name in ours and name in theirs]
-    ours, theirs = ours[[*keys, *kept, *columns, *marked]], theirs[[*keys, *columns, *marked]]
+    ours, theirs = ours[[*keys, *kept, *METRICS, *marked]], theirs[[*keys, *METRICS, *marked]]
     if ours.duplicated([*keys, *kept]).any():
         raise ValueError(f"a run appears twice: {', '.join([*keys, *kept])} should identify it")
     pairs = ours.merge(theirs, on=list(keys), suffixes=("", "_other"), validate="many_to_one")
 
     difference = pairs[[*keys, *kept]].copy()
-    for name in columns:
+    for name in METRICS:
         difference[name] = pairs[name] - pairs[f"{name}_other"]
     for name in marked:
         difference[name] = pairs[name].astype(bool) & pairs[f"{name}_other"].astype(bool)
     return difference
 
 
-def changes(sequential: pd.DataFrame, columns: Sequence[str] = METRICS) -> pd.DataFrame:
-    """What changed since the first unlearning step (Figure 3's vertical axis).
-
-    Args:
-        sequential: the tidy frame of sequential unlearning.
-        columns: the columns to compare with their value at step 1 of the same strategy, scope and seed.
+def changes(sequential: pd.DataFrame) -> pd.DataFrame:
+    """The frame of sequential unlearning with what changed since the first step (Figure 3's vertical axis).
 
     Returns:
-        The frame with a column `x_change` for each column x.
+        The frame with a column `x_change` for each metric x: minus its value at step 1 of the same strategy, scope and seed.
     """
     keys = ["strategy", "scope", "seed"]
-    first = sequential.loc[sequential["step"] == 1, [*keys, *columns]]
+    first = sequential.loc[sequential["step"] == 1, [*keys, *METRICS]]
     pairs = measured(sequential).merge(first, on=keys, suffixes=("", "_first"), validate="many_to_one")
 
-    for name in columns:
+    for name in METRICS:
         pairs[f"{name}_change"] = pairs[name] - pairs[f"{name}_first"]
-    return pairs.drop(columns=[f"{name}_first" for name in columns])
+    return pairs.drop(columns=[f"{name}_first" for name in METRICS])
 
 
 def in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Sort a table for display.
-
-    Args:
-        table: any table.
-        by: the columns to sort by; names in the order of `vocabulary`, numbers by size.
-
-    Returns:
-        The sorted table with a new index.
-    """
+    """A table sorted by some columns, names in the order of `vocabulary` and numbers by size, with a new index."""
 
     def place(column: pd.Series) -> pd.Series:
         if column.dtype.kind in "if" or column.empty:

@@ -16,7 +16,7 @@ from mulnb.results import compare
 from mulnb.results.verdicts import MARGIN
 
 ONE_SEED = "one_seed"  # the mistake that needs no run: item 9 of METHOD §10
-DRAWS = 1000
+DRAWS = 1000  # of the bootstrap over seeds, and of halves of the seeds
 
 
 def shifts(mistakes: pd.DataFrame) -> pd.DataFrame:
@@ -35,24 +35,23 @@ def shifts(mistakes: pd.DataFrame) -> pd.DataFrame:
     return compare.intervals(per_seed, ["mistake", "algorithm"], ["moved"])
 
 
-def rankings(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
+def rankings(mistakes: pd.DataFrame) -> pd.DataFrame:
     """Whether the methods are ranked alike with and without each mistake.
 
     Args:
         mistakes: as for `shifts`.
-        draws: of the bootstrap over seeds, which draws the same seeds for both rankings.
-        seed: of the bootstrap.
 
     Returns:
         `mistake item tau low high best_right best_wrong n_methods n_seeds`, in the order of the items; `low` and `high` are the
-        95 % percentile interval, NaN with one seed. Where there are several seeds, the mistake `one_seed` has a row, too: the
-        mean τ between the ranking by one seed and that by all others, the span over the seeds, and what most seeds put first.
+        95 % percentile interval of a bootstrap that draws the same seeds for both rankings, NaN with one seed. Where there are
+        several seeds, the mistake `one_seed` has a row, too: the mean τ between the ranking by one seed and that by all others,
+        the span over the seeds, and what most seeds put first.
     """
     rows = []
     for name in vocabulary.ordered(mistakes["mistake"]):
         group = mistakes[mistakes["mistake"] == name]
         right, wrong = _table(group, "right"), _table(group, "wrong")
-        low, high = _bootstrap(right.to_numpy(), wrong.to_numpy(), draws, seed)
+        low, high = _bootstrap(right.to_numpy(), wrong.to_numpy())
         best = {"best_right": _best(right), "best_wrong": _best(wrong)}
         tau = float(tau_b(right.mean(axis=1).to_numpy(), wrong.mean(axis=1).to_numpy()))
         rows.append({"mistake": name, "item": group["item"].iloc[0], "tau": tau, "low": low, "high": high, **best})
@@ -77,34 +76,23 @@ def without(mistakes: pd.DataFrame) -> pd.DataFrame:
 def spread(mistakes: pd.DataFrame) -> float:
     """How far ToW of a single seed is from the mean over seeds: its SD, the root mean square over the methods.
 
-    Args:
-        mistakes: as for `shifts`.
-
-    Returns:
-        NaN with one seed.
+    NaN with one seed.
     """
     values = _table(without(mistakes), "right")
     return float(np.sqrt(values.var(axis=1, ddof=1).mean())) if values.shape[1] > 1 else np.nan
 
 
-def halves(mistakes: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> float:
+def halves(mistakes: pd.DataFrame) -> float:
     """The mean τ between the rankings by two random halves of the seeds, without any mistake: what noise alone leaves of it.
 
-    Args:
-        mistakes: as for `shifts`.
-        draws: how many pairs of halves.
-        seed: draws them.
-
-    Returns:
-        NaN with fewer than four seeds.
+    NaN with fewer than four seeds.
     """
     values = _table(without(mistakes), "right").to_numpy()
     n = values.shape[1]
     if n < 4:
         return np.nan
 
-    rng = np.random.default_rng(seed)
-    orders = np.argsort(rng.random((draws, n)), axis=1)  # a permutation of the seeds in each row
+    orders = np.argsort(np.random.default_rng(0).random((DRAWS, n)), axis=1)  # a permutation of the seeds in each row
     one, other = (values[:, part].mean(2).T for part in (orders[:, : n // 2], orders[:, n // 2 : 2 * (n // 2)]))
     return float(np.nanmean(tau_b(one, other)))
 
@@ -114,14 +102,14 @@ def _table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows.pivot(index=["algorithm", "strategy"], columns="seed", values=column)
 
 
-def _bootstrap(right: np.ndarray, wrong: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
+def _bootstrap(right: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
     """The 95 % percentile interval of τ between two rankings of methods, [methods, seeds] each."""
     n = right.shape[1]
     if n == 1:
         return np.nan, np.nan
 
-    drawn = np.random.default_rng(seed).integers(n, size=(draws, n))
-    taus = tau_b(right[:, drawn].mean(2).T, wrong[:, drawn].mean(2).T)  # [draws]
+    drawn = np.random.default_rng(0).integers(n, size=(DRAWS, n))
+    taus = tau_b(right[:, drawn].mean(2).T, wrong[:, drawn].mean(2).T)  # [DRAWS]
     low, high = np.nanquantile(taus, [0.025, 0.975]) if np.isfinite(taus).any() else (np.nan, np.nan)
     return float(low), float(high)
 
@@ -136,11 +124,7 @@ def _best(table: pd.DataFrame) -> str:
 
 
 def found(mistakes: pd.DataFrame) -> str:
-    """What the mistakes did here, in sentences for a caption: every claim is computed.
-
-    Args:
-        mistakes: as for `shifts`.
-    """
+    """What the mistakes did here, in sentences for a caption: every claim is computed."""
     table, ranked = shifts(mistakes), rankings(mistakes)
     sentences = [_moved(table)] if table["moved_low"].notna().any() else []
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mulnb.config import Profile
 from mulnb.core import stats, vocabulary
-from mulnb.core.vocabulary import METRICS
+from mulnb.core.vocabulary import FLOOR, METRICS
 from mulnb.results import compare
 from mulnb.results.paper import PAPER_PROXIES, PUBLISHED_RHO
 from mulnb.results.verdicts import BETTER, NO_WORSE, Rule
@@ -152,7 +152,7 @@ def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
     runs = compare.unlearned(last)
     yield Evidence("sequential-better", "RUM^F − vanilla", BETTER, _long(compare.paired(runs, "rum_f", "vanilla")))
 
-    floor = last[compare.end_of(last) == compare.FLOOR]
+    floor = last[compare.end_of(last) == FLOOR]
     ours = runs[runs["strategy"] == "rum_f"]
     if len(floor) and len(ours):
         difference = compare.subtract(ours, floor, ["seed"], kept=["algorithm"]).assign(score="")

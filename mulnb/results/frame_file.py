@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 
 SEAL = b"mulnb_sha256"  # in the metadata of the file
 DICTIONARY = "RLE_DICTIONARY"  # the values that occur, and which of them stands in each row
@@ -68,8 +68,7 @@ def read(path: Path) -> pd.DataFrame:
             raise ValueError("checksum differs")
         return table.to_pandas()
     except Exception as error:  # damaged bytes may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: damaged ({reason[:100]}): remove it and compute it again with mulnb run") from None
+        raise UserError(f"{path}: damaged ({one_line(error)[:100]}): remove it and compute it again with mulnb run") from None
 
 
 def _seal(table: pa.Table) -> bytes:

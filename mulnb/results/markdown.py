@@ -38,9 +38,14 @@ HEADINGS = {
     "passes_forget": "passes over S",
     "lira_auc": "LiRA AUC",
     "lira_tpr01": "LiRA TPR at 1 % FPR",
+    "lira_tpr001": "LiRA TPR at .1 % FPR",
     "rmia_auc": "RMIA AUC",
-    "klom_p50": "KLoM, median",
-    "klom_p95": "KLoM, 95 %",
+    "klom_p50": "S, median",
+    "klom_p95": "S, 95 %",
+    "klom_retain_p50": "R, median",
+    "klom_retain_p95": "R, 95 %",
+    "klom_test_p50": "T, median",
+    "klom_test_p95": "T, 95 %",
     "relearn_epochs": "epochs to relearn S",
     "order": "order of",
 }
@@ -161,7 +166,7 @@ def _sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         titles = {metric: f"{vocabulary.label(metric)}, RUM − the other" for metric in METRICS}
         return [(titles[metric], _wide(frame, metric, f"{metric}_gain", RUN[:2], "score")) for metric in METRICS]
 
-    if columns & {"acc_forget", "lira_auc"}:  # too many columns for one table: one for each algorithm
+    if columns & {"acc_forget", "lira_auc", "klom_p50"}:  # too many columns for one table: one for each algorithm
         return _by_algorithm(frame)
 
     if {*RUN, *METRICS} <= columns:
@@ -219,6 +224,8 @@ def _mark(row: dict, metric: str) -> str:
 def _text(row: dict, name: str) -> str:
     """The cell of a column, in the column's own unit."""
     value = row[name]
+    if name == "strategy" and row.get("algorithm") in ENDS:  # the ends of the scale have no strategy
+        return "–"
     if isinstance(value, str):
         return _name(value) if name in {"algorithm", "strategy"} else vocabulary.label(value)
     if name == "n":

@@ -44,6 +44,7 @@ TABLES = {
     "table_rum": "the full RUM against every other run",
     "table_crossed": "the same forget set in the order of each score",
     "table_audits": "audits beyond the paper, with the oracle's",
+    "table_klom": "KLoM on S, R and T",
     "table_sequential": "Figure 3 as numbers",
     "claims": "the paper's claims, case by case",
     "tune": "the recorded hyper-parameter search",
@@ -118,7 +119,7 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
         UserError: the markers are missing, or the file cannot be written.
     """
     readme = readme or paths.CHECKOUT / "README.md"
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     for begin, end, content in ((BEGIN, END, readme_results(profile_name)), (pairs.BEGIN, pairs.END, pairs.block())):
         if text.count(begin) != 1 or text.count(end) != 1:
             raise UserError(f"{readme}: expected one '{begin}' and one '{end}' around the results")

@@ -31,7 +31,7 @@ def read(folder: Path) -> dict[str, Any]:
         parts that are mappings in a good record are mappings here.
     """
     try:
-        found = json.loads((folder / "run.json").read_text())
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
 

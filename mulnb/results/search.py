@@ -17,8 +17,8 @@ def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
 
     Args:
         frame: the table of `tune.csv`: `algorithm strategy settings tow tow_mia objective chosen`, and perhaps `se` (standard
-            error of the objective over seeds and scores), `edge` (axes on whose end the winner stands) and `round` (0 for the
-            declared grid, 1, 2 … for extensions).
+            error of the objective over seeds and scores), `unconverged` (runs whose original or oracle did not fit), `edge` (axes
+            on whose end the winner stands) and `round` (0 for the declared grid, 1, 2 … for extensions).
         profile: whose search this is.
         caption: what the table shows.
 
@@ -41,6 +41,8 @@ def _about(frame: pd.DataFrame) -> str:
             " An axis on whose end a winner stood was extended and searched again (round 1 and later), as far as the profile's "
             "`tune.extend` allows; what is still named under *on an edge* ends there."
         )
+    if "unconverged" in frame and (frame["unconverged"] > 0).any():
+        text += markdown.UNFIT_NOTE
     return text
 
 
@@ -90,7 +92,8 @@ def _winners(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _objective(row: pd.Series) -> str:
     error = f" ± {row['se']:.3f}" if "se" in row and pd.notna(row["se"]) else ""
-    return f"{row['objective']:.3f}{error}"
+    unfit = f" {markdown.UNFIT}" if row.get("unconverged", 0) else ""
+    return f"{row['objective']:.3f}{error}{unfit}"
 
 
 def _settings(text: str) -> str:

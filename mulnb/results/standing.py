@@ -9,20 +9,13 @@ NAMED_FIRST = {"of width", "stem", "pool share"}  # "stem stride2", but "10 clas
 
 
 def standing(profile: Profile) -> str:
-    """Say what a profile's results are evidence of.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        One or two sentences, in Markdown.
-    """
+    """What a profile's results are evidence of, in one or two sentences of Markdown."""
     if not _a_pair(profile):
         return (
             "**A demonstration**: the paper did not use this data set and network, so what is shown here shows how the method "
             "behaves on a small problem; it neither reproduces nor refutes the paper's numbers."
         )
-    if changed := changes(profile):
+    if changed := deviations(profile):
         return (
             f"**A reduced version** of one of the paper's pairs of data set and architecture ({', '.join(changed)}): it shows "
             "how the method behaves at this size; it neither reproduces nor refutes the paper's numbers."
@@ -31,18 +24,11 @@ def standing(profile: Profile) -> str:
 
 
 def in_the_paper(profile: Profile) -> bool:
-    """Whether a profile is one of the paper's experiments in every number that is known.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        True if data set, architecture and all sizes are the paper's.
-    """
-    return _a_pair(profile) and not changes(profile)
+    """Whether a profile is one of the paper's experiments in every number that is known: data set, network and all sizes."""
+    return _a_pair(profile) and not deviations(profile)
 
 
-def changes(profile: Profile) -> list[str]:
+def deviations(profile: Profile) -> list[str]:
     """In which numbers a profile differs from the paper's experiment on the same data set and architecture.
 
     Args:

@@ -50,12 +50,5 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def examined(profile: Profile) -> list[Claim]:
-    """The claims that a profile is asked about.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        All claims, but the one on the full RUM only where the profile runs it.
-    """
+    """The claims that a profile is asked about: all, but the one on the full RUM only where the profile runs it."""
     return [claim for claim in CLAIMS if claim.id != "rum-vanilla" or profile.unlearning.rum is not None]

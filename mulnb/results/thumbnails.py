@@ -80,7 +80,7 @@ def read(folder: Path) -> Thumbnails | None:
         return None
 
     try:
-        facts = json.loads(about.read_text())
+        facts = json.loads(about.read_text(encoding="utf-8"))
         n, channels, classes = int(facts["n"]), int(facts["channels"]), tuple(facts["classes"])
         with Image.open(sheet, formats=["webp"]) as opened:
             pixels = np.asarray(opened.convert("RGB"))  # [rows · SIDE, COLUMNS · SIDE, 3]

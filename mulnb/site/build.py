@@ -13,13 +13,13 @@ import json
 import posixpath
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pygments.formatters import HtmlFormatter
 
+import mulnb
 from mulnb.core import commands, paths
 from mulnb.core.errors import UserError
 from mulnb.site import choose, markdown
@@ -29,6 +29,7 @@ MISSING = "missing:"  # the address of a link whose target is not in the site, u
 LINK = re.compile(r'((?:href|src)=")([^"#:]+)(#[^"]*)?(")')  # relative links; addresses have a colon
 OWN = {"index.html", "style.css", "choose.html", "choose.js", "choose_data.js"}  # files of the site that have no source
 MADE_BY = "Made by mulnb"  # at the foot of every page
+FOOTER = f"{MADE_BY} {mulnb.__version__} from published results; no number is typed by hand."
 NUMBERED = "[0-9][0-9]_*.ipynb"
 INTRODUCTION = """
 # Memorization-aware machine unlearning
@@ -107,21 +108,13 @@ def build(out: Path | None = None) -> Path:
         sources.append(Source(readme, PurePosixPath("README.md")))
 
     # Written beside its place and then renamed: a visitor sees the old site or the new one.
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".site-") as scratch:
-        made = Path(scratch) / "site"
-        _write(made, sources)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
-
-    return folder
+    return paths.write_folder(folder, lambda made: _write(made, sources), instead=True)
 
 
 def _is_site(folder: Path) -> bool:
     """Whether an earlier call has written a folder, so that it may be replaced; it is not enough that it holds a style sheet."""
     try:
-        return (folder / "style.css").is_file() and MADE_BY in (folder / "index.html").read_text()
+        return (folder / "style.css").is_file() and MADE_BY in (folder / "index.html").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
 
@@ -160,7 +153,8 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
         root = "../" * len(here.parts)
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(markdown.page(title=title, body=body, root=root, links=links, footer=_footer()))
+        whole = markdown.page(title=title, body=body, root=root, links=links, footer=FOOTER)
+        target.write_text(whole, encoding="utf-8")
 
     for source in sources:
         if source.path.suffix == ".ipynb":
@@ -172,12 +166,13 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
 
     write(PurePosixPath("index.html"), "mulnb", _index(sources, with_choice=data is not None))
     if data is not None:
-        (folder / "choose_data.js").write_text(data)
+        (folder / "choose_data.js").write_text(data, encoding="utf-8")
         shutil.copyfile(markdown.TEMPLATES / "choose.js", folder / "choose.js")
-        write(PurePosixPath("choose.html"), "Choose a forget set", (markdown.TEMPLATES / "choose.html").read_text())
+        choice = (markdown.TEMPLATES / "choose.html").read_text(encoding="utf-8")
+        write(PurePosixPath("choose.html"), "Choose a forget set", choice)
 
-    styles = (markdown.TEMPLATES / "style.css").read_text()
-    (folder / "style.css").write_text(styles + _code_colours())
+    styles = (markdown.TEMPLATES / "style.css").read_text(encoding="utf-8")
+    (folder / "style.css").write_text(styles + _code_colours(), encoding="utf-8")
 
 
 def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosixPath], folder: Path) -> str:
@@ -291,17 +286,9 @@ def _gallery(source: Source) -> str:
     return "\n".join(parts)
 
 
-def _footer() -> str:
-    """Which version made the page."""
-    import mulnb
-
-    return f"{MADE_BY} {mulnb.__version__} from published results; no number is typed by hand."
-
-
 def _code_colours() -> str:
     """Colours of highlighted code, for both themes."""
+    plain = ".highlight { background: none; }"
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return f"\n{light}\n.highlight {{ background: none; }}\n@media (prefers-color-scheme: dark) {{\n{dark}\n" + (
-        ".highlight { background: none; }\n}\n"
-    )
+    return "\n".join(["", light, plain, "@media (prefers-color-scheme: dark) {", dark, plain, "}", ""])

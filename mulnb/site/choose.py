@@ -16,6 +16,7 @@ import pandas as pd
 from mulnb import config, proxies
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import PROXIES, label
+from mulnb.data import load_data
 from mulnb.results import publish
 
 LARGEST = 2e6  # bytes of images that a page may carry
@@ -36,7 +37,7 @@ def data_script(profile_name: str) -> str | None:
 
     profile = config.load_profile(profile_name)
     try:
-        train = _training_images(profile)
+        train = load_data(profile).train
     except UserError:
         return None  # not downloaded: a site is built from what is there
     if train.images.nbytes > LARGEST:
@@ -60,12 +61,6 @@ def data_script(profile_name: str) -> str | None:
         "scores": _scores(exact, scored[scored.seed == seed]),
     }
     return f"window.MULNB = {json.dumps(tree, ensure_ascii=False)};\n"
-
-
-def _training_images(profile: config.Profile) -> Any:
-    from mulnb.data import load_data
-
-    return load_data(profile).train
 
 
 def _scores(exact: pd.DataFrame, scored: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
+from mulnb.core.vocabulary import CEILING, FLOOR
 from mulnb.data import Splits
 from mulnb.forget import Strata
 from mulnb.study import audits, chains, frames, mistaken_runs, ranking, tuning
@@ -38,7 +38,6 @@ __all__ = [
     "outcome",
     "proxies",
     "proxy_costs",
-    "scores",
     "sequential",
     "sequential_scores",
     "splits",
@@ -78,11 +77,6 @@ def proxy_costs(profile: Profile) -> pd.DataFrame:
 def fidelity(profile: Profile) -> pd.DataFrame:
     """Cost against fidelity: columns `kind name count seed seconds spearman overlap reliability`."""
     return ranking.fidelity(Study.of(profile))
-
-
-def scores(profile: Profile, score: str, seed: int) -> np.ndarray:
-    """The oriented score [N] that the forget sets of `seed` are chosen by."""
-    return Study.of(profile).scores(score, seed)
 
 
 def strata(profile: Profile, score: str, seed: int) -> Strata:
@@ -163,8 +157,8 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
     keys: Sequence[str] = ("score", "seed")
     table = frames[stage]
     if stage == "sequential":
-        keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin(["retrain", "nothing"])]
+        keys, table = ("strategy", "seed", "step"), table[(table.scope == "union") & ~table.strategy.isin([FLOOR, CEILING])]
     else:
-        table = table[~table.algorithm.isin(["retrain", "nothing"])]
+        table = table[~table.algorithm.isin([FLOOR, CEILING])]
 
     return float(table.seconds.sum() + table.drop_duplicates([*keys]).oracle_seconds.sum())

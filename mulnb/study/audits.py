@@ -11,20 +11,23 @@ import pandas as pd
 from mulnb.audit import klom, membership
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
+from mulnb.study.ranking import FOUR_DIGITS, to_bits
 from mulnb.study.recipes import oracle_of, unlearning_job
-from mulnb.study.runs import FLOOR, Run, ways
+from mulnb.study.runs import NOT_UNLEARNED, Run, ways
 from mulnb.study.study import SHOWN_SEEDS
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
 
 CELL = ["algorithm", "strategy", "score"]
+KLOM = ("klom", "klom_retain", "klom_test")  # on S, R and T
+MEMBERSHIP = ("lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc")
 
 
 def columns(
     study: Study, frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
 ) -> pd.DataFrame:
-    """`frame` with the columns `lira_auc lira_tpr01 rmia_auc klom_p50 klom_p95 relearn_epochs`, and the oracle's own.
+    """`frame` with the columns `lira_auc lira_tpr01 lira_tpr001 rmia_auc relearn_epochs klom_…`, and the oracle's own.
 
     Args:
         study: its pool gives the shadow models.
@@ -45,7 +48,7 @@ def _of_run(study: Study, chosen: Strata, unlearned: Artifact, oracle: Artifact)
     """Membership and relearn time of one run and of its oracle."""
     row: dict[str, float] = {}
     for prefix, artifact in (("", unlearned), ("oracle_", oracle)):
-        summary = dict.fromkeys(("lira_auc", "lira_tpr01", "rmia_auc"), np.nan)
+        summary = dict.fromkeys(MEMBERSHIP, np.nan)
         if study.shadow is not None and "margin" in artifact.arrays:
             scores = study.shadow.scores(artifact.arrays["margin"], artifact.arrays["margin_test"], chosen.forget)
             summary = scores.summary()
@@ -58,35 +61,53 @@ def _of_run(study: Study, chosen: Strata, unlearned: Artifact, oracle: Artifact)
 def _with_klom(
     frame: pd.DataFrame, sets: Sequence[Strata], unlearned: Sequence[Artifact], oracles: Sequence[Artifact]
 ) -> pd.DataFrame:
-    """KLoM on S of each algorithm × strategy × score, over its seeds: all rows of such a cell have the same value.
+    """KLoM of each algorithm × strategy × score, over its seeds: all rows of such a cell have the same values.
 
-    An example is measured over the seeds whose forget set holds it, if they are `klom.FEWEST` at least (`klom_examples`): by a
-    proxy, which chooses other sets with every seed, that is a small part of them. The oracle's own value is that of the second
-    oracles, which are the rows of algorithm `retrain`.
+    `klom_p50 klom_p95` are on S, `klom_retain_…` on R and `klom_test_…` on T. An example of D is measured over the seeds whose
+    forget set holds it (on R: whose forget set does not), if they are `klom.FEWEST` at least: by a proxy, which chooses other
+    sets with every seed, that is a small part of S (`klom_examples`). The oracle's own values are those of the second oracles,
+    which are the rows of algorithm `retrain`.
     """
-    values = pd.DataFrame(np.nan, index=frame.index, columns=["klom_p50", "klom_p95", "oracle_klom_p50", "oracle_klom_p95"])
+    cells = []
     for _, rows in frame.groupby(CELL, sort=False):
         places = rows.index.to_numpy()
-        if any("margin" not in unlearned[place].arrays for place in places):
-            continue  # a run diverged
+        if all("margin" in unlearned[place].arrays for place in places):  # else a run diverged
+            values = _klom(
+                [unlearned[place] for place in places], [oracles[place] for place in places], [sets[place] for place in places]
+            )
+            cells.append(pd.DataFrame(values, index=places))
 
-        margins = np.stack([unlearned[place].arrays["margin"] for place in places])  # [k, N]
-        references = np.stack([oracles[place].arrays["margin"] for place in places])
+    names = [f"{part}_{end}" for part in KLOM for end in ("p50", "p95")]
+    values = pd.concat(cells) if cells else pd.DataFrame()
+    frame = frame.join(values.reindex(index=frame.index, columns=names))
 
-        present = np.zeros(margins.shape, dtype=bool)  # [k, N], in the forget set of the seed
-        for row, place in enumerate(places):
-            present[row, sets[place].forget] = True
-
-        members = np.flatnonzero(present.any(0))
-        each = klom.per_example(margins[:, members], references[:, members], present[:, members])
-        for name, value in klom.summary(each).items():
-            values.loc[places, name] = value
-
-    frame = pd.concat([frame, values], axis=1)
     ceiling = frame[frame["algorithm"] == "retrain"].drop_duplicates("score").set_index("score")
-    for name in ("klom_p50", "klom_p95"):
+    for name in names:
         frame[f"oracle_{name}"] = frame["score"].map(ceiling[name])
     return frame
+
+
+def _klom(unlearned: Sequence[Artifact], oracles: Sequence[Artifact], sets: Sequence[Strata]) -> dict[str, float]:
+    """KLoM on S, R and T of one cell, from the models of its k seeds."""
+    margins = np.stack([artifact.arrays["margin"] for artifact in unlearned])  # [k, N]
+    references = np.stack([artifact.arrays["margin"] for artifact in oracles])
+
+    forgotten = np.zeros(margins.shape, dtype=bool)  # [k, N], in the forget set of the seed
+    for row, chosen in enumerate(sets):
+        forgotten[row, chosen.forget] = True
+    members = np.flatnonzero(forgotten.any(0))
+
+    on_forget = klom.per_example(margins[:, members], references[:, members], forgotten[:, members])
+    on_retain = klom.per_example(margins, references, ~forgotten)
+    on_test = klom.per_example(
+        np.stack([artifact.arrays["margin_test"] for artifact in unlearned]),
+        np.stack([artifact.arrays["margin_test"] for artifact in oracles]),
+    )
+
+    values = {}
+    for part, each in zip(KLOM, (on_forget, on_retain, on_test), strict=True):
+        values |= klom.summary(each, part)
+    return values
 
 
 def klom_examples(study: Study) -> dict[str, int]:
@@ -110,7 +131,7 @@ def examples(study: Study, score: str) -> pd.DataFrame:
         return pd.DataFrame()
 
     frames = []
-    for algorithm, strategy, settings in [*ways(study.profile), FLOOR]:
+    for algorithm, strategy, settings in [*ways(study.profile), NOT_UNLEARNED]:
         for seed in study.profile.seeds[:SHOWN_SEEDS]:
             run, chosen = Run(algorithm, strategy, score, seed, settings), study.strata(score, seed)
             unlearned = study.get(unlearning_job(study, run, chosen))
@@ -136,5 +157,5 @@ def _of_examples(shadow: membership.Shadow, run, chosen: Strata, unlearned: Arti
     head = {"algorithm": run.algorithm, "strategy": run.strategy, "score": run.score, "seed": run.seed}
     head["example"] = np.concatenate([chosen.forget, np.arange(m)])
     head["group"] = np.repeat(["forget", "test"], [n, m])
-    floats = {name: values.astype(np.float32) for name, values in columns.items()}
+    floats = {name: to_bits(values.astype(np.float32), FOUR_DIGITS) for name, values in columns.items()}
     return pd.DataFrame(head | floats)

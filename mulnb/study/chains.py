@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mulnb.core.store import Artifact
-from mulnb.core.vocabulary import STRATA
+from mulnb.core.vocabulary import CEILING, FLOOR, STRATA
 from mulnb.forget import Strata
 from mulnb.study.frames import compare, converged, second_oracles_fitted
 from mulnb.study.jobs import Job
 from mulnb.study.oracles import without
+from mulnb.study.ranking import THREE_DIGITS, to_bits
 from mulnb.study.recipes import floor_job, oracle_job, step_job
 from mulnb.study.study import SHOWN_SEEDS, Study
 
@@ -54,6 +55,12 @@ class Link(NamedTuple):
     seed: int
     step: int
     forgets: tuple[np.ndarray, np.ndarray]  # the set of this step, and the union of all sets so far; indices int64
+    known: Mapping[str, Any]  # of its network: `outcomes` on the two sets, seconds and passes
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Strategy, seed and step."""
+        return self.strategy, self.seed, self.step
 
     def oracle(self, study: Study, number: int = 0) -> Job:
         """A network retrained without the union; `number` as of `oracle_job`."""
@@ -64,17 +71,20 @@ class Link(NamedTuple):
         return floor_job(study, self.seed, self.forgets, without(len(study.splits.train), self.forgets[1]))
 
 
-def taken_steps(study: Study) -> tuple[list[Link], list[dict[str, Any]], list[int]]:
-    """Every step of every chain, what is known of its network, and which steps the floor and the ceiling are beside."""
-    links, taken = [], []
+def links(study: Study) -> list[Link]:
+    """Every step of every chain."""
+    found = []
     for (strategy, seed), chain in _chains(study).items():
         for step, artifact in enumerate(chain, start=1):
-            links.append(Link(strategy, seed, step, (_forgotten(artifact), np.flatnonzero(~artifact.arrays["present"]))))
-            taken.append({"outcomes": [artifact.meta["step"], artifact.meta["union"]]} | artifact.meta)
+            forgets = _forgotten(artifact), np.flatnonzero(~artifact.arrays["present"])
+            known = artifact.meta | {"outcomes": [artifact.meta["step"], artifact.meta["union"]]}
+            found.append(Link(strategy, seed, step, forgets, known))
+    return found
 
-    # the two ends stand on the sets of the first strategy's chains
-    first = [k for k, link in enumerate(links) if link.strategy == study.profile.sequential.strategies[0]]
-    return links, taken, first
+
+def at_the_ends(study: Study, every: Sequence[Link]) -> list[Link]:
+    """The steps on whose sets the floor and the ceiling are measured: those of the first strategy."""
+    return [link for link in every if link.strategy == study.profile.sequential.strategies[0]]
 
 
 def sequential(study: Study) -> pd.DataFrame:
@@ -84,30 +94,34 @@ def sequential(study: Study) -> pd.DataFrame:
     sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
     """
     scored = study.score_seeds(study.profile.seeds)
-    links, taken, first = taken_steps(study)
-    oracles = study.gather([link.oracle(study) for link in links], "oracles of the steps")
-    ceilings = study.gather([links[k].oracle(study, number=1) for k in first], "second oracles of the steps")
-    floors = study.gather([links[k].floor(study) for k in first], "the original models on every step's sets")
-    trusted = converged(scored, [link.seed for link in links], oracles)
+    every = links(study)
+    ends = at_the_ends(study, every)
+    oracles = study.gather([link.oracle(study) for link in every], "oracles of the steps")
+    ceilings = study.gather([link.oracle(study, number=1) for link in ends], "second oracles of the steps")
+    floors = study.gather([link.floor(study) for link in ends], "the original models on every step's sets")
+    trusted = converged(scored, [link.seed for link in every], oracles)
 
     rows = []
-    for of_step in zip(links, taken, oracles, trusted, strict=True):
-        rows += _rows(study, *of_step)
+    references = {}  # by place: the oracle, and whether it can be trusted
+    for link, *reference in zip(every, oracles, trusted, strict=True):
+        references[link.place] = reference
+        rows += _rows(study, link, *reference)
 
     scratch = {"passes_retain": float(study.profile.training.epochs), "passes_forget": 0.0}  # what an oracle's training reads
-    for name, artifacts in (("nothing", floors), ("retrain", ceilings)):
-        for k, artifact in zip(first, artifacts, strict=True):
-            rows += _rows(study, links[k]._replace(strategy=name), scratch | artifact.meta, oracles[k], trusted[k])
+    for name, artifacts in ((FLOOR, floors), (CEILING, ceilings)):
+        for link, artifact in zip(ends, artifacts, strict=True):
+            end = link._replace(strategy=name, known=scratch | artifact.meta)
+            rows += _rows(study, end, *references[link.place])
 
     frame = pd.DataFrame(rows)
     frame["converged"] &= second_oracles_fitted(frame)
     return frame
 
 
-def _rows(study: Study, link: Link, unlearned: Mapping[str, Any], oracle: Artifact, trusted: bool) -> list[dict[str, Any]]:
+def _rows(study: Study, link: Link, oracle: Artifact, trusted: bool) -> list[dict[str, Any]]:
     """The two rows, `step` and `union`, of one step of one chain."""
     plan = study.profile.sequential
-    cost = {name: unlearned.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")}
+    cost = {name: link.known.get(name, np.nan) for name in ("seconds", "passes_retain", "passes_forget")}
 
     rows = []
     for number, scope in enumerate(("step", "union")):
@@ -122,7 +136,7 @@ def _rows(study: Study, link: Link, unlearned: Mapping[str, Any], oracle: Artifa
             "n_forget": len(link.forgets[number]),
         }
         reference = oracle.meta["outcomes"][number] | {"seconds": oracle.meta["seconds"]}
-        own = compare(unlearned["outcomes"][number] | cost, reference)
+        own = compare(link.known["outcomes"][number] | cost, reference)
         rows.append(head | own | {"converged": trusted})
     return rows
 
@@ -131,7 +145,7 @@ def sequential_scores(study: Study) -> pd.DataFrame:
     """Figure 7: the proxy before and after each step. Columns `strategy seed step moment group example value`.
 
     Of the first `SHOWN_SEEDS` seeds: a row for every example is much to keep, and the figure shows their spread.
-    `group` is `forget` (the step's set) or `retain` (what is still present after the step).
+    `group` is `forget` (the step's set) or `retain` (what is still present after the step); values have three digits.
     """
     study.score_seeds(study.profile.seeds)
     frames = []
@@ -143,5 +157,6 @@ def sequential_scores(study: Study) -> pd.DataFrame:
             groups = {"forget": _forgotten(artifact), "retain": np.flatnonzero(artifact.arrays["present"])}
             for moment, (group, members) in itertools.product(("before", "after"), groups.items()):
                 head = {"strategy": strategy, "seed": seed, "step": step, "moment": moment, "group": group}
-                frames.append(pd.DataFrame(head | {"example": members, "value": artifact.arrays[moment][members]}))
+                values = to_bits(artifact.arrays[moment][members], THREE_DIGITS)
+                frames.append(pd.DataFrame(head | {"example": members, "value": values}))
     return pd.concat(frames, ignore_index=True)

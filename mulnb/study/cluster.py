@@ -15,7 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import memory, on_ray, registry, store, workers
 from mulnb.core.errors import UserError
 from mulnb.core.store import Artifact
-from mulnb.study.jobs import Job, chunks, run_together, stored
+from mulnb.study.jobs import Job, chunks, places, run_together, stored
 
 if TYPE_CHECKING:
     from mulnb.study.study import Study
@@ -35,15 +35,13 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
     Raises:
         UserError: as `on_ray.run`; or a node has another version of the package.
     """
-    resources = study.profile.resources
-    terms = on_ray.Terms(resources.num_cpus, resources.num_gpus)
-    tasks = chunks(jobs, study.together, on_ray.places(terms))
+    tasks = chunks(jobs, study.together, places(study))
 
     images = f"held images {study.splits.fingerprint}"
-    needed: dict[str, Job] = {}  # by name
+    needed: dict[str, Job] = {}  # by place
     shares = []
     for task in tasks:
-        own = {_name(need): need for job in task for need in job.needs}
+        own = {need.place: need for job in task for need in job.needs}
         needed |= own
         shares.append([images, *own])
 
@@ -53,7 +51,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
         return needed[name], study.get(needed[name])
 
     work = functools.partial(_work, study.profile, registry.additions(), code(), images)
-    results = on_ray.run(work, tasks, shares, lend, terms)
+    results = on_ray.run(work, tasks, shares, lend, study.terms)
 
     peaks = []
     for number, (peak, made) in workers.progress(results, len(tasks), label):
@@ -62,10 +60,6 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
                 store.put(job.kind, job.parts, artifact)
         peaks.append(peak)
     return peaks
-
-
-def _name(job: Job) -> str:
-    return f"{job.kind}/{job.key}"
 
 
 def code() -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from mulnb.config import Model, Profile, Recipe
 from mulnb.core import progress, workers
 from mulnb.core.registry import STACKABLE_ARCHITECTURES
+from mulnb.data.splits import check_sizes
 from mulnb.study.runs import Run, ways
 
 FORWARD, CURVATURE = 1 / 3, 4 / 3  # of a training step
@@ -24,11 +25,23 @@ SEES_TWICE = {"neg_grad_plus", "scrub"}  # algorithms whose step on R does about
 SEES_FORGET_ONLY = {"neg_grad", "influence"}
 ATTACK_S = 2e-4  # seconds of the five attacks, for each of |T|: that on the whole probability vector takes nine tenths of it
 RELEARN = 0.3  # share of the epochs that relearning may take, on average
-SIZES = {  # training images, test images, classes, channels, pixels a side of the whole data sets
-    "digits": (1437, 360, 10, 1, 8),
-    "cifar10": (50_000, 10_000, 10, 3, 32),
-    "cifar100": (50_000, 10_000, 100, 3, 32),
-    "tiny-imagenet": (100_000, 10_000, 200, 3, 64),
+
+
+@dataclass(frozen=True)
+class Published:
+    """The sizes of a published data set."""
+
+    train: tuple[int, ...]  # images of each class
+    test: int | None  # of each class; None: a share of the training images becomes the test set
+    channels: int
+    side: int  # pixels
+
+
+PUBLISHED = {
+    "digits": Published((178, 182, 177, 183, 181, 182, 181, 179, 174, 180), None, 1, 8),
+    "cifar10": Published((5000,) * 10, 1000, 3, 32),
+    "cifar100": Published((500,) * 100, 100, 3, 32),
+    "tiny-imagenet": Published((500,) * 200, 50, 3, 64),
 }
 
 
@@ -77,14 +90,7 @@ def counts(profile: Profile) -> dict[str, int]:
 
 
 def estimate(profile: Profile) -> list[Item]:
-    """Seconds of every part of the study, from a probe of some training steps of each network. It needs no images.
-
-    Args:
-        profile: the study.
-
-    Returns:
-        An item for each kind of work.
-    """
+    """Seconds of every kind of work of a study, from a probe of some training steps of each network. It needs no images."""
     count, price = counts(profile), prices(profile)
     both = price.original + price.holdout
     mean_run = sum(price.runs.values()) / len(price.runs)
@@ -101,11 +107,7 @@ def estimate(profile: Profile) -> list[Item]:
 
 
 def prices(profile: Profile) -> Prices:
-    """Seconds of one piece of each kind of work, from the same probe as `estimate`.
-
-    Args:
-        profile: the study.
-    """
+    """Seconds of one piece of each kind of work, from the same probe as `estimate`."""
     n, tested, classes, channels, side = _sizes(profile)
     shape = (classes, channels, side)
     step = _seconds_per_example(profile, profile.model, profile.training, *shape)
@@ -135,20 +137,32 @@ def prices(profile: Profile) -> Prices:
     return Prices(pool_model, training + curvature, retraining, training + evaluation, evaluation, runs, steps)
 
 
+def check(profile: Profile) -> None:
+    """Raises `UserError`, in the words of `data.load_data`, if the training set is too small for the profile's forget sets."""
+    check_sizes(profile, _sizes(profile)[0])
+
+
 def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
     """Training examples, test examples, classes, channels and pixels a side, known without reading the images where possible."""
     data = profile.dataset
-    if data.name not in SIZES:
+    if data.name not in PUBLISHED:
         from mulnb.study.study import Study
 
         images = Study.of(profile).splits
         return len(images.train), len(images.test), len(images.train.classes), *images.train.images.shape[1:3]
 
-    train, test, classes, channels, side = SIZES[data.name]
-    kept = min(data.classes or classes, classes)
-    train, test = train * kept // classes, test * kept // classes
-    train = round(min(data.train_images or train, train) * (1 - data.holdout))
-    return train, min(data.test_images or test, test), kept, channels, data.size or side
+    # as `data.splits` draws them, class by class
+    known = PUBLISHED[data.name]
+    train = known.train[: data.classes]
+    tested = [round(data.test * n) if known.test is None else known.test for n in train]
+    if known.test is None:
+        train = [n - part for n, part in zip(train, tested, strict=True)]
+    if data.train_images is not None:
+        fewest, more = divmod(min(data.train_images, sum(train)), len(train))
+        train = [fewest + (place < more) for place in range(len(train))]
+
+    n = sum(part - round(data.holdout * part) for part in train)
+    return n, min(data.test_images or sum(tested), sum(tested)), len(train), known.channels, data.size or known.side
 
 
 def _seen(run: Run, n: int, size: int) -> float:
@@ -236,11 +250,7 @@ def _timed(step: Any, shape: tuple[int, ...]) -> float:
 
 
 def report(items: Iterable[Item]) -> str:
-    """The parts of an estimate and their sum, as lines for a terminal.
-
-    Args:
-        items: what `estimate` returned.
-    """
+    """The parts of an estimate and their sum, as lines for a terminal."""
     items, together = list(items), workers.count()
     lines = [f"{item.count:6d} {item.what:28}{duration(item.seconds / together):>10}" for item in items]
     total = duration(sum(item.seconds for item in items) / together)
@@ -250,11 +260,7 @@ def report(items: Iterable[Item]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in a fitting unit: "45 s", "3.5 min", "2.1 days".
-
-    Args:
-        seconds: ≥ 0.
-    """
+    """Write a time in a fitting unit: "45 s", "3.5 min", "2.1 days"."""
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}" if seconds >= 10 * length else f"{seconds / length:.1f} {unit}"

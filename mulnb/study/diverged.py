@@ -51,12 +51,7 @@ def refuse(outputs: Tensor, places: Sequence[str], again: Callable[[int], object
 
 
 def found(place: str, again: Callable[[], object]) -> Diverged:
-    """The error to raise for a network of a stack that has diverged.
-
-    Args:
-        place: what the network is.
-        again: trains it by itself.
-    """
+    """The error to raise for a network of a stack that has diverged; `again` trains it by itself."""
     from mulnb.training import Diverged
 
     try:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mulnb import audit, forget
 from mulnb.core.store import Artifact
+from mulnb.core.vocabulary import CEILING
 from mulnb.forget import Strata
 from mulnb.study import audits
 from mulnb.study.recipes import job_of, oracle_of
@@ -176,6 +177,6 @@ def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Seque
 
 def second_oracles_fitted(frame: pd.DataFrame) -> pd.Series:
     """False for a ceiling whose network, a second oracle, is `FAR_BELOW` the median of its kind on what it was trained on."""
-    second = (frame["algorithm"] == "retrain") | (frame["strategy"] == "retrain")  # of sequential unlearning: by strategy
+    second = (frame["algorithm"] == CEILING) | (frame["strategy"] == CEILING)  # of sequential unlearning: by strategy
     low = frame.loc[second, "acc_retain"].median() - FAR_BELOW
     return ~(second & (frame["acc_retain"] < low))

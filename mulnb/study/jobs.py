@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mulnb.config import Profile
-from mulnb.core import locks, memory, paths, registry, store, workers
+from mulnb.core import locks, memory, on_ray, paths, registry, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.core.store import Artifact
 from mulnb.core.validation import wrong_setting
-from mulnb.core.vocabulary import STRATA
 from mulnb.study.networks import WEIGHTS
 
 if TYPE_CHECKING:
@@ -44,6 +43,11 @@ class Job:
     def key(self) -> str:
         """A hash of `parts`."""
         return store.digest(self.parts)
+
+    @property
+    def place(self) -> str:
+        """`kind/key`, as messages, locks and packs name the result."""
+        return f"{self.kind}/{self.key}"
 
     @property
     def with_weights(self) -> Job:
@@ -96,9 +100,7 @@ def stored(job: Job, only: Collection[str] | None = None) -> Artifact | None:
 
     wanted = {name for name in found.left_out if not name.startswith(WEIGHTS) and (only is None or name in only)}
     if wanted:
-        raise UserError(
-            f"{job.kind}/{job.key} was unpacked without {', '.join(sorted(wanted))}: unpack the packs *.margins.* too"
-        )
+        raise UserError(f"{job.place} was unpacked without {', '.join(sorted(wanted))}: unpack the packs *.margins.* too")
     return None if job.weights and _lacks_weights(found) else found
 
 
@@ -140,8 +142,15 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
         peaks = cluster.compute(study, jobs, label)
     else:
         work = functools.partial(_work, study.profile, registry.additions(), os.getpid())
-        peaks = workers.run_all(work, chunks(jobs, study.together, workers.count()), label)
+        peaks = workers.run_all(work, chunks(jobs, study.together, places(study)), label)
     study.worker_peak_mb = max(study.worker_peak_mb, *peaks)
+
+
+def places(study: Study) -> int:
+    """How many tasks run at once, here or on a cluster."""
+    if workers.backend() == "ray":
+        return on_ray.places(study.terms)
+    return workers.count()
 
 
 def chunks(jobs: Sequence[Job], together: int, places: int) -> list[list[Job]]:
@@ -190,9 +199,7 @@ def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Arti
 
 def run_together(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     """Compute and store jobs of one group. `meta["wall_s"]` is each one's share of the time."""
-    keys = [f"{job.kind}/{store.digest(job.parts)}" for job in jobs]
-
-    with locks.held(keys):
+    with locks.held([job.place for job in jobs]):
         found = [stored(job) for job in jobs]  # another run may have made them while this one waited
         missing = [job for job, artifact in zip(jobs, found, strict=True) if artifact is None]
         made = iter(_compute(study, missing))
@@ -224,7 +231,7 @@ def _compare(job: Job, again: Artifact, before: Artifact) -> None:
         return
     same = np.mean(again.arrays["correct"] == before.arrays["correct"])
     notice(
-        f"{job.kind}/{job.key}: trained again for its weights, which are not those of the machine that it was unpacked from: "
+        f"{job.place}: trained again for its weights, which are not those of the machine that it was unpacked from: "
         f"both are right or wrong on the same {100 * same:.1f} % of the examples; the scores stay as they were unpacked"
     )
 
@@ -254,20 +261,10 @@ def check(profile: Profile) -> None:
 
     if profile.forget.file and forget_file.find(profile.forget.file) is None:
         raise UserError(f"profile {profile.name}: forget.file = {profile.forget.file}: there is no such file: correct the path")
-    if (scores := profile.pool.scores) and not os.path.isfile(os.path.expanduser(scores.file)):
+    if (scores := profile.pool.scores) and not os.path.isfile(paths.expanded(scores.file)):
         raise UserError(f"profile {profile.name}: pool.scores.file = {scores.file}: there is no such file: correct the path")
 
-    named = []  # (key, algorithm, settings)
-    for algorithm, strategies in profile.unlearning.algorithms.items():
-        for strategy, settings in strategies.items():
-            stages = settings if isinstance(settings, tuple) else (settings,)
-            named += [(f"unlearning.algorithms.{algorithm}.{strategy}", algorithm, stage) for stage in stages]
-
-    for stratum, stage in zip(STRATA, profile.unlearning.rum.stages if profile.unlearning.rum else (), strict=False):
-        if stage.algorithm:
-            named.append((f"unlearning.rum.{stratum}.settings", stage.algorithm, stage.settings))
-
-    for key, algorithm, settings in named:
+    for key, algorithm, settings in profile.unlearning.every_setting:
         unlearning.check(algorithm, settings)
         # the profile's own check does not know the defaults of what it leaves out
         if wrong := wrong_setting(algorithm, settings, unlearning.ALGORITHMS[algorithm]):

@@ -78,7 +78,10 @@ def _wanted(study: Study, runs: Sequence[Run], right: Mapping[int, Strata]) -> d
 
 def _distinct(wanted: Mapping[Place, tuple[Job | None, Job | None]]) -> dict[str, Job]:
     """Each job once, by its key: an oracle serves all algorithms."""
-    return {one.key: one for pair in wanted.values() for one in pair if one is not None}
+    found = {}
+    for pair in wanted.values():
+        found |= {asked.key: asked for asked in pair if asked is not None}
+    return found
 
 
 def _made(study: Study, runs: Sequence[Run], right: Mapping[int, Strata]) -> dict[Place, Made]:
@@ -92,8 +95,7 @@ def _made(study: Study, runs: Sequence[Run], right: Mapping[int, Strata]) -> dic
     found = {}
     for place, pair in wanted.items():
         by = place[0] if MISTAKES[place[0]].measure else RIGHT
-        unlearned, oracle = (None if one is None else _outcome(metas[one.key], by) for one in pair)
-        found[place] = unlearned, oracle
+        found[place] = tuple(asked and _outcome(metas[asked.key], by) for asked in pair)
     return found
 
 
@@ -151,4 +153,4 @@ def seconds(study: Study) -> float:
     runs = _runs(study)
     right = {seed: study.strata(runs[0].score, seed) for seed in study.profile.seeds}
     jobs = _distinct(_wanted(study, runs, right))
-    return sum(study.get(one).meta["wall_s"] for one in jobs.values())
+    return sum(study.get(made).meta["wall_s"] for made in jobs.values())

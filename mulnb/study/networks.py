@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ class Networks:
 
         found = training.examples(getattr(self.splits, part), self.splits)
         if self.together == 1:  # the networks of a stack are small, and see 64 examples at a time
-            found.largest_batch = min(one.predicted for one in self.activations)
+            found.largest_batch = min(network.predicted for network in self.activations)
         return found
 
     @cached_property
@@ -89,7 +90,7 @@ class Networks:
         return self._build(seed)
 
     def _build(self, seed: int, model: Model | None = None) -> nn.Module:
-        """One untrained network, of the profile's `model` if no other is given."""
+        """One untrained network that is no stack; of the profile's `model` if no other is given."""
         from mulnb import models
 
         train, model = self.splits.train, model or self.profile.model
@@ -101,6 +102,15 @@ class Networks:
             stem=model.stem,
             seed=seed,
         )
+
+    def _blank(self) -> nn.Module:
+        """A network on the device whose weights will be replaced: a copy, since drawing weights takes as long as a step."""
+        return copy.deepcopy(self._drawn).to(self.train.device)
+
+    @cached_property
+    def _drawn(self) -> nn.Module:
+        """The network that `_blank` copies."""
+        return self._build(0)
 
     def stack(self, networks: Sequence[nn.Module]) -> nn.Module:
         """The networks as one `Stack`, where the architecture allows it; else the only network, as it is.
@@ -119,7 +129,7 @@ class Networks:
         if self.together == 1:
             return [model]
 
-        networks = [self._build(0).to(self.train.device) for _ in range(model.size)]
+        networks = [self._blank() for _ in range(model.size)]
         model.copy_to(networks)
         return networks
 
@@ -136,7 +146,7 @@ class Networks:
             if name.startswith(WEIGHTS):
                 state[name.removeprefix(WEIGHTS)] = torch.from_numpy(values)
 
-        model = self._build(0).to(self.train.device)
+        model = self._blank()
         model.load_state_dict(state)
         return model
 
@@ -158,9 +168,5 @@ class Networks:
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """A network's weights as arrays of an artefact; `Networks.restore` reads them.
-
-    Args:
-        model: one network, not a stack.
-    """
+    """The weights of one network, not of a stack, as arrays of an artefact; `Networks.restore` reads them."""
     return {WEIGHTS + name: value.cpu().numpy() for name, value in model.state_dict().items()}

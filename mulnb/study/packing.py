@@ -42,7 +42,7 @@ def pack(study: Study, folder: Path, limit: int = packs.LIMIT) -> list[Path]:
 def _pieces(study: Study, part: str, known: set[tuple[str, str]]) -> Iterator[Piece]:
     """One part of every stored artefact of the profile that is not packed yet."""
     for job in slices.stored(study):
-        if (part, f"{job.kind}/{job.key}") in known or (part == MARGINS and job.kind not in APART):
+        if (part, job.place) in known or (part == MARGINS and job.kind not in APART):
             continue
 
         found = store.read(store.folder(job.kind, job.parts))

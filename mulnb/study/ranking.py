@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,16 @@ from mulnb.core.stats import Interval, disattenuated, spearman_brown, t_interval
 from mulnb.proxies import orient
 from mulnb.study.study import Study
 
+REPEATS = 5  # random pools of each size
 
-def convergence(study: Study, repeats: int = 5) -> pd.DataFrame:
+
+def convergence(study: Study) -> pd.DataFrame:
     """How the scores settle as the pool grows; columns as `memorization.convergence`. Empty where there is no pool."""
     if study.pool is None:
         return pd.DataFrame(columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
     pool = study.pool
     sizes = sorted({round(len(pool) * share) for share in (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0)})
-    return exact.convergence(pool.correct, pool.member, tuple(sizes), repeats, seed=study.profile.pool.seed)
+    return exact.convergence(pool.correct, pool.member, tuple(sizes), REPEATS, seed=study.profile.pool.seed)
 
 
 def proxies(study: Study) -> pd.DataFrame:
@@ -36,7 +39,7 @@ def proxies(study: Study) -> pd.DataFrame:
             raw = scored.raw[name]
             value = orient(name, raw)
             first = np.argsort(-value, kind="stable")
-            columns = {"example": first, "proxy": name, "seed": seed, "raw": _rounded(raw, THREE_DIGITS)[first]}
+            columns = {"example": first, "proxy": name, "seed": seed, "raw": to_bits(raw, THREE_DIGITS)[first]}
             columns["value"] = _keeping_order(value)[first]
             frames.append(pd.DataFrame(columns))
 
@@ -44,10 +47,11 @@ def proxies(study: Study) -> pd.DataFrame:
 
 
 THREE_DIGITS = 11  # significant bits: an error of at most 0.05 %; bits that are zero take no room in a file
+FOUR_DIGITS = 14
 ALL_DIGITS = 24  # of a number in single precision
 
 
-def _rounded(scores: np.ndarray, bits: int) -> np.ndarray:
+def to_bits(scores: np.ndarray, bits: int) -> np.ndarray:
     """Scores at so many significant bits."""
     share, power = np.frexp(scores)  # scores = share · 2^power, ½ ≤ |share| < 1
     return np.ldexp(np.round(share * 2**bits) / 2**bits, power).astype(scores.dtype)
@@ -71,7 +75,7 @@ def _keeping_order(scores: np.ndarray) -> np.ndarray:
 
     short = distinct.copy()
     for bits in range(ALL_DIGITS, THREE_DIGITS - 1, -1):
-        rounded = _rounded(distinct, bits)
+        rounded = to_bits(distinct, bits)
         stays = (lowest < rounded) & (rounded < highest) & ~fixed
         short[stays] = rounded[stays]
     return short[place]
@@ -134,7 +138,7 @@ def _overlap(study: Study, scores: np.ndarray, seed: int, exact_scores: np.ndarr
     return len(np.intersect1d(high, wanted)) / size
 
 
-def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
+def fidelity(study: Study) -> pd.DataFrame:
     """What a better score costs: proxies, means of several trainings' confidence, and pools of several sizes.
 
     Returns:
@@ -143,43 +147,56 @@ def fidelity(study: Study, repeats: int = 5) -> pd.DataFrame:
         Proxies and means are compared with the scores of the whole pool, whose `reliability` bounds them; a small pool with the
         scores of the models that are not in it.
     """
+    study.score_seeds(study.profile.seeds)
+    rows = [*_proxies_beside_exact(study), *_means_beside_exact(study), *_small_pools(study)]
+    return pd.DataFrame(rows).assign(reliability=reliability(study))
+
+
+def _row(study: Study, scores: np.ndarray, against: np.ndarray, **head: Any) -> dict[str, Any]:
+    """A row of `fidelity`: scores [N] beside others [N]; `head` has `kind name count seed seconds`."""
+    overlap = _overlap(study, np.nan_to_num(scores), head["seed"], np.nan_to_num(against))
+    return head | {"spearman": exact.agreement(scores, against), "overlap": overlap}
+
+
+def _proxies_beside_exact(study: Study) -> Iterator[dict[str, Any]]:
+    """Every proxy of every seed."""
+    whole = study.memorization.memorization.to_numpy()
+    for name in PROXIES.names:
+        for seed, scored in study.score_seeds(study.profile.seeds).items():
+            head = {"kind": "proxy", "name": name, "count": 1, "seed": seed, "seconds": scored.seconds[name]}
+            yield _row(study, study.scores(name, seed), whole, **head)
+
+
+def _means_beside_exact(study: Study) -> Iterator[dict[str, Any]]:
+    """The mean of `count` trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often."""
     whole = study.memorization.memorization.to_numpy()
     seeds = list(study.profile.seeds)
     scored = study.score_seeds(seeds)
     training_s = training_seconds(study) / len(seeds)
 
-    rows = []
-
-    def add(kind: str, name: str, count: int, seed: int, seconds: float, scores: np.ndarray, against: np.ndarray = whole) -> None:
-        row = {"kind": kind, "name": name, "count": count, "seed": seed, "seconds": seconds}
-        row["spearman"] = exact.agreement(scores, against)
-        rows.append(row | {"overlap": _overlap(study, np.nan_to_num(scores), seed, np.nan_to_num(against))})
-
-    for name in PROXIES.names:
-        for seed in seeds:
-            add("proxy", name, 1, seed, scored[seed].seconds[name], study.scores(name, seed))
-
-    # the mean of `count` trainings: seeds s, s + 1, … in a circle, so that every seed takes part equally often
     for count in range(2, min(len(seeds), 5) + 1):
         for place, seed in enumerate(seeds):
             chosen = [seeds[(place + step) % len(seeds)] for step in range(count)]
             mean = np.mean([study.scores("confidence", own) for own in chosen], axis=0)  # [N]
-            cost = sum(scored[own].seconds["confidence"] for own in chosen)
-            add("mean", "confidence", count, seed, cost + (count - 1) * training_s, mean)
+            seconds = sum(scored[own].seconds["confidence"] for own in chosen) + (count - 1) * training_s
+            yield _row(study, mean, whole, kind="mean", name="confidence", count=count, seed=seed, seconds=seconds)
 
-    # a small pool is compared with the models that are not in it: as part of the whole pool it would agree with itself
-    if study.pool is not None:
-        rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
-        sizes = {round(len(pool) * share) for share in (0.05, 0.1, 0.2, 0.35, 0.5)}
-        for count in sorted(sizes):
-            for repeat in range(repeats):
-                order = rng.permutation(len(pool))
-                some, others = order[:count], order[count:]
-                scores = exact.scores(pool.correct[some], pool.member[some])
-                left_out = exact.scores(pool.correct[others], pool.member[others])
-                add("pool", "memorization", count, repeat, pool.seconds * count / len(pool), scores, left_out)
 
-    return pd.DataFrame(rows).assign(reliability=reliability(study))
+def _small_pools(study: Study) -> Iterator[dict[str, Any]]:
+    """Small pools beside the models that are not in them: as parts of the whole pool they would agree with themselves."""
+    if study.pool is None:
+        return
+
+    rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
+    sizes = {round(len(pool) * share) for share in (0.05, 0.1, 0.2, 0.35, 0.5)}
+    for count in sorted(sizes):
+        for repeat in range(REPEATS):
+            order = rng.permutation(len(pool))
+            some, others = order[:count], order[count:]
+            scores = exact.scores(pool.correct[some], pool.member[some])
+            left_out = exact.scores(pool.correct[others], pool.member[others])
+            seconds = pool.seconds * count / len(pool)
+            yield _row(study, scores, left_out, kind="pool", name="memorization", count=count, seed=repeat, seconds=seconds)
 
 
 def _interval(values: Sequence[float]) -> Interval:

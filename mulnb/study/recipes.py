@@ -7,6 +7,7 @@ in its task.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,7 +155,7 @@ def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
 
 def job_of(study: Study, run: Run, chosen: Strata) -> Job:
     """A run, or the second oracle where the run is the ceiling; arguments as of `unlearning_job`."""
-    if (run.algorithm, run.strategy, run.settings) == runs.CEILING:
+    if (run.algorithm, run.strategy, run.settings) == runs.SECOND_ORACLE:
         return oracle_of(study, chosen, run.seed, number=1)
     return unlearning_job(study, run, chosen)
 
@@ -233,10 +234,11 @@ def algorithm_version(name: str) -> str:
     return ALGORITHMS.versions.get(name, "")
 
 
-def _with_imports(name: str) -> set[str]:
+@functools.cache  # every job of a study asks
+def _with_imports(name: str) -> frozenset[str]:
     """An algorithm's file and the files of the same folder that it imports."""
     found = {name}
-    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text())):
+    for node in ast.walk(ast.parse((ALGORITHM_FILES / f"{name}.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mulnb.unlearning."):
             found |= _with_imports(node.module.rsplit(".", 1)[1])
-    return found
+    return frozenset(found)

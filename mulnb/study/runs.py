@@ -12,6 +12,7 @@ from mulnb import audit
 from mulnb.config import Profile
 from mulnb.core.registry import STACKABLE_ALGORITHMS
 from mulnb.core.store import Artifact
+from mulnb.core.vocabulary import CEILING, FLOOR
 from mulnb.forget import Strata
 from mulnb.study import diverged
 from mulnb.study.oracles import Asked, margins, measure, relearn, without
@@ -29,7 +30,7 @@ class Run:
     """One unlearning run of a profile.
 
     The full RUM has `algorithm` = `strategy` = "rum", and its `Rum` as settings. The floor and the ceiling are runs, too: see
-    `FLOOR` and `CEILING`.
+    `NOT_UNLEARNED` and `SECOND_ORACLE`.
     """
 
     algorithm: str
@@ -183,4 +184,4 @@ def ways(profile: Profile) -> list[tuple[str, str, Any]]:
 
 
 # two more, as in `ways`: an original model that has forgotten nothing, and a second oracle
-FLOOR, CEILING = ("nothing", "nothing", {}), ("retrain", "vanilla", {})
+NOT_UNLEARNED, SECOND_ORACLE = (FLOOR, FLOOR, {}), (CEILING, "vanilla", {})

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
-from mulnb.core import on_ray, store, workers
+from mulnb.core import store
 from mulnb.core.errors import UserError
-from mulnb.core.vocabulary import label
+from mulnb.core.vocabulary import CEILING, FLOOR, label
 from mulnb.study import chains, cost, frames, jobs
 from mulnb.study.cost import Prices
 from mulnb.study.jobs import Job
@@ -71,8 +71,8 @@ def plan(study: Study) -> list[Work]:
         Work(f"pool in blocks of {block}", blocks, lambda of: block * of.pool_model, lambda: pool_jobs(study) if blocks else []),
         Work("oracles", sets, lambda of: of.oracle, lambda: _oracles(study)),
         *_algorithms(study, sets),
-        Work("floor: original models", sets, lambda of: of.floor, lambda: _runs(study, "nothing")),
-        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _runs(study, "retrain")),
+        Work("floor: original models", sets, lambda of: of.floor, lambda: _runs(study, FLOOR)),
+        Work("ceiling: second oracles", sets, lambda of: of.oracle, lambda: _runs(study, CEILING)),
         Work("one forget set in several orders", orders, lambda of: mean(of.runs.values()), lambda: _orders(study)),
         *_sequential(study),
     ]
@@ -104,29 +104,31 @@ def _sequential(study: Study) -> list[Work]:
         jobs_of = functools.partial(chains.step_jobs, study, step)
         work.append(Work(f"sequential unlearning, step {step}", chain_count, lambda of: mean(of.steps.values()), jobs_of))
 
-    def ends(number: int) -> list[Job]:
-        links, _, first = chains.taken_steps(study)
-        return [links[k].oracle(study, 1) if number else links[k].floor(study) for k in first]
-
     def oracles() -> list[Job]:
-        return [link.oracle(study) for link in chains.taken_steps(study)[0]]
+        return [link.oracle(study) for link in chains.links(study)]
+
+    def ceilings() -> list[Job]:
+        return [link.oracle(study, number=1) for link in chains.at_the_ends(study, chains.links(study))]
+
+    def floors() -> list[Job]:
+        return [link.floor(study) for link in chains.at_the_ends(study, chains.links(study))]
 
     return [
         *work,
         Work("oracles of the steps", chain_count * steps, lambda of: of.oracle, oracles),
-        Work("floor of the steps", seeds * steps, lambda of: of.floor, lambda: ends(0)),
-        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, lambda: ends(1)),
+        Work("floor of the steps", seeds * steps, lambda of: of.floor, floors),
+        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, ceilings),
     ]
 
 
 def _oracles(study: Study) -> list[Job]:
     """The oracle of every forget set."""
-    runs = [run for run in study.runs if run.algorithm == "nothing"]  # one for each score and seed
+    runs = [run for run in study.runs if run.algorithm == FLOOR]  # one for each score and seed
     return [oracle_of(study, study.strata(run.score, run.seed), run.seed) for run in runs]
 
 
 def _runs(study: Study, algorithm: str) -> list[Job]:
-    """All runs of an algorithm: also "nothing", the floor, and "retrain", the ceiling."""
+    """All runs of an algorithm, or of `FLOOR` or `CEILING`."""
     runs = [run for run in study.runs if run.algorithm == algorithm]
     return [job_of(study, run, study.strata(run.score, run.seed)) for run in runs]
 
@@ -144,7 +146,7 @@ def _orders(study: Study) -> list[Job]:
 
 
 @dataclass
-class Outcome:
+class Slice:
     """What a slice did, and what is left."""
 
     done: dict[str, int] = field(default_factory=dict)  # jobs, by the name of their work
@@ -198,7 +200,7 @@ def run(
     started: float | None = None,
     prices: Prices | None = None,
     shown: Callable[[str], contextlib.AbstractContextManager] = contextlib.nullcontext,
-) -> Outcome:
+) -> Slice:
     """Work until nothing more fits into the slice, or nothing is left.
 
     Args:
@@ -217,21 +219,22 @@ def run(
     """
     started = clock() if started is None else started
     jobs.check(study.profile)
-    works, meter, outcome = plan(study), Meter(prices or cost.prices(study.profile)), Outcome()
+    works, meter, outcome = plan(study), Meter(prices or cost.prices(study.profile)), Slice()
 
     for number, work in enumerate(works):
         missing = _missing(work, meter)
         with contextlib.ExitStack() as telling:
             while missing:
-                batch, own = _batch(study, works, work, missing)
-                together = math.ceil(len(batch) / _places(study))
+                places = jobs.places(study)
+                batch, own = _batch(study, works, work, missing, places)  # of the work `own`
+                together = math.ceil(len(batch) / places)
                 expected = together * meter.expected(own)
 
                 began = clock()
                 if began - started + expected > budget:
                     outcome.next, outcome.left, outcome.needs_s = work.name, len(missing), expected
                     left = [(work, len(missing)), *((later, later.count) for later in works[number + 1 :])]
-                    outcome.remains_s = _remains(study, meter, left)
+                    outcome.remains_s = sum(count * meter.expected(later) for later, count in left) / places
                     return _unless_too_short(outcome, budget, began - started)
 
                 if own.name not in outcome.done:
@@ -244,7 +247,7 @@ def run(
     return outcome
 
 
-def _unless_too_short(outcome: Outcome, budget: float, spent: float) -> Outcome:
+def _unless_too_short(outcome: Slice, budget: float, spent: float) -> Slice:
     """The outcome. Raises `UserError` if nothing could be begun: called again and again, such slices would never end."""
     if not outcome.done:
         raise UserError(
@@ -268,32 +271,19 @@ def _missing(work: Work, meter: Meter) -> list[Job]:
     return list(missing.values())
 
 
-def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Job]) -> tuple[list[Job], Work]:
+def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Job], places: int) -> tuple[list[Job], Work]:
     """What is computed at once, a task for every worker, and the work that it belongs to.
 
     Networks that were unpacked without weights come first, where the next jobs begin with them.
     """
-    places = _places(study)
-    tasks = jobs.chunks(missing, study.together, places)[:places]
-    batch = [job for task in tasks for job in task]
 
+    def first(wanted: Sequence[Job]) -> list[Job]:
+        return [job for task in jobs.chunks(wanted, study.together, places)[:places] for job in task]
+
+    batch = first(missing)
     if lacking := jobs.without_weights(batch):
-        tasks = jobs.chunks(lacking, study.together, places)[:places]
-        return [job for task in tasks for job in task], works[0] if lacking[0].kind == "original" else work
+        return first(lacking), works[0] if lacking[0].kind == "original" else work
     return batch, work
-
-
-def _places(study: Study) -> int:
-    """How many tasks run at once."""
-    if workers.backend() == "ray":
-        resources = study.profile.resources
-        return on_ray.places(on_ray.Terms(resources.num_cpus, resources.num_gpus))
-    return workers.count()
-
-
-def _remains(study: Study, meter: Meter, left: Sequence[tuple[Work, int]]) -> float:
-    """Seconds of so many jobs of each work, on all workers."""
-    return sum(count * meter.expected(work) for work, count in left) / _places(study)
 
 
 # --- what there is -------------------------------------------------------------------------------------------------------

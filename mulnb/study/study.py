@@ -19,7 +19,7 @@ import pandas as pd
 from mulnb import forget
 from mulnb import memorization as exact
 from mulnb.config import Profile, check_is_profile
-from mulnb.core import paths, store
+from mulnb.core import on_ray, paths, store
 from mulnb.core.bits import Bits
 from mulnb.core.registry import PROXIES
 from mulnb.core.store import Artifact
@@ -31,7 +31,7 @@ from mulnb.study import jobs, scoring
 from mulnb.study.jobs import Job
 from mulnb.study.networks import Networks
 from mulnb.study.recipes import holdout_job, original_job, pool_jobs
-from mulnb.study.runs import CEILING, FLOOR, Run, ways
+from mulnb.study.runs import NOT_UNLEARNED, SECOND_ORACLE, Run, ways
 
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from mulnb.audit.membership import Shadow
@@ -71,6 +71,11 @@ class Study(Networks):
         if key not in _open:
             _open[key] = cls(profile)
         return _open[key]
+
+    @property
+    def terms(self) -> on_ray.Terms:
+        """What a task takes of a node of a cluster."""
+        return on_ray.Terms(self.profile.resources.num_cpus, self.profile.resources.num_gpus)
 
     # ---- the store
 
@@ -212,7 +217,7 @@ class Study(Networks):
     def runs(self) -> list[Run]:
         """What the profile does with every forget set of every seed, with the floor and the ceiling."""
         found = []
-        for algorithm, strategy, settings in [*ways(self.profile), FLOOR, CEILING]:
+        for algorithm, strategy, settings in [*ways(self.profile), NOT_UNLEARNED, SECOND_ORACLE]:
             for score, seed in itertools.product(self.refining_scores, self.profile.seeds):
                 found.append(Run(algorithm, strategy, score, seed, settings))
         return found

@@ -36,10 +36,10 @@ def tune(study: Study) -> pd.DataFrame:
         study: its profile has the grid.
 
     Returns:
-        Columns `algorithm strategy settings tow tow_mia objective passes_retain se n chosen edge round seeds scores`. `settings`
-        are those of each stage, as JSON; `objective` is ToW + ToW-MIA (METHOD §6) and `se` its standard error over the
-        n = seeds × scores; `edge` names the settings of a winner that lie on an end of the grid; `round` is 0 for the declared
-        grid and 1, 2, … for its extensions.
+        Columns `algorithm strategy settings tow tow_mia objective passes_retain se n unconverged chosen edge round seeds scores`.
+        `settings` are those of each stage, as JSON; `objective` is ToW + ToW-MIA (METHOD §6) and `se` its standard error over the
+        n = seeds × scores, of which `unconverged` have an original or an oracle that did not fit; `edge` names the settings of a
+        winner that lie on an end of the grid; `round` is 0 for the declared grid and 1, 2, … for its extensions.
 
     Raises:
         UserError: the profile has no grid.
@@ -122,6 +122,7 @@ def _tried(study: Study, algorithm: str, candidates: list[dict[str, Any]]) -> pd
     table = groups[["tow", "tow_mia", "objective", "passes_retain"]].mean()
     table["se"] = groups.objective.sem()
     table["n"] = groups.size()
+    table["unconverged"] = groups.size() - groups.converged.sum()
     table = table.reset_index()
 
     best = table.groupby(["algorithm", "strategy"], sort=False).objective.idxmax()

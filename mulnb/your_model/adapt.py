@@ -6,6 +6,7 @@ into `Adapted`, which reads the logits out of whatever the network returns and k
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mulnb.core import paths
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 from mulnb.fast.graphs import plain_steps
 from mulnb.training import clone
 
@@ -42,6 +43,22 @@ class Adapted(nn.Module):
         self.frozen_norms = frozen_norms  # names of the layers that stay in eval mode
         self.training = module.training
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Adapted:
+        """A copy, also of a network that holds results of its last forward pass.
+
+        Old weight_norm, spectral_norm, pruning and stored activations are tensors with a history, which torch does not copy. They
+        are made anew by each forward pass: their values will do.
+        """
+        for part in self.module.modules():
+            for tensor in _tensors(vars(part)):
+                if not tensor.is_leaf:
+                    memo[id(tensor)] = tensor.detach().clone()
+
+        copied = Adapted.__new__(Adapted)
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
     def train(self, mode: bool = True) -> Adapted:
         super().train(mode)
         for name in self.frozen_norms:
@@ -56,7 +73,7 @@ class Adapted(nn.Module):
         except UserError:
             raise
         except Exception as error:  # the user's own code: it may raise anything
-            raise UserError(f"the model failed on images that are {described(x)}: {first_line(error)}") from error
+            raise UserError(f"the model failed on images that are {described(x)}: {one_line(error)}") from error
         return logits_of(output, len(x))
 
     def _precision(self, x: Tensor) -> AbstractContextManager:
@@ -74,6 +91,15 @@ class Adapted(nn.Module):
         finally:
             for layer in norms:
                 layer.train()
+
+
+def _tensors(held: Any, depth: int = 3) -> Iterator[Tensor]:
+    """The tensors in a mapping, list or tuple, and in those within it."""
+    for value in held.values() if isinstance(held, Mapping) else held:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (Mapping, list, tuple)) and depth > 0:
+            yield from _tensors(value, depth - 1)
 
 
 def logits_of(output: Any, n: int) -> Tensor:
@@ -184,8 +210,8 @@ def adapt(model: Model, factory: Factory | None = None) -> Adapted:
         UserError: the model cannot be copied, has no parameters, or lies on several devices.
     """
     given = plain(model, factory)
-    if any(is_lazy(parameter) for parameter in given.parameters()):
-        raise UserError("the model has uninitialised (lazy) parameters: run one batch through it first")
+    if any(is_lazy(value) for value in [*given.parameters(), *given.buffers()]):
+        raise UserError("the model has uninitialised (lazy) parameters or buffers: run one batch through it first")
 
     places = {parameter.device for parameter in given.parameters()}
     if len(places) != 1:
@@ -193,16 +219,17 @@ def adapt(model: Model, factory: Factory | None = None) -> Adapted:
     if next(iter(places)).type == "meta":
         raise UserError("the model lies on the meta device, without weights: load them first")
 
-    copied = clone(given)
     names = []
 
     for name, layer in given.named_modules():
         if isinstance(layer, NORMS) and layer.track_running_stats and _frozen(layer, given):
             names.append(name)
+
+    copied = clone(Adapted(given, tuple(names)))
     for parameter in copied.parameters():
         parameter.grad = None
 
-    return Adapted(copied, tuple(names))
+    return copied
 
 
 def _frozen(layer: nn.Module, model: nn.Module) -> bool:
@@ -245,7 +272,7 @@ def built_by(factory: Factory, name: str) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # the user's own code
-        raise UserError(f"{what}, and it failed: {type(error).__name__}: {first_line(error)}") from error
+        raise UserError(f"{what}, and it failed: {type(error).__name__}: {one_line(error)}") from error
 
     if not isinstance(found, nn.Module):
         raise UserError(f"{what}, and it returned a {type(found).__name__}")
@@ -308,7 +335,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
         raise UserError(f"{path} cannot be read as a state dict: it is no file of torch.save, or a damaged one") from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
-        raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
+        raise UserError(f"{path} cannot be read as a state dict: {one_line(error)}") from None
 
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -359,9 +386,3 @@ def protected(where: torch.device, seed: int) -> Iterator[None]:
 def described(value: Tensor) -> str:
     """Type and shape in words: "float32 [2, 3, 16, 16]"."""
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -29,6 +29,7 @@ from mulnb.core.errors import UserError, notice
 from mulnb.data.request import Request, indices
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
+from mulnb.training import clone
 from mulnb.your_model import checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected, save_weights
 from mulnb.your_model.inputs import Images, Normalize, read
@@ -159,7 +160,7 @@ def strata(
             raise UserError("strata: size=n chooses by scores: give scores, or forget=indices")
         return whole(indices(forget, 2**62, files=files, what="strata: forget"))
 
-    values = _scores(scores)
+    values = checks.scores_of(scores)
     if size is not None:
         return selector.strata(values, checks.size_of(size), centre, seed)
 
@@ -282,8 +283,8 @@ def run(
         )
 
     probe.check_finite(found.model)
-    result = found.model.module
-    result.zero_grad(set_to_none=True)
+    found.model.zero_grad(set_to_none=True)
+    result = clone(found.model).module  # without what the last step of the training left in it
 
     for part, was in zip(result.modules(), network.module.modules(), strict=False):
         part.training = was.training
@@ -348,9 +349,8 @@ def request_of(request: Request, data: Images, what: str = "the request") -> np.
 def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | None) -> np.ndarray:
     """bool [N]: what the model still contains. Raises `UserError` if the request is in part gone, or nothing would be left."""
     present = np.ones(len(data), dtype=bool)
-    # nothing may have been forgotten so far: an empty list, or a ledger that is new
-    empty = already_forgotten is None or (hasattr(already_forgotten, "__len__") and len(already_forgotten) == 0)
-    if not empty:
+    # nothing may have been forgotten so far
+    if not _nothing(already_forgotten):
         gone = request_of(already_forgotten, data, "already_forgotten")
         present[gone] = False
         if not present[forget].all():
@@ -359,6 +359,14 @@ def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | No
         raise UserError("the request and what is already forgotten are all of the examples: nothing would be retained")
 
     return present
+
+
+def _nothing(request: Any) -> bool:
+    """Whether a request names no example: None, an empty list or ledger, a mask without a True."""
+    if request is None or (hasattr(request, "__len__") and len(request) == 0):
+        return True
+    dtype = str(getattr(request, "dtype", ""))
+    return dtype in ("bool", "torch.bool", "boolean") and not bool(request.any())
 
 
 def _settings(
@@ -376,21 +384,6 @@ def _settings(
         filled.append(stage)
 
     return filled if isinstance(settings, (list, tuple)) or len(names) > 1 else filled[0]
-
-
-def _scores(scores: Any) -> np.ndarray:
-    if hasattr(scores, "files") and hasattr(scores, "close"):  # an opened .npz archive
-        raise UserError(f"strata: scores is an archive with {', '.join(scores.files)}: read it by mulnb.load_scores(file)")
-
-    try:
-        values = np.asarray(scores.detach().cpu() if isinstance(scores, Tensor) else scores, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
-
-    if values.ndim != 1 or len(values) == 0:
-        raise UserError(f"strata: scores have the shape {list(values.shape)}: expected one number per example")
-
-    return values
 
 
 def _parameters(model: Model, factory: Factory | None) -> list[Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mulnb import training, unlearning
 from mulnb.config import STRATEGIES, Recipe
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.core.validation import wrong_setting
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
@@ -115,6 +115,13 @@ def check_unseen(data: Images, holdout: Images, name: str = "holdout") -> None:
             f"{name}: image {holdout.name(there)} is also training image {data.name(here)}: "
             "give images that no model was trained on"
         )
+
+
+def check_classes(data: Images, holdout: Images) -> None:
+    """Tells of a hold-out that has one class only: nothing is then known about unseen images of the others."""
+    theirs = holdout.labels.unique()
+    if len(theirs) == 1 and len(data.labels.unique()) > 1:
+        notice(f"holdout has images of class {int(theirs)} only: give some of every class, as the training images have them")
 
 
 def check_duplicates(data: Images, forget: np.ndarray, present: np.ndarray) -> None:
@@ -221,6 +228,26 @@ def check_strata(strata: Strata, n: int) -> None:
         raise UserError(f"the forget set: example {values[counts > 1][0]} is in it twice; strata must not overlap")
     if len(every) >= n:
         raise UserError(f"the forget set is all of the {n} examples: nothing would be retained")
+
+
+def scores_of(scores: Any) -> np.ndarray:
+    """Scores float64 [N]. Raises `UserError` unless they are one number per example."""
+    if hasattr(scores, "files") and hasattr(scores, "close"):  # an opened .npz archive
+        raise UserError(f"strata: scores is an archive with {', '.join(scores.files)}: read it by mulnb.load_scores(file)")
+
+    try:
+        if isinstance(scores, Tensor):
+            scores = scores.detach().cpu().double()  # numpy has no bfloat16
+        if np.iscomplexobj(scores):
+            raise TypeError
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
+
+    if values.ndim != 1 or len(values) == 0:
+        raise UserError(f"strata: scores have the shape {list(values.shape)}: expected one number per example")
+
+    return values
 
 
 def size_of(size: Any) -> int | list[int]:

@@ -13,10 +13,15 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mulnb.core import paths
+from mulnb.core.commands import INTERRUPTED
 from mulnb.core.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from mulnb.your_model.forgetting import Forgotten
 
 ABOUT = "Let a model of your own forget a request, and say whether it is forgotten."
 
@@ -51,16 +56,31 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UserError: something does not fit.
     """
-    from mulnb.your_model.forgetting import forget
-    from mulnb.your_model.scores_file import load_scores
-
     out = paths.given(options.out, "--out")
+    paths.remove_left(out)
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} exists and is not empty: name a new folder")
     paths.check_place(out, "--out")
 
-    build = _placed(named(options.factory, "--factory"), options.device)
-    found = forget(
+    try:
+        found = _forgotten(options, out)
+    except KeyboardInterrupt:
+        written = f"remove {out}, which is not complete" if out.is_dir() else "nothing was written"
+        print(f"mulnb: interrupted; {written}, and the same command begins anew", file=sys.stderr)
+        return INTERRUPTED
+
+    print(found)
+    print(f"written to {out}")
+
+    return 0 if found.verdict.good else 1
+
+
+def _forgotten(options: argparse.Namespace, out: Path) -> Forgotten:
+    """The call of `mulnb.forget` that the options stand for."""
+    from mulnb.your_model.forgetting import forget
+    from mulnb.your_model.scores_file import load_scores
+
+    return forget(
         options.model,
         data_of(options.data, "--data"),
         options.request,
@@ -71,15 +91,11 @@ def run(options: argparse.Namespace) -> int:
         scores=None if options.scores is None else load_scores(options.scores),
         seed=options.seed,
         normalize=_normalize(options.mean, options.std),
-        factory=build,
+        factory=_placed(named(options.factory, "--factory"), options.device),
         ledger=options.ledger,
         about=options.about,
+        out=out,
     )
-    found.save(out)
-    print(found)
-    print(f"written to {out}")
-
-    return 0 if found.verdict.good else 1
 
 
 def named(text: str, option: str) -> Callable[[], Any]:

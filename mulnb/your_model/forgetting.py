@@ -32,8 +32,8 @@ from mulnb.your_model.recipe import Training, check_training, trained_by
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
-from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned
-from mulnb.your_model.verdict import Verdict
+from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned, ways_of
+from mulnb.your_model.verdict import Verdict, searched
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
 
@@ -71,15 +71,15 @@ class Forgotten:
 
     def save(self, folder: str | Path) -> Path:
         """Write model.safetensors, report.html, report.json, request.json and trials.csv into a folder. Returns its path."""
-        folder = paths.given(folder, "the folder")
+        return paths.write_files(paths.given(folder, "the folder"), self._write)
+
+    def _write(self, folder: Path) -> None:
         api.save_weights(self.model, folder / "model.safetensors")
         self.report.save(folder / "report.html")
         tree = {name: getattr(self.strata, name).tolist() for name in ("low", "medium", "high")}
         tree["how"] = json_ready(dataclasses.asdict(dataclasses.replace(self.tuned, trials=None, unlearned=None)))
         paths.write_text(folder / "request.json", json.dumps(tree, indent=1) + "\n")
         paths.write_text(folder / "trials.csv", self.trials.to_csv(index=False))
-
-        return folder
 
 
 def forget(
@@ -105,6 +105,7 @@ def forget(
     duplicates: str = "refuse",
     ledger: Requests | str | Path | None = None,
     about: str = "",
+    out: str | Path | None = None,
     references: References | Sequence[Model] | None = None,
     progress: Callback | bool | None = None,
 ) -> Forgotten:
@@ -127,6 +128,7 @@ def forget(
         seed: of every draw.
         normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
+        out: a folder for what `Forgotten.save` writes. The ledger gets the request after that: what it holds is on disk.
         references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
 
@@ -142,7 +144,10 @@ def forget(
     references = references_of(references)
     checks.one_of("duplicates", duplicates, ("refuse", "keep", "forget"))
     check_training(training)
-    names = names_of(algorithm)
+    names, ways = names_of(algorithm), ways_of(strategy)
+
+    if out is not None:
+        paths.check_place(paths.given(out, "out"), "out")
 
     # what the ledger holds is gone from the model: it must not be retained again
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
@@ -174,7 +179,7 @@ def forget(
 
         check_accuracy(network, setting)
         if book is not None:
-            book.check(index, checks.survey(examples).data, about)
+            book.check(index, checks.survey(examples).data, about, plain(given_model, factory))
 
         # scores decide the order in which strata are unlearned; fewer than three examples are not split
         values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
@@ -182,7 +187,6 @@ def forget(
         setting = dataclasses.replace(setting, strata=strata)
         judge = judge_of(oracle, factory, network, setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
-        ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=left, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
             own=training, shown=shown,
@@ -206,13 +210,17 @@ def forget(
         references=references,
     )
     shown.close()
+    report = dataclasses.replace(report, verdict=searched(report.verdict))
+    done = Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+    if out is not None:
+        done.save(out)
     if book is not None:
         book.add(
             strata, found.unlearned, before=plain(given_model, factory), data=report.about["data"],
             verdict=report.verdict.words, about=about,
         )  # fmt: skip
 
-    return Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+    return done
 
 
 def _scores(
@@ -220,7 +228,7 @@ def _scores(
 ) -> np.ndarray | None:
     """Scores [N]: those given, hold-out retraining, or loss curvature where that diverges."""
     if given is not None:
-        values = api._scores(given)
+        values = checks.scores_of(given)
         if len(values) != len(data):
             raise UserError(f"{len(values)} scores for {len(data)} images: give one per image")
         return values

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError
@@ -32,7 +31,7 @@ Normalize = tuple[Sequence[float] | float, Sequence[float] | float] | None  # me
 ON_DEVICE = 0.25  # share of an accelerator's free memory that images may take; larger sets stay on the host
 AT_ONCE = 2**24  # values of a batch that is only predicted, 64 MiB as float32
 SLOW = 20.0  # seconds a pass over the items may take in this process; beyond, workers decode them
-PROBE = 8  # items looked at before anything else
+PROBE = 16  # items looked at before anything else
 
 
 class Images(ABC):
@@ -146,16 +145,7 @@ class ItemImages(Images):
         if self.workers == 0 or len(pieces) < 2:
             return
 
-        batches = [piece.tolist() for piece in pieces]
-        loader = DataLoader(
-            self.items,
-            batch_sampler=batches,
-            num_workers=min(self.workers, len(batches)),
-            collate_fn=of_items.stack,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # its own: the order and the weights must not depend on the number of workers
-        )
-        self._loaded = iter(loader)
+        self._loaded = of_items.loaded(self.items, pieces, self.workers, of_items.stack, pin=self.device.type == "cuda")
         self._expected = iter([piece.cpu() for piece in pieces])
         self._next = next(self._expected)
 
@@ -210,6 +200,8 @@ def read(
         given = _archive(path, name)
     if isinstance(given, (pictures.FolderImages, ImageSet)):
         return _of_folder(given, labels, device, dtype, normalize)
+    if pictures.is_table(given):
+        given = {str(column): given[column] for column in given.columns}
     if isinstance(given, Mapping):
         given, own = of_items.columns_of(given, name)
         labels = own if labels is None else labels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from torch.utils.data import (
     default_convert,
 )
 
-from mulnb.core.errors import UserError
-from mulnb.your_model.adapt import first_line
-from mulnb.your_model.pictures import labels_of, picture
+from mulnb.core.errors import UserError, one_line
+from mulnb.your_model.pictures import check_alike, labels_of, picture
 
 IMAGE_KEYS = ("image", "img", "pixel_values", "images", "x", "input", "inputs", "data")
 LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "y", "class")
@@ -40,10 +40,9 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
         loader = given
         if isinstance(loader.dataset, IterableDataset):
             raise UserError(f"{name}: the DataLoader reads a stream: examples need an index; give a map-style Dataset")
+        _check_subset(loader.dataset, name)
 
-        sampler = loader.batch_sampler if isinstance(loader.batch_sampler, BatchSampler) else loader.sampler
-        inner = getattr(sampler, "sampler", sampler)
-        if not isinstance(inner, SequentialSampler):
+        if not _in_order(loader):
             raise UserError(
                 f"{name}: the DataLoader shuffles or samples, so that an index names another image each time: "
                 "give shuffle=False, or its .dataset"
@@ -53,6 +52,7 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
         dataset = Collated(loader.dataset, loader.collate_fn, loader.batch_sampler is not None) if own else loader.dataset
         return dataset, loader.num_workers
 
+    _check_subset(given, name)
     if isinstance(given, IterableDataset):
         raise UserError(f"{name}: an IterableDataset has no index to name examples by: give a map-style Dataset")
 
@@ -64,10 +64,38 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
         return None, None
     if hasattr(given, "dtype") or hasattr(given, "iloc"):  # arrays of other libraries, pandas
         return None, None
-    if len(given) == 0:
-        raise UserError(f"{name}: the data set is empty")
-
     return given, None
+
+
+def _in_order(loader: DataLoader) -> bool:
+    """Whether a DataLoader gives the examples of its data set in their order, and all of them."""
+    batches = loader.batch_sampler
+    if batches is not None and type(batches) is not BatchSampler:
+        return False  # a class or a list of the user's own: nobody knows what it does
+    sampler = loader.sampler if batches is None else batches.sampler
+    return type(sampler) is SequentialSampler and len(sampler) == _length(loader.dataset)
+
+
+def _length(dataset: Any) -> int | None:
+    """How many examples a data set says that it has; None if it cannot say so."""
+    try:
+        return len(dataset)
+    except Exception:  # the user's own code
+        return None
+
+
+def _check_subset(dataset: Any, name: str) -> None:
+    """Raises `UserError` if a Subset names examples that its data set does not have, or has a mask in place of indices."""
+    while isinstance(dataset, Subset):
+        index = np.asarray(dataset.indices)
+        n = _length(dataset.dataset)
+        if len(index) and index.dtype.kind not in "iu":
+            what = f"{name}: the indices of a Subset are {index.dtype}"
+            raise UserError(f"{what}: expected whole numbers (of a mask, np.flatnonzero)")
+        if n is not None and len(index) and (index.min() < -n or index.max() >= n):
+            wrong = index.min() if index.min() < -n else index.max()
+            raise UserError(f"{name}: a Subset has index {wrong}, and its data set has {n} examples")
+        dataset = dataset.dataset
 
 
 def pairs(given: Any) -> bool:
@@ -76,7 +104,7 @@ def pairs(given: Any) -> bool:
         return False
     if isinstance(given[0], Mapping):
         return any(key in given[0] for key in IMAGE_KEYS)
-    if not isinstance(given[0], tuple) or len(given[0]) < 2:
+    if not isinstance(given[0], (tuple, list)) or len(given[0]) < 2:
         return False
 
     image, label = given[0][:2]
@@ -132,10 +160,17 @@ class Items:
 
     def __init__(self, dataset: Any, name: str, labelled: bool) -> None:
         self.dataset, self.label, self.labelled = dataset, name, labelled
-        self.shape: torch.Size | None = None
+        self.first: Tensor | None = None  # the image that the others must be like
+
+        n = _length(dataset)
+        if n is None:
+            raise UserError(f"{name}: the data set does not say how many examples it has: give it a __len__ that does")
+        if n == 0:
+            raise UserError(f"{name}: the data set is empty")
+        self._n = n
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return self._n
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
@@ -143,21 +178,21 @@ class Items:
         except UserError:
             raise
         except Exception as error:  # the user's own code
-            message = f"{self.label}: example {index} cannot be read: {type(error).__name__}: {first_line(error)}"
+            message = f"{self.label}: example {index} cannot be read: {type(error).__name__}: {one_line(error)}"
             raise UserError(message) from error
 
         image, label = self._parts(item, index)
         image = picture(image, f"{self.label}: example {index}")
-        if self.shape is None:
-            self.shape = image.shape
-        if image.shape != self.shape:
-            sizes = f"{list(image.shape)}, the first is {list(self.shape)}"
-            raise UserError(f"{self.label}: example {index} is {sizes}: resize all to one size in the data set")
+        if self.first is None:
+            self.first = image
+        check_alike(image, self.first, f"{self.label}: example {index}")
 
         return image, label
 
     def _parts(self, item: Any, index: int) -> tuple[Any, int]:
         """Image and label of an item; the label is -1 where labels are given beside the data set."""
+        if hasattr(item, "_asdict") and any(key in item._fields for key in IMAGE_KEYS):
+            item = item._asdict()  # a named tuple
         if isinstance(item, Mapping):
             image_key = next((key for key in IMAGE_KEYS if key in item), None)
             label_key = next((key for key in LABEL_KEYS if key in item), None)
@@ -178,16 +213,19 @@ class Items:
 
     def _whole(self, label: Any, index: int) -> int:
         try:
-            value = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label)
-            if value.size != 1 or value.dtype.kind not in "iub":
+            number = label.item() if isinstance(label, Tensor) else np.asarray(label).reshape(()).item()
+            # binary cross-entropy takes labels as 0.0 and 1.0
+            if not isinstance(number, (int, float)) or int(number) != number:
                 raise ValueError
-            return int(value.reshape(()))
-        except (TypeError, ValueError):
-            raise UserError(f"{self.label}: the label of example {index} is {label!r:.40}: expected a whole number") from None
+            return int(number)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            shape = list(getattr(label, "shape", ()))
+            shown = f"{type(label).__name__} {shape}" if math.prod(shape) > 4 else f"{label!r:.40}"
+            raise UserError(f"{self.label}: the label of example {index} is {shown}: expected a whole number") from None
 
     def check(self, count: int) -> None:
-        """Read the first items twice. Raises `UserError` if they are no examples, or differ the second time."""
-        for index in range(min(count, len(self))):
+        """Read some items twice, from all over the set. Raises `UserError` if they are no examples, or differ the second time."""
+        for index in np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)).tolist():
             first, again = self[index], self[index]
             if not torch.equal(first[0].nan_to_num(), again[0].nan_to_num()) or first[1] != again[1]:
                 raise UserError(
@@ -236,8 +274,8 @@ class Items:
 
     def all_labels(self, workers: int, batch: int) -> Tensor:
         """All labels, by reading every item once."""
-        loader = DataLoader(self, batch, num_workers=workers, collate_fn=_only_labels, generator=torch.Generator())
-        return torch.cat(list(loader))
+        pieces = torch.arange(len(self)).split(batch)
+        return torch.cat(list(loaded(self, pieces, workers, _only_labels)))
 
 
 def _whole(dataset: Any) -> Any:
@@ -277,6 +315,63 @@ def _kept_labels(dataset: Any) -> Any | None:
             return found
 
     return None
+
+
+class _Told:
+    """Items for worker processes, where a mistake becomes an item: torch would put the worker's traceback into its message."""
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.items[index]
+        except UserError as error:
+            return error
+
+
+class _Collected:
+    """A `collate_fn` of items among which there may be a mistake."""
+
+    def __init__(self, collate: Callable[[Any], Tensor]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Any]) -> Any:
+        return next((item for item in items if isinstance(item, UserError)), None) or self.collate(items)
+
+
+def loaded(
+    items: Items, pieces: Sequence[Tensor], workers: int, collate: Callable[[Any], Tensor], pin: bool = False
+) -> Iterator[Tensor]:
+    """Batches of items, read in worker processes (none: in this one).
+
+    Raises:
+        UserError: an item cannot be read, or a worker process died.
+    """
+    loader = DataLoader(
+        _Told(items),
+        batch_sampler=[piece.tolist() for piece in pieces],
+        num_workers=min(workers, len(pieces)),
+        collate_fn=_Collected(collate),
+        pin_memory=pin,
+        generator=torch.Generator(),  # its own: the order and the weights must not depend on the number of workers
+    )
+    batches = iter(loader)
+
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:  # torch's, where a process was killed
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{items.label}: a process that reads the data set ended: {reason}: give a DataLoader with num_workers=0"
+            ) from error
+
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def stack(items: Sequence[tuple[Tensor, int]]) -> Tensor:

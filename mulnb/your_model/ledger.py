@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
-from mulnb.core import paths
-from mulnb.core.errors import UserError
+from mulnb.core import locks, paths
+from mulnb.core.errors import UserError, notice
 from mulnb.forget import Strata
 from mulnb.your_model import api
 from mulnb.your_model.adapt import Factory, Model, plain
@@ -46,6 +47,7 @@ class Requests:
     def __init__(self, path: str | Path) -> None:
         self.path = paths.given(path, "the ledger")
         self._entries: list[dict[str, Any]] = []
+        self._end, self._ends_a_line = 0, True  # bytes of the file that hold requests, and whether a new line can follow them
         if os.path.isfile(self.path):
             self._read()
         elif os.path.lexists(self.path):
@@ -63,13 +65,14 @@ class Requests:
         found = [index for entry in self._entries for part in entry["strata"].values() for index in part]
         return np.array(sorted(found), dtype=np.int64)
 
-    def check(self, index: np.ndarray, data: str, about: str = "") -> None:
+    def check(self, index: np.ndarray, data: str, about: str = "", before: nn.Module | None = None) -> None:
         """Raises `UserError` if a request cannot be written down: ask before the work is done.
 
         Args:
             index: int64 [n], the examples to forget.
             data: the hash of images and labels.
             about: free text.
+            before: the module that it is to be unlearned from, where that is known.
         """
         if not isinstance(about, str):
             raise UserError(f"{self.path}: about is a {type(about).__name__}: expected words, who asked and why")
@@ -81,11 +84,15 @@ class Requests:
             raise UserError(f"{self.path}: example {again[0]} is in an earlier request")
         if self._entries and self._entries[0]["data"] != data:
             raise UserError(f"{self.path}: its requests are about other images or labels")
+        # another model still knows what the earlier requests removed
+        if self._entries and before is not None and weights_hash(before) != self._entries[-1]["model_after"]:
+            raise UserError(
+                f"{self.path}: the model is not the one that request {len(self)} left: give that one, or begin a new ledger"
+            )
 
         paths.check_place(self.path, "the ledger")
         # a second program that added a line meanwhile would be overwritten in the chain
-        if Requests(self.path)._last() != self._last():
-            raise UserError(f"{self.path} was changed since it was opened: open it again by mulnb.Requests(path)")
+        Requests(self.path)._check_same(self)
 
     def add(
         self,
@@ -111,13 +118,14 @@ class Requests:
             The entry.
 
         Raises:
-            UserError: examples were asked to be forgotten before, the data are others, or the file cannot be written.
+            UserError: examples were asked to be forgotten before, data or model are others, or the file cannot be written.
         """
         if not isinstance(strata, Strata):
             raise UserError(f"{self.path}: strata is a {type(strata).__name__}: expected what mulnb.strata returns")
         if not isinstance(unlearned, api.Unlearned):
             raise UserError(f"{self.path}: unlearned is a {type(unlearned).__name__}: expected what mulnb.unlearn returned")
-        self.check(strata.forget, data, about)
+        before = plain(before)
+        self.check(strata.forget, data, about, before)
 
         parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
         entry = {
@@ -133,7 +141,7 @@ class Requests:
             "seed": int(unlearned.seed),
             "verdict": verdict,
             "data": data,
-            "model_before": weights_hash(plain(before)),
+            "model_before": weights_hash(before),
             "model_after": weights_hash(unlearned.model),
             "versions": versions(),
             "previous": self._last(),
@@ -141,15 +149,7 @@ class Requests:
         entry["hash"] = _hash(entry)  # of everything above, the hash of the line before included
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
 
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # an editor may have taken the line break at the end
-            joint = "" if not self._entries or self.path.read_bytes().endswith(b"\n") else "\n"
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{joint}{line}\n")
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from None
-
+        self._append(line.encode())
         self._entries.append(entry)
 
         return entry
@@ -229,12 +229,47 @@ class Requests:
 
         return given
 
+    def _append(self, line: bytes) -> None:
+        """Add a line to the file whole, or leave the file as it was."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b", buffering=0) as file, locks.held_file(file.fileno()):
+                now = Requests(self.path)
+                now._check_same(self)
+                file.truncate(now._end)  # without what a killed program had begun to write
+                # an editor may have taken the line break at the end
+                content = (b"" if now._ends_a_line else b"\n") + line + b"\n"
+                try:
+                    while content:
+                        content = content[file.write(content) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(now._end)
+                    raise
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from None
+
+    def _check_same(self, opened: Requests) -> None:
+        """Raises `UserError` if this, what the file holds now, is not what `opened` has read."""
+        if self._last() != opened._last():
+            raise UserError(f"{self.path} was changed since it was opened: open it again by mulnb.Requests(path)")
+
     def _read(self) -> None:
         previous = START
         try:
-            # not splitlines: free text may hold other signs that end a line
-            lines = self.path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error}") from None
+
+        *whole, rest = content.split(b"\n")
+        if rest and _is_half(rest, first=not whole):
+            notice(f"{self.path}: line {len(whole) + 1} is cut off: it is left out, and the next request replaces it")
+            content = content[: -len(rest)]
+        self._end, self._ends_a_line = len(content), not content or content.endswith(b"\n")
+
+        try:
+            lines = content.decode().rstrip("\r\n").split("\n")  # not splitlines: free text may hold other signs that end a line
+        except UnicodeDecodeError as error:
             raise UserError(f"{self.path} cannot be read: {error}") from None
         for number, line in enumerate(lines if any(lines) else [], start=1):
             try:
@@ -259,6 +294,21 @@ def _is_whole(entry: Mapping[str, Any]) -> bool:
     """Whether an entry has all that this class reads of it."""
     listed = all(type(index) is int for name in ("low", "medium", "high") for index in entry["strata"][name])
     return listed and len(entry["strata"]) == 3 and set(READ) <= set(entry)
+
+
+def _is_half(line: bytes, first: bool) -> bool:
+    """Whether a line without an end is the beginning of a request: the program that wrote it was killed.
+
+    Args:
+        line: the last one.
+        first: whether it is the only one; then it must say that the file is a ledger.
+    """
+    beginning = json.dumps({"format": FORMAT})[:-1].encode()
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return line.startswith(beginning) or (not first and beginning.startswith(line))
+    return False  # complete, but for the line break
 
 
 def _hash(entry: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mulnb.core import paths
-from mulnb.core.errors import UserError
-from mulnb.your_model.adapt import described, first_line
+from mulnb.core.errors import UserError, one_line
+from mulnb.your_model.adapt import described
 
 CHANNELS = (1, 3, 4)
 GREY = ("L", "LA", "1", "I", "I;16", "I;16B", "I;16L")  # PIL's modes of grey images
@@ -44,19 +44,18 @@ def as_tensor(given: Any, name: str) -> Tensor:
         pictures = []
         for place, value in enumerate(given):
             pictures.append(picture(value, f"{name}: image {place}"))
-            if pictures[-1].shape != pictures[0].shape:
-                shapes = f"{list(pictures[-1].shape)}, the first is {list(pictures[0].shape)}"
-                raise UserError(f"{name}: image {place} is {shapes}: resize all to one size and one number of channels")
+            check_alike(pictures[-1], pictures[0], f"{name}: image {place}")
 
         images = torch.stack(pictures)
         return _grey(images) if isinstance(given[0], ENCODED) else images
 
+    if given is None:
+        raise UserError(f"{name} are missing: give a tensor, an array, a data set or a folder")
     images = _tensor(given, name)
     if images.ndim == 3:
         images = images[:, None]  # grey: [N, H, W] -> [N, 1, H, W]
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        hint = "; values 0 … 255 belong in uint8" if not images.is_floating_point() else ""
-        raise UserError(f"{name} are {described(images)}: expected uint8 or floating point [N, C, H, W]{hint}")
+        raise UserError(f"{name} are {described(images)}: expected uint8 or floating point [N, C, H, W]{_hint(images, 2)}")
     if len(images) == 0:
         raise UserError(f"{name}: there is no image")
     if _channels_last(images.shape[1:]):
@@ -64,6 +63,32 @@ def as_tensor(given: Any, name: str) -> Tensor:
         images = images.permute(0, 3, 1, 2)
 
     return images
+
+
+def check_alike(image: Tensor, first: Tensor, what: str) -> None:
+    """Raises `UserError` unless an image [C, H, W] has the size and the kind of values of the first one."""
+    sizes = f"{list(image.shape)}, the first is {list(first.shape)}"
+    if image.shape[1:] != first.shape[1:]:
+        raise UserError(f"{what} is {sizes}: resize all to one size in the data set")
+    if len(image) != len(first):
+        raise UserError(f"{what} is {sizes}: give all the same number of channels, image.convert('RGB') for example")
+    if (image.dtype == torch.uint8) != (first.dtype == torch.uint8):  # one is scaled to [0, 1], the other is not
+        raise UserError(f"{what} is {described(image)}, the first is {described(first)}: give all in uint8, or all scaled alike")
+
+
+def is_table(given: Any) -> bool:
+    """Whether this is a DataFrame, of pandas or alike."""
+    return hasattr(given, "iloc") and hasattr(given, "columns")
+
+
+def _hint(value: Tensor, vector: int) -> str:
+    """What to do with a tensor that is no image; `vector`: the number of axes of vectors."""
+    if value.ndim == vector:
+        return "; of vectors, add two axes, [:, None, None], and begin the model with nn.Flatten()"
+    if value.ndim == vector + 3:
+        return "; of volumes, give the depth as channels"
+    integers = not value.is_floating_point() and not value.is_complex() and value.dtype not in (torch.uint8, torch.bool)
+    return "; values 0 … 255 belong in uint8" if integers else ""
 
 
 def _channels_last(shape: Sequence[int]) -> bool:
@@ -79,24 +104,35 @@ def picture(value: Any, what: str) -> Tensor:
     if isinstance(value, ENCODED):
         value = _decoded(value, what)
     elif hasattr(value, "getbands"):  # a PIL image
-        value = _from_pil(value)
+        try:
+            value = _from_pil(value)
+        except Exception as error:  # it may be read only now, from a damaged file
+            raise UserError(f"{what}: the picture (mode {value.mode}) cannot be read: {one_line(error)}") from None
 
     image = _tensor(value, what)
     if image.ndim == 2:
         image = image[None]
     if image.ndim != 3 or not (image.dtype == torch.uint8 or image.is_floating_point()):
-        raise UserError(f"{what} is {described(image)}: expected uint8 or floating point [C, H, W]")
+        raise UserError(f"{what} is {described(image)}: expected uint8 or floating point [C, H, W]{_hint(image, 1)}")
 
     return image.permute(2, 0, 1) if _channels_last(image.shape) else image
 
 
 def _from_pil(image: Any) -> np.ndarray:
-    if image.mode == "L" and not image.has_transparency_data:
+    if image.mode in ("L", "F") and not image.has_transparency_data:
         return np.array(image)
+    if image.mode == "I" and not _is_sixteen_bit(image):
+        raise ValueError("its values are not those of 16 bits, 0 … 65535: give an array of uint8 or floating point")
     from mulnb.data.decode import _to_rgb  # 16-bit grey and transparency, as in a folder
 
     colours = np.array(_to_rgb(image)).transpose(2, 0, 1)
     return colours[0] if image.mode in GREY else colours
+
+
+def _is_sixteen_bit(image: Any) -> bool:
+    """Whether the 32 bits of a pixel hold 16: as 8 bits, what is small would be black."""
+    low, high = image.getextrema()
+    return low >= 0 and (high == 0 or 255 < high < 2**16)
 
 
 def _decoded(value: str | bytes | os.PathLike, what: str) -> np.ndarray:
@@ -114,7 +150,7 @@ def _decoded(value: str | bytes | os.PathLike, what: str) -> np.ndarray:
         reason = error.strerror or "no image format is recognised"
         raise UserError(f"{what}: {name} cannot be read as an image: {reason}") from None
     except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise UserError(f"{what}: {name} cannot be read as an image: {first_line(error)}") from None
+        raise UserError(f"{what}: {name} cannot be read as an image: {one_line(error)}") from None
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -138,11 +174,21 @@ def labels_of(given: Any, n: int, name: str) -> Tensor:
     labels = _tensor(given, what)
     if labels.ndim == 2 and labels.shape == (n, 1):
         labels = labels[:, 0]
+    if labels.ndim == 1 and labels.is_floating_point() and bool((labels == labels.round()).all()):
+        labels = labels.long()  # binary cross-entropy takes labels as 0.0 and 1.0
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or len(labels) != n:
-        hint = " (of one-hot rows, argmax(1))" if labels.ndim == 2 else ""
+        hint = _rows_hint(labels) if labels.ndim == 2 else ""
         raise UserError(f"{what} are {described(labels)} for {n} images: expected one whole number per image{hint}")
 
     return labels.to("cpu", torch.long)
+
+
+def _rows_hint(rows: Tensor) -> str:
+    """What to do with a row of numbers per image."""
+    known = bool(((rows == 0) | (rows == 1)).all())
+    if known and bool((rows.sum(1) == 1).all()):
+        return " (of one-hot rows, argmax(1))"
+    return ": several or soft labels of an image are not supported"
 
 
 def _first_word(given: Any) -> str | None:
@@ -157,10 +203,18 @@ def _tensor(value: Any, name: str) -> Tensor:
     if isinstance(value, Tensor):
         if value.layout is not torch.strided or value.is_quantized or value.is_nested:
             raise UserError(f"{name}: a sparse, quantised or nested tensor: give an ordinary one (.to_dense())")
+        if value.is_meta:
+            raise UserError(f"{name}: a tensor on the meta device, which has no values: load them first")
         return value.detach()
+    if isinstance(value, np.ma.MaskedArray):
+        raise UserError(f"{name}: a masked array: fill in what is masked, .filled(0) for example")
 
     try:
         array = np.asarray(value)
+        if array.dtype == object:
+            array = np.asarray(array.tolist())  # whole numbers that a table held as objects
+        if array.dtype == object:
+            raise TypeError("it holds other things")
         if any(stride < 0 for stride in array.strides):
             array = array.copy()  # torch cannot read backwards
         if array.dtype.kind in "iuf" and not array.dtype.isnative:
@@ -170,7 +224,7 @@ def _tensor(value: Any, name: str) -> Tensor:
             warnings.simplefilter("ignore", UserWarning)  # read-only arrays, such as memory maps: nothing is ever written
             return torch.as_tensor(array)
     except Exception as error:  # anything may be given
-        raise UserError(f"{name}: a {type(value).__name__} is no tensor or array of numbers: {first_line(error)}") from None
+        raise UserError(f"{name}: a {type(value).__name__} is no tensor or array of numbers: {one_line(error)}") from None
 
 
 # --- folders -------------------------------------------------------------------------------------------------------------

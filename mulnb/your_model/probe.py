@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 from mulnb.training import clone, frozen
-from mulnb.your_model.adapt import WANTED, Adapted, Factory, described, first_line, protected, same_weights, untrained
+from mulnb.your_model.adapt import WANTED, Adapted, Factory, described, protected, same_weights, untrained
 from mulnb.your_model.inputs import Images
 
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
@@ -37,7 +37,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
             try:
                 trial.train(training)
             except Exception as error:  # exported programs refuse to change their mode
-                raise UserError(f"the model cannot be put into train and eval mode: {first_line(error)}") from None
+                raise UserError(f"the model cannot be put into train and eval mode: {one_line(error)}") from None
 
             found.append(trial(inputs))
             if trainable and not found[0].requires_grad:
@@ -89,9 +89,10 @@ def _in_unit(values: Tensor) -> bool:
 
 
 def check_trainable(model: Adapted) -> None:
-    """Raises `UserError` unless the network has a parameter that may move."""
+    """Raises `UserError` unless the network has a parameter that may move, and finite ones only."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
+    check_finite(model)
 
 
 def check_differentiable(model: Adapted, inputs: Tensor) -> None:
@@ -142,8 +143,8 @@ def first_inputs(data: Images) -> Tensor:
     return data.inputs(torch.arange(min(8, len(data)), device=data.device))
 
 
-def check_finite(model: nn.Module) -> None:
+def check_finite(model: Adapted) -> None:
     """Raises `UserError` if a weight is not finite."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.module.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise UserError(f"weight '{name}' of the model is not finite: the training that made it diverged")

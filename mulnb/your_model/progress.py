@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mulnb.core.errors import UserError
+import numpy as np
+
+from mulnb.core.errors import UserError, one_line
 
 
 class State(NamedTuple):
@@ -74,7 +76,15 @@ class Progress:
         left = float("nan")
         if self._done and self._total:
             left = seconds / self._done * max(self._total - self._done, 0)
-        if self._told(State(self._doing, self._done, self._total, seconds, left)) is False:
+        try:
+            answer = self._told(State(self._doing, self._done, self._total, seconds, left))
+        except UserError:
+            raise
+        except Exception as error:  # the user's own code
+            what = f"{type(error).__name__}: {one_line(error)}"
+            raise UserError(f"the progress callback failed: {what}; the model and the data given are unchanged") from error
+
+        if isinstance(answer, (bool, np.bool_)) and not answer:
             self.close()
             raise Cancelled(f"cancelled while {self._doing or 'working'}: the model and the data given are unchanged")
 

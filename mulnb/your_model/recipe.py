@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mulnb import training
-from mulnb.core.errors import UserError
-from mulnb.your_model.adapt import Adapted, described, first_line, fp16
+from mulnb.core.errors import UserError, one_line
+from mulnb.your_model.adapt import Adapted, described, fp16
 from mulnb.your_model.inputs import Images
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -150,7 +150,7 @@ def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[
         except UserError:
             raise
         except Exception as error:  # the user's own code
-            message = f"Training: the optimizer cannot be built: {type(error).__name__}: {first_line(error)}"
+            message = f"Training: the optimizer cannot be built: {type(error).__name__}: {one_line(error)}"
             raise UserError(message) from error
 
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
@@ -181,7 +181,7 @@ def _transform(transform: Callable[[Tensor], Tensor], data: Images) -> Callable[
         try:
             found = transform(x)
         except Exception as error:  # the user's own code
-            raise UserError(f"Training: the transform failed on images {described(x)}: {first_line(error)}") from error
+            raise UserError(f"Training: the transform failed on images {described(x)}: {one_line(error)}") from error
 
         if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != len(x):
             returned = described(found) if isinstance(found, Tensor) else type(found).__name__

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mulnb.core import paths
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 from mulnb.proxies import PROXIES, Outputs, Proxy, orient
-from mulnb.your_model.adapt import described, first_line, logits_of
+from mulnb.your_model.adapt import described, logits_of
 
 FORMAT = "mulnb recorder 1"
 STEPS = 64  # batches laid aside before they are added up: their logits stay on the device, and nothing waits for it
@@ -172,5 +172,5 @@ class Recorder:
         except UserError:
             raise
         except Exception as error:  # a damaged file may fail anywhere in the reader
-            raise UserError(f"{path} cannot be read as a Recorder's file: {first_line(error)}") from None
+            raise UserError(f"{path} cannot be read as a Recorder's file: {one_line(error)}") from None
         return recorder

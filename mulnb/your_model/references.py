@@ -59,7 +59,9 @@ def references_of(given: References | Sequence[Model] | None) -> References | No
 
 
 def attacked(references: References, outcomes: Sequence[Outcome], setting: Setting, factory: Factory | None = None) -> None:
-    """Add `lira_auc lira_tpr01 rmia_auc` to the row of every outcome: 1 if all of the forget set is recognised, .5 at chance.
+    """Add `lira_auc lira_tpr01 lira_tpr001 rmia_auc` to the row of every outcome.
+
+    An AUC is 1 if all of the forget set is recognised, .5 at chance.
 
     Raises:
         UserError: the references do not fit the data, or are too few.

@@ -43,6 +43,7 @@ COLUMNS = {
     "auc": "AUC, forget set against unseen images",
     "lira_auc": "LiRA with reference models, AUC",
     "lira_tpr01": "LiRA with reference models, TPR at 1 % FPR",
+    "lira_tpr001": "LiRA with reference models, TPR at .1 % FPR",
     "rmia_auc": "RMIA with reference models, AUC",
     "relearn_epochs": "epochs to relearn the forget set",
     "tow": "ToW",
@@ -262,8 +263,11 @@ def setting_of(
     checks.check_strata(chosen, len(data))
     present = api.present_of(data, chosen.forget, already_forgotten)
     unseen = api.pair(network, given["holdout"], "holdout", given["normalize"])
-    if len(unseen) < LEAST:
-        raise UserError(f"holdout has {len(unseen)} images: half train the attack, half are its reference; give at least {LEAST}")
+    n = len(np.unique(checks.survey(unseen, "holdout").digests))
+    if n < LEAST:
+        what = f"{n} images" if n == len(unseen) else f"{n} different images among {len(unseen)}"
+        raise UserError(f"holdout has {what}: half train the attack, half are its reference; give at least {LEAST}")
+    checks.check_classes(data, unseen)
 
     tested = unseen if given["test"] is None else api.pair(network, given["test"], "test", given["normalize"])
     checks.survey(data)

@@ -278,7 +278,8 @@ def _reset(layer: nn.Module) -> Callable[[], None] | None:
 
 def check_budget(budget: float | None, trials: int | None) -> None:
     """Raises `UserError` unless a budget is a positive number of seconds, and trials a whole number of at least 1."""
-    if budget is not None and not (isinstance(budget, (int, float)) and not isinstance(budget, bool) and 0 < budget < math.inf):
+    number = isinstance(budget, (int, float, np.integer, np.floating)) and not isinstance(budget, bool)
+    if budget is not None and not (number and 0 < budget < math.inf):
         raise UserError(f"budget = {budget!r}: should be a positive number of seconds")
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, (int, np.integer)) or trials < 1):
         raise UserError(f"trials = {trials!r}: should be a whole number of at least 1")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mulnb.config import STRATEGIES
 from mulnb.core.errors import UserError, notice
 from mulnb.data.request import Request
 from mulnb.forget import Strata
@@ -96,7 +97,7 @@ def tune(
     seed = checks.seed_of(seed)
     check_budget(budget, trials)
     check_training(training)
-    names = names_of(algorithm)
+    names, ways = names_of(algorithm), ways_of(strategy)
     checks.one_of("tune: on", on, ("request", "stand-in"))
 
     place = next(iter(api._parameters(model, factory)))
@@ -116,7 +117,6 @@ def tune(
         # an oracle knows what stand-ins can only approximate
         judge = judge_of(oracle, factory, network, setting)
         shown = Progress(progress)
-        ways = (strategy,) if isinstance(strategy, str) else strategy
         found = tuned(
             network, setting, judge, budget=budget, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
             own=training, shown=shown,
@@ -137,7 +137,7 @@ def tuned(
     budget: float | None,
     trials: int | None,
     algorithms: Sequence[str],
-    strategies: Sequence[str] | None,
+    strategies: Sequence[str],
     fresh: Factory | None,
     seed: int,
     own: Training | None,
@@ -145,7 +145,7 @@ def tuned(
 ) -> Tuned:
     """The search itself, on what was checked before."""
     started = time.monotonic()
-    ways = tuple(strategies or (("rum_f", "vanilla") if checks.is_split(setting.strata) else ("vanilla",)))
+    ways = strategies or (("rum_f", "vanilla") if checks.is_split(setting.strata) else ("vanilla",))
     for name in ways:
         checks.check_strategy(name, setting.strata)
 
@@ -209,6 +209,16 @@ def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+def ways_of(strategy: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The strategies to search among, () where that is left to the search. Raises `UserError` for one that is unknown."""
+    ways = (strategy,) if isinstance(strategy, str) else strategy or ()
+    if not isinstance(ways, (list, tuple)):
+        raise UserError(f"strategy = {strategy!r}: expected a name or a list of names: known are {', '.join(STRATEGIES)}")
+    for name in ways:
+        checks.one_of("strategy", name, STRATEGIES)
+    return tuple(ways)
+
+
 def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, setting: Setting) -> Outcome | None:
     """What an oracle does, if there is one. Raises `UserError` if it is the original, or another kind of network."""
     if oracle is None:
@@ -233,7 +243,7 @@ def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:
     if scores is None:
         raise UserError("tune: on='stand-in' needs scores=, to choose retained examples with the scores of the request")
 
-    values = api._scores(scores)
+    values = checks.scores_of(scores)
     if len(values) != len(setting.data):
         raise UserError(f"tune: {len(values)} scores for {len(setting.data)} images: give one per image")
 

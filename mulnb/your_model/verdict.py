@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -125,8 +126,9 @@ def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
     """
     if chance == 1:
         return "all training images have the same label: nothing can be told from a model of one class"
-    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond
-    if accuracy > chance + max(0.1 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1))):
+    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond; of a few images, half
+    noise = min(0.5 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1)))
+    if accuracy > chance + max(0.1 * (1 - chance), noise):
         return ""
     return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}): {MISFIT}"
 
@@ -197,6 +199,13 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     advice = "" if reference.exact else "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"
 
     return Verdict(FORGOTTEN, tuple(found), advice, reference.exact)
+
+
+def searched(verdict: Verdict) -> Verdict:
+    """The verdict at the end of a search: it was `mulnb.forget` that ended so, and what helps is more of it."""
+    if "mulnb." not in verdict.advice:
+        return verdict
+    return dataclasses.replace(verdict, advice="a larger budget, other algorithms (algorithm=…), or a model that is trained anew")
 
 
 def _near_chance(row: Mapping[str, float], facts: Facts) -> list[str]:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from mulnb.core import stats
 
@@ -43,6 +44,11 @@ def test_t_interval_by_hand():
 def test_method10_04_ties_share_the_mean_of_their_ranks():
     assert stats.ranks([10, 20, 20, 5]).tolist() == [2, 3.5, 3.5, 1]
     assert stats.ranks([7, 7, 7]).tolist() == [2, 2, 2]
+    assert np.isnan(stats.ranks([1, np.nan, 2])).all()  # a diverged model has no order
+
+    draw = np.random.default_rng(0)
+    for values in (draw.normal(size=500).astype(np.float32), draw.integers(0, 9, 501), [np.inf, -np.inf, 0.0, np.inf, -0.0]):
+        assert np.array_equal(stats.ranks(values), rankdata(values))
 
 
 def test_method10_04_spearman_with_ties_by_hand():

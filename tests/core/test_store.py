@@ -65,7 +65,20 @@ def test_two_processes_that_want_the_same_compute_it_once(home, tmp_path):
     assert calls.read_text() == "x"
 
 
-DAMAGE = ["flip", "truncate", "empty", "no manifest", "no arrays", "bad json", "list", "changed fact", "folder", "file", "other"]
+DAMAGE = [
+    "flip",
+    "truncate",
+    "empty",
+    "no manifest",
+    "no arrays",
+    "bad json",
+    "list",
+    "changed fact",
+    "folder",
+    "file",
+    "other",
+    "pipe",
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -91,6 +104,9 @@ def test_a_damaged_artifact_is_computed_again(home, damage):
     elif damage == "folder":
         blob.unlink()
         blob.mkdir()
+    elif damage == "pipe":
+        blob.unlink()
+        os.mkfifo(blob)
     elif damage == "file":
         shutil.rmtree(place)
         place.write_text("a file where the folder should be")
@@ -111,6 +127,23 @@ def test_facts_of_every_kind_come_back_under_their_seal(home):
     store.put("kind", PARTS | {"array": np.arange(3), "pair": (1, 2.5)}, Artifact({}, facts))
     found = store.get("kind", PARTS | {"array": np.arange(3), "pair": (1, 2.5)})
     assert found is not None and found.meta["pair"] == [1, 2] and found.meta["by number"] == {"10": "a", "9": "b"}
+
+
+def test_what_lies_in_the_way_of_the_store_is_named_once(home):
+    kind = home / "artifacts" / "kind"
+    kind.parent.mkdir(parents=True)
+    kind.write_text("a file where the folder should be")
+    assert store.get("kind", PARTS) is None
+    with pytest.raises(UserError, match=f"cannot write .*: remove or rename {kind}$"):
+        store.put("kind", PARTS, artifact())
+
+
+def test_a_name_of_a_temporary_file_may_have_any_number(home):
+    home.mkdir()
+    for number in ("9" * 30, "²", ""):
+        (home / f".partial-{paths._machine()}-{number}-x").touch()
+    paths.write_text(home / "table.csv", "whole")
+    assert not (home / f".partial-{paths._machine()}-{'9' * 30}-x").exists()
 
 
 def test_what_a_killed_process_left_is_removed_with_the_next_file(home):

@@ -28,6 +28,25 @@ def test_results_come_in_the_order_of_the_tasks(monkeypatch, backend):
     assert workers.run_all(math.factorial, [], "nothing") == []
 
 
+def place_and_process(_: int) -> tuple[str | None, str | None, int]:
+    time.sleep(0.2)  # so that each worker gets one
+    return os.environ.get("MULNB_HOME"), os.environ.get("MULNB_COMPILE"), os.getpid()
+
+
+def test_workers_that_are_there_already_take_the_callers_variables(monkeypatch):
+    """Else they would store results of the second study in the home of the first, and it would compute them again."""
+    monkeypatch.setenv("MULNB_WORKERS", "2")
+    monkeypatch.setenv("MULNB_BACKEND", "processes")
+    workers_of = []
+    for home, compiles in (("first", "0"), ("second", None)):
+        monkeypatch.setenv("MULNB_HOME", home)
+        monkeypatch.setenv("MULNB_COMPILE", "0") if compiles else monkeypatch.delenv("MULNB_COMPILE")
+        found = workers.run_all(place_and_process, range(4), "variables")
+        assert {place[:2] for place in found} == {(home, compiles)}
+        workers_of.append({process for *_, process in found})
+    assert workers_of[0] & workers_of[1] and os.getpid() not in workers_of[1]
+
+
 def test_an_unknown_backend_names_the_known(monkeypatch):
     monkeypatch.setenv("MULNB_BACKEND", "slurm")
     with pytest.raises(UserError, match="serial, processes, ray"):
@@ -110,21 +129,52 @@ def test_workers_end_when_their_process_was_killed(tmp_path):
     wait(lambda: not any(running(worker) for worker in workers))
 
 
+LAST = LONG.strip().splitlines()[-1]
+ENDED = LONG.replace(LAST, f"from mulnb.core import commands\nraise SystemExit(commands.exit_code(lambda: {LAST}))")
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="looks into the shared memory of Linux")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_when_all_are_killed_at_once_no_array_stays_in_memory_and_nothing_is_said(tmp_path, how):
-    environment = os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"}
-    code = LONG.replace("PLACE", repr(str(tmp_path)))
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while len(list(tmp_path.iterdir())) < 2:
-        assert process.poll() is None
-        time.sleep(0.1)
-
+def test_when_all_are_killed_at_once_nothing_stays_in_memory_and_nothing_is_said(tmp_path, how):
+    process = started(LONG, tmp_path)
     os.killpg(process.pid, how)
     assert process.communicate()[1] == ""
-    assert not list(Path("/dev/shm").glob(f"joblib*_{process.pid}_*"))
+    assert_nothing_is_left(process)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="looks into the shared memory of Linux")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_says_one_line_and_ends_as_shells_expect(tmp_path, how):
+    process = started(ENDED, tmp_path)
+    os.killpg(process.pid, how)  # as a terminal, a batch system, a terminal that is closed
+    assert process.communicate()[1].startswith("mulnb: interrupted; ")
+    assert process.returncode == 128 + how
+    assert_nothing_is_left(process)
+
+
+def started(code, place):
+    """A process with two workers that have begun."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code.replace("PLACE", repr(str(place)))],
+        env=os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )
+    while len(list(place.iterdir())) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
+    return process
+
+
+def assert_nothing_is_left(process):
+    """No array and no semaphore of a process that is gone; some seconds on a busy machine."""
+    deadline = time.monotonic() + 60
+    while left := [*Path("/dev/shm").glob(f"joblib*_{process.pid}_*"), *Path("/dev/shm").glob(f"sem.loky-{process.pid}-*")]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 def running(process: int) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
 from image_trees import picture, refused, source, tiny, zipped
 
+from mulnb.core.errors import Notice
 from mulnb.data import archives, reader
 
 
@@ -42,6 +44,30 @@ def test_a_zip_that_changed_is_unpacked_again(tmp_path):
     zipped(tmp_path / "made", place)
     second, _ = source("tiny-imagenet", place)
     assert not np.array_equal(second.images[0], first[0]) and np.array_equal(second.images[1:], first[1:])
+
+
+@pytest.mark.parametrize("damage", ["delete", "empty", "all", "link"])
+def test_an_unpacked_folder_that_lost_something_is_unpacked_again(tmp_path, home, damage):
+    expected = tiny(tmp_path / "made")
+    place = zipped(tmp_path / "made", tmp_path / "tiny-imagenet-200.zip")
+    source("tiny-imagenet", place)
+    [folder] = (home / "artifacts" / "unpacked").iterdir()
+    image = folder / "train" / "n01" / "images" / "n01_0.JPEG"
+    if damage == "empty":
+        image.write_bytes(b"")
+    elif damage == "delete":
+        image.unlink()
+    else:
+        shutil.rmtree(folder)
+        if damage == "link":
+            folder.symlink_to(tmp_path / "nowhere")
+
+    if damage == "all":  # nothing to say: there is none
+        assert np.array_equal(source("tiny-imagenet", place)[0].images, expected)
+    else:
+        with pytest.warns(Notice, match="tiny-imagenet-200.zip are missing or cut off; it is moved to .* and unpacked again"):
+            assert np.array_equal(source("tiny-imagenet", place)[0].images, expected)
+    assert image.stat().st_size > 0
 
 
 def test_a_broken_zip(tmp_path, home):

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from mulnb import figures, load_profile
 from mulnb.core import paths, vocabulary
 from mulnb.figures import across as figures_across
-from mulnb.figures import crowd, ends, plotting
+from mulnb.figures import crowd, ends, marks, plotting
 from mulnb.results import publish
 
 PROFILE = synthetic.profile()
@@ -110,8 +110,13 @@ WITH_INTERVALS = ("proxy_table", "rum", "strategy_differences", "sequential", "c
 OVER_SEEDS = [name for name in MAKE if name.startswith(WITH_INTERVALS)]
 
 
+def texts(figure: plotting.Picture) -> list[Text]:
+    """Every text that can be seen."""
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
 def words(figure: plotting.Picture) -> str:
-    return " ".join(" ".join(text.get_text() for text in plotting.texts(figure)).split())
+    return " ".join(" ".join(text.get_text() for text in texts(figure)).split())
 
 
 def bars(figure: plotting.Picture) -> int:
@@ -171,7 +176,7 @@ def test_the_caption_names_the_profile_and_n(name, drawn):
 
 @pytest.mark.parametrize("name", MAKE)
 def test_every_text_can_be_read_in_print(name, drawn):
-    assert min(text.get_fontsize() for text in plotting.texts(drawn[name])) >= 7
+    assert min(text.get_fontsize() for text in texts(drawn[name])) >= 7
     assert drawn[name].get_figwidth() <= 7
 
 
@@ -281,6 +286,19 @@ def test_the_forest_leads_with_the_mean_over_scores_within_each_seed():
     expected = (ours.loc["rum_f"] - ours.loc["repeat"]).mean()
     assert any(np.isclose(np.ravel(line.get_xdata()), expected).any() for line in figure.axes[0].lines)
     assert "RUM$^F$ − repeat" in words(figure) and "± 0.03" in words(figure)
+
+
+def test_the_counts_beside_the_lines_of_fidelity_cover_nothing():
+    figure = figures.fidelity(PROFILE, synthetic.fidelity())
+    for axes in figure.axes:
+        named = {text.get_text(): text.get_window_extent() for text in axes.texts}
+        assert sum(name.startswith("M = ") for name in named) == sum(name.startswith("k = ") for name in named) == 2
+        for text in list(axes.texts):
+            text.remove()
+        drawn = marks._drawn(axes)
+        for name, box in named.items():
+            assert not ((drawn > box.min) & (drawn < box.max)).all(1).any(), name
+            assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 and box.x1 <= axes.bbox.x1, name
 
 
 def test_the_cost_fidelity_figure_draws_the_ceiling_that_the_scores_allow():

@@ -15,7 +15,7 @@ import pytest
 import recounting as again
 import yaml
 from recount_pages import TREE, every_profile, need, need_table, record
-from recounting import AUDITS, METRICS, RUN, equal
+from recounting import KLOM, METRICS, RUN, TABLED, equal
 
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
 
@@ -181,10 +181,13 @@ def test_the_second_oracles_fit_as_well_as_the_first(profile):
     assert (fits | ~second["converged"]).all()
 
 
+RATES = {"lira_tpr01": 0.01, "lira_tpr001": 0.001}
+
+
 @every_profile
 def test_the_audits_of_a_run_are_those_of_its_examples(profile):
     examples, runs = need(profile, "audit_examples"), need(profile, "unlearning")
-    columns = {"lira_auc": "lira", "lira_tpr01": "lira", "rmia_auc": "rmia"}
+    columns = {"lira_auc": "lira", "lira_tpr01": "lira", "lira_tpr001": "lira", "rmia_auc": "rmia"}
     stated = runs.set_index([*RUN, "seed"])
     for key, group in examples.groupby([*RUN, "seed"], observed=True):
         forgotten = group["group"] == "forget"
@@ -192,7 +195,7 @@ def test_the_audits_of_a_run_are_those_of_its_examples(profile):
         for prefix in ("", "oracle_"):
             for column, score in columns.items():
                 members, others = (group.loc[chosen, prefix + score] for chosen in (forgotten, ~forgotten))
-                found = again.tpr(members, others, 0.01) if column.endswith("01") else again.auc(members, others)
+                found = again.tpr(members, others, RATES[column]) if column in RATES else again.auc(members, others)
                 assert found == pytest.approx(stated.loc[key, prefix + column], abs=1e-4), (key, prefix + column)
 
 
@@ -284,18 +287,26 @@ def test_table_3(profile):
 @every_profile
 def test_table_of_audits(profile):
     runs = again.measured(need(profile, "unlearning"))
-    if not set(AUDITS) <= set(runs) or runs[list(AUDITS)].isna().all(axis=None):
+    if not set(TABLED) <= set(runs) or runs[list(TABLED)].isna().all(axis=None):
         pytest.skip(f"{profile} has no audits")
-    names = [f"{prefix}{name}" for name in AUDITS for prefix in ("", "oracle_")]
+    names = [f"{prefix}{name}" for name in TABLED for prefix in ("", "oracle_")]
+    holds(profile, "table_audits", RUN, [row | with_halves(group, names) for row, group in groups(runs, RUN)])
+
+
+@every_profile
+def test_table_of_klom(profile):
+    """One number over all seeds, so that it has no interval; the oracle's own is that of the second oracles."""
+    runs = again.measured(need(profile, "unlearning"))
+    if not set(KLOM) <= set(runs) or runs[list(KLOM)].isna().all(axis=None):
+        pytest.skip(f"{profile} has no audits")
     rows = []
     for row, group in groups(runs, RUN):
-        row |= with_halves(group, names)
-        for name in names:
-            if "klom" in name:
-                assert group[name].nunique() <= 1  # one number over all seeds, so that it has no interval
-                row[f"{name}_half"] = math.nan
-        rows.append(row)
-    holds(profile, "table_audits", RUN, rows)
+        assert all(group[name].nunique() <= 1 for name in KLOM)
+        ceiling = runs[(runs["algorithm"] == "retrain") & (runs["score"] == row["score"])]
+        for name in KLOM:
+            assert group[f"oracle_{name}"].to_numpy() == pytest.approx(ceiling[name].iloc[0], nan_ok=True)
+        rows.append(row | {name: group[name].iloc[0] for name in KLOM})
+    holds(profile, "table_klom", RUN, rows)
 
 
 @every_profile

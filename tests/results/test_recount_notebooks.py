@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import pytest
 import recounting as again
 from recount_pages import TREE, grids, mean_and_half, need, page, record
 from recounting import AUDITS
@@ -97,7 +98,12 @@ def test_notebook_05_ledger():
 def test_notebook_08_roc_and_places():
     text, examples = outputs("08"), need("digits", "audit_examples")
     run = examples[examples["seed"] == examples["seed"].min()]
-    roc, places = grids(text)
+    roc, distances, places = grids(text)
+    apart = again.table("digits", "table_klom")
+    apart = apart[apart["score"] == "memorization"]
+    for cells, (_, row) in zip(distances[1:], apart.iterrows(), strict=True):
+        assert [float(cell) for cell in cells[2:]] == pytest.approx([row["n"], *row[list(again.KLOM)]], abs=1e-3)
+
     told = {(row[0], row[1]): row[2:] for row in roc[1:]}
     assert len(told) == run.groupby(["algorithm", "strategy"]).ngroups
     for (algorithm, strategy), rows in run.groupby(["algorithm", "strategy"]):

@@ -42,7 +42,7 @@ def test_of_how_many_examples_klom_is_measured(profile):
             chosen.append(forget_set(values, run["forget"]["size"], centre, seed))
         _, times = np.unique(np.concatenate(chosen), return_counts=True)
         told.append(f"{(times >= KLOM_SEEDS).sum()} by {label(score)}")
-    assert f"examples that at least {KLOM_SEEDS} of them forget ({', '.join(told)})." in page(profile, "table_audits.md")
+    assert f"examples that at least {KLOM_SEEDS} of them forget ({', '.join(told)})." in page(profile, "table_klom.md")
 
 
 @pytest.mark.slow

@@ -194,14 +194,21 @@ def test_passes_are_those_of_the_whole_strategy():
     assert "passes_retain" not in tables.accuracy_table(synthetic.old(synthetic.unlearning()))
 
 
-def test_audits_stand_beside_the_oracles_and_klom_has_no_interval():
+def test_audits_stand_beside_the_oracles():
     runs = synthetic.unlearning()
     assert tables.has_audits(runs) and not tables.has_audits(synthetic.old(runs))
     assert not tables.has_audits(runs.assign(**dict.fromkeys(tables.AUDITS, np.nan)))  # imported scores: there is no pool
     table = tables.audit_table(runs).set_index(["algorithm", "strategy", "score"])
     row = table.loc[("salun", "rum_f", "confidence")]
     assert row["oracle_lira_auc"] == pytest.approx(0.51) and row["lira_auc_half"] > 0
-    assert np.isnan(row["klom_p50_half"]) and not np.isnan(row["klom_p50"])
+    assert not any("klom" in name for name in table.columns)
+
+
+def test_klom_has_no_interval_and_tells_the_forget_the_retain_and_the_test_set_apart():
+    table = tables.klom_table(synthetic.unlearning()).set_index(["algorithm", "strategy", "score"])
+    assert list(table.columns) == ["n", "unconverged", *tables.KLOM]
+    row = table.loc[("salun", "rum_f", "confidence")]
+    assert row["klom_retain_p50"] == pytest.approx(0.3) and row["klom_test_p95"] == pytest.approx(1.1)
 
 
 def test_a_model_that_never_relearned_is_infinite_and_has_no_interval():
@@ -245,7 +252,10 @@ def test_the_search_page_names_winner_and_runner_up():
     assert [cell.strip() for cell in line.split("|")[1:-1]] == [
         "SalUn", "vanilla", "3", "lr 0.2", "1.850 ± 0.030", "lr 0.1", "0.050", "lr"
     ]  # fmt: skip
-    assert "was extended" in page and "two of them" in page
+    assert "was extended" in page and "two of them" in page and "†" not in page
+
+    marked = search.page(frame.assign(unconverged=[0, 2, 0]), PROFILE, "The search.")
+    assert "| 1.850 ± 0.030 † " in marked and "| 1.800 ± 0.020 |" in marked and "did not fit the retain set" in marked
 
 
 def test_written_files_are_the_same_every_time_and_read_back(tmp_path):

@@ -18,6 +18,7 @@ import pandas as pd
 
 STAGES = ("memorization", "proxies", "unlearning", "sequential")
 SHORTER = ("sequential.steps=2",)  # a chain of two steps has all that one of five has
+OPTIONS = ("--profile", "smoke", *(word for change in SHORTER for word in ("--set", change)))
 WORKER = "LokyProcess"  # in the command line of a worker process
 COSTS = ("seconds", "wall", "share_of_exact")  # columns that hold times
 
@@ -102,8 +103,7 @@ class Starter:
         scratch.mkdir(exist_ok=True)
 
         environment = {"MULNB_HOME": str(home), "MULNB_WORKERS": str(workers), "TMPDIR": str(scratch)}
-        options = ["--profile", "smoke", *(word for change in SHORTER for word in ("--set", change))]
-        commands = [["run", *options, "--stage", stage] for stage in stages]
+        commands = [["run", *OPTIONS, "--stage", stage] for stage in stages]
         self._started.append(Attempt(self, self.ask("start", [str(said), environment, commands]), said))
         return self._started[-1]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from attempts import stored, tables
+from attempts import OPTIONS, stored, tables
 
 from mulnb import load_profile
 from mulnb.core import on_ray, paths, registry
@@ -123,17 +123,20 @@ class Nodes:
 
     def study(self, home: Path) -> subprocess.Popen:
         """The stages of `smoke`, on the cluster."""
-        code = (
-            "import sys; from mulnb.__main__ import main\n"
-            f"words = ['run', '--profile', 'smoke', '--address', '{self.address}', '--stage']\n"
-            f"sys.exit(max(main([*words, stage]) for stage in {STAGES}))"
-        )
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen([sys.executable, "-P", "-c", code], env=self.environment(home), **pipe)
+        return subprocess.Popen(all_stages("--address", self.address), env=self.environment(home), **pipe)
 
     def end(self) -> None:
         for node in (self.head, self.other):
             kill(node)
+
+
+def all_stages(*options: str) -> list[str]:
+    """The command for the stages of `smoke` in one process: each process more would import torch for itself."""
+    words = ["run", *OPTIONS, *options, "--stage"]
+    code = "import sys; from mulnb.__main__ import main\n"
+    code += f"sys.exit(max(main([*{words}, stage]) for stage in {STAGES}))"
+    return [sys.executable, "-P", "-c", code]
 
 
 def kill(node: subprocess.Popen) -> None:
@@ -171,9 +174,7 @@ def finish(home: Path) -> None:
     """Run, or continue, the stages in one process."""
     environment = os.environ | {"MULNB_HOME": str(home), "MULNB_WORKERS": "1", "PYTHONPATH": str(paths.CHECKOUT)}
     environment.pop("MULNB_FIGURES", None)
-    for stage in STAGES:
-        words = [sys.executable, "-P", "-m", "mulnb", "run", "--profile", "smoke", "--stage", stage]
-        subprocess.run(words, env=environment, check=True, capture_output=True)
+    subprocess.run(all_stages(), env=environment, check=True, capture_output=True)
 
 
 def assert_equal(home: Path, expected: Path) -> None:

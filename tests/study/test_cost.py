@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mulnb import config
+from mulnb import config, data
+from mulnb.core.errors import UserError
 from mulnb.study import cost
 
 # Measured on two idle cores of an Intel Xeon (one worker a core), in seconds of one worker. A step of one example follows from
@@ -41,6 +42,39 @@ def test_an_unlearning_run_is_right_within_a_factor_of_two(monkeypatch, algorith
     only = {algorithm: {name: dict(values) for name, values in settings.items()}}
     runs = estimated(monkeypatch, unlearning__algorithms=only, sequential__algorithm=algorithm)["unlearning runs"]
     assert near(runs.seconds / runs.count, measured)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"dataset.train_images": 777, "dataset.test_images": 55, "dataset.holdout": 0.23, "sequential.steps": 2},
+        {"dataset.classes": 3, "dataset.test": 0.35, "dataset.size": 12, "sequential.steps": 2},
+    ],
+)
+def test_sizes_are_known_without_the_images(overrides):
+    profile = config.load_profile("digits", overrides)
+    splits = data.load_data(profile)
+    assert cost._sizes(profile) == (
+        len(splits.train),
+        len(splits.test),
+        len(splits.train.classes),
+        *splits.train.images.shape[1:3],
+    )
+
+
+def test_a_forget_set_that_is_too_large_is_refused_in_the_words_of_a_run():
+    for overrides in ({"forget.size": 500}, {"sequential.steps": 12}):
+        profile = config.load_profile("digits", overrides)
+        with pytest.raises(UserError) as of_run:
+            data.load_data(profile)
+        with pytest.raises(UserError) as of_show:
+            cost.check(profile)
+        assert str(of_show.value) == str(of_run.value)
+
+    # of CIFAR-10 no image is read: 50 000 less a tenth of each class
+    with pytest.raises(UserError, match=r"need 60000 of 45000 training examples; at most 15000"):
+        cost.check(config.load_profile("cifar10", {"forget.size": 20_000}))
 
 
 class Step:

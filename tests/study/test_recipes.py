@@ -12,7 +12,7 @@ from mulnb import load_profile
 from mulnb.forget import Strata
 from mulnb.study import Study, recipes
 from mulnb.study.jobs import Job
-from mulnb.study.runs import CEILING, FLOOR, Run, ways
+from mulnb.study.runs import NOT_UNLEARNED, SECOND_ORACLE, Run, ways
 
 CHOSEN = Strata(np.arange(0, 5), np.arange(5, 10), np.arange(10, 15))
 
@@ -63,7 +63,7 @@ def test_every_job_has_a_key_of_its_own(study):
 
 
 def test_the_ceiling_is_the_second_oracle_and_the_floor_a_run_that_does_nothing(study):
-    ceiling = recipes.job_of(study, Run(*CEILING[:2], "confidence", 0, CEILING[2]), CHOSEN)
+    ceiling = recipes.job_of(study, Run(*SECOND_ORACLE[:2], "confidence", 0, SECOND_ORACLE[2]), CHOSEN)
     assert ceiling.key == recipes.oracle_job(study, CHOSEN.forget, [CHOSEN.forget], 0, number=1).key
-    floor = recipes.job_of(study, Run(*FLOOR[:2], "confidence", 0, FLOOR[2]), CHOSEN)
+    floor = recipes.job_of(study, Run(*NOT_UNLEARNED[:2], "confidence", 0, NOT_UNLEARNED[2]), CHOSEN)
     assert floor.kind == "unlearned" and floor.parts["algorithm"] == []

@@ -59,7 +59,7 @@ def prices(study: Study, **seconds: float) -> Prices:
     return Prices(**(FREE | seconds), runs=ways, steps={"vanilla": 0.0, "rum_f": 0.0})
 
 
-def one_slice(study: Study, batches: int = 4) -> slices.Outcome:
+def one_slice(study: Study, batches: int = 4) -> slices.Slice:
     """A slice with time for so many batches: two looks at the clock each."""
     return slices.run(study, 2000.0 * batches, Clock(), prices=prices(study))
 
@@ -91,7 +91,7 @@ def here(tmp_path_factory) -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def sliced(here, tmp_path_factory) -> tuple[Path, list[slices.Outcome]]:
+def sliced(here, tmp_path_factory) -> tuple[Path, list[slices.Slice]]:
     """A home that was filled in slices, packed after the third, and what each slice said."""
     home = tmp_path_factory.mktemp("sliced")
     here.setenv("MULNB_HOME", str(home))

@@ -156,7 +156,8 @@ def test_columns_are_those_of_the_design(finished):
     _, frames, _ = finished
     outcome = "n_forget acc_forget acc_retain acc_test mia oracle_acc_forget oracle_acc_retain oracle_acc_test oracle_mia"
     unlearning = f"profile algorithm strategy score seed {outcome} tow tow_mia seconds oracle_seconds".split()
-    audits = ["lira_auc", "lira_tpr01", "rmia_auc", "klom_p50", "klom_p95", "relearn_epochs"]
+    audits = ["lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc", "relearn_epochs"]
+    audits += [f"{part}_{end}" for part in ("klom", "klom_retain", "klom_test") for end in ("p50", "p95")]
     assert list(frames["memorization"])[:6] == ["example", "label", "memorization", "se", "n_in", "n_out"]
     assert list(frames["proxies"]) == ["example", "proxy", "seed", "raw", "value"]
     assert list(frames["proxy_costs"])[:6] == ["proxy", "seconds", "share_of_exact", "spearman", "ci_low", "ci_high"]
@@ -351,6 +352,7 @@ def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finish
     best = table.loc[table.groupby(["algorithm", "strategy"]).objective.idxmax()]
     assert best.chosen.all()
     assert not set(profile.tune.seeds) & set(profile.seeds)
+    assert table.unconverged.between(0, table.n).all()
 
 
 SEARCHED = [name for name in known_profiles() if (paths.CHECKOUT / "figures" / name / "tune.csv").is_file()]

@@ -175,7 +175,7 @@ OPTIONS = [
     ({"model": "text.safetensors"}, "text.safetensors cannot be read as a state dict"),
     ({"model": "module.pt"}, "module.pt holds more than tensors, a whole module perhaps: save model.state_dict()"),
     ({"model": "other.pt"}, "does not fit the factory's network"),
-    ({"model": "nan.pt"}, "outputs on the retain set are not finite: its weights or normalize"),
+    ({"model": "nan.pt"}, "of the model is not finite"),
     ({"model": ""}, "the model '' is no name of a file"),
     ({"factory": "hostile_nets:NUMBER"}, "hostile_nets has no function 'NUMBER'"),
     ({"factory": "hostile_nets:"}, "expected MODULE:FUNCTION"),

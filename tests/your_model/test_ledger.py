@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from small import IMAGES, LABELS, QUICK, Convolutional, draw, memorizing
 
 import mulnb
-from mulnb.core.errors import UserError
+from mulnb.core.errors import Notice, UserError
 from mulnb.your_model import api, ledger
 from mulnb.your_model.page import weights_hash
 
@@ -85,6 +86,47 @@ def test_what_cannot_be_written_down(tmp_path):
         mulnb.Requests(tmp_path / "other.txt")
     with pytest.raises(UserError, match="is no file"):
         mulnb.Requests(tmp_path)
+
+
+# --- a program that was killed, or found the disk full, while it wrote ------------------------------------------------------
+
+
+def test_a_line_that_is_cut_off_is_left_out_and_the_next_request_replaces_it(tmp_path):
+    path = tmp_path / "requests.jsonl"
+    _, models = served(path, requests=([1, 2, 3], [10]))
+    content = path.read_bytes()
+    first = content.index(b"\n") + 1
+    for end in (first + 1, first + 30, first + 700, len(content) - 2):
+        path.write_bytes(content[:end])
+        with pytest.warns(Notice, match=r"line 2 is cut off: it is left out"):
+            assert mulnb.Requests(path).forgotten.tolist() == [1, 2, 3]
+
+    with pytest.warns(Notice):
+        book = mulnb.Requests(path)
+        found = mulnb.unlearn(models[1], IMAGES, LABELS, [20], settings=QUICK, already_forgotten=book.forgotten)
+        book.add(api.whole(np.array([20])), found, before=models[1], data=DATA)
+    assert mulnb.Requests(path).forgotten.tolist() == [1, 2, 3, 20]
+
+    path.write_bytes(content[:-1])  # whole, but for the line break
+    assert len(mulnb.Requests(path)) == 2
+
+
+def test_a_ledger_that_cannot_be_written_to_the_end_is_as_it_was(tmp_path):
+    path = tmp_path / "requests.jsonl"
+    book, models = served(path, requests=([1, 2, 3],))
+    content = path.read_bytes()
+    found = mulnb.unlearn(models[1], IMAGES, LABELS, [20], settings=QUICK, already_forgotten=book.forgotten)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 100, hard))  # as a disk with room for 100 bytes more
+    try:
+        with pytest.raises(UserError, match=r"requests.jsonl cannot be written: File too large"):
+            book.add(api.whole(np.array([20])), found, before=models[1], data=DATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == content
+    book.add(api.whole(np.array([20])), found, before=models[1], data=DATA)
+    assert len(mulnb.Requests(path)) == 2
 
 
 def test_hashes_tell_weights_apart():
@@ -199,7 +241,7 @@ def test_free_text_may_hold_any_sign(tmp_path):
     book, found = mulnb.Requests(tmp_path / "requests.jsonl"), unlearned()
     texts = ["two\nlines", "a\u2028b\x85c\x1cd", "\udcff of a shell", '"quoted" \\', ""]
     for index, about in enumerate(texts):
-        book.add(mulnb.strata(forget=[index]), found, before=memorizing(), data=DATA, about=about)
+        book.add(mulnb.strata(forget=[index]), found, before=found.model, data=DATA, about=about)
     again = mulnb.Requests(tmp_path / "requests.jsonl")
     assert [entry["about"] for entry in again] == [*texts[:2], "\\udcff of a shell", *texts[3:]]
 
@@ -208,9 +250,9 @@ def test_an_editor_may_take_the_last_line_break(tmp_path):
     path, found = tmp_path / "requests.jsonl", unlearned()
     mulnb.Requests(path).add(mulnb.strata(forget=[1]), found, before=memorizing(), data=DATA)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    mulnb.Requests(path).add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+    mulnb.Requests(path).add(mulnb.strata(forget=[2]), found, before=found.model, data=DATA)
     path.write_text(path.read_text().rstrip("\n"))
-    mulnb.Requests(path).add(mulnb.strata(forget=[3]), found, before=memorizing(), data=DATA)
+    mulnb.Requests(path).add(mulnb.strata(forget=[3]), found, before=found.model, data=DATA)
     assert mulnb.Requests(path).forgotten.tolist() == [1, 2, 3]
 
 
@@ -223,7 +265,7 @@ def test_two_programs_do_not_break_each_others_chain(tmp_path):
     assert len(mulnb.Requests(path)) == 1
     path.unlink()
     with pytest.raises(UserError, match="was changed since it was opened"):
-        one.add(mulnb.strata(forget=[2]), found, before=memorizing(), data=DATA)
+        one.add(mulnb.strata(forget=[2]), found, before=found.model, data=DATA)
     assert not path.exists()
 
 

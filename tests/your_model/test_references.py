@@ -17,7 +17,7 @@ from mulnb import audit
 from mulnb.core.errors import UserError
 
 REQUEST = FLIPPED
-COLUMNS = ["lira_auc", "lira_tpr01", "rmia_auc"]
+COLUMNS = ["lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc"]
 
 
 def small():
@@ -77,7 +77,7 @@ def test_a_model_counts_only_for_the_examples_that_it_was_not_trained_on():
     member = [kept] * 8 + [np.arange(len(LABELS))]  # the ninth saw everything, and is of no use
     with_spy = mulnb.References([*shadows, original()], member=member)
     found, plain = evaluate(oracle, references=with_spy), evaluate(oracle, references=shadows)
-    assert np.allclose(found.to_frame()[COLUMNS[2:]], plain.to_frame()[COLUMNS[2:]], atol=0.1)
+    assert np.allclose(found.to_frame()[COLUMNS[3:]], plain.to_frame()[COLUMNS[3:]], atol=0.1)
     every = np.zeros((9, len(LABELS)), dtype=bool)
     every[:, kept], every[8] = True, True
     again = evaluate(oracle, references=mulnb.References([*shadows, original()], member=every))

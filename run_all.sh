@@ -139,9 +139,11 @@ hashes() { # macOS has shasum instead of sha256sum
 wanted=$(printf '%s\n' "$root" && cd "$root" && hashes pyproject.toml requirements.lock)
 [ "$(tail -n 1 "$stamp" 2>/dev/null)" != cpu ] || cpu=cpu # as it was set up
 [ -z "$cpu" ] || wanted=$(printf '%s\ncpu' "$wanted")
-trap 'fail 130 "interrupted; the next call begins the set-up again"' INT TERM
+for code in "130 INT" "143 TERM" "129 HUP"; do
+    trap "fail ${code% *} 'interrupted; the next call begins the set-up again'" "${code#* }"
+done
 [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || set_up
-trap - INT TERM
+trap - INT TERM HUP
 
 unset PYTHONDONTWRITEBYTECODE    # without compiled modules every kernel would start ten seconds later
 export JUPYTER_PREFER_ENV_PATH=1 # the kernel named python3 is this environment's, whatever the user has installed

@@ -23,10 +23,7 @@ def read(path: Path, limit: int) -> bytes:
         UserError: it does not exist, cannot be read, is no file (a folder, a named pipe, a device, a socket), or is longer.
     """
     try:
-        # asked before it is opened: to open a named pipe waits for somebody to write into it
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{path}: cannot be read: it is not a file but {_kind(path)}: remove it or name a file")
-
+        check(path)
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
@@ -40,6 +37,17 @@ def read(path: Path, limit: int) -> bytes:
 def separator(head: str) -> str:
     """What stands between the columns of a table with this first line: a semicolon where the comma is the decimal point."""
     return next((mark for mark in "\t;" if mark in head and "," not in head), ",")
+
+
+def check(path: Path) -> None:
+    """Refuse what is no file, before it is opened: to open a named pipe waits for somebody to write into it.
+
+    Raises:
+        UserError: it is a folder, a named pipe, a device or a socket.
+        OSError: it does not exist, or cannot be asked.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise UserError(f"{path}: cannot be read: it is not a file but {_kind(path)}: remove it or name a file")
 
 
 def _kind(path: Path) -> str:

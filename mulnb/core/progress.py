@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +43,9 @@ def read(path: Path) -> State | None:
     """The state that `workers.run_all` wrote last; None if there is none, or if that computation is over."""
     try:
         state = State(**json.loads(path.read_text(encoding="utf-8")))
+        return state if state.done < state.total else None
     except (OSError, ValueError, TypeError):
         return None
-
-    return state if state.done < state.total else None
 
 
 @contextlib.contextmanager
@@ -63,21 +62,28 @@ def shown(label: str, state: Path) -> Iterator[None]:
     show = _keep_a_line if on_terminal else _write_lines
 
     print(f"{label} …", end="" if on_terminal else "\n", flush=True)
-    thread = threading.Thread(target=show, args=(label, state, started, stop), daemon=True)
+    thread = threading.Thread(target=_while_it_can, args=(show, label, state, started, stop), daemon=True)
     thread.start()
 
-    verdict = "failed after"
-    try:
-        yield
-        verdict = "done in"
-    except KeyboardInterrupt:
-        verdict = "interrupted after"
-        raise
-    finally:
+    def end(verdict: str) -> None:
         stop.set()
         thread.join()
         erase = ERASE_LINE if on_terminal else ""
         print(f"{erase}{label} {verdict} {clock(time.monotonic() - started)}", flush=True)
+
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what went wrong matters more than a terminal that is gone
+            end("interrupted after" if isinstance(error, KeyboardInterrupt) else "failed after")
+        raise
+    end("done in")
+
+
+def _while_it_can(show: Callable[..., None], *arguments: object) -> None:
+    """Show the progress until nobody reads it any more: whoever runs the work is told by its own next line."""
+    with contextlib.suppress(OSError):
+        show(*arguments)
 
 
 def _keep_a_line(label: str, path: Path, started: float, stop: threading.Event) -> None:

@@ -107,7 +107,7 @@ def run_all(fn: Callable[[T], Any], tasks: Sequence[T], label: str, on_gpu: bool
         Exception: whatever a task raised; the remaining tasks are dropped. What finished tasks stored stays stored.
     """
     together = min(count(on_gpu), len(tasks)) if tasks else 0
-    serial = together < 2 or backend() == "serial"  # one task at a time needs no other process
+    serial = together < 2 or backend() == "serial" or not _can_share()  # one task at a time needs no other process
     # Ray is for a study's jobs (`study.cluster`): what reads this machine's files stays on it
     results = (single_threaded(fn, task) for task in tasks) if serial else _in_processes(fn, tasks, together)
     return list(progress(results, len(tasks), label))
@@ -164,12 +164,26 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
 
     try:
         with stopping.beforehand(_kill_workers):
-            yield from parallel(delayed(_in_worker)(_own_variables(), fn, task) for task in tasks)
+            here = os.getpid()
+            yield from parallel(delayed(_in_worker)(here, _own_variables(), fn, task) for task in tasks)
     except BrokenProcessPool:
         raise UserError(
             "a worker process was killed (out of memory, or by hand): run the same command again, what is finished is kept; "
             "fewer workers need less memory (--workers)"
         ) from None
+
+
+@functools.cache  # told once
+def _can_share() -> bool:
+    """Whether processes of this machine can wait for each other; a container may lack what they need for it, /dev/shm."""
+    try:
+        import _multiprocessing
+
+        _multiprocessing.SemLock(0, 1, 1, f"/mulnb-{os.getpid()}", True)  # as joblib makes many; its name is removed at once
+    except (ImportError, OSError) as error:
+        notice(f"worker processes cannot be used here (no semaphores: {error}): one task runs at a time; /dev/shm would help")
+        return False
+    return True
 
 
 @functools.cache
@@ -220,9 +234,15 @@ def _own_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("MULNB_")}
 
 
-def _in_worker(variables: Mapping[str, str], fn: Callable[[T], Any], task: T) -> Any:
-    """What a worker process does with one task. It lives on, and its caller may set other `variables` from call to call."""
-    _exit_with_parent(os.getppid())
+def _in_worker(parent: int, variables: Mapping[str, str], fn: Callable[[T], Any], task: T) -> Any:
+    """What a worker process does with one task.
+
+    Args:
+        parent: the number of the process that asks; it may be gone before the worker has started.
+        variables: that process's own; a worker lives on, and they may be others from call to call.
+        fn, task: what to do.
+    """
+    _exit_with_parent(parent)
     for name in _own_variables().keys() - variables.keys():
         del os.environ[name]
     os.environ.update(variables)

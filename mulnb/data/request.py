@@ -55,9 +55,9 @@ def indices(
         UserError: it is empty, names an example twice, or one that is not there.
     """
     request = _unwrapped(request, files, root, what)
-    if isinstance(request, Mapping) and (key := list_key(request)) is not None:
+    if isinstance(request, Mapping) and (key := list_key(request)) is not None and name_key(request) is not None:
         return _of_both(request, key, n, files, root, what)
-    if isinstance(request, Mapping):
+    if isinstance(request, Mapping):  # a class, or what is no request
         return _class(request, n, labels, classes, what)
 
     values = _array(request, n, what)

@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -121,6 +122,9 @@ def _kernel_class(stderr: IO[bytes], groups: list[int]) -> type[AsyncKernelManag
         client_factory = Type(klass=AsyncKernelClient, default_value=_Client)
 
         async def start_kernel(self, **kwargs: Any) -> None:
+            if runtime := os.environ.get("JUPYTER_RUNTIME_DIR"):  # else a killed run would leave the file in TMPDIR
+                Path(runtime).mkdir(parents=True, exist_ok=True)
+                self.connection_file = str(Path(runtime) / f"kernel-{uuid.uuid4().hex}.json")
             self._kernel_spec = KernelSpec(argv=argv, language="python", display_name="Python 3 (ipykernel)")
             await super().start_kernel(**kwargs, stderr=stderr)
             groups.append(self.provisioner.pgid)

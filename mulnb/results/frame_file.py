@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
 SEAL = b"mulnb_sha256"  # in the metadata of the file
@@ -61,7 +62,8 @@ def read(path: Path) -> pd.DataFrame:
         UserError: the file is damaged; one line that names it and what to do.
     """
     try:
-        with path.open("rb") as file:  # a folder would be read as an empty frame
+        plain_file.check(path)  # a folder would be read as an empty frame, and a named pipe be waited for
+        with path.open("rb") as file:
             table = parquet.read_table(file)
         stated = (table.schema.metadata or {}).get(SEAL)
         if stated is not None and stated != _seal(table):

@@ -15,7 +15,7 @@ from mulnb.core import commands, paths
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS, label
 from mulnb.results import captions, claims, compare, frame_file, markdown, pairs, written
-from mulnb.results.here import OTHER_MACHINE
+from mulnb.results.here import ELSEWHERE
 
 # file: what to look for
 FIGURES = {
@@ -169,8 +169,9 @@ def _links(folder: Path) -> list[str]:
     found = [(name, text) for name, text in TABLES.items() if (folder / f"{name}.md").is_file()]
     lines = [f"- {text}: [{name}.md]({name}.md), [{name}.csv]({name}.csv)" for name, text in found]
 
-    if (folder / OTHER_MACHINE).is_file():
-        lines.append(f"- the primary verdicts on another type of processor: [{OTHER_MACHINE}]({OTHER_MACHINE})")
+    for name, text in ELSEWHERE.items():
+        if (folder / name).is_file():
+            lines.append(f"- the primary verdicts {text}: [{name}]({name})")
     return lines
 
 

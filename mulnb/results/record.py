@@ -13,7 +13,8 @@ import pandas as pd
 
 from mulnb import study
 from mulnb.config import Profile
-from mulnb.core import memory, paths
+from mulnb.core import memory, paths, plain_file
+from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name, git_commit
 
 MADE_BY = ("git_commit", "device")  # of each stage: they may have been run on different machines
@@ -31,14 +32,21 @@ def read(folder: Path) -> dict[str, Any]:
         parts that are mappings in a good record are mappings here.
     """
     try:
+        plain_file.check(folder / "run.json")
         found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, UserError, ValueError, RecursionError):
         return {}
 
     stages = found.get("stages", {}) if isinstance(found, dict) else None
-    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+    if not isinstance(stages, dict) or not all(_is_stage(stage) for stage in stages.values()):
         return {}
     return found
+
+
+def _is_stage(found: Any) -> bool:
+    """Whether this can be what the record says of a stage: the peaks of earlier runs are compared with this one's."""
+    peaks = found.get("peak_memory_mb", {}) if isinstance(found, dict) else None
+    return isinstance(peaks, dict) and all(type(peak) in (int, float) for peak in peaks.values())
 
 
 def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], order: Iterable[str]) -> None:

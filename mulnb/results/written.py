@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from mulnb.core import plain_file
 from mulnb.core.errors import UserError
 
 
@@ -26,6 +27,7 @@ def table(path: Path, columns: Iterable[str] = (), **options: Any) -> pd.DataFra
         UserError: the file is missing, damaged, or not this table.
     """
     try:
+        plain_file.check(path)
         found = pd.read_csv(path, low_memory=False, **options)
     except (OSError, ValueError, OverflowError, MemoryError) as error:  # pandas' own errors are ValueErrors
         reason = getattr(error, "strerror", None) or error

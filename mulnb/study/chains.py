@@ -15,7 +15,7 @@ from mulnb.forget import Strata
 from mulnb.study.frames import compare, converged, second_oracles_fitted
 from mulnb.study.jobs import Job
 from mulnb.study.oracles import without
-from mulnb.study.ranking import THREE_DIGITS, to_bits
+from mulnb.study.ranking import TWO_DIGITS, to_bits
 from mulnb.study.recipes import floor_job, oracle_job, step_job
 from mulnb.study.study import SHOWN_SEEDS, Study
 
@@ -145,7 +145,7 @@ def sequential_scores(study: Study) -> pd.DataFrame:
     """Figure 7: the proxy before and after each step. Columns `strategy seed step moment group example value`.
 
     Of the first `SHOWN_SEEDS` seeds: a row for every example is much to keep, and the figure shows their spread.
-    `group` is `forget` (the step's set) or `retain` (what is still present after the step); values have three digits.
+    `group` is `forget` (the step's set) or `retain` (what is still present after the step); values have two digits.
     """
     study.score_seeds(study.profile.seeds)
     frames = []
@@ -157,6 +157,6 @@ def sequential_scores(study: Study) -> pd.DataFrame:
             groups = {"forget": _forgotten(artifact), "retain": np.flatnonzero(artifact.arrays["present"])}
             for moment, (group, members) in itertools.product(("before", "after"), groups.items()):
                 head = {"strategy": strategy, "seed": seed, "step": step, "moment": moment, "group": group}
-                values = to_bits(artifact.arrays[moment][members], THREE_DIGITS)
+                values = to_bits(artifact.arrays[moment][members], TWO_DIGITS)
                 frames.append(pd.DataFrame(head | {"example": members, "value": values}))
     return pd.concat(frames, ignore_index=True)

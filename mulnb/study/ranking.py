@@ -47,7 +47,7 @@ def proxies(study: Study) -> pd.DataFrame:
 
 
 THREE_DIGITS = 11  # significant bits: an error of at most 0.05 %; bits that are zero take no room in a file
-FOUR_DIGITS = 14
+TWO_DIGITS, FOUR_DIGITS = 8, 14
 ALL_DIGITS = 24  # of a number in single precision
 
 

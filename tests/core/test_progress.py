@@ -132,3 +132,12 @@ def test_a_pipe_gets_plain_lines(env):
     assert len(inner) >= 1 and all(re.fullmatch(r"  \d+:\d\d  pool models \d/6(, [\d:]+ left)?", line) for line in inner)
     assert last.startswith("[1/1] memorization done in")
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
+
+
+def test_progress_that_nobody_reads_ends_the_command_without_a_word(env):
+    in_a_command = "from mulnb.core import commands\ndef work():\n" + "".join(f"    {line}\n" for line in STAGE.splitlines())
+    code = f"{in_a_command}\nraise SystemExit(commands.exit_code(work))"
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    assert running.stdout.readline() == "[1/1] memorization …\n"
+    running.stdout.close()  # as `| head -1` does
+    assert (running.stderr.read(), running.wait()) == ("", 1)

@@ -177,6 +177,21 @@ def assert_nothing_is_left(process):
         time.sleep(0.1)
 
 
+def test_without_semaphores_one_task_runs_at_a_time_and_the_user_is_told():
+    """As in a container without /dev/shm, or with one that cannot be written."""
+    own = ["unshare", "--mount", "--map-root-user"]  # mounts that nobody else sees
+    mounted = "mount -t tmpfs -o ro none /dev/shm"
+    if sys.platform != "linux" or subprocess.run([*own, "sh", "-c", mounted], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+
+    code = "import math; from mulnb.core import workers; print(workers.run_all(math.factorial, [2, 3], 'x', on_gpu=False))"
+    command = [*own, "sh", "-c", f'{mounted} && exec "$@"', "sh", sys.executable, "-c", code]
+    environment = os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "[2, 6]\n"
+    assert done.stderr.startswith("mulnb: worker processes cannot be used here") and "one task runs at a time" in done.stderr
+
+
 def running(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

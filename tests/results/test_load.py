@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -10,7 +12,7 @@ from mulnb.core.errors import UserError
 from mulnb.results import publish
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "folder"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "folder", "pipe"])
 def test_a_damaged_frame_is_one_line(home, damage):
     path = paths.results("smoke") / "data" / "unlearning.parquet"
     assert publish.load("smoke", "unlearning") is None
@@ -20,9 +22,9 @@ def test_a_damaged_frame_is_one_line(home, damage):
     assert len(publish.load("smoke", "unlearning")) == 100
 
     whole = path.read_bytes()
-    if damage == "folder":
+    if damage in ("folder", "pipe"):
         path.unlink()
-        path.mkdir()
+        path.mkdir() if damage == "folder" else os.mkfifo(path)
     else:
         path.write_bytes({"truncated": whole[:-10], "empty": b"", "text": b"no parquet"}[damage])
 

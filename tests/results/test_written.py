@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_a_damaged_table_is_one_line_that_names_it(tmp_path, content, words):
 
 def test_a_table_that_is_a_folder_or_missing_is_one_line(tmp_path):
     (tmp_path / "tune.csv").mkdir()
-    for name in ("tune.csv", "none.csv"):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("tune.csv", "none.csv", "pipe.csv"):
         with pytest.raises(UserError, match=f"{name}: cannot be read"):
             written.table(tmp_path / name)
 
@@ -42,9 +44,26 @@ def test_a_good_table_is_read(tmp_path):
     assert written.table(tmp_path / "claims.csv", ["verdict"], dtype={"claim": str}).iloc[0].tolist() == ["1", "shown"]
 
 
+PEAKS = '{"stages": {"proxies": {"peak_memory_mb": %s}}}'
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "5", "null", '"x"', "[" * 5000, '{"stages": []}', '{"stages": {"proxies": 5}}', '{"stages": null}', "\0"],
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "null",
+        '"x"',
+        "[" * 5000,
+        '{"stages": []}',
+        '{"stages": {"proxies": 5}}',
+        '{"stages": null}',
+        "\0",
+        PEAKS % "5",
+        PEAKS % '{"main": "x"}',
+    ],
 )
 def test_what_is_no_record_says_nothing(tmp_path, text):
     (tmp_path / "run.json").write_text(text)

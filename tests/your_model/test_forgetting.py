@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from torch import nn
 
 import mulnb
 from mulnb import your_model
+from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.your_model import cli, verdict
 from mulnb.your_model.outcome import Outcome
 from mulnb.your_model.stand_in import summary
 
 REQUEST = forgotten()[1]
+WRITTEN = {"model.safetensors", "report.html", "report.json", "request.json", "trials.csv"}
 
 
 def accuracy(model, index):
@@ -78,13 +81,25 @@ def test_disagreement_of_stand_ins_widens_the_interval():
 
 def test_the_result_is_written_down(tmp_path):
     folder = done().save(tmp_path / "out")
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"model.safetensors", "report.html", "report.json", "request.json", "trials.csv"}
+    assert {path.name for path in folder.iterdir()} == WRITTEN
     tree = json.loads((folder / "report.json").read_text())
     assert tree["verdict"]["words"] == done().verdict.words and tree["verdict"]["colour"] == "green"
     again = your_model.adapt.plain(folder / "model.safetensors", Convolutional)
     assert accuracy(again, REQUEST) == accuracy(done().model, REQUEST)
     assert "trials in" in str(done()) and len(done().trials) >= 3
+
+
+def test_the_model_is_written_before_the_ledger_says_that_it_is(tmp_path):
+    """Whatever happens to the ledger or to the program then, the work is not lost."""
+    ledger, out = tmp_path / "requests.jsonl", tmp_path / "out"
+
+    def meanwhile(state):
+        ledger.write_text("another program\n")
+
+    given = {"holdout": HOLDOUT, "trials": 1, "budget": 5, "scores": scores(), "ledger": ledger}
+    with pytest.raises(UserError, match="line 1: no request; the file is no ledger"):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), REQUEST[:5], **given, progress=meanwhile, out=out)
+    assert {path.name for path in out.iterdir()} == WRITTEN
 
 
 def test_every_kind_of_request_and_a_ledger(tmp_path):
@@ -243,11 +258,13 @@ def arguments(tmp_path, monkeypatch, **changes):
 
 def test_the_command_line_writes_the_model_and_says_whether_it_forgot(tmp_path, monkeypatch, capsys):
     options = arguments(tmp_path, monkeypatch, ledger="requests.jsonl")
+    killed = tmp_path / "out" / f"{paths.partial_prefix(tmp_path).replace(str(os.getpid()), '9' * 9)}x"
+    killed.mkdir(parents=True)  # what a killed program left counts as nothing
     code = cli.run(options)
     shown = capsys.readouterr().out
     words = json.loads((tmp_path / "out" / "report.json").read_text())["verdict"]["words"]
     assert code == (0 if words == verdict.FORGOTTEN else 1) and f"verdict: {words}" in shown
-    assert (tmp_path / "out" / "model.safetensors").is_file() and len(mulnb.Requests("requests.jsonl")) == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN and len(mulnb.Requests("requests.jsonl")) == 1
     with pytest.raises(UserError, match="--out out exists and is not empty"):
         cli.run(options)
 

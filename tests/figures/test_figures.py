@@ -373,6 +373,8 @@ def test_the_pairs_keep_their_order_and_this_profile_fills_in_until_they_are_the
     found, pairs = publish.across(profile, "unlearning")
     assert list(found) == ["digits", "cifar10-small", "cifar100", "tiny-imagenet-mini"] and pairs == list(found)[1:]
     assert [name for name, frame in found.items() if frame is None] == ["cifar100"]
+    without, _ = publish.across(load_profile("smoke"), "unlearning")  # an empty panel more would show nothing
+    assert list(without) == pairs
     results("cifar100")
     results("cifar10")  # the full profile takes its reduced one's place
     found, pairs = publish.across(profile, "unlearning")

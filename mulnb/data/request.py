@@ -151,7 +151,7 @@ def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
     if long:  # numbers that 64 bits do not hold
         raise UserError(f"{what} has index {max(long, key=abs)} of 0 … {n - 1}")
     if values.ndim == 1 and values.dtype.kind == "f":
-        wrong = values[(values % 1 != 0) | ~(np.abs(values) < EXACT)][0]
+        wrong = values[(np.trunc(values) != values) | ~(np.abs(values) < EXACT)][0]
         raise UserError(
             f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask, not {wrong}"
         )

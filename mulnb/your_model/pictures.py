@@ -83,6 +83,8 @@ def is_table(given: Any) -> bool:
 
 def _hint(value: Tensor, vector: int) -> str:
     """What to do with a tensor that is no image; `vector`: the number of axes of vectors."""
+    if value.ndim == vector and not (value.dtype == torch.uint8 or value.is_floating_point()):
+        return "; tokens and other whole numbers are not worked with"
     if value.ndim == vector:
         return "; of vectors, add two axes, [:, None, None], and begin the model with nn.Flatten()"
     if value.ndim == vector + 3:

@@ -215,7 +215,8 @@ def ways_of(strategy: str | Sequence[str] | None) -> tuple[str, ...]:
     if not isinstance(ways, (list, tuple)):
         raise UserError(f"strategy = {strategy!r}: expected a name or a list of names: known are {', '.join(STRATEGIES)}")
     for name in ways:
-        checks.one_of("strategy", name, STRATEGIES)
+        if name not in STRATEGIES:
+            raise UserError(f"unknown strategy {name!r}: known are {', '.join(STRATEGIES)}")
     return tuple(ways)
 
 

@@ -133,8 +133,8 @@ def test_few_images_that_are_known_are_not_near_chance():
 def test_names_of_strategies_are_checked_before_the_scores():
     for strategy, words in (
         (3, "strategy = 3: expected a name"),
-        ("best", "strategy = 'best': should be"),
-        (["x"], "strategy = 'x'"),
+        ("best", "unknown strategy 'best': known are"),
+        (["x"], "unknown strategy 'x'"),
     ):
         with pytest.raises(UserError, match=f"^{words}"):
             mulnb.forget(memorizing(), None, None, holdout=None, strategy=strategy)

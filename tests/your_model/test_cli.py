@@ -142,7 +142,7 @@ def test_requests_in_arrays_that_cannot_be_meant(project, capsys, kind):
         ("cut.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<i8'", "cannot be read"),
         ("text.npz", b"1\n2\n", "cannot be read"),
         ("cut.npz", b"PK\x03\x04 and no more", "cannot be read"),
-        ("latin.csv", b"file\ncaf\xe9.png\n", "cannot be read: 'utf-8' codec"),
+        ("latin.csv", b"file\ncaf\xe9.png\n", "cannot be read: it is not in UTF-8: save it as such"),
     ],
 )
 def test_requests_in_damaged_files(project, capsys, name, content, words):

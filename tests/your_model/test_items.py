@@ -160,6 +160,7 @@ def test_named_tuples_lists_of_pairs_tables_and_labels_of_binary_cross_entropy()
             Y,
             r"\[40, 36\]: .*; of vectors, add two axes, \[:, None, None\], and begin the model with nn.Flatten",
         ),
+        (X.reshape(40, 36).astype(int), Y, r"int64 \[40, 36\]: .*; tokens and other whole numbers are not worked with"),
         (X[:, :, None], Y, "of volumes, give the depth as channels"),
         (X, np.eye(4)[Y], "of one-hot rows, argmax"),
         (X, np.eye(4)[Y] / 2 + 0.125, "several or soft labels of an image are not supported"),

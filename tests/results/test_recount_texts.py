@@ -234,19 +234,26 @@ def test_what_the_readme_says_of_later_strata():
     assert [number.lstrip("+") for number in numbers(text)] == told
 
 
-def test_what_the_readme_says_of_requests_in_a_row():
+@pytest.mark.parametrize(
+    ("profile", "heading", "halves"),
+    [("cifar10-small", "**Five requests in a row**", None), ("tiny-imagenet-mini", "**Where refinement wins**", "open")],
+)
+def test_what_the_readme_says_of_requests_in_a_row(profile, heading, halves):
     text = (TREE / "README.md").read_text()
-    start = text.index("**Five requests in a row**")
+    start = text.index(heading)
     text = text[start : text.index("\n\n", start)]
-    assert record("cifar10-small")["profile"]["sequential"]["steps"] == 5
+    assert record(profile)["profile"]["sequential"]["steps"] == 5
 
-    found = again.decided("cifar10-small").set_index(["claim", "kind", "metric"])
+    found = again.decided(profile).set_index(["claim", "kind", "metric"])
     told = []
     for claim, metric in (("sequential-better", "tow"), ("sequential-better", "tow_mia"), ("sequential-floor", "tow")):
         row = found.loc[(claim, "primary", metric)]
         told += [f"{row['estimate']:+.3f}".replace("-", "−"), f"{(row['high'] - row['low']) / 2:.3f}"]
         assert f"({row['verdict']})" in text or claim == "sequential-floor"
     assert re.findall(r"[+−]?\d\.\d{3}", text) == told
+
+    stated = again.table(profile, "claims").set_index(["claim", "kind"])
+    assert halves is None or (stated.loc[("sequential-better", "primary"), "halves"] == halves).all()
 
 
 def test_the_pairs_side_by_side_in_the_readme():

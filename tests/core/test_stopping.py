@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from terminal import hears_signals
 
 from mulnb.core import stopping
 from mulnb.core.stopping import Stopped
@@ -32,7 +33,7 @@ sys.exit(commands.exit_code(work))
 def ended(work, before=""):
     """How a command ends in which `work` is done."""
     code = before + RUN.replace("WORK", work)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, preexec_fn=hears_signals)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

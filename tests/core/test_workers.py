@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from terminal import hears_signals
 
 from mulnb.core import workers
 from mulnb.core.errors import Notice, UserError
@@ -161,7 +162,7 @@ def started(code, place):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        preexec_fn=hears_signals,
     )
     while len(list(place.iterdir())) < 2:
         assert process.poll() is None

@@ -24,6 +24,17 @@ FLOOR, CEILING = 0.45, 0.95  # ToW of `nothing` and of a second oracle
 OUTCOMES = ("acc_forget", "acc_retain", "acc_test", "mia")
 KLOM = ("klom_p50", "klom_p95", "klom_retain_p50", "klom_retain_p95", "klom_test_p50", "klom_test_p95")
 AUDITS = ("lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc", *KLOM, "relearn_epochs")
+RANKED = (
+    "tow",
+    "tow_mia",
+    "mia",
+    "lira_auc",
+    "lira_tpr01",
+    "rmia_auc",
+    "klom_p50",
+    "klom_p95",
+    "relearn_epochs",
+)  # compare.AUDITS
 
 
 def plans(algorithms: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -292,7 +303,7 @@ def audit_examples(
 
 def agreement(seeds: int = 3) -> pd.DataFrame:
     """Kendall's τ between audits: close to 1 for those of a kind, near 0 or below for others."""
-    names, rows = ("tow", "tow_mia", "mia", *AUDITS), []
+    names, rows = RANKED, []
     for i, audit in enumerate(names):
         for j, other in enumerate(names[i:], i):
             tau = 0.9 - 0.2 * (j - i) if j > i else 0.8

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from terminal import hears_signals
 
 from mulnb.core import paths
 from mulnb.core.errors import NotebookFailed
@@ -185,7 +186,7 @@ def test_an_interrupt_is_one_line_and_nothing_survives(folder, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        preexec_fn=hears_signals,
     )
     while process.poll() is None and not (pids.exists() and pids.read_text().endswith(".")):
         time.sleep(0.05)

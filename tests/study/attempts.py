@@ -32,6 +32,7 @@ from mulnb.__main__ import main
 def run(said, environment, commands):
     os.setsid()  # a group of its own, which can be killed as one
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what runs in the background
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream in (1, 2):
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from terminal import hears_signals
 
 from mulnb import load_profile, study
 from mulnb.config import known_profiles
@@ -85,8 +86,9 @@ def wait_for(count: int, home, process: subprocess.Popen) -> list:
 
 def start_pool(home, more: tuple[str, ...] = ()) -> subprocess.Popen:
     command = [sys.executable, "-m", "mulnb", "run", "--profile", "smoke", "--stage", "memorization", "--workers", "2", *more]
+    environment = os.environ | {"MULNB_HOME": str(home)}
     return subprocess.Popen(
-        command, env=os.environ | {"MULNB_HOME": str(home)}, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_signals
     )
 
 

@@ -198,7 +198,7 @@ def test_tune_against_an_oracle_finds_better_settings_than_the_defaults():
     ("options", "message"),
     [
         ({"strategy": "rum_f"}, "strategy 'rum_f' needs three strata, and the request of 2 is not split"),
-        ({"strategy": ("vanilla", "rumm")}, "strategy = 'rumm': should be 'nothing', 'vanilla'"),
+        ({"strategy": ("vanilla", "rumm")}, "unknown strategy 'rumm': known are nothing, vanilla"),
         ({"algorithm": []}, "tune: algorithm is an empty list: known are salun"),
         ({"algorithm": ["salun", None]}, "tune: algorithm 'None' has no ladder of strengths"),
         ({"holdout": None}, r"holdout: expected a pair \(images, labels\)"),

@@ -242,16 +242,18 @@ def _in_worker(parent: int, variables: Mapping[str, str], fn: Callable[[T], Any]
         variables: that process's own; a worker lives on, and they may be others from call to call.
         fn, task: what to do.
     """
-    _exit_with_parent(parent)
+    _belong_to(parent)
     for name in _own_variables().keys() - variables.keys():
         del os.environ[name]
     os.environ.update(variables)
     return single_threaded(fn, task)
 
 
-@functools.cache  # one thread per worker, not one per task
-def _exit_with_parent(parent: int) -> None:
-    """Start a thread that ends this worker when its parent is gone. A killed parent cannot end its workers itself."""
+@functools.cache  # once per worker, not once per task
+def _belong_to(parent: int) -> None:
+    """Leave Ctrl-C to the parent, which ends its workers; and end when it is gone: killed, it cannot end them itself."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes: each would print its traceback
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -15,6 +15,7 @@ from benchmarks import timing as bench_timing
 from benchmarks.timing import Spread
 from mulnb import models
 from mulnb.__main__ import main
+from mulnb.core import paths
 
 
 @pytest.mark.slow
@@ -75,3 +76,16 @@ def test_narrow_resnets_stride_by_pooling():
     assert torch.allclose(model(x), logits, atol=1e-5)
     wide = models.build("resnet18", num_classes=3, width=16, seed=0)
     assert not any(isinstance(module, nn.AvgPool2d) for module in wide.modules())
+
+
+def test_what_the_readme_says_of_streaming():
+    """The committed table: the peak does not grow with the number of images, and the README has its numbers."""
+    lines = (paths.CHECKOUT / "figures/bench/streaming.md").read_text().splitlines()
+    table = [line.split("|")[1:-1] for line in lines if line.startswith("|")]
+    rows = [[float(cell) for cell in cells] for cells in table[2:]]
+    few, many = rows[0], rows[-1]
+    assert many[0] == 25 * few[0] and many[5] < 1.1 * few[5]
+
+    words = " ".join((paths.CHECKOUT / "README.md").read_text().split())
+    assert f"peaks at {many[5]:.0f} MiB, with 2 000 of them at {few[5]:.0f}; a plainly written loop at {many[3]:.0f}." in words
+    assert f"It takes {many[4]:.0f} s instead of the loop's {many[2]:.0f}," in words

@@ -179,8 +179,7 @@ def _power_of_equivalence(mean: float, spread: float, n: int, margin: float, lev
     estimated = spread * np.sqrt(chdtri(n - 1, (1 - nodes) / 2) / (n - 1))  # [NODES], at quantiles of χ
 
     error = 1 / math.sqrt(n)
-    room = np.maximum(
-        margin - stdtrit(n - 1, 1 - level) * estimated * error, 0
-    )  # on either side of 0, for the mean that is found
+    critical = stdtrit(n - 1, 1 - level)
+    room = np.maximum(margin - critical * estimated * error, 0)  # on either side of 0, for the mean that is found
     within = ndtr((room - mean) / (spread * error)) - ndtr((-room - mean) / (spread * error))
     return float(within @ weights / 2)

@@ -244,11 +244,7 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
     Raises:
         UserError: as `write_file`.
     """
-    temporary: Path | None = None
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
+    with _temporary_folder(path.parent, path) as temporary:
         os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner may read
         fill(temporary)
 
@@ -264,11 +260,6 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
         except OSError:
             if not path.is_dir():
                 raise
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     return path
 
@@ -286,21 +277,28 @@ def write_files(folder: Path, fill: Callable[[Path], None]) -> Path:
     Raises:
         UserError: as `write_file`.
     """
-    temporary: Path | None = None
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=partial_prefix(folder)))
+    with _temporary_folder(folder, folder) as temporary:
         fill(temporary)
         for file in sorted(temporary.iterdir()):
             os.replace(file, folder / file.name)
+
+    return folder
+
+
+@contextlib.contextmanager
+def _temporary_folder(parent: Path, goal: Path) -> Iterator[Path]:
+    """A folder in `parent`, made if it is missing, for what `goal` is to hold; gone afterwards, unless it was renamed."""
+    temporary: Path | None = None
+
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=partial_prefix(parent)))
+        yield temporary
     except OSError as error:
-        raise _cannot_write(folder, error) from None
+        raise _cannot_write(goal, error) from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-
-    return folder
 
 
 def free(path: Path, between: str = "-", first: int = 2) -> Path:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 # two threads in one torch process collapse beside another busy process; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from mulnb.core.locks import held_file
 
 SLOW_S = 5.0  # a test that takes longer is marked `slow`, so that `pytest -m "not slow"` stays quick
 unmarked: dict[str, float] = {}  # seconds of the tests that should be
@@ -43,6 +47,26 @@ def home(_environment_as_before, tmp_path, monkeypatch):
     return place
 
 
+@pytest.fixture(scope="session")
+def smoke_home(tmp_path_factory):
+    """A `MULNB_HOME` with the results of profile `smoke` that the explorer starts from. Copy it before you change it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # the processes of `pytest -n 2` share it
+
+    home, begun = place / "smoke", place / "smoke-begun"
+    with open(place / "smoke.lock", "w") as lock, held_file(lock.fileno()):
+        if not home.exists():
+            script = "import mulnb; from mulnb import publish; p = mulnb.load_profile('smoke'); "
+            script += "publish.publish(p, 'memorization'); publish.publish(p, 'proxies')"
+            env = os.environ | {"MULNB_HOME": str(begun)}
+            env.pop("MULNB_FIGURES", None)
+            made = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300)
+            assert made.returncode == 0, made.stderr
+            begun.rename(home)
+    return home
+
+
 @pytest.fixture
 def in_new_process():
     """Call a function of the test's module in a new process: one that ran many tests takes memory out of what it has freed."""
@@ -50,13 +74,14 @@ def in_new_process():
         yield lambda function: pool.submit(function).result()
 
 
+TAKES_LONG = {"finished", "drawn"}  # fixtures that train a whole small study, or draw every figure
 LONGEST = ("notebooks/0", "tests/study/test_paper_profiles", "tests/study/test_cluster", "tests/notebooks", "tests/study", "")
 
 
 def pytest_collection_modifyitems(config, items):
-    """A test in a browser waits for JupyterLab: it is slow without saying so."""
+    """A test in a browser waits for JupyterLab, and some fixtures take long: such tests are slow without saying so."""
     for item in items:
-        if item.get_closest_marker("browser"):
+        if item.get_closest_marker("browser") or TAKES_LONG.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
     if hasattr(config, "workerinput"):  # one of several processes: none waits for the last long file if these come first

@@ -1,10 +1,8 @@
-"""A profile with results, computed once a session, and JupyterLab in a headless browser; for the tests of the explorer."""
+"""Invented examples with scores, and JupyterLab in a headless browser; for the tests of the explorer."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -42,20 +40,6 @@ def invented_stock(n: int = 400, side: int = 8, channels: int = 1, classes: int 
         proxies=proxies,
         fingerprint="invented",
     )
-
-
-@functools.cache
-def smoke_home() -> Path:
-    """A `MULNB_HOME` with the results of profile `smoke` that the explorer starts from. Copy it before you change it."""
-    home = Path(tempfile.mkdtemp(prefix="mulnb-smoke-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    script = "import mulnb; from mulnb import publish; p = mulnb.load_profile('smoke'); "
-    script += "publish.publish(p, 'memorization'); publish.publish(p, 'proxies')"
-    env = os.environ | {"MULNB_HOME": str(home)}
-    made = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300)
-    if made.returncode:
-        raise RuntimeError(f"the results of profile smoke could not be made:\n{made.stderr[-3000:]}")
-    return home
 
 
 @contextlib.contextmanager

@@ -186,6 +186,7 @@ def test_what_was_never_computed_is_not_packed(home, capsys):
     assert "no results that can be packed" in capsys.readouterr().err and not (home / "packs").exists()
 
 
+@pytest.mark.slow
 def test_show_points_to_a_gpu_and_to_the_reduced_profile_where_a_processor_takes_days(capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["show", "cifar10"]) == 0

@@ -37,6 +37,7 @@ def accuracy(model, train, index):
     return float((training.predict(model, train, index).argmax(1) == train.labels[index]).double().mean())
 
 
+@pytest.mark.slow
 def test_what_the_original_knows_an_oracle_must_learn(study):
     train, forget, original, oracle, known = study
     assert known > accuracy(oracle, train, forget) + 0.3

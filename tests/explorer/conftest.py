@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from lab import invented_stock, smoke_home
+from lab import invented_stock
 from synthetic import profile as invented
 
 import mulnb
@@ -18,7 +18,7 @@ def explorer() -> Explorer:
 
 
 @pytest.fixture
-def smoke(tmp_path, monkeypatch):
-    home = shutil.copytree(smoke_home(), tmp_path / "smoke")
+def smoke(smoke_home, tmp_path, monkeypatch):
+    home = shutil.copytree(smoke_home, tmp_path / "smoke")
     monkeypatch.setenv("MULNB_HOME", str(home))
     return mulnb.load_profile("smoke")

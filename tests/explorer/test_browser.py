@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 from explorer_page import Page
-from lab import CHROMIUM, FLAGS, jupyter_lab, notebook, smoke_home
+from lab import CHROMIUM, FLAGS, jupyter_lab, notebook
 
 from mulnb.core import paths
 
@@ -31,10 +31,10 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(smoke_home, tmp_path_factory):
     """A JupyterLab on the notebook: its address, its log, and the home with the results."""
     folder = tmp_path_factory.mktemp("lab")
-    home = shutil.copytree(smoke_home(), folder / "home")
+    home = shutil.copytree(smoke_home, folder / "home")
     (folder / "notebooks").mkdir()
     source = paths.CHECKOUT / "notebooks" / "06_explore.ipynb"
     notebook(source, folder / "notebooks" / "06.ipynb", profile="smoke", overrides=LONG)

@@ -14,7 +14,6 @@ import sys
 
 import nbformat
 import pytest
-from lab import smoke_home
 
 from mulnb.core import paths
 from mulnb.notebooks import kernel
@@ -24,10 +23,10 @@ NOTEBOOKS = sorted((paths.CHECKOUT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
+def executed(smoke_home, tmp_path_factory):
     """One run of all notebooks, the interactive ones too, started from a foreign folder with a space in its name."""
     home, elsewhere = tmp_path_factory.mktemp("home of smoke"), tmp_path_factory.mktemp("else where")
-    shutil.copytree(smoke_home() / "artifacts", home / "artifacts")  # not its figures: this run must write them
+    shutil.copytree(smoke_home / "artifacts", home / "artifacts")  # not its figures: this run must write them
     env = os.environ | {"MULNB_HOME": str(home), "MULNB_WORKERS": "2"}
     env.pop("MULNB_FIGURES", None)
 

@@ -330,6 +330,7 @@ def test_run_json_says_what_ran(finished):
     assert all(stage["peak_memory_mb"]["main"] > 50 for stage in record["stages"].values())  # an interpreter with NumPy
 
 
+@pytest.mark.slow
 def test_the_peak_memory_of_workers_is_that_of_the_run_that_trained(home, monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "2")
     monkeypatch.setenv("MULNB_BACKEND", "processes")
@@ -511,6 +512,7 @@ def test_jobs_of_one_group_are_cut_into_even_chunks_and_others_stand_alone(monke
     assert [len(chunk) for chunk in chunks(jobs[:3], together=1, places=2)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
     """The control for "three passes" (METHOD §5): passes over R and over S as `rum_f` and `shuffle` make them."""
     here = Study(load_profile("smoke", {"seeds": [0], "unlearning.scores": ["memorization"]}))
@@ -538,6 +540,7 @@ def test_a_grid_that_cannot_be_extended_is_refused_before_any_training(home):
     assert not (home / "artifacts" / "original").exists()
 
 
+@pytest.mark.slow
 def test_scores_from_a_file_replace_the_pool(home, tmp_path):
     """Nobody's pool is trained, audits that need one are left out, and everything else runs."""
     n = len(study.splits(load_profile("smoke")).train)

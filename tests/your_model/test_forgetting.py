@@ -118,6 +118,7 @@ def test_every_kind_of_request_and_a_ledger(tmp_path):
         mulnb.forget(second.model, (IMAGES, LABELS), [3], **quick)
 
 
+@pytest.mark.slow
 def test_a_class_is_forgotten_without_stand_ins():
     found = mulnb.forget(memorizing(), (IMAGES, LABELS), {"class": 1}, holdout=HOLDOUT, trials=12, budget=60, progress=False)
     assert "all examples of class 1 are forgotten" in str(found.report)

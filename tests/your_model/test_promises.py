@@ -182,6 +182,7 @@ def held(model):
     return state(model) if isinstance(model, nn.Module) and not hasattr(model, "initialize_parameters") else None
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(
     st.sampled_from(sorted(MODELS)), st.sampled_from(sorted(DATA)), REQUESTS, st.sampled_from(sorted(ALGORITHMS)), st.booleans()

@@ -27,7 +27,7 @@ def executed(smoke_home, tmp_path_factory):
     """One run of all notebooks, the interactive ones too, started from a foreign folder with a space in its name."""
     home, elsewhere = tmp_path_factory.mktemp("home of smoke"), tmp_path_factory.mktemp("else where")
     shutil.copytree(smoke_home / "artifacts", home / "artifacts")  # not its figures: this run must write them
-    env = os.environ | {"MULNB_HOME": str(home), "MULNB_WORKERS": "2"}
+    env = os.environ | {"MULNB_HOME": str(home)}
     env.pop("MULNB_FIGURES", None)
 
     only = ",".join(path.name[:2] for path in NOTEBOOKS)

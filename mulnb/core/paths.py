@@ -24,6 +24,8 @@ from pathlib import Path
 from mulnb.core.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# something else lies there, or on the way
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
 REPLACED = "-replaced-"  # in the name of a folder that another one is about to replace, before its own
 
 
@@ -35,10 +37,10 @@ def home() -> Path:
     if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "notebooks").is_dir():
         return CHECKOUT
 
-    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    cache = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     if not cache.is_absolute():  # an account without a home, as in some containers
         raise UserError("this account has no home folder: set MULNB_HOME to a folder that can be written to")
-    return cache.resolve() / "mulnb"
+    return real(cache) / "mulnb"
 
 
 def _named_by(variable: str) -> Path | None:
@@ -53,7 +55,7 @@ def _named_by(variable: str) -> Path | None:
     if not given.strip():
         raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
 
-    place = expanded(given).resolve()
+    place = real(given)
     if place.exists() and not place.is_dir():
         raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
     return place
@@ -136,6 +138,11 @@ def given(path: str | bytes | os.PathLike, what: str) -> Path:
 def expanded(path: str | Path) -> Path:
     """The path with the home for a ~ at its beginning. Unlike `Path.expanduser`, it leaves a ~ of nobody as it is."""
     return Path(os.path.expanduser(path))
+
+
+def real(path: str | Path) -> Path:
+    """The path from the root, without links and with the home for a ~. Unlike `Path.resolve`, it lets a circle of links pass."""
+    return Path(os.path.realpath(expanded(path)))
 
 
 def file_ending(path: str | os.PathLike, suffix: str, what: str) -> Path:
@@ -370,11 +377,13 @@ def check_writable(folder: Path) -> None:
 def _cannot_write(path: Path, error: OSError) -> UserError:
     """The error to raise when `path` cannot be written, with the reason and what to do."""
     reason = error.strerror or error
-    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP):  # something else lies there, or on the way
+    if error.errno in IN_THE_WAY:
         in_the_way = next(place for place in (path, *path.parents) if os.path.lexists(place))
         return UserError(f"cannot write {path}: {reason}: remove or rename {in_the_way}")
     if error.errno == errno.ENAMETOOLONG:
         return UserError(f"cannot write {path}: {reason}: choose a shorter one")
+    if error.errno == errno.EFBIG:
+        return UserError(f"cannot write {path}: {reason}: allow larger files (ulimit -f unlimited)")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return UserError(f"cannot write {path}: {reason}: allow more open files (ulimit -n 1024)")
     return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

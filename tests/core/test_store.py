@@ -365,6 +365,6 @@ def test_files_come_into_a_new_folder_all_at_once_and_into_another_one_by_one(ho
         (home / "other").mkdir()
         (home / "other" / "mine").write_text("x")
 
-    with pytest.raises(UserError, match="Directory not empty: remove or rename .*other"):
+    with pytest.raises(UserError, match=r"Directory not empty: remove or rename .*other"):
         paths.write_files(home / "other", late)
     assert [path.name for path in (home / "other").iterdir()] == ["mine"]

@@ -28,7 +28,7 @@ def test_a_circle_of_links_is_refused_when_something_is_written(tmp_path, monkey
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     monkeypatch.setenv("MULNB_HOME", str(tmp_path / "circle"))
     assert not paths.find_result("smoke", "a.csv").exists()  # asking is no mistake
-    with pytest.raises(UserError, match="cannot write .*/circle/artifacts: .*: remove or rename .*/circle$"):
+    with pytest.raises(UserError, match=r"cannot write .*/circle/artifacts: .*: remove or rename .*/circle$"):
         paths.check_writable(paths.artifacts())
 
 

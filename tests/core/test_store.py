@@ -220,7 +220,7 @@ def test_a_full_disk_names_the_path_and_leaves_nothing_half_written(home, what):
     assert resource.RLIMIT_FSIZE is not None
     done = subprocess.run([sys.executable, "-c", FULL_DISK, what], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "cannot write" in done.stdout and str(home) in done.stdout and "File too large" in done.stdout
+    assert "cannot write" in done.stdout and str(home) in done.stdout and "File too large: allow larger files" in done.stdout
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 

@@ -1,7 +1,7 @@
 """The command line: `mulnb profiles | show | run | pack | unpack | claims | forget | bench`.
 
-Each command imports what it needs when it runs, so that `mulnb --help` and a mistyped option answer at once. Exit codes and
-the form of errors: `mulnb.core.commands`.
+Each command imports what it needs when it runs, so that `mulnb --help` and a mistyped option answer at once, and that Ctrl-C is
+one line from the beginning. Exit codes and the form of errors: `mulnb.core.commands`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import yaml
-
 import mulnb
-from mulnb import config
 from mulnb.core import commands, paths, progress, workers
 from mulnb.core.errors import UserError
 
@@ -89,18 +86,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(options: argparse.Namespace) -> config.Profile:
-    return config.load_profile(options.profile, dict(map(config.parse_override, options.set)))
+def _load(options: argparse.Namespace) -> mulnb.config.Profile:
+    return mulnb.config.load_profile(options.profile, dict(map(mulnb.config.parse_override, options.set)))
 
 
 def _profiles(options: argparse.Namespace) -> None:
     """`mulnb profiles`"""
-    for name in config.known_profiles():
-        print(f"{name:20} {config.load_profile(name).title}")
+    for name in mulnb.config.known_profiles():
+        print(f"{name:20} {mulnb.config.load_profile(name).title}")
 
 
 def _show(options: argparse.Namespace) -> None:
     """`mulnb show NAME`: the profile as YAML, the estimate below it as YAML comments."""
+    import yaml
+
     from mulnb import study
     from mulnb.study import cost
 
@@ -116,14 +115,14 @@ def _show(options: argparse.Namespace) -> None:
         print(f"# {line}")
 
 
-def _advice(profile: config.Profile, seconds: float) -> list[str]:
+def _advice(profile: mulnb.config.Profile, seconds: float) -> list[str]:
     """What to do about a profile that would take days on this machine's processor."""
     import torch
 
     if seconds / workers.count() < LONG_S or torch.cuda.is_available():
         return []
 
-    reduced = [name for name in config.known_profiles() if name.startswith(f"{profile.name}-")]
+    reduced = [name for name in mulnb.config.known_profiles() if name.startswith(f"{profile.name}-")]
     lines = ["This machine has no GPU that torch can use. Run this profile on a machine with one: the same command uses it."]
     for name in reduced:
         lines.append(f"To see the same figures on this machine, run the reduced profile: mulnb run --profile {name}")
@@ -188,7 +187,7 @@ def _pack(options: argparse.Namespace) -> None:
     _pack_into(profile, options.folder)
 
 
-def _pack_into(profile: config.Profile, folder: Path) -> None:
+def _pack_into(profile: mulnb.config.Profile, folder: Path) -> None:
     """Pack a profile's results and say where they are."""
     from mulnb import study
     from mulnb.study import packing

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from mulnb.core import on_ray, paths, stopping, streams, workers
 from mulnb.core.errors import NotebookFailed, UserError
 from mulnb.core.lacks import lack
 
-FINE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+FINE, FAILED, MISTAKE = 0, 1, 2
 INTERRUPTION = "interrupted; finished work is kept, and the same command continues from there"
 
 
@@ -132,10 +133,8 @@ def exit_code(command: Callable[[], int | None]) -> int:
         return _report(str(error), MISTAKE)
     except NotebookFailed as error:
         return _report(str(error), FAILED)
-    except stopping.Stopped as stopped:
-        return _report(INTERRUPTION, 128 + stopped.number)
-    except KeyboardInterrupt:
-        return _report(INTERRUPTION, INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return interrupted(stop, INTERRUPTION)
     except BrokenPipeError:  # the reader (e.g. `head`) closed the pipe, and needs no more of it
         streams.give_up()
         return FAILED
@@ -147,6 +146,19 @@ def exit_code(command: Callable[[], int | None]) -> int:
         return _report(said, MISTAKE if isinstance(error, OSError) else FAILED)
 
     return FINE if code is None else code
+
+
+def interrupted(stop: KeyboardInterrupt, message: str) -> int:
+    """Say that a command was interrupted.
+
+    Args:
+        stop: what interrupted it, most often a `stopping.Stopped`.
+        message: what stays of its work.
+
+    Returns:
+        The exit code that a shell gives to a program ended by that signal.
+    """
+    return _report(message, 128 + getattr(stop, "number", signal.SIGINT))
 
 
 def _report(message: str, code: int) -> int:

@@ -22,6 +22,7 @@ ADVICE = {
     errno.EDQUOT: f"free some space, {GO_ON}",
     errno.EROFS: f"make it writable, {GO_ON}",
     errno.EIO: "the disk or the terminal is gone: run the same command again, what is finished is kept",
+    errno.EFBIG: f"allow larger files (ulimit -f unlimited), {GO_ON}",
     errno.EMFILE: f"allow more open files (ulimit -n 1024), {GO_ON}",
     errno.ENFILE: f"end other programs, {GO_ON}",
     errno.ENOENT: "set TMPDIR to a folder that can be written to",  # Python found no folder for temporary files

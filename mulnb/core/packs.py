@@ -160,6 +160,7 @@ def unpack(path: Path) -> tuple[int, int]:
     Raises:
         UserError: the file is damaged or no pack, or the store cannot be written.
     """
+    store.tidy()
     became = []
     for piece in list(_pieces(path)):  # all of them are checked before the first is stored
         with locks.held([piece.place]):

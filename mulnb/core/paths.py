@@ -24,6 +24,9 @@ from pathlib import Path
 from mulnb.core.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# something else lies there, or on the way
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
+REPLACED = "-replaced-"  # in the name of a folder that another one is about to replace, before its own
 
 
 def home() -> Path:
@@ -34,10 +37,10 @@ def home() -> Path:
     if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "notebooks").is_dir():
         return CHECKOUT
 
-    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    cache = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     if not cache.is_absolute():  # an account without a home, as in some containers
         raise UserError("this account has no home folder: set MULNB_HOME to a folder that can be written to")
-    return cache.resolve() / "mulnb"
+    return real(cache) / "mulnb"
 
 
 def _named_by(variable: str) -> Path | None:
@@ -52,7 +55,7 @@ def _named_by(variable: str) -> Path | None:
     if not given.strip():
         raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
 
-    place = expanded(given).resolve()
+    place = real(given)
     if place.exists() and not place.is_dir():
         raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
     return place
@@ -137,6 +140,11 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def real(path: str | Path) -> Path:
+    """The path from the root, without links and with the home for a ~. Unlike `Path.resolve`, it lets a circle of links pass."""
+    return Path(os.path.realpath(expanded(path)))
+
+
 def file_ending(path: str | os.PathLike, suffix: str, what: str) -> Path:
     """The path of a file to be written, with this suffix added where it has another. Raises `UserError` for a folder."""
     found = given(path, what)
@@ -198,12 +206,28 @@ def partial_prefix(folder: Path) -> str:
 
 
 def remove_left(folder: Path) -> None:
-    """Remove the temporary files in `folder` of processes of this machine that were killed."""
+    """Remove the temporary files in `folder` of processes of this machine that were killed.
+
+    A folder that such a process was about to replace (`write_folder`) goes back to its place if the new one is not there.
+    """
     for left in folder.glob(f".partial-{_machine()}-*"):
         process = left.name.split("-")[2]
         if process.isdecimal() and not _is_alive(int(process)):
             with contextlib.suppress(OSError):  # somebody else's, where many share the folder
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+                _clear(left)
+
+
+def _clear(left: Path) -> None:
+    """Remove a temporary file or folder, or put it back if it is the old one of a folder that is missing now."""
+    if not left.is_dir() or left.is_symlink():
+        left.unlink()
+        return
+
+    replaced = left.name.partition(REPLACED)[2]
+    if replaced and not os.path.lexists(left.with_name(replaced)):
+        os.rename(left, left.with_name(replaced))
+    else:
+        shutil.rmtree(left)
 
 
 def _machine() -> str:
@@ -245,14 +269,10 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
         UserError: as `write_file`.
     """
     with _temporary_folder(path.parent, path) as temporary:
-        os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner may read
         fill(temporary)
 
         if instead and path.is_dir():
-            before = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent)))
-            os.rename(path, before)  # onto the empty folder; a reader finds nothing for a moment, never a mixture
-            os.rename(temporary, path)
-            shutil.rmtree(before, ignore_errors=True)
+            _replace(path, temporary)
             return path
 
         try:
@@ -264,12 +284,25 @@ def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False
     return path
 
 
+def _replace(path: Path, new: Path) -> None:
+    """Put a folder in the place of another. A reader finds nothing for a moment, never a mixture."""
+    before = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent), suffix=f"{REPLACED}{path.name}"))
+
+    try:
+        os.rename(path, before)  # onto the empty folder
+        os.rename(new, path)
+    finally:
+        with contextlib.suppress(OSError):  # what is left here, the next process finds
+            _clear(before)
+
+
 def write_files(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Write several files into a folder, which may exist: the first of them is there when all are complete.
+    """Write several files into a folder: all at once if it is new, else the first of them is there when all are complete.
 
     Args:
         folder: where the files go; made if it is missing.
-        fill: fills the temporary folder whose path it is given. It lies in `folder`, which may be a disk of its own.
+        fill: fills the temporary folder whose path it is given. It lies in `folder`, which may be a disk of its own, or beside
+            it if it is new.
 
     Returns:
         `folder`.
@@ -277,8 +310,13 @@ def write_files(folder: Path, fill: Callable[[Path], None]) -> Path:
     Raises:
         UserError: as `write_file`.
     """
-    with _temporary_folder(folder, folder) as temporary:
+    new = not os.path.lexists(folder)
+    with _temporary_folder(folder.parent if new else folder, folder) as temporary:
         fill(temporary)
+        if new:
+            os.rename(temporary, folder)
+            return folder
+
         for file in sorted(temporary.iterdir()):
             os.replace(file, folder / file.name)
 
@@ -293,6 +331,7 @@ def _temporary_folder(parent: Path, goal: Path) -> Iterator[Path]:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=parent, prefix=partial_prefix(parent)))
+        os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner may read
         yield temporary
     except OSError as error:
         raise _cannot_write(goal, error) from None
@@ -338,11 +377,13 @@ def check_writable(folder: Path) -> None:
 def _cannot_write(path: Path, error: OSError) -> UserError:
     """The error to raise when `path` cannot be written, with the reason and what to do."""
     reason = error.strerror or error
-    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):  # something else lies there, or on the way
+    if error.errno in IN_THE_WAY:
         in_the_way = next(place for place in (path, *path.parents) if os.path.lexists(place))
         return UserError(f"cannot write {path}: {reason}: remove or rename {in_the_way}")
     if error.errno == errno.ENAMETOOLONG:
         return UserError(f"cannot write {path}: {reason}: choose a shorter one")
+    if error.errno == errno.EFBIG:
+        return UserError(f"cannot write {path}: {reason}: allow larger files (ulimit -f unlimited)")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return UserError(f"cannot write {path}: {reason}: allow more open files (ulimit -n 1024)")
     return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

@@ -314,6 +314,12 @@ def keep(
     _write(target, found, blob, instead)
 
 
+def tidy() -> None:
+    """Remove what killed processes left in the store; a result to which one of them was adding arrays is put back."""
+    for kind in paths.artifacts().glob("*/"):
+        paths.remove_left(kind)
+
+
 def get_or_compute(kind: str, parts: Mapping[str, Any], compute: Callable[[], Artifact]) -> Artifact:
     """The stored artefact; if there is none, the result of `compute()`, which is stored first.
 

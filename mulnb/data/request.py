@@ -247,7 +247,7 @@ class _Names:
     """Finds images by name: relative to their folder, without a folder where only one file bears the name, or by a path."""
 
     def __init__(self, files: Sequence[str], root: str | Path | None) -> None:
-        self.root = None if root is None else paths.expanded(root).resolve()
+        self.root = None if root is None else paths.real(root)
         self._places: dict[str, list[int]] = {}
         for place, file in enumerate(files):
             for name in {normal(file), normal(file).rpartition("/")[2]}:
@@ -261,7 +261,7 @@ class _Names:
                 return found
 
         if self.root is not None and "/" in name:
-            path = paths.expanded(name).resolve()
+            path = paths.real(name)
             if path.is_relative_to(self.root):
                 return self._places.get(path.relative_to(self.root).as_posix(), [])
 

@@ -166,7 +166,8 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
     """The columns of a table."""
     import pandas as pd
 
-    frame = pd.read_parquet(path)
+    with path.open("rb") as file:  # Arrow takes no name that is no text
+        frame = pd.read_parquet(file)
     return {str(name): frame[name].to_numpy() for name in frame}
 
 

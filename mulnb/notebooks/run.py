@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mulnb import config
+import mulnb
 from mulnb.core import commands, paths, progress
 from mulnb.core.errors import NotebookFailed, UserError
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         _save(notebooks, executed)
 
 
-def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile, dict[str, Any]]:
+def profile_and_parameters(options: argparse.Namespace) -> tuple[mulnb.config.Profile, dict[str, Any]]:
     """What `--profile` and `--set` ask for.
 
     Returns:
@@ -98,12 +98,12 @@ def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile,
     Raises:
         UserError: the profile or an override is not valid.
     """
-    overrides = dict(map(config.parse_override, options.set))
-    profile = config.load_profile(options.profile, overrides)
+    overrides = dict(map(mulnb.config.parse_override, options.set))
+    profile = mulnb.config.load_profile(options.profile, overrides)
 
     # A profile's file is named from where the user stands, but the kernel runs in the notebook's folder: make it absolute.
-    packaged = options.profile in config.known_profiles()
-    name = options.profile if packaged else str(paths.expanded(options.profile).resolve())
+    packaged = options.profile in mulnb.config.known_profiles()
+    name = options.profile if packaged else str(paths.real(options.profile))
     return profile, {"profile": name, "overrides": overrides}
 
 

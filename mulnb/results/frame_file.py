@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -29,7 +30,8 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL: _seal(table)})
 
     encodings = {name: _smallest(table.select([name])) for name in table.column_names}
-    _write(table, path, encodings)
+    with path.open("wb") as file:  # Arrow takes no name that is no text
+        _write(table, file, encodings)
 
 
 def _smallest(column: pa.Table) -> str:
@@ -49,7 +51,7 @@ def _smallest(column: pa.Table) -> str:
     return min(sizes, key=sizes.__getitem__)
 
 
-def _write(table: pa.Table, to: Path | io.BytesIO, encodings: dict[str, str]) -> None:
+def _write(table: pa.Table, to: BinaryIO, encodings: dict[str, str]) -> None:
     words = [name for name, encoding in encodings.items() if encoding == DICTIONARY]
     others = {name: encoding for name, encoding in encodings.items() if encoding != DICTIONARY}
     parquet.write_table(table, to, compression="zstd", compression_level=15, use_dictionary=words, column_encoding=others)

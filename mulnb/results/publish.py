@@ -13,7 +13,7 @@ import pandas as pd
 from mulnb import study
 from mulnb.audit import klom
 from mulnb.config import Profile
-from mulnb.core import memory, paths, vocabulary
+from mulnb.core import locks, memory, paths, vocabulary
 from mulnb.core.errors import UserError
 from mulnb.results import claims, evidence, frame_file, record, search, tables, thumbnails, written
 from mulnb.results.paper import PAIRS
@@ -218,6 +218,13 @@ def _mistakes(profile: Profile) -> Frames:
 def _tune(profile: Profile) -> Frames:
     """The hyper-parameter search. Rows of algorithms outside `tune.grid` are kept from the previous table."""
     found = study.tune(profile)
+    with locks.held([f"results/{profile.name}"]):  # another search may add its rows at the same time
+        _write_search(profile, found)
+    return {}
+
+
+def _write_search(profile: Profile, found: pd.DataFrame) -> None:
+    """Write the table of a search, and of earlier ones of other algorithms."""
     frame = found
     if (earlier := paths.find_result(profile.name, "tune.csv")).is_file():
         before = written.table(earlier, ["algorithm"], dtype={"seeds": str})
@@ -228,7 +235,6 @@ def _tune(profile: Profile) -> Frames:
     frame = pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")), dtype={"seeds": str})
     caption = "The hyper-parameter search, on seeds that no result uses. The chosen settings are those pinned in the profile."
     tables.write(frame, profile, "tune", caption, text=search.page(frame, profile, caption))
-    return {}
 
 
 STAGES: dict[str, Callable[[Profile], Frames]] = {

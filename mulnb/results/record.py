@@ -13,7 +13,7 @@ import pandas as pd
 
 from mulnb import study
 from mulnb.config import Profile
-from mulnb.core import memory, paths, plain_file
+from mulnb.core import locks, memory, paths, plain_file
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name, git_commit
 
@@ -62,17 +62,9 @@ def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], orde
         UserError: the folder cannot be written.
     """
     folder, numbers = paths.results(profile.name), profile.numbers()
-    known = read(folder)
-    stages = known.get("stages", {}) if known.get("profile") == numbers else {}
-    for before in stages.values():  # of another machine or commit, perhaps
-        for fact in MADE_BY:
-            before.setdefault(fact, known.get(fact))
-
     made_by = {"git_commit": git_commit(), "device": device_name()}
     rows = {name: len(frame) for name, frame in frames.items()}
-    peak = _peak_memory(profile, stages.get(stage, {}))
     seconds = round(study.compute_seconds(profile, stage, frames), 1)
-    stages[stage] = {"rows": rows, "compute_s": seconds, "peak_memory_mb": peak} | made_by
     record = {
         "profile": numbers,
         "source": study.splits(profile).source,
@@ -80,9 +72,19 @@ def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], orde
         "git_commit": made_by["git_commit"],
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "device": made_by["device"],
-        "stages": {name: stages[name] for name in order if name in stages},
     }
-    paths.write_text(folder / "run.json", json.dumps(record, indent=1) + "\n")
+
+    with locks.held([f"results/{profile.name}"]):  # another run may add a stage at the same time
+        known = read(folder)
+        stages = known.get("stages", {}) if known.get("profile") == numbers else {}
+        for before in stages.values():  # of another machine or commit, perhaps
+            for fact in MADE_BY:
+                before.setdefault(fact, known.get(fact))
+
+        peak = _peak_memory(profile, stages.get(stage, {}))
+        stages[stage] = {"rows": rows, "compute_s": seconds, "peak_memory_mb": peak} | made_by
+        record["stages"] = {name: stages[name] for name in order if name in stages}
+        paths.write_text(folder / "run.json", json.dumps(record, indent=1) + "\n")
 
 
 def _peak_memory(profile: Profile, before: dict) -> dict[str, int]:

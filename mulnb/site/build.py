@@ -96,7 +96,7 @@ def build(out: Path | None = None) -> Path:
     Raises:
         UserError: there are no results, or the folder holds something else.
     """
-    folder = (out or paths.artifacts() / "site").resolve()
+    folder = paths.real(out or paths.artifacts() / "site")
     if folder.is_dir() and any(folder.iterdir()) and not _is_site(folder):
         raise UserError(f"--out {folder}: the folder is not empty and holds no site; name another one")
 

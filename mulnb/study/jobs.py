@@ -132,6 +132,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
         UserError: a setting is wrong, or the store cannot be written; before anything is computed.
     """
     paths.check_writable(paths.artifacts())
+    store.tidy()
     check(study.profile)  # reject a mistake before the first training, not after the last
     if lacking := without_weights(jobs):  # here they can be one stack, and are computed on all workers
         compute(study, lacking, "networks that were unpacked without weights")

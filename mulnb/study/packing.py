@@ -33,6 +33,7 @@ def pack(study: Study, folder: Path, limit: int = packs.LIMIT) -> list[Path]:
     Raises:
         UserError: a pack in the folder is damaged, or the folder cannot be written.
     """
+    store.tidy()
     known, files = packs.known(folder), []
     for part in (FACTS, MARGINS):
         files += packs.write(folder, study.profile.name, part, _pieces(study, part, known), limit)

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mulnb.core import paths
-from mulnb.core.commands import INTERRUPTED
+from mulnb.core import commands, paths
 from mulnb.core.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -62,17 +61,31 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--out {out} exists and is not empty: name a new folder")
     paths.check_place(out, "--out")
 
+    book = None if options.ledger is None else paths.given(options.ledger, "the ledger")
+    before = _size(book)
     try:
         found = _forgotten(options, out)
-    except KeyboardInterrupt:
-        written = f"remove {out}, which is not complete" if out.is_dir() else "nothing was written"
-        print(f"mulnb: interrupted; {written}, and the same command begins anew", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return commands.interrupted(stop, f"interrupted; {_what_stays(out, book, before)}")
 
     print(found)
     print(f"written to {out}")
 
     return 0 if found.verdict.good else 1
+
+
+def _what_stays(out: Path, book: Path | None, before: int) -> str:
+    """What an interrupted call has left: first the folder is written, whole, and then the ledger, which had `before` bytes."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return "nothing was written, and the same command begins anew"
+    if book is not None and _size(book) == before:
+        return f"{book} does not have the request: remove {out}, and the same command begins anew"
+    return f"the result in {out} is complete"
+
+
+def _size(file: Path | None) -> int:
+    """Bytes of a file; 0 if there is none."""
+    return file.stat().st_size if file and file.is_file() else 0
 
 
 def _forgotten(options: argparse.Namespace, out: Path) -> Forgotten:

@@ -24,6 +24,14 @@ def test_a_folder_may_be_new_and_relative(tmp_path, monkeypatch, name):
     assert not list(tmp_path.iterdir())  # asking makes nothing
 
 
+def test_a_circle_of_links_is_refused_when_something_is_written(tmp_path, monkeypatch):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path / "circle"))
+    assert not paths.find_result("smoke", "a.csv").exists()  # asking is no mistake
+    with pytest.raises(UserError, match=r"cannot write .*/circle/artifacts: .*: remove or rename .*/circle$"):
+        paths.check_writable(paths.artifacts())
+
+
 @pytest.mark.parametrize("given", [None, 5, ["a"], "", " \t", "a\0b", b"a\x00"])
 def test_what_is_no_path_is_refused(given):
     with pytest.raises(UserError, match=r"--out .*(expected the path of a file|is no name of a file)"):

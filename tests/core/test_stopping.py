@@ -43,6 +43,12 @@ def test_a_signal_lets_the_command_tidy_up_and_gives_the_code_of_a_shell(number)
     assert done.stderr.startswith("mulnb: interrupted; ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("module", ["mulnb.__main__", "mulnb.notebooks.run"])
+def test_a_command_hears_signals_before_it_imports_what_takes_long(module):
+    code = f"import sys, {module}; print(sorted({{'numpy', 'pydantic', 'torch', 'yaml'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_what_a_library_makes_of_an_interrupt_is_an_interrupt():
     done = ended("exec('try: os.kill(os.getpid(), 15)\\nexcept BaseException: raise ValueError(5)')")
     assert done.returncode == 143 and done.stderr.count("\n") == 1

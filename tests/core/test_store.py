@@ -220,7 +220,7 @@ def test_a_full_disk_names_the_path_and_leaves_nothing_half_written(home, what):
     assert resource.RLIMIT_FSIZE is not None
     done = subprocess.run([sys.executable, "-c", FULL_DISK, what], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "cannot write" in done.stdout and str(home) in done.stdout and "File too large" in done.stdout
+    assert "cannot write" in done.stdout and str(home) in done.stdout and "File too large: allow larger files" in done.stdout
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
@@ -299,3 +299,72 @@ def test_a_folder_is_written_whole_and_the_first_writer_wins(home):
     with pytest.raises(UserError, match=r"cannot write .*/half: No space left on device"):
         paths.write_folder(place.parent / "half", fail)
     assert list(place.parent.iterdir()) == [place]
+
+
+KILLED_BETWEEN = """
+import os, signal, sys
+from pathlib import Path
+from mulnb.core import paths
+
+rename, calls = os.rename, []
+def strike(*words):
+    calls.append(words)
+    if len(calls) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*words)
+
+os.rename = strike
+paths.write_folder(Path(sys.argv[1]), lambda to: (to / "a.txt").write_text("new"), instead=True)
+"""
+
+
+@pytest.mark.parametrize(("renames", "there"), [(0, True), (1, False)])
+def test_a_folder_whose_replacement_was_killed_comes_back(home, renames, there):
+    place = home / "artifacts" / "pool" / "ab12"
+    paths.write_folder(place, lambda to: (to / "a.txt").write_text("old"))
+    killed = subprocess.run([sys.executable, "-c", KILLED_BETWEEN, str(place), str(renames + 1)])
+    assert killed.returncode < 0 and place.exists() == there
+
+    store.tidy()
+    assert (place / "a.txt").read_text() == "old" and list(place.parent.iterdir()) == [place]
+
+
+def test_a_folder_is_replaced_or_stays(home, monkeypatch):
+    place = home / "site"
+    for text in ("old", "new"):
+        paths.write_folder(place, lambda to, text=text: (to / "a.txt").write_text(text), instead=True)
+    assert (place / "a.txt").read_text() == "new" and list(home.iterdir()) == [place]
+
+    rename, calls = os.rename, []
+
+    def fails_once(*words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        rename(*words)
+
+    monkeypatch.setattr(os, "rename", fails_once)
+    with pytest.raises(UserError, match="Input/output error"):
+        paths.write_folder(place, lambda to: (to / "a.txt").write_text("newer"), instead=True)
+    assert (place / "a.txt").read_text() == "new" and list(home.iterdir()) == [place]
+
+
+def test_files_come_into_a_new_folder_all_at_once_and_into_another_one_by_one(home):
+    def fill(to):
+        for name in "ab":
+            (to / name).write_text(name)
+
+    paths.write_files(home / "new", fill)
+    (home / "new" / "b").write_text("other")
+    (home / "new" / "c").write_text("stays")
+    paths.write_files(home / "new", fill)
+    assert {path.name: path.read_text() for path in (home / "new").iterdir()} == {"a": "a", "b": "b", "c": "stays"}
+
+    def late(to):
+        fill(to)
+        (home / "other").mkdir()
+        (home / "other" / "mine").write_text("x")
+
+    with pytest.raises(UserError, match=r"Directory not empty: remove or rename .*other"):
+        paths.write_files(home / "other", late)
+    assert [path.name for path in (home / "other").iterdir()] == ["mine"]

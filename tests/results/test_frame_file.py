@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_the_checksum_holds_for_names_and_values(tmp_path, part):
     frame_file.parquet.write_table(forged, tmp_path / "b")
     with pytest.raises(UserError, match="checksum differs"):
         frame_file.read(tmp_path / "b")
+
+
+def test_a_folder_may_have_a_name_that_is_no_text(tmp_path):
+    try:
+        folder = tmp_path / os.fsdecode(b"\xff")
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only names that are text")
+    frame = pd.DataFrame({"a": [1, 2]})
+    frame_file.write(frame, folder / "frame.parquet")
+    pd.testing.assert_frame_equal(frame_file.read(folder / "frame.parquet"), frame)
 
 
 def test_committed_frames_are_read_without_a_warning():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from small import HOLDOUT, IMAGES, LABELS, Convolutional, memorizing
 
 from mulnb.__main__ import main
 from mulnb.core.errors import UserError
+from mulnb.core.stopping import Stopped
 from mulnb.your_model import adapt, api, forgetting, page
 from mulnb.your_model.ledger import Requests
 
@@ -275,14 +277,34 @@ def run(**changes):
     return main(["forget", *[word for name, value in (GIVEN | changes).items() for word in (f"--{name}", value)]])
 
 
-def test_an_interrupt_says_that_nothing_was_written(project, capsys, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+def interrupted(*_, **__):
+    raise Stopped(signal.SIGTERM)
 
+
+def test_an_interrupt_says_that_nothing_was_written(project, capsys, monkeypatch):
     monkeypatch.setattr(forgetting, "tuned", interrupted)
-    assert run(ledger="ledger.jsonl") == 130
+    assert run(ledger="ledger.jsonl") == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "mulnb: interrupted; nothing was written, and the same command begins anew\n"
     assert not (project / "out").exists() and not (project / "ledger.jsonl").exists()
+
+
+def test_an_interrupt_says_what_was_written_before_it(project, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Requests, "add", interrupted)
+        assert run(ledger="ledger.jsonl") == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
+    assert said == "mulnb: interrupted; ledger.jsonl does not have the request: remove out, and the same command begins anew\n"
+
+    def added(self, *words, **more):
+        add(self, *words, **more)
+        interrupted()
+
+    add = Requests.add
+    monkeypatch.setattr(Requests, "add", added)
+    assert run(ledger="ledger.jsonl", out="again") == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "mulnb: interrupted; the result in again is complete\n"
+    assert {path.name for path in (project / "again").iterdir()} == {path.name for path in (project / "out").iterdir()}
+    assert len(Requests("ledger.jsonl")) == 1
 
 
 def test_the_ledger_has_a_request_once_its_model_is_on_disk(project, capsys, monkeypatch):

@@ -12,7 +12,21 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
 from mulnb.core.validation import explain, wrong_setting
-from mulnb.core.values import LARGEST, BatchSize, Count, FilePath, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
+from mulnb.core.values import (
+    LARGEST,
+    BatchSize,
+    Count,
+    FilePath,
+    FolderName,
+    Frozen,
+    Line,
+    Number,
+    Pixels,
+    Rate,
+    Seed,
+    Several,
+    Share,
+)
 from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
@@ -51,6 +65,14 @@ class Dataset(Frozen):
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training labels replaced by another class
     seed: Seed = 0
 
+    @model_validator(mode="after")
+    def _digits_lie_nowhere(self) -> Dataset:
+        if self.name == "digits" and self.root is not None:
+            raise ValueError(
+                f"dataset.root = {self.root!r}: digits come with scikit-learn: leave it out, or set dataset.name: folder"
+            )
+        return self
+
 
 class Model(Frozen):
     """The network that is trained; see `models.build`."""
@@ -74,6 +96,13 @@ class Recipe(Frozen):
     augment: bool = False  # shift by up to 4 pixels and mirror, at random
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
+    @model_validator(mode="after")
+    def _milestones_are_those_of_steps(self) -> Recipe:
+        if (self.schedule == "step") != bool(self.milestones):
+            given = f"schedule = {self.schedule!r} with milestones = {list(self.milestones)}"
+            raise ValueError(f"{given}: the schedule 'step' has milestones, the others have none")
+        return self
+
 
 class Scores(Frozen):
     """Exact scores computed elsewhere, read from a file instead of training a pool (METHOD §2)."""
@@ -87,7 +116,7 @@ class Scores(Frozen):
 class Pool(Frozen):
     """M models on random shares of the training set; `group` of them train as one network where the architecture allows it."""
 
-    models: Annotated[int, Field(ge=0, lt=LARGEST)] = 0
+    models: Annotated[int, Field(ge=0, le=100_000)] = 0
     scores: Scores | None = None  # memorization from a file: no pool is trained
     share: Share = 0.7
     group: Count = 25
@@ -115,7 +144,9 @@ class HoldoutRetraining(Frozen):
 class LossCurvature(Frozen):
     """The proxy loss curvature (METHOD §3)."""
 
-    h: Rate = 0.01  # length of the step along the sign of the gradient
+    h: Annotated[float, Field(ge=1e-6, le=1e3)] = (
+        0.01  # length of the step along the gradient's sign; float32 loses a shorter one
+    )
     when: Literal["epochs", "end"] = "epochs"  # the mean over the epochs, or the trained network only
 
 
@@ -206,10 +237,10 @@ class Unlearning(Frozen):
     def _vanilla_is_the_reference(self) -> Unlearning:
         for name, strategies in self.algorithms.items():
             if "vanilla" not in strategies:
-                raise ValueError(f"algorithms.{name} has no 'vanilla', the reference that every strategy is compared with")
+                raise ValueError(f"unlearning.algorithms.{name} has no 'vanilla', the reference of every other strategy")
 
             if not isinstance(strategies["vanilla"], dict):
-                raise ValueError(f"algorithms.{name}.vanilla has one stage: give one set of settings, not a list")
+                raise ValueError(f"unlearning.algorithms.{name}.vanilla has one stage: give one set of settings, not a list")
         return self
 
 
@@ -239,7 +270,7 @@ class Axis(Frozen):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Axis:
-        if (self.factor is None) == (self.step is None):
+        if (self.factor is None) == (self.step is None) or (self.low is None and self.high is None):
             raise ValueError("tune.extend: give each axis either a factor or a step, and the ends low, high or both")
 
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -263,7 +294,7 @@ class Tune(Frozen):
 
     seeds: Several[Seed] = (1000, 1001, 1002, 1003)
     scores: Several[Score] = ("memorization",)
-    grid: dict[str, dict[str, Several[float | int]]] = Field({})
+    grid: dict[str, dict[str, Several[Number]]] = Field({})
     extend: dict[str, Axis] = Field({})  # by setting, for all algorithms
 
     @model_validator(mode="after")
@@ -313,7 +344,7 @@ class Profile(Frozen):
     """Every number of an experiment. See `load_profile`."""
 
     name: FolderName
-    title: str
+    title: Line
     dataset: Dataset
     model: Model
     training: Recipe
@@ -346,7 +377,8 @@ class Profile(Frozen):
     def _sequential_has_settings(self) -> Profile:
         plan, algorithms = self.sequential, self.unlearning.algorithms
         if plan.algorithm not in algorithms:
-            raise ValueError(f"sequential.algorithm '{plan.algorithm}' is not in unlearning.algorithms ({', '.join(algorithms)})")
+            named = ", ".join(algorithms) or "which is empty"
+            raise ValueError(f"sequential.algorithm '{plan.algorithm}' is not in unlearning.algorithms ({named})")
 
         known = algorithms[plan.algorithm]
         if missing := [strategy for strategy in plan.strategies if strategy not in known]:

@@ -1,4 +1,4 @@
-"""Profiles that are odd in plausible ways: what YAML reads otherwise, settings that contradict each other, or do not fit the data."""
+"""Profiles that are odd in plausible ways: YAML reads them otherwise, settings contradict each other, or do not fit the data."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_what_is_odd_and_right(tmp_path, instead):
         ("seeds=!!set {0, 1}", "a value of the kind !!set is not read here"),
         (
             "dataset.root=/data",
-            "dataset.root = '/data': digits come with scikit-learn: leave it out, or set dataset.name: folder",
+            "dataset.root = '/data': digits have no folder: leave it out, or set dataset.name: folder",
         ),
         ("proxies.loss_curvature.h=1e300", "h = '1e300': should be less than or equal to 1000"),
         ("proxies.loss_curvature.h=1.0e-300", "h = 1e-300: should be greater than or equal to 0.000001"),
@@ -106,6 +106,9 @@ def test_what_is_odd_and_right(tmp_path, instead):
         ),
         ("unlearning.algorithms={}", "is not in unlearning.algorithms (which is empty)"),
         ("tune.grid={fine_tune: {lr: [0.1, yes]}}", "tune.grid.fine_tune.lr.1 = True: should not be true or false"),
+        ("tune.extend={lr: {factr: 2}}", "unknown key 'tune.extend.lr.factr' = 2: did you mean 'factor'?"),
+        ("tune.extend={lr: 2}", "tune.extend.lr = 2: should be keys with values: valid keys here: factor, step, low, high"),
+        ("unlearning.rum={medium: {algorithm: null}, high: {algorithm: null}}", "unlearning.rum names no algorithm"),
         ("tune.extend={lr: {factor: 2}}", "either a factor or a step, and the ends low, high or both"),
     ],
 )
@@ -118,7 +121,7 @@ def test_what_cannot_be_meant(text, words):
     [
         (
             {"unlearning.rum": {"high": {"algorithm": "nothing"}}},
-            "unlearning.rum.high.settings: unknown unlearning algorithm 'nothing'",
+            "unlearning.rum.high: unknown unlearning algorithm 'nothing'",
         ),
         (
             {"unlearning.algorithms.salun.rum_f": [{"lrr": 1}, {}, {}]},
@@ -160,9 +163,10 @@ def with_data(change):
         ({"dataset.test": 0.001}, "dataset.test = 0.001: 0 test images are left; at least 2 are needed"),
         ({"dataset.test_images": 1}, "dataset.test_images = 1: 1 test images are left"),
         ({"dataset.holdout": 0.001}, "dataset.holdout = 0.001: 0 hold-out images are left"),
-        ({"dataset.holdout": 0.99}, "dataset.test = 0.2 and dataset.holdout = 0.99: 0 training images are left"),
+        ({"dataset.holdout": 0.99}, "dataset.test = 0.2, dataset.holdout = 0.99: 0 training images are left"),
+        ({"dataset.train_images": 2}, "dataset.holdout = 0.2, dataset.train_images = 2: "),
         ({"dataset.train_images": 300}, "dataset.train_images = 300: class a has 16 images"),
-        ({"forget.size": 7}, "forget.size = 7: two steps of sequential unlearning need 42 of 39 training examples"),
+        ({"forget.size": 7}, "forget.size = 7: two steps of sequential unlearning take 42 of 39 examples"),
         ({"forget.size": 14}, "forget.size = 14: three strata need 42 of 39 training examples; at most 13"),
         ({"limit.steps": 60}, "limit.steps = 60: dataset.train_images = 480: class a has 16 images"),
         (

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mulnb.core.errors import UserError
-from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
+from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES
 from mulnb.core.validation import explain, wrong_setting
 from mulnb.core.values import (
     LARGEST,
@@ -26,6 +25,7 @@ from mulnb.core.values import (
     Seed,
     Several,
     Share,
+    known,
 )
 from mulnb.core.vocabulary import ordered
 
@@ -33,27 +33,14 @@ Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that r
 STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
 
 
-def _known(registry: Registry, *more: str) -> AfterValidator:
-    """A validator: a name must be in the registry, or one of `more`."""
-
-    def check(name: str) -> str:
-        try:
-            registry.check(name, *more)
-        except UserError as error:
-            raise ValueError(str(error)) from None  # pydantic collects ValueErrors; `explain` adds the key
-        return name
-
-    return AfterValidator(check)
-
-
-Score = Annotated[str, _known(PROXIES, "memorization")]
+Score = Annotated[str, known(PROXIES, "memorization")]
 Settings = dict[str, float | int | bool]  # keyword arguments of an unlearning algorithm
 
 
 class Dataset(Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
-    name: Annotated[str, _known(DATASETS)]
+    name: Annotated[str, known(DATASETS)]
     root: FilePath | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
@@ -68,16 +55,14 @@ class Dataset(Frozen):
     @model_validator(mode="after")
     def _digits_lie_nowhere(self) -> Dataset:
         if self.name == "digits" and self.root is not None:
-            raise ValueError(
-                f"dataset.root = {self.root!r}: digits come with scikit-learn: leave it out, or set dataset.name: folder"
-            )
+            raise ValueError(f"dataset.root = {self.root!r}: digits have no folder: leave it out, or set dataset.name: folder")
         return self
 
 
 class Model(Frozen):
     """The network that is trained; see `models.build`."""
 
-    arch: Annotated[str, _known(ARCHITECTURES)]
+    arch: Annotated[str, known(ARCHITECTURES)]
     width: Count | None = None  # channels of the first stage; None is the published architecture
     stem: Literal["cifar", "stride2", "imagenet"] = "cifar"
 
@@ -144,9 +129,7 @@ class HoldoutRetraining(Frozen):
 class LossCurvature(Frozen):
     """The proxy loss curvature (METHOD §3)."""
 
-    h: Annotated[float, Field(ge=1e-6, le=1e3)] = (
-        0.01  # length of the step along the gradient's sign; float32 loses a shorter one
-    )
+    h: Annotated[float, Field(ge=1e-6, le=1e3)] = 0.01  # length of the step along the sign of the gradient
     when: Literal["epochs", "end"] = "epochs"  # the mean over the epochs, or the trained network only
 
 
@@ -183,6 +166,12 @@ class Rum(Frozen):
     low: Stage = Stage()
     medium: Stage = Stage(algorithm="fine_tune", settings={"lr": 0.1, "epochs": 10})
     high: Stage = Stage(algorithm="salun", settings={"lr": 0.1, "epochs": 5})
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rum:
+        if not self.algorithms:
+            raise ValueError("unlearning.rum names no algorithm: name one, or leave unlearning.rum out")
+        return self
 
     @property
     def stages(self) -> tuple[Stage, Stage, Stage]:

@@ -114,6 +114,8 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
 def _fields(model: Any, keys: list[str]) -> list[str]:
     """The valid keys of `model` below the keys `keys`."""
     for key in keys:
+        if key not in model.model_fields:  # the user's own, of a mapping such as `tune.extend`
+            continue
         annotation = model.model_fields[key].annotation
 
         # of a union such as `Rum | None`, the member that has keys

@@ -8,6 +8,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from mulnb.core.errors import UserError
+from mulnb.core.registry import Registry
+
 LARGEST = 2**31  # beyond it, a whole number is a mistake
 
 
@@ -40,7 +43,7 @@ def _names_a_folder(name: str) -> str:
     """A name is good for a folder on every system."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.endswith("."):
         raise ValueError(
-            "should be at most 100 letters (a-z), digits, '.', '_' or '-', with a letter or a digit first, no '.' last"
+            "should be at most 100 letters (a-z), digits, '.', '_' or '-', with a letter or a digit first and no '.' last"
         )
     return name
 
@@ -57,6 +60,19 @@ def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("bool", "should not be true or false (YAML reads yes, no, on and off as these)")
     return value
+
+
+def known(registry: Registry, *more: str) -> AfterValidator:
+    """A validator: a name must be in the registry, or one of `more`."""
+
+    def check(name: str) -> str:
+        try:
+            registry.check(name, *more)
+        except UserError as error:
+            raise ValueError(str(error)) from None  # pydantic collects ValueErrors; `explain` adds the key
+        return name
+
+    return AfterValidator(check)
 
 
 Value = TypeVar("Value")

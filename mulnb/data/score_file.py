@@ -122,9 +122,9 @@ class ScoreFile:
     def order(self, found: int) -> str | None:
         """The name of an array that puts the `found` scores into another order than 0, 1, 2, …; None if there is none."""
         for name in INDICES:
-            if name in self and (given := self[name]).shape == (found,) and given.dtype.kind in "iu":
-                if not np.array_equal(given, np.arange(found)):
-                    return name
+            given = self[name] if name in self else np.arange(found)
+            if given.shape == (found,) and given.dtype.kind in "iu" and not np.array_equal(given, np.arange(found)):
+                return name
         return None
 
     def error(self, text: str) -> UserError:

@@ -85,8 +85,8 @@ def _rows(table: ScoreFile, column: Column, index: str | None, data: ImageSet) -
     if index is None:
         if name := table.order(found):
             raise table.error(
-                f"{name} is not 0, 1, 2, …: say index = {name} if it is the source index of each score; if not, say index = source "
-                "or index = train for the order of the scores"
+                f"{name} is not 0, 1, 2, …: say index = {name} if it is the source index of each score; if not, say "
+                "index = source or index = train for the order of the scores"
             )
         index = "train" if found == n and _only_in_order(data) else "source"
 

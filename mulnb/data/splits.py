@@ -194,7 +194,9 @@ def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int
     """
     data = profile.dataset
     tested = f"dataset.test = {data.test:g}" if data.test_images is None else f"dataset.test_images = {data.test_images}"
-    shares = f"dataset.test = {data.test:g} and dataset.holdout = {data.holdout:g}"
+    shares = f"dataset.test = {data.test:g}, dataset.holdout = {data.holdout:g}"
+    if data.train_images is not None:
+        shares += f", dataset.train_images = {data.train_images}"
     parts = (("training", train, shares), ("hold-out", holdout, f"dataset.holdout = {data.holdout:g}"), ("test", test, tested))
     for name, count, settings in parts:
         if count < FEWEST:
@@ -217,7 +219,7 @@ def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int
     most = (train - 1) // (3 * size)
     if most < 2:
         raise UserError(
-            f"profile {profile.name}: forget.size = {size}: two steps of sequential unlearning need {6 * size} of {train} training "
+            f"profile {profile.name}: forget.size = {size}: two steps of sequential unlearning take {6 * size} of {train} "
             f"examples, and something must be left; at most {(train - 1) // 6}"
         )
     if steps > most:

@@ -272,7 +272,7 @@ def check(profile: Profile) -> None:
         try:
             unlearning.check(algorithm, settings)
         except UserError as error:
-            raise UserError(f"{where}{key}: {error}") from None
+            raise UserError(f"{where}{key.removesuffix('.settings')}: {error}") from None
 
     for key, algorithm, settings in profile.unlearning.every_setting:
         # the profile's own check does not know the defaults of what it leaves out

@@ -77,10 +77,9 @@ def check_pool(profile: Profile, n: int) -> None:
     from mulnb.memorization import membership
 
     plan = profile.pool
-    if round(plan.share * n) < 2:
-        raise UserError(
-            f"profile {profile.name}: pool.share = {plan.share:g}: {round(plan.share * n)} of {n} examples in a subset; at least 2"
-        )
+    size = round(plan.share * n)
+    if size < 2:
+        raise UserError(f"profile {profile.name}: pool.share = {plan.share:g}: {size} of {n} examples in a subset; at least 2")
 
     n_in = np.zeros(n, dtype=np.int64)
     for model in range(plan.models):
@@ -91,9 +90,9 @@ def check_pool(profile: Profile, n: int) -> None:
         # so many that an example is missed with a probability of less than one in a hundred
         enough = math.ceil(math.log(0.01 / n) / math.log(max(plan.share, 1 - plan.share)))
         raise UserError(
-            f"profile {profile.name}: pool.models = {plan.models}, pool.share = {plan.share:g}: {len(never)} of {n} examples would be "
-            f"in all subsets or in none, example {never[0]} for one, and would have no score: raise pool.models, to {enough} for "
-            "example"
+            f"profile {profile.name}: pool.models = {plan.models}, pool.share = {plan.share:g}: {len(never)} of {n} examples "
+            f"would be in all subsets or in none, example {never[0]} for one, and have no score: raise pool.models, to {enough} "
+            "for example"
         )
     if not profile.audit.membership:
         return

@@ -105,7 +105,7 @@ def image_folder(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
 
     folder = Folder(root)
     others = [name for name in folder.entries("").folders if name != "train"]
-    if others and "test" not in others:
+    if others and "test" not in others and folder.has("train"):
         notice(f"{root}: {others[0]} is not read and a share of train becomes the test set: call it test to use it")
 
     listing = folders.class_folders(folder, dataset.classes)

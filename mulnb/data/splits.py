@@ -194,10 +194,14 @@ def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int
     """
     data = profile.dataset
     tested = f"dataset.test = {data.test:g}" if data.test_images is None else f"dataset.test_images = {data.test_images}"
-    shares = f"dataset.test = {data.test:g}, dataset.holdout = {data.holdout:g}"
+    shares = f"dataset.holdout = {data.holdout:g}"
     if data.train_images is not None:
         shares += f", dataset.train_images = {data.train_images}"
-    parts = (("training", train, shares), ("hold-out", holdout, f"dataset.holdout = {data.holdout:g}"), ("test", test, tested))
+    parts = (
+        ("training", train, f"dataset.test = {data.test:g}, {shares}"),
+        ("hold-out", holdout, shares),
+        ("test", test, tested),
+    )
     for name, count, settings in parts:
         if count < FEWEST:
             raise UserError(f"profile {profile.name}: {settings}: {count} {name} images are left; at least {FEWEST} are needed")

@@ -63,7 +63,12 @@ def _no_bool(value: Any) -> Any:
 
 
 def known(registry: Registry, *more: str) -> AfterValidator:
-    """A validator: a name must be in the registry, or one of `more`."""
+    """A validator of names.
+
+    Args:
+        registry: a name must be in it,
+        more: or be one of these.
+    """
 
     def check(name: str) -> str:
         try:

@@ -40,7 +40,7 @@ def load_scores(
         index: which example a score belongs to. "source": the scores stand in the source's order, and `data.index` picks them.
             "train": they stand in the order of `data` already. Another word: the array or column of the file that holds the
             source index of each score. None: "train" if there are as many scores as examples and no other reading is possible,
-            else "source".
+            else "source"; it must be said where the file has a column such as "index" that is not 0, 1, 2, …
         orientation: "memorization" if high scores mean strongly memorized; "consistency" for C-scores, which lie in [0, 1], mean
             the opposite, and become 1 − c.
         data: the examples that need scores: the `train` of a split.
@@ -50,8 +50,8 @@ def load_scores(
 
     Raises:
         UserError: the file cannot be read, has no such key (its keys are listed), has another number of scores than the source or
-            the data, or lacks a finite score for an example; the labels disagree; the source index is needed and unknown; or
-            images were listed by file name and the file has no labels to check the order by.
+            the data, or lacks a finite score for an example; the labels disagree; the source index is needed and unknown, or
+            stands in a column that `index` does not name; or images were listed by file name and the file has no labels to check the order by.
     """
     if orientation not in ("memorization", "consistency"):
         raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")

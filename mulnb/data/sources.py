@@ -63,7 +63,7 @@ def cifar_images(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
 
     folder = Folder(root)
     listing = folders.class_folders(folder, dataset.classes)
-    if listing.complete and len(listing.classes) != official.classes:
+    if dataset.classes is None and len(listing.classes) != official.classes:
         raise UserError(
             f"{root / 'train'} has {len(listing.classes)} classes, {official.title} has {official.classes}: for images of your "
             "own, set dataset.name: folder"

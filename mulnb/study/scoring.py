@@ -84,11 +84,13 @@ def check_pool(profile: Profile, n: int) -> None:
     n_in = np.zeros(n, dtype=np.int64)
     for model in range(plan.models):
         n_in += membership(range(model, model + 1), n, plan.share, plan.seed)[0]
+        if min(n_in.min(), model + 1 - n_in.max()) >= lira.FEWEST:
+            return  # more models can only add to the counts
 
     never = np.flatnonzero((n_in == 0) | (n_in == plan.models))
     if len(never):
         # so many that an example is missed with a probability of less than one in a hundred
-        enough = math.ceil(math.log(0.01 / n) / math.log(max(plan.share, 1 - plan.share)))
+        enough = max(plan.models + 1, math.ceil(math.log(0.01 / n) / math.log(max(plan.share, 1 - plan.share))))
         raise UserError(
             f"profile {profile.name}: pool.models = {plan.models}, pool.share = {plan.share:g}: {len(never)} of {n} examples "
             f"would be in all subsets or in none, example {never[0]} for one, and have no score: raise pool.models, to {enough} "

@@ -117,7 +117,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(st.lists(LINES, min_size=3, max_size=6), st.sampled_from(["csv", "txt", "tsv"]))
 def test_no_line_of_a_list_is_dropped(lines, suffix):
     """Every line of numbers is an example of the list, or the list is refused: none is taken for a heading."""

@@ -296,7 +296,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path, content):
         ("mem\n" + "".join(f"{score:.1%}\n" for score in SCORES), "score 0 is '63.7%'"),
         ("mem,label\n", "mem has the shape [0]: expected one score per example"),
         (CSV.replace("\n", ",\n").replace("label,", "label"), "its lines have more columns than the first line names"),
-        ("mem,label\n" + "".join(f"{row},0.5,0\n" for row in range(N)), "its lines have more columns than the first line names"),
+        ("mem,label\n" + "".join(f"r{row},0.5,0\n" for row in range(N)), "its lines have more columns than the first line names"),
     ],
 )
 def test_tables_that_are_not_what_they_seem(tmp_path, text, words):

@@ -121,8 +121,11 @@ class ScoreFile:
 
     def order(self, found: int) -> str | None:
         """The name of an array that puts the `found` scores into another order than 0, 1, 2, …; None if there is none."""
-        for name in INDICES:
-            given = self[name] if name in self else np.arange(found)
+        for name in filter(self.__contains__, INDICES):
+            try:
+                given = self[name]
+            except UserError:  # pickled text, for example: no index
+                continue
             if given.shape == (found,) and given.dtype.kind in "iu" and not np.array_equal(given, np.arange(found)):
                 return name
         return None

@@ -51,7 +51,8 @@ def load_scores(
     Raises:
         UserError: the file cannot be read, has no such key (its keys are listed), has another number of scores than the source or
             the data, or lacks a finite score for an example; the labels disagree; the source index is needed and unknown, or
-            stands in a column that `index` does not name; or images were listed by file name and the file has no labels to check the order by.
+            stands in a column that `index` does not name; or images were listed by file name and the file has no labels to
+            check the order by.
     """
     if orientation not in ("memorization", "consistency"):
         raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")

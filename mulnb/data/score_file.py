@@ -108,13 +108,14 @@ class ScoreFile:
 
         if name in LABELS:
             raise self.error(f"{name} are labels and not scores: say which key holds the scores: it has {self.names}")
+        if values.dtype.kind not in "fiub" and values.size:
+            every = values.reshape(-1)
+            place = next((place for place, value in enumerate(every) if not _is_number(value)), 0)
+            raise self.error(f"{name} holds {values.dtype} and not numbers: score {place} is {str(every[place])[:50]!r}")
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]  # [M, 1] → [M]
         if values.ndim != 1 or not len(values):
             raise self.error(f"{name} has the shape {list(values.shape)}: expected one score per example, [N]")
-        if values.dtype.kind not in "fiub":
-            place = next((place for place, value in enumerate(values) if not _is_number(value)), 0)
-            raise self.error(f"{name} holds {values.dtype} and not numbers: score {place} is {str(values[place])[:50]!r}")
 
         with np.errstate(over="ignore"):  # what is too large for float64 becomes infinite, which is refused
             return Column(name, values.astype(np.float64))

@@ -163,7 +163,8 @@ def convergence(
             half = np.nan
             if len(second) == size:
                 half = agreement(scores, _scores(_count(correct[second], member[second]))[0])
-            rows.append((size, repeat, half, agreement(scores, full), np.nanmean(se)))
+            mean_se = np.nan if np.isnan(se).all() else np.nanmean(se)  # of so few models, each may have seen every example
+            rows.append((size, repeat, half, agreement(scores, full), mean_se))
 
     return pd.DataFrame(rows, columns=["models", "repeat", "split_half", "spearman_full", "mean_se"])
 

@@ -113,6 +113,14 @@ def test_scores_that_rank_nothing_agree_with_nothing():
     assert table.split_half.isna().all() and table.spearman_full.isna().all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_model_has_no_error_and_no_warning():
+    """The smallest share of a dry run's pool is one or two models, of which none saw and left out the same example."""
+    member = (np.arange(8)[:, None] + np.arange(6)) % 2 == 0
+    table = memorization.convergence(member, member, (1,), repeats=3, seed=0)
+    assert table.mean_se.isna().all() and table.spearman_full.isna().all()
+
+
 def test_scores_from_bits_and_in_blocks_are_the_same(monkeypatch):
     rng = np.random.default_rng(2)
     member, correct = rng.random((30, 77)) < 0.7, rng.random((30, 77)) < 0.6

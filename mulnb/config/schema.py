@@ -7,39 +7,40 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mulnb.core.errors import UserError
-from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES, Registry
+from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES
 from mulnb.core.validation import explain, wrong_setting
-from mulnb.core.values import LARGEST, BatchSize, Count, FilePath, FolderName, Frozen, Pixels, Rate, Seed, Several, Share
+from mulnb.core.values import (
+    LARGEST,
+    BatchSize,
+    Count,
+    FilePath,
+    FolderName,
+    Frozen,
+    Line,
+    Number,
+    Pixels,
+    Rate,
+    Seed,
+    Several,
+    Share,
+    known,
+)
 from mulnb.core.vocabulary import ordered
 
 Strategy = Literal["vanilla", "repeat", "shuffle", "rum_f"]  # strategies that run one algorithm
 STRATEGIES: tuple[str, ...] = ("nothing", *Strategy.__args__, "rum")  # `rum` runs one for each stratum
 
 
-def _known(registry: Registry, *more: str) -> AfterValidator:
-    """A validator: a name must be in the registry, or one of `more`."""
-
-    def check(name: str) -> str:
-        try:
-            registry.check(name, *more)
-        except UserError as error:
-            raise ValueError(str(error)) from None  # pydantic collects ValueErrors; `explain` adds the key
-        return name
-
-    return AfterValidator(check)
-
-
-Score = Annotated[str, _known(PROXIES, "memorization")]
+Score = Annotated[str, known(PROXIES, "memorization")]
 Settings = dict[str, float | int | bool]  # keyword arguments of an unlearning algorithm
 
 
 class Dataset(Frozen):
     """Where the images come from and how they are split. `test` is used only where the source brings no test set."""
 
-    name: Annotated[str, _known(DATASETS)]
+    name: Annotated[str, known(DATASETS)]
     root: FilePath | None = None  # where the images lie; None: `data/<name>` in MULNB_HOME, where torchvision downloads CIFAR to
     classes: Annotated[int, Field(ge=2)] | None = None  # the first so many classes by name; None: all
     train_images: Count | None = None  # a class-balanced sample of the source's training images; None: all
@@ -51,11 +52,17 @@ class Dataset(Frozen):
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training labels replaced by another class
     seed: Seed = 0
 
+    @model_validator(mode="after")
+    def _digits_lie_nowhere(self) -> Dataset:
+        if self.name == "digits" and self.root is not None:
+            raise ValueError(f"dataset.root = {self.root!r}: digits have no folder: leave it out, or set dataset.name: folder")
+        return self
+
 
 class Model(Frozen):
     """The network that is trained; see `models.build`."""
 
-    arch: Annotated[str, _known(ARCHITECTURES)]
+    arch: Annotated[str, known(ARCHITECTURES)]
     width: Count | None = None  # channels of the first stage; None is the published architecture
     stem: Literal["cifar", "stride2", "imagenet"] = "cifar"
 
@@ -74,6 +81,13 @@ class Recipe(Frozen):
     augment: bool = False  # shift by up to 4 pixels and mirror, at random
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 
+    @model_validator(mode="after")
+    def _milestones_are_those_of_steps(self) -> Recipe:
+        if (self.schedule == "step") != bool(self.milestones):
+            given = f"schedule = {self.schedule!r} with milestones = {list(self.milestones)}"
+            raise ValueError(f"{given}: the schedule 'step' has milestones, the others have none")
+        return self
+
 
 class Scores(Frozen):
     """Exact scores computed elsewhere, read from a file instead of training a pool (METHOD §2)."""
@@ -87,7 +101,7 @@ class Scores(Frozen):
 class Pool(Frozen):
     """M models on random shares of the training set; `group` of them train as one network where the architecture allows it."""
 
-    models: Annotated[int, Field(ge=0, lt=LARGEST)] = 0
+    models: Annotated[int, Field(ge=0, le=100_000)] = 0
     scores: Scores | None = None  # memorization from a file: no pool is trained
     share: Share = 0.7
     group: Count = 25
@@ -115,7 +129,7 @@ class HoldoutRetraining(Frozen):
 class LossCurvature(Frozen):
     """The proxy loss curvature (METHOD §3)."""
 
-    h: Rate = 0.01  # length of the step along the sign of the gradient
+    h: Annotated[float, Field(ge=1e-6, le=1e3)] = 0.01  # length of the step along the sign of the gradient
     when: Literal["epochs", "end"] = "epochs"  # the mean over the epochs, or the trained network only
 
 
@@ -152,6 +166,12 @@ class Rum(Frozen):
     low: Stage = Stage()
     medium: Stage = Stage(algorithm="fine_tune", settings={"lr": 0.1, "epochs": 10})
     high: Stage = Stage(algorithm="salun", settings={"lr": 0.1, "epochs": 5})
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rum:
+        if not self.algorithms:
+            raise ValueError("unlearning.rum names no algorithm: name one, or leave unlearning.rum out")
+        return self
 
     @property
     def stages(self) -> tuple[Stage, Stage, Stage]:
@@ -206,10 +226,10 @@ class Unlearning(Frozen):
     def _vanilla_is_the_reference(self) -> Unlearning:
         for name, strategies in self.algorithms.items():
             if "vanilla" not in strategies:
-                raise ValueError(f"algorithms.{name} has no 'vanilla', the reference that every strategy is compared with")
+                raise ValueError(f"unlearning.algorithms.{name} has no 'vanilla', the reference of every other strategy")
 
             if not isinstance(strategies["vanilla"], dict):
-                raise ValueError(f"algorithms.{name}.vanilla has one stage: give one set of settings, not a list")
+                raise ValueError(f"unlearning.algorithms.{name}.vanilla has one stage: give one set of settings, not a list")
         return self
 
 
@@ -239,7 +259,7 @@ class Axis(Frozen):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Axis:
-        if (self.factor is None) == (self.step is None):
+        if (self.factor is None) == (self.step is None) or (self.low is None and self.high is None):
             raise ValueError("tune.extend: give each axis either a factor or a step, and the ends low, high or both")
 
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -263,7 +283,7 @@ class Tune(Frozen):
 
     seeds: Several[Seed] = (1000, 1001, 1002, 1003)
     scores: Several[Score] = ("memorization",)
-    grid: dict[str, dict[str, Several[float | int]]] = Field({})
+    grid: dict[str, dict[str, Several[Number]]] = Field({})
     extend: dict[str, Axis] = Field({})  # by setting, for all algorithms
 
     @model_validator(mode="after")
@@ -313,7 +333,7 @@ class Profile(Frozen):
     """Every number of an experiment. See `load_profile`."""
 
     name: FolderName
-    title: str
+    title: Line
     dataset: Dataset
     model: Model
     training: Recipe
@@ -346,7 +366,8 @@ class Profile(Frozen):
     def _sequential_has_settings(self) -> Profile:
         plan, algorithms = self.sequential, self.unlearning.algorithms
         if plan.algorithm not in algorithms:
-            raise ValueError(f"sequential.algorithm '{plan.algorithm}' is not in unlearning.algorithms ({', '.join(algorithms)})")
+            named = ", ".join(algorithms) or "which is empty"
+            raise ValueError(f"sequential.algorithm '{plan.algorithm}' is not in unlearning.algorithms ({named})")
 
         known = algorithms[plan.algorithm]
         if missing := [strategy for strategy in plan.strategies if strategy not in known]:

@@ -61,8 +61,9 @@ def one_line(error: BaseException) -> str:
 
 def did_you_mean(given: str, known: Sequence[str]) -> str:
     """The beginning of a hint, "did you mean 'digits'? ", if one of the names that are known is near; else ""."""
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'? " if near else ""
+    by_lower_case = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.strip().lower(), by_lower_case, n=1, cutoff=0.6)
+    return f"did you mean '{by_lower_case[near[0]]}'? " if near else ""
 
 
 _as_python_does = warnings.formatwarning

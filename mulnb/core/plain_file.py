@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -32,6 +34,23 @@ def read(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise UserError(f"{path}: cannot be read: it is longer than {limit // 2**20} MB, the most that such a file may have")
     return content
+
+
+def text(path: Path, limit: int) -> str:
+    """A text in UTF-8, or in the UTF-16 that spreadsheets write; arguments and errors as of `read`.
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding.
+    """
+    content = read(path, limit)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def told_separator(head: str) -> str | None:
+    """What a first line "sep=;", which Excel writes and reads, says of the others; None if this is another line."""
+    told = re.fullmatch(r"sep=(.)", head.strip(), re.IGNORECASE)
+    return told[1] if told else None
 
 
 def separator(head: str) -> str:

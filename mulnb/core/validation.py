@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from numbers import Real
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from mulnb.core.errors import did_you_mean
 from mulnb.core.registry import ALGORITHMS
+from mulnb.core.values import LARGEST
 
 RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
     "alpha": (0, math.inf, "0 or more"),
@@ -21,11 +23,11 @@ RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a
     "beta": (0, math.inf, "0 or more"),
     "temperature": (1e-12, math.inf, "positive"),
     "damping": (1e-300, math.inf, "positive"),
-    "samples": (1, math.inf, "a whole number of at least 1"),
-    "msteps": (0, math.inf, "a whole number of at least 0"),
+    "samples": (1, LARGEST, "a whole number of at least 1"),
+    "msteps": (0, LARGEST, "a whole number of at least 0"),
     "lr": (1e-300, math.inf, "positive"),
-    "epochs": (0, math.inf, "a whole number of at least 0"),
-    "batch": (2, math.inf, "a whole number of at least 2"),
+    "epochs": (0, LARGEST, "a whole number of at least 0"),
+    "batch": (2, LARGEST, "a whole number of at least 2"),
 }
 NARROWER: dict[tuple[str, str], tuple[float, float, str]] = {  # what a name means in one algorithm
     ("neg_grad_plus", "alpha"): (0, 1, "between 0 (ascent alone) and 1 (fine-tuning)"),
@@ -48,7 +50,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The same, on as many lines as the user's keys have."""
-    first = error.errors()[0]
+    first = _first(error)
     keys = _keys(first["loc"])
     where, value = ".".join(keys) or "profile", first["input"]
 
@@ -63,12 +65,33 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
-        # the validator of a name knows its value only; that of a whole part of the model names the keys itself
-        return f"{where} = {_short(value)}: {message}" if isinstance(value, str) else message
+        # the validator of a name knows its value only, that of a part of several models the keys below it
+        if isinstance(value, str):
+            return f"{where} = {_short(value)}: {message}"
+        return message if not keys or message.startswith(keys[0]) else f"{where}.{message}"
 
     message = re.sub("^(Input|String|Tuple|List|Keys) should", "should", first["msg"]).replace(" after validation, not 0", "")
     message = message.replace("a valid tuple", "a list")  # as YAML calls it
+    if first["type"] == "model_type":
+        message = f"should be keys with values: valid keys here: {', '.join(_fields(model, keys))}"
+    if first["type"] == "dict_type":
+        stages = str(first["loc"][-1]).startswith("dict[")  # one member of a union, whose other one is a list
+        message = "should be keys with values" + (", or a list of three such, one for each stage" if stages else "")
+    if first["type"] == "string_type" and isinstance(value, (int, float, date)):
+        message = "should be text: put quotes around it"
+    if first["loc"][-1:] == ("[key]",):
+        return f"unknown key '{where}': {message}"
     return f"{where} = {_short(value)}: {message}"
+
+
+def _first(error: ValidationError) -> dict[str, Any]:
+    """The mistake to tell, which pydantic need not list first."""
+    first, *others = error.errors()
+    if first["type"] == "missing":  # an unknown key is often the missing one, mistyped
+        return next((one for one in others if one["type"] == "extra_forbidden"), first)
+    if first["type"] == "dict_type" and isinstance(first["input"], list):  # settings of each stage: what is wrong in the list
+        return next((one for one in others if one["type"] != "missing"), first)
+    return first
 
 
 def _short(value: Any, show: Callable[[Any], str] = repr) -> str:
@@ -91,6 +114,8 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
 def _fields(model: Any, keys: list[str]) -> list[str]:
     """The valid keys of `model` below the keys `keys`."""
     for key in keys:
+        if key not in model.model_fields:  # the user's own, of a mapping such as `tune.extend`
+            continue
         annotation = model.model_fields[key].annotation
 
         # of a union such as `Rum | None`, the member that has keys
@@ -121,7 +146,8 @@ def wrong_setting(algorithm: str, settings: Mapping[str, Any], function: Callabl
         if ranged and name in RANGES:
             low, high, words = NARROWER.get((algorithm, name), RANGES[name])
             if not low <= number <= high or (name in WHOLE and not number.is_integer()):
-                return f"{name} = {_shown(value)}: should be {words}"
+                most = f", and at most {LARGEST}" if number > high == LARGEST else ""
+                return f"{name} = {_shown(value)}: should be {words}{most}"
         elif isinstance(value, Real) and not isinstance(value, bool) and math.isnan(number):
             return f"{name} = {_shown(value)}: should be a finite number"
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
+
+from mulnb.core.errors import UserError
+from mulnb.core.registry import Registry
 
 LARGEST = 2**31  # beyond it, a whole number is a mistake
 
@@ -20,9 +23,9 @@ class Frozen(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """pydantic would take `true`, and YAML's `yes` and `on`, for 1."""
-        parts = value if isinstance(value, (list, tuple)) else [value]
-        if any(isinstance(part, bool) for part in parts) and cls.model_fields[info.field_name].annotation is not bool:
-            raise PydanticCustomError("bool", "should not be true or false (YAML reads yes, no, on and off as these)")
+        if cls.model_fields[info.field_name].annotation is not bool:
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                _no_bool(part)
         return value
 
 
@@ -38,14 +41,49 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _names_a_folder(name: str) -> str:
     """A name is good for a folder on every system."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError("should be at most 100 letters (a-z), digits, '.', '_' or '-', with a letter or a digit first")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.endswith("."):
+        raise ValueError(
+            "should be at most 100 letters (a-z), digits, '.', '_' or '-', with a letter or a digit first and no '.' last"
+        )
     return name
+
+
+def _fits_on_a_line(text: str) -> str:
+    """A text can be the heading of a table and of a figure."""
+    if not (0 < len(text) <= 200 and text.isprintable() and text.strip()):
+        raise ValueError("should be one line of at most 200 signs")
+    return text
+
+
+def _no_bool(value: Any) -> Any:
+    """`Frozen` sees the values of its own fields; inside of them, YAML's `yes` and `on` would still be 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("bool", "should not be true or false (YAML reads yes, no, on and off as these)")
+    return value
+
+
+def known(registry: Registry, *more: str) -> AfterValidator:
+    """A validator of names.
+
+    Args:
+        registry: a name must be in it,
+        more: or be one of these.
+    """
+
+    def check(name: str) -> str:
+        try:
+            registry.check(name, *more)
+        except UserError as error:
+            raise ValueError(str(error)) from None  # pydantic collects ValueErrors; `explain` adds the key
+        return name
+
+    return AfterValidator(check)
 
 
 Value = TypeVar("Value")
 Several = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_distinct)]
 
+Number = Annotated[float | int, BeforeValidator(_no_bool)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, lt=LARGEST)]
@@ -55,3 +93,4 @@ Seed = Annotated[int, Field(ge=0, lt=LARGEST)]
 
 FilePath = Annotated[str, Field(min_length=1)]  # the path of a file or a folder
 FolderName = Annotated[str, AfterValidator(_names_a_folder)]
+Line = Annotated[str, AfterValidator(_fits_on_a_line)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from mulnb.core.errors import UserError, one_line
 LONGEST = 2**20  # bytes of a YAML file; the largest profile of the package has some thousand
 DEEPEST = 100  # brackets inside each other
 MOST = 20_000  # values of a file when every alias is written out
+NO_WORDS = {"bool": "true or false", "int": "a number", "float": "a number", "null": "nothing", "timestamp": "a date"}
+OTHER_KINDS = ("set", "omap", "pairs", "binary")  # of values that YAML knows and no profile has; a set has no order
 
 
 class BadYaml(ValueError):
@@ -42,7 +45,7 @@ def parse(text: str) -> object:
     except RecursionError:
         raise BadYaml("it is nested too deeply") from None
     except (ValueError, OverflowError, TypeError) as error:  # a date like 2024-99-99, a number of 10 000 digits
-        raise BadYaml(one_line(error)) from None
+        raise BadYaml(one_line(error).partition(";")[0]) from None  # after it, advice for programmers
 
 
 def _refuse_depth(text: str) -> None:
@@ -79,8 +82,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     if not isinstance(tree, dict):
         raise UserError(f"profile {path}: a mapping of keys to values is expected at the top level")
-    if odd := [key for key in tree if not isinstance(key, str)]:
-        raise UserError(f"profile {path}: the key {odd[0]!r} is not a word")
     return tree
 
 
@@ -107,15 +108,14 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
         known: the counts of nodes that were visited, by their id; filled here.
         above: ids of the nodes that hold this one.
     """
-    if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")) and ":" in node.value:
-        raise BadYaml(f"line {node.start_mark.line + 1}: {node.value} would be read as minutes and seconds: write one number")
+    _refuse_what_reads_otherwise(node)
     if id(node) in above:
         raise BadYaml(f"line {node.start_mark.line + 1}: an alias refers to what holds it")
     if id(node) in known:
         return known[id(node)]
 
     if isinstance(node, yaml.MappingNode):
-        _refuse_twice(node)
+        _check_keys(node)
         below = [part for pair in node.value for part in pair]
     else:
         below = node.value if isinstance(node, yaml.SequenceNode) else []
@@ -128,13 +128,31 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
     return count
 
 
-def _refuse_twice(node: yaml.MappingNode) -> None:
-    """Refuse a mapping that names a key twice: YAML would silently take the last."""
+def _refuse_what_reads_otherwise(node: yaml.Node) -> None:
+    """Refuse a value that YAML takes for something else than people who write it."""
+    line = f"line {node.start_mark.line + 1}"
+    kind = node.tag.rpartition(":")[2]
+    if kind in OTHER_KINDS:
+        raise BadYaml(f"{line}: a value of the kind !!{kind} is not read here: write a list, a number or text")
+    if not isinstance(node, yaml.ScalarNode) or kind not in ("int", "float"):
+        return
+
+    if ":" in node.value:
+        raise BadYaml(f"{line}: {node.value} would be read as minutes and seconds: write one number")
+    if kind == "int" and re.fullmatch("[-+]?0[0_]*[1-7][0-7_]+", node.value):
+        raise BadYaml(f"{line}: {node.value} would be read as an octal number: leave out the zeros before it")
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Refuse a mapping that names a key twice, of which YAML would silently take the last, or one that is no word."""
     seen = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
             continue
 
+        line = f"line {key.start_mark.line + 1}"
+        if read_as := NO_WORDS.get(key.tag.rpartition(":")[2]):
+            raise BadYaml(f"{line}: the key '{key.value}' is read as {read_as}, and a key is a word: correct it")
         if (key.tag, key.value) in seen:
-            raise BadYaml(f"line {key.start_mark.line + 1}: the key '{key.value}' is there twice: remove one")
+            raise BadYaml(f"{line}: the key '{key.value}' is there twice: remove one")
         seen.add((key.tag, key.value))

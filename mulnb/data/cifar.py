@@ -31,11 +31,12 @@ class Official:
     dataset: str  # the class in torchvision.datasets
     folder: str
     archive: str
+    classes: int
 
 
 OFFICIAL = {
-    "cifar10": Official("CIFAR-10", "CIFAR10", "cifar-10-batches-py", "cifar-10-python.tar.gz"),
-    "cifar100": Official("CIFAR-100", "CIFAR100", "cifar-100-python", "cifar-100-python.tar.gz"),
+    "cifar10": Official("CIFAR-10", "CIFAR10", "cifar-10-batches-py", "cifar-10-python.tar.gz", 10),
+    "cifar100": Official("CIFAR-100", "CIFAR100", "cifar-100-python", "cifar-100-python.tar.gz", 100),
 }
 
 

@@ -227,6 +227,9 @@ class _Scan:
         self.ignored += [_join(part, name) for name, _ in beside.files]
         self.hidden += [_join(part, name) for name in beside.hidden]
 
+        classes = list(classes)
+        _check_names(self.folder.where(part), classes)
+
         members = []
         for label, name in enumerate(classes):
             place = _join(part, name, below)
@@ -277,6 +280,17 @@ def _training_classes(folder: Folder, limit: int | None, expected: str) -> list[
         raise UserError(f"{folder.where('train')} has too few class folders ({len(classes)} of at least two): {expected}")
 
     return classes[:limit]
+
+
+def _check_names(place: str, classes: list[str]) -> None:
+    """Refuse a class whose name cannot be shown in a table or a figure, and two that look the same."""
+    looks: dict[str, str] = {}
+    for name in classes:
+        if not name.isprintable():
+            raise UserError(f"{place}: the class {name!r} has signs in its name that cannot be printed: rename it")
+        if normal(name) in looks:
+            raise UserError(f"{place}: two classes are called {name}, in two Unicode forms: rename one, or put them together")
+        looks[normal(name)] = name
 
 
 def _check_same_classes(folder: Folder, part: str, found: Iterable[str], classes: list[str]) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from mulnb import forget
-from mulnb.core import paths
-from mulnb.core.errors import UserError
+from mulnb.core import paths, plain_file
+from mulnb.core.errors import UserError, one_line
 from mulnb.data import request
 from mulnb.forget import ForgetSet
 
 PLAIN = (".csv", ".tsv", ".txt", ".npy", ".npz")  # besides JSON, which may hold either
 LONGEST = 256 * 2**20  # bytes; a set of a million examples has nine million
+KINDS = f"a .json file saved by mulnb.forget.save or the explorer, or a list of examples ({', '.join(PLAIN)}, .json)"
 
 
 def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
@@ -40,7 +41,14 @@ def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.
     found = request.indices(where, len(labels), labels=labels, classes=classes, what=f"forget.file {path}")
     if len(found) < 3:
         raise UserError(f"forget.file {path} names {len(found)} of {len(labels)} examples: three strata need at least 3")
+    _check_rest(path, len(found), len(labels))
     return found
+
+
+def _check_rest(path: str | Path, forgotten: int, n: int) -> None:
+    """Raises `UserError` if a forget set leaves nothing that could be trained on."""
+    if forgotten > n - 2:
+        raise UserError(f"forget.file {path} names {forgotten} of {n} examples: at least two must be left to retain")
 
 
 def find(path: str | Path) -> Path | None:
@@ -53,13 +61,21 @@ def _is_plain(place: Path) -> bool:
     """Whether a file is a plain list, and not the strata that `forget.save` writes."""
     if place.suffix.lower() in PLAIN:
         return True
-    if place.suffix.lower() != ".json" or place.stat().st_size > LONGEST:
+    if place.suffix.lower() != ".json":
         return False
     try:
-        tree = json.loads(place.read_bytes())
-    except (ValueError, RecursionError, OSError):
+        tree = _tree(place)
+    except UserError:  # `load` says it
         return False
     return isinstance(tree, list) or (isinstance(tree, dict) and request.is_request(tree))
+
+
+def _tree(place: Path) -> object:
+    """What a JSON file holds. Raises `UserError` if it is none, or longer than any forget set."""
+    try:
+        return json.loads(plain_file.text(place, LONGEST))
+    except (ValueError, RecursionError) as error:  # ValueError: also bytes that are no text
+        raise UserError(f"forget set {place} is no JSON ({one_line(error)}): expected {KINDS}") from None
 
 
 def load(path: str | Path, data: str | None = None, n: int | None = None) -> ForgetSet:
@@ -70,11 +86,16 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
             that no index can be.
     """
     place = find(path)
-    if place is not None and place.stat().st_size > LONGEST:
-        raise UserError(f"forget set {place} is longer than {LONGEST // 2**20} MB: this is no forget set")
+    if place is not None:
+        tree = _tree(place)
+        if not (isinstance(tree, dict) and "format" in tree):
+            names = f"has {', '.join(map(str, tree))[:100] or 'nothing'}" if isinstance(tree, dict) else "has no list"
+            raise UserError(f"forget set {place} {names}: expected {KINDS}")
 
     try:
-        return forget.load(path, data, n)
+        found = forget.load(path, data, n)
+        _check_rest(path, len(found.strata.forget), found.n)
+        return found
     except OSError as error:  # a name that is too long for the system
         raise UserError(f"forget set {path} cannot be read: {error.strerror or error}") from None
     except (OverflowError, RuntimeError, MemoryError):  # RuntimeError: a ~ of nobody, or nested without end

@@ -14,7 +14,7 @@ from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.data import request_file
 from mulnb.data.folders import normal
-from mulnb.data.request_file import list_key, name_key
+from mulnb.data.request_file import WHOLE, list_key, name_key
 from mulnb.forget import Strata
 
 CLASS_KEYS = ("class", "classes")
@@ -147,9 +147,11 @@ def _masked(mask: np.ndarray, n: int, what: str) -> np.ndarray:
 
 def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
     """Indices of examples that are there, each once, int64 [n], sorted."""
-    long = [value for value in values.reshape(-1).tolist() if isinstance(value, int)] if values.dtype == object else []
-    if long:  # numbers that 64 bits do not hold
-        raise UserError(f"{what} has index {max(long, key=abs)} of 0 … {n - 1}")
+    if values.dtype == object:  # numbers that 64 bits do not hold, or something else among the numbers
+        odd = [value for value in values.reshape(-1).tolist() if not isinstance(value, int)]
+        if odd:
+            raise UserError(f"{what} has {str(odd[0])[:100]} among the examples: expected indices (whole numbers) or a mask")
+        raise UserError(f"{what} has index {max(values.reshape(-1).tolist(), key=abs)} of 0 … {n - 1}")
     if values.ndim == 1 and values.dtype.kind == "f":
         wrong = values[(np.trunc(values) != values) | ~(np.abs(values) < EXACT)][0]
         raise UserError(
@@ -271,8 +273,11 @@ class _Names:
 def _named(names: list[str], files: Sequence[str] | None, root: str | Path | None, what: str) -> np.ndarray:
     """The places of images by their names."""
     if files is None:
+        if all(WHOLE.fullmatch(name.strip()) for name in names):  # numbers that were written as text
+            return np.array([int(name.strip().partition(".")[0]) for name in names])
+        odd = next(name for name in names if not WHOLE.fullmatch(name.strip()))
         raise UserError(
-            f"{what} has file names ('{names[0]}', …), and the images have none: give indices, or the folder as images"
+            f"{what} has file names ('{odd[:100]}', …), and the images have none: give indices, or the folder as images"
         )
 
     known = _Names(files, root)

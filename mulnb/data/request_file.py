@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import os
@@ -19,7 +18,8 @@ from mulnb.core.errors import UserError, one_line
 
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
-WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")  # spreadsheets write 17 as 17.0
+WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
+LONGEST = 256 * 2**20  # bytes; a list of a million examples has nine million
 
 
 def read(path: Path, what: str) -> Any:
@@ -39,7 +39,11 @@ def read(path: Path, what: str) -> Any:
     if os.path.isdir(path):
         raise UserError(f"{what}: {path} is a folder: expected a .csv, .txt, .json or .npy file")
     if not os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for the system
+        if os.path.exists(path):
+            plain_file.check(path)
         raise UserError(f"{what}: {path} does not exist: expected a .csv, .txt, .json or .npy file")
+    if os.path.getsize(path) > LONGEST:
+        raise UserError(f"{what}: {path} cannot be read: it is longer than {LONGEST // 2**20} MB, as no list of examples is")
 
     kind = path.suffix.lower()
 
@@ -49,7 +53,7 @@ def read(path: Path, what: str) -> Any:
         if kind not in {".csv", ".tsv", ".txt", ".json"}:
             raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
 
-        text = _text(path)
+        text = plain_file.text(path, LONGEST)
         if kind == ".json":
             return _json(json.loads(text), path)
 
@@ -59,7 +63,7 @@ def read(path: Path, what: str) -> Any:
     except UnicodeDecodeError:
         raise UserError(f"{what}: {path} cannot be read: it is not in UTF-8: save it as such (in Excel, 'CSV UTF-8')") from None
     except Exception as error:  # a damaged file may fail anywhere in its reader: numpy's alone have six kinds of errors
-        raise UserError(f"{what}: {path} cannot be read: {one_line(error)[:200]}") from None
+        raise UserError(f"{what}: {path} cannot be read: {one_line(error).partition('. ')[0][:200]}") from None
 
 
 def name_key(tree: Mapping) -> str | None:
@@ -86,13 +90,6 @@ def _numpy(path: Path) -> Any:
         return found[key]
 
 
-def _text(path: Path) -> str:
-    """A text in UTF-8, or in the UTF-16 that spreadsheets write."""
-    content = path.read_bytes()
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if wide else "utf-8-sig")
-
-
 def _json(tree: Any, path: Path) -> Any:
     if isinstance(tree, dict) and {"low", "medium", "high"} <= set(tree):
         return forget_sets.load(path).strata
@@ -117,7 +114,7 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
     # a heading, a last line with a number or quotation marks are those of a table
     heads = [cell.strip().lower() for cell in re.split(r"[,;\t]", rows[0])] if rows else []
     named = any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads)
-    table = not rows or named or rows[0].startswith('"') or WHOLE.fullmatch(rows[-1])
+    table = not rows or named or rows[0].startswith('"') or WHOLE.fullmatch(rows[-1]) or _is_mask(rows[1:])
     return _column(text, path) if table else rows
 
 
@@ -135,7 +132,7 @@ def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[
         place, rows = heads.index(known[0]), rows[1:]
     elif not any(any(row[1:]) for row in rows):  # one column: a separator at the end of a line begins no second one
         place = 0
-        titled = not WHOLE.fullmatch(heads[0]) and not _is_mask(heads[:1]) and not re.search(r"[./\\]", heads[0])
+        titled = heads[0][:1].isalpha() and not _is_mask(heads[:1]) and not re.search(r"[./\\]", heads[0])
         cells = [row[0] for row in rows[1:]]
         if cells and titled and (all(WHOLE.fullmatch(cell) for cell in cells) or _is_mask(cells)):
             rows = rows[1:]  # a heading of the user's own
@@ -157,9 +154,9 @@ def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[
 
 def _separator(lines: list[str]) -> str:
     """What stands between the columns, by the first line: later ones may hold free text. Excel's line "sep=;" is taken out."""
-    if lines and (told := re.fullmatch(r"sep=(.)", lines[0].strip(), re.IGNORECASE)):
+    if lines and (told := plain_file.told_separator(lines[0])):
         del lines[0]
-        return told[1]
+        return told
 
     head = re.sub('"[^"]*"', "", lines[0]) if lines else ""
     return plain_file.separator(head)
@@ -167,11 +164,11 @@ def _separator(lines: list[str]) -> str:
 
 def _is_mask(cells: list[str]) -> bool:
     """Whether all cells say true or false."""
-    return all(cell.lower() in ("true", "false") for cell in cells)
+    return bool(cells) and all(cell.lower() in ("true", "false") for cell in cells)
 
 
 def _numbers(cells: list[str]) -> list[int] | list[bool] | list[str]:
-    if cells and _is_mask(cells):
+    if _is_mask(cells):
         return [cell.lower() == "true" for cell in cells]
     whole = all(WHOLE.fullmatch(cell) for cell in cells)
     return [int(cell.partition(".")[0]) for cell in cells] if whole else cells

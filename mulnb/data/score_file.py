@@ -20,6 +20,8 @@ from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
 LABELS = ("tr_labels", "labels", "label", "train_labels")  # names under which a file may hold the labels of its examples
+INDICES = ("index", "source_index", "example", "id", "idx")  # and the numbers of the examples that the scores belong to
+LONGEST = 256 * 2**20  # bytes of a file, or of one array of an .npz: the scores of thirty million examples
 AGREE = 0.99  # the least share of labels in the file that must equal those of the data
 
 Orientation = Literal["memorization", "consistency"]
@@ -45,18 +47,23 @@ class ScoreFile:
 
         if os.path.isdir(path):
             raise UserError(f"{path} is a folder: expected a file of scores ({', '.join(readers)})")
-        if not os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for the system
+        if not os.path.exists(path):  # unlike Path.exists, it takes a name that is too long for the system
             raise UserError(f"{path} does not exist: correct the path of the scores")
+        plain_file.check(path)
 
         kind = path.suffix.lower()
         if kind not in readers:
             known = ", ".join(readers)
             raise self.error(f"scores are read from {known}; pickles (.pkl, .pt) are never loaded: save the scores as .npz")
 
+        if kind != ".npz" and os.path.getsize(path) > LONGEST:
+            raise self.error(f"is longer than {LONGEST // 2**20} MB: save the scores alone")
+
         try:
             self.arrays: Mapping[str, np.ndarray] = readers[kind](path)
         except Exception as error:  # damaged bytes may raise anything; a header of .npy may claim any size
-            raise self.error(f"cannot be read as {kind} ({one_line(error)})") from None
+            reason = one_line(error).partition(". If you trust")[0]  # numpy's advice to load a pickle
+            raise self.error(f"cannot be read as {kind} ({reason})") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
@@ -75,7 +82,7 @@ class ScoreFile:
     def names(self) -> str:
         """The names of the arrays, for messages."""
         names = list(self.arrays)
-        return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        return ", ".join(names[:20]) + (", …" if len(names) > 20 else "") if names else "none"
 
     def scores(self, key: str | None) -> Column:
         """Find the scores in the file and check that they are one number per example.
@@ -99,8 +106,12 @@ class ScoreFile:
         else:
             raise self.error(f"no key '{key}': it has {self.names}")
 
-        if values.dtype.kind not in "fiub":
-            raise self.error(f"{name} holds {values.dtype} and not numbers")
+        if name in LABELS:
+            raise self.error(f"{name} are labels and not scores: say which key holds the scores: it has {self.names}")
+        if values.dtype.kind not in "fiub" and values.size:
+            every = values.reshape(-1)
+            place = next((place for place, value in enumerate(every) if not _is_number(value)), 0)
+            raise self.error(f"{name} holds {values.dtype} and not numbers: score {place} is {str(every[place])[:50]!r}")
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]  # [M, 1] → [M]
         if values.ndim != 1 or not len(values):
@@ -108,6 +119,17 @@ class ScoreFile:
 
         with np.errstate(over="ignore"):  # what is too large for float64 becomes infinite, which is refused
             return Column(name, values.astype(np.float64))
+
+    def order(self, found: int) -> str | None:
+        """The name of an array that puts the `found` scores into another order than 0, 1, 2, …; None if there is none."""
+        for name in filter(self.__contains__, INDICES):
+            try:
+                given = self[name]
+            except UserError:  # pickled text, for example: no index
+                continue
+            if given.shape == (found,) and given.dtype.kind in "iu" and not np.array_equal(given, np.arange(found)):
+                return name
+        return None
 
     def error(self, text: str) -> UserError:
         """The error to raise about this file."""
@@ -123,6 +145,9 @@ class _Npz(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         with np.load(self._path, allow_pickle=False) as arrays:
+            stored = {member.removesuffix(".npy"): member for member in arrays.zip.namelist()}[name]
+            if arrays.zip.getinfo(stored).file_size > LONGEST:  # it may be zeros, packed a thousandfold
+                raise ValueError(f"longer than {LONGEST // 2**20} MB")
             return arrays[name]
 
     def __contains__(self, name: object) -> bool:  # the one of Mapping would read the array
@@ -152,14 +177,21 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     """The columns of a table, which must have names: without a header, pandas would take the first score for one."""
     import pandas as pd
 
-    text = path.read_text(encoding="utf-8-sig")
-    separator = plain_file.separator(text.partition("\n")[0])
+    text = plain_file.text(path, LONGEST)
+    head, _, rest = text.partition("\n")
+    separator = plain_file.told_separator(head)
+    if separator is None:
+        separator = plain_file.separator(head)
+    else:
+        text = rest
     decimal = "," if separator != "," and re.search(r"\d,\d", text) else "."
 
     frame = pd.read_csv(io.StringIO(text), sep=separator, decimal=decimal, low_memory=False)
     if all(_is_number(name) for name in frame):
         raise ValueError("the first line must name the columns")
-    return {str(name): frame[name].to_numpy() for name in frame}
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for names of the rows
+        raise ValueError("its lines have more columns than the first line names")
+    return {str(name).strip(): frame[name].to_numpy() for name in frame}
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
@@ -173,7 +205,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> dict[str, np.ndarray]:
     """An object of lists, a list of objects with the same names, or a list of numbers."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(plain_file.text(path, LONGEST))
 
     if isinstance(content, dict):
         return {name: np.asarray(column) for name, column in content.items()}
@@ -188,7 +220,7 @@ def _read_json(path: Path) -> dict[str, np.ndarray]:
 
 
 def _is_number(name: object) -> bool:
-    """Whether a column's name is a number."""
+    """Whether a column's name, or a value that was written as text, is a number."""
     try:
         float(str(name))
     except ValueError:

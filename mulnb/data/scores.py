@@ -40,7 +40,7 @@ def load_scores(
         index: which example a score belongs to. "source": the scores stand in the source's order, and `data.index` picks them.
             "train": they stand in the order of `data` already. Another word: the array or column of the file that holds the
             source index of each score. None: "train" if there are as many scores as examples and no other reading is possible,
-            else "source".
+            else "source"; it must be said where the file has a column such as "index" that is not 0, 1, 2, …
         orientation: "memorization" if high scores mean strongly memorized; "consistency" for C-scores, which lie in [0, 1], mean
             the opposite, and become 1 − c.
         data: the examples that need scores: the `train` of a split.
@@ -50,8 +50,9 @@ def load_scores(
 
     Raises:
         UserError: the file cannot be read, has no such key (its keys are listed), has another number of scores than the source or
-            the data, or lacks a finite score for an example; the labels disagree; the source index is needed and unknown; or
-            images were listed by file name and the file has no labels to check the order by.
+            the data, or lacks a finite score for an example; the labels disagree; the source index is needed and unknown, or
+            stands in a column that `index` does not name; or images were listed by file name and the file has no labels to
+            check the order by.
     """
     if orientation not in ("memorization", "consistency"):
         raise UserError(f"orientation = {orientation!r}: use 'memorization' or 'consistency'")
@@ -79,7 +80,15 @@ def _rows(table: ScoreFile, column: Column, index: str | None, data: ImageSet) -
     n, found = len(data), len(column)
     counts = f"{column.name} has {found} scores"
 
+    if index in ("source", "train") and index in table:
+        raise table.error(f"index = {index} means the order of the scores, but there is a column of this name, too: rename it")
+
     if index is None:
+        if name := table.order(found):
+            raise table.error(
+                f"{name} is not 0, 1, 2, …: say index = {name} if it is the source index of each score; if not, say "
+                "index = source or index = train for the order of the scores"
+            )
         index = "train" if found == n and _only_in_order(data) else "source"
 
     if index == "train":
@@ -91,7 +100,7 @@ def _rows(table: ScoreFile, column: Column, index: str | None, data: ImageSet) -
         raise table.error(f"{counts} for {n} examples of unknown source index: give one score per example, in their order")
 
     if index != "source":
-        return _rows_by_index(table, index, found, data.index)
+        return _rows_by_index(table, index, found, data)
 
     if data.source_size not in (None, found):
         raise table.error(f"{counts}, but the source of the data has {data.source_size} examples: they must be as many")
@@ -107,8 +116,8 @@ def _only_in_order(data: ImageSet) -> bool:
     return np.array_equal(data.index, np.arange(len(data)))
 
 
-def _rows_by_index(table: ScoreFile, name: str, found: int, wanted: np.ndarray) -> np.ndarray:
-    """The place of each `wanted` source index (int64 [N]) in the array of source indices of the file."""
+def _rows_by_index(table: ScoreFile, name: str, found: int, data: ImageSet) -> np.ndarray:
+    """The place of each example of `data` in the array of source indices of the file, int64 [N]."""
     if name not in table:
         raise table.error(f"no key '{name}' for the index: use source, train, or one of {table.names}")
 
@@ -122,6 +131,12 @@ def _rows_by_index(table: ScoreFile, name: str, found: int, wanted: np.ndarray) 
     if repeated.size:
         raise table.error(f"{name} names the source index {repeated[0]} twice")
 
+    if data.source_size is not None and ordered[-1] >= data.source_size:
+        raise table.error(
+            f"{name} has the source index {ordered[-1]}, the source of the data has 0 … {data.source_size - 1}: count from 0"
+        )
+
+    wanted = data.index
     place = np.searchsorted(ordered, wanted).clip(max=found - 1)
     missing = wanted[ordered[place] != wanted]
     if missing.size:

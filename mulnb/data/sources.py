@@ -6,6 +6,7 @@ a source is slow only once. To add a data set, write such a function and enter i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,11 @@ def cifar_images(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
 
     folder = Folder(root)
     listing = folders.class_folders(folder, dataset.classes)
+    if dataset.classes is None and len(listing.classes) != official.classes:
+        raise UserError(
+            f"{root / 'train'} has {len(listing.classes)} classes, {official.title} has {official.classes}: for images of your "
+            "own, set dataset.name: folder"
+        )
     first, _ = listing.train[0]
     kind = "JPEG copy" if first.lower().endswith((".jpg", ".jpeg")) else "image folder"
 
@@ -94,10 +100,14 @@ def image_folder(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
     if not root.exists():
         raise UserError(f"{root} does not exist: put train/<class>/* there and test/<class>/*, or set dataset.root")
 
-    if (root / "val").is_dir() and not (root / "test").is_dir():
-        notice(f"{root}: val is not read and a share of train becomes the test set: call it test to use it")
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder: unpack it, if it is an archive, and set dataset.root to the folder with train")
 
     folder = Folder(root)
+    others = [name for name in folder.entries("").folders if name != "train"]
+    if others and "test" not in others and folder.has("train"):
+        notice(f"{root}: {others[0]} is not read and a share of train becomes the test set: call it test to use it")
+
     listing = folders.class_folders(folder, dataset.classes)
     return reader.read(folder, listing, dataset, f"{root.name} (image folder)")
 
@@ -120,7 +130,7 @@ def _root(dataset: Dataset) -> Path:
     # Notebooks run in several working folders: a relative path may also start at the home.
     given = paths.expanded(dataset.root)
     for root in (given.absolute(), paths.home() / given):
-        if root.exists():
+        if os.path.exists(root):  # unlike Path.exists, it takes a name that is too long for the system
             return root
 
     raise UserError(f"dataset.root = {given.absolute()} does not exist: correct it, or create it and put the images there")

@@ -16,6 +16,9 @@ from mulnb.core.errors import UserError
 from mulnb.data.images import ImageSet
 from mulnb.data.sources import SOURCES
 
+FEWEST = 2  # images of a part: batch normalisation knows nothing of a single one
+SMALLEST = {"vgg16_bn": 32}  # pixels of an image's side that an architecture halves five times; the others take any
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -96,19 +99,23 @@ def load_data(profile: Profile) -> Splits:
     rng = np.random.default_rng(dataset.seed)
 
     train, test = SOURCES[dataset.name](dataset)
-    train = _first_classes(train, dataset.classes)
+    classes = dataset.classes
+    if classes is not None and profile.limit.steps is not None:  # a dry run takes fewer, and the user named no number
+        classes = min(classes, len(train.classes))
+    train = _first_classes(train, classes)
     if test is None:
         train, test = _split(train, dataset.test, rng)
-    test = _first_classes(test, dataset.classes)
+    test = _first_classes(test, classes)
 
     # Samples have random streams of their own: taking all images does not change the split and the noise.
-    train = _sample(train, dataset.train_images, "train_images", np.random.default_rng((dataset.seed, 1)))
-    test = _sample(test, dataset.test_images, "test_images", np.random.default_rng((dataset.seed, 2)))
+    dry = "" if profile.limit.steps is None else f"limit.steps = {profile.limit.steps}: "
+    train = _sample(train, dataset.train_images, f"{dry}dataset.train_images", np.random.default_rng((dataset.seed, 1)))
+    test = _sample(test, dataset.test_images, f"{dry}dataset.test_images", np.random.default_rng((dataset.seed, 2)))
 
     train, holdout = _split(train, dataset.holdout, rng)
     train, flipped = _flip_labels(train, dataset.label_noise, rng)
 
-    check_sizes(profile, len(train))
+    check_sizes(profile, len(train), len(holdout), len(test), side=min(train.images.shape[2:]))
     return Splits(train, holdout, test, flipped)
 
 
@@ -137,7 +144,7 @@ def _sample(whole: ImageSet, count: int | None, key: str, rng: np.random.Generat
     short = int((available - quota).argmin())
     if available[short] < quota[short]:
         raise UserError(
-            f"dataset.{key} = {count}: class {whole.classes[short]} has {available[short]} images, {quota[short]} are needed; "
+            f"{key} = {count}: class {whole.classes[short]} has {available[short]} images, {quota[short]} are needed; "
             f"at most {classes * available.min()}"
         )
 
@@ -171,17 +178,56 @@ def _flip_labels(train: ImageSet, share: float, rng: np.random.Generator) -> tup
     return replace(train, labels=labels), flipped
 
 
-def check_sizes(profile: Profile, n: int) -> None:
-    """Raises `UserError` if the profile's forget sets need more than the `n` training examples."""
-    size, steps = profile.forget.size, profile.sequential.steps
+def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int) -> None:
+    """Check that a profile fits its data.
 
-    if 3 * size > n:
+    Args:
+        profile: the profile.
+        train: examples in D.
+        holdout: examples in H.
+        test: examples in T.
+        side: pixels of an image's shorter side.
+
+    Raises:
+        UserError: a part of the data is too small to train on, the forget sets need more of D than there is, or the images are
+            too small for a network.
+    """
+    data = profile.dataset
+    tested = f"dataset.test = {data.test:g}" if data.test_images is None else f"dataset.test_images = {data.test_images}"
+    shares = f"dataset.holdout = {data.holdout:g}"
+    if data.train_images is not None:
+        shares += f", dataset.train_images = {data.train_images}"
+    parts = (
+        ("training", train, f"dataset.test = {data.test:g}, {shares}"),
+        ("hold-out", holdout, shares),
+        ("test", test, tested),
+    )
+    for name, count, settings in parts:
+        if count < FEWEST:
+            raise UserError(f"profile {profile.name}: {settings}: {count} {name} images are left; at least {FEWEST} are needed")
+
+    for key, model in (("model", profile.model), ("pool.model", profile.pool_model)):
+        if side < (smallest := SMALLEST.get(model.arch, 1)):
+            raise UserError(
+                f"profile {profile.name}: {key}.arch = {model.arch}: images of {side} pixels are too small for it; at least "
+                f"{smallest}: set dataset.size = {smallest}, or take another network"
+            )
+
+    size, steps = profile.forget.size, profile.sequential.steps
+    if 3 * size > train:
         raise UserError(
-            f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {n} training examples; "
-            f"at most {n // 3}"
+            f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {train} training examples; "
+            f"at most {train // 3}"
         )
-    if 3 * size * steps >= n:
+
+    most = (train - 1) // (3 * size)
+    if most < 2:
         raise UserError(
-            f"profile {profile.name}: sequential.steps = {steps}: {steps} steps of 3 × {size} examples leave nothing of {n}; "
-            f"at most {(n - 1) // (3 * size)} steps"
+            f"profile {profile.name}: forget.size = {size}: two steps of sequential unlearning take {6 * size} of {train} "
+            f"examples, and something must be left; at most {(train - 1) // 6}"
+        )
+    if steps > most:
+        raise UserError(
+            f"profile {profile.name}: sequential.steps = {steps}: {steps} steps of 3 × {size} examples leave nothing of {train}; "
+            f"at most {most} steps"
         )

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mulnb.config import Model, Profile, Recipe
 from mulnb.core import progress, workers
@@ -108,8 +108,7 @@ def estimate(profile: Profile) -> list[Item]:
 
 def prices(profile: Profile) -> Prices:
     """Seconds of one piece of each kind of work, from the same probe as `estimate`."""
-    n, tested, classes, channels, side = _sizes(profile)
-    shape = (classes, channels, side)
+    n, held_out, tested, *shape = _sizes(profile)
     step = _seconds_per_example(profile, profile.model, profile.training, *shape)
     same = (profile.pool_model, profile.pool_training.batch) == (profile.model, profile.training.batch)
     pool_step = step if same else _seconds_per_example(profile, profile.pool_model, profile.pool_training, *shape)
@@ -119,7 +118,6 @@ def prices(profile: Profile) -> Prices:
     evaluation = (n + tested) * FORWARD * step + ATTACK_S * min(n, tested)
     evaluation += RELEARN * profile.audit.relearn.epochs * size * step
     training = profile.training.epochs * n * step
-    held_out = n * profile.dataset.holdout / (1 - profile.dataset.holdout)  # n are the rest
     retraining = (profile.proxies.holdout_retraining.epochs * held_out + 2 * n * FORWARD) * step
 
     # loss curvature is measured after every epoch, or once
@@ -138,18 +136,31 @@ def prices(profile: Profile) -> Prices:
 
 
 def check(profile: Profile) -> None:
-    """Raises `UserError`, in the words of `data.load_data`, if the training set is too small for the profile's forget sets."""
-    check_sizes(profile, _sizes(profile)[0])
+    """Raises `UserError`, in the words of `data.load_data`, if the data are too small for the profile."""
+    sizes = _sizes(profile)
+    check_sizes(profile, sizes.train, sizes.holdout, sizes.test, sizes.side)
 
 
-def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
-    """Training examples, test examples, classes, channels and pixels a side, known without reading the images where possible."""
+class _Sizes(NamedTuple):
+    """How many examples there are, and of what shape."""
+
+    train: int
+    holdout: int
+    test: int
+    classes: int
+    channels: int
+    side: int  # pixels
+
+
+def _sizes(profile: Profile) -> _Sizes:
+    """The sizes of a profile's data, known without reading the images where possible."""
     data = profile.dataset
     if data.name not in PUBLISHED:
         from mulnb.study.study import Study
 
         images = Study.of(profile).splits
-        return len(images.train), len(images.test), len(images.train.classes), *images.train.images.shape[1:3]
+        parts = (len(images.train), len(images.holdout), len(images.test))
+        return _Sizes(*parts, len(images.train.classes), *images.train.images.shape[1:3])
 
     # as `data.splits` draws them, class by class
     known = PUBLISHED[data.name]
@@ -161,8 +172,9 @@ def _sizes(profile: Profile) -> tuple[int, int, int, int, int]:
         fewest, more = divmod(min(data.train_images, sum(train)), len(train))
         train = [fewest + (place < more) for place in range(len(train))]
 
-    n = sum(part - round(data.holdout * part) for part in train)
-    return n, min(data.test_images or sum(tested), sum(tested)), len(train), known.channels, data.size or known.side
+    held_out = sum(round(data.holdout * part) for part in train)
+    tested_on = min(data.test_images or sum(tested), sum(tested))
+    return _Sizes(sum(train) - held_out, held_out, tested_on, len(train), known.channels, data.size or known.side)
 
 
 def _seen(run: Run, n: int, size: int) -> float:

@@ -134,6 +134,7 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
     paths.check_writable(paths.artifacts())
     store.tidy()
     check(study.profile)  # reject a mistake before the first training, not after the last
+    study.check({job.kind for job in jobs})
     if lacking := without_weights(jobs):  # here they can be one stack, and are computed on all workers
         compute(study, lacking, "networks that were unpacked without weights")
 
@@ -260,16 +261,21 @@ def check(profile: Profile) -> None:
     from mulnb import unlearning
     from mulnb.data import forget_file
 
+    where = f"profile {profile.name}: "
     if profile.forget.file and forget_file.find(profile.forget.file) is None:
-        raise UserError(f"profile {profile.name}: forget.file = {profile.forget.file}: there is no such file: correct the path")
+        raise UserError(f"{where}forget.file = {profile.forget.file}: there is no such file: correct the path")
     if (scores := profile.pool.scores) and not os.path.isfile(paths.expanded(scores.file)):
-        raise UserError(f"profile {profile.name}: pool.scores.file = {scores.file}: there is no such file: correct the path")
+        raise UserError(f"{where}pool.scores.file = {scores.file}: there is no such file: correct the path")
+
+    wanted = profile.unlearning.every_setting
+    wanted += [(f"tune.grid.{algorithm}", algorithm, dict.fromkeys(axes)) for algorithm, axes in profile.tune.grid.items()]
+    for key, algorithm, settings in wanted:
+        try:
+            unlearning.check(algorithm, settings)
+        except UserError as error:
+            raise UserError(f"{where}{key.removesuffix('.settings')}: {error}") from None
 
     for key, algorithm, settings in profile.unlearning.every_setting:
-        unlearning.check(algorithm, settings)
         # the profile's own check does not know the defaults of what it leaves out
         if wrong := wrong_setting(algorithm, settings, unlearning.ALGORITHMS[algorithm]):
-            raise UserError(f"profile {profile.name}: {key}.{wrong}")
-
-    for algorithm, axes in profile.tune.grid.items():
-        unlearning.check(algorithm, dict.fromkeys(axes))
+            raise UserError(f"{where}{key}.{wrong}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -62,23 +63,41 @@ def _diverged_in_pool(study: Study, numbers: range) -> Diverged | None:
     return None
 
 
-def check_shadows(profile: Profile, n: int) -> None:
-    """Check that every example is left out by enough models of the pool for the membership audits.
+def check_pool(profile: Profile, n: int) -> None:
+    """Check that the pool can score every example, and leaves it out often enough for the membership audits.
 
     Args:
         profile: its pool.
         n: examples in D.
 
     Raises:
-        UserError: too few models.
+        UserError: too few models, or subsets that nothing can be trained on.
     """
     from mulnb.audit import lira
     from mulnb.memorization import membership
 
     plan = profile.pool
+    size = round(plan.share * n)
+    if size < 2:
+        raise UserError(f"profile {profile.name}: pool.share = {plan.share:g}: {size} of {n} examples in a subset; at least 2")
+
     n_in = np.zeros(n, dtype=np.int64)
     for model in range(plan.models):
         n_in += membership(range(model, model + 1), n, plan.share, plan.seed)[0]
+        if min(n_in.min(), model + 1 - n_in.max()) >= lira.FEWEST:
+            return  # more models can only add to the counts
+
+    never = np.flatnonzero((n_in == 0) | (n_in == plan.models))
+    if len(never):
+        # so many that an example is missed with a probability of less than one in a hundred
+        enough = max(plan.models + 1, math.ceil(math.log(0.01 / n) / math.log(max(plan.share, 1 - plan.share))))
+        raise UserError(
+            f"profile {profile.name}: pool.models = {plan.models}, pool.share = {plan.share:g}: {len(never)} of {n} examples "
+            f"would be in all subsets or in none, example {never[0]} for one, and have no score: raise pool.models, to {enough} "
+            "for example"
+        )
+    if not profile.audit.membership:
+        return
 
     try:
         lira.check_counts(n_in, plan.models)

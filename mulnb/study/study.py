@@ -103,17 +103,38 @@ class Study(Networks):
         What is stored as bits stays bits. None where scores come from a file.
 
         Raises:
-            UserError: too small a pool for the membership audits that the profile asks for; before any training.
+            UserError: too small a pool; before any training.
         """
         if self.profile.pool.scores:
             return None
 
-        n = len(self.splits.train)
-        if self.profile.audit.membership:
-            scoring.check_shadows(self.profile, n)
         groups = self._pool_groups("member", "correct")
-        member, correct = (Bits(_joined(groups, name), n) for name in ("member", "correct"))
+        member, correct = (Bits(_joined(groups, name), len(self.splits.train)) for name in ("member", "correct"))
         return Pool(member, correct, seconds=sum(group.meta["wall_s"] for group in groups))
+
+    @cached_property
+    def _inputs_fit(self) -> bool:
+        """Reads the forget set and the scores that the profile takes from files, and that others only need late."""
+        _ = self.given
+        if self.profile.pool.scores:
+            _ = self.memorization
+        return True
+
+    @cached_property
+    def _pool_fits(self) -> bool:
+        """Counts in how many subsets of the pool each example is."""
+        scoring.check_pool(self.profile, len(self.splits.train))
+        return True
+
+    def check(self, kinds: Collection[str]) -> None:
+        """Check what the profile asks for against its data, before jobs of these `kinds` are computed.
+
+        Raises:
+            UserError: a file of scores or a forget set does not fit the data, or the pool is too small.
+        """
+        _ = self._inputs_fit
+        if "pool" in kinds:
+            _ = self._pool_fits
 
     @cached_property
     def shadow(self) -> Shadow | None:

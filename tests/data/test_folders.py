@@ -138,3 +138,24 @@ def test_one_name_in_two_unicode_forms_is_one_class(tmp_path):
     train, test = source("folder", tmp_path / "a")
     assert np.array_equal(train.images, train_images) and np.array_equal(test.images, test_images)
     assert test.classes == ("cat", composed)
+
+
+def test_two_classes_that_look_the_same_are_refused(tmp_path):
+    tree(tmp_path / "a", classes=("cat", *(unicodedata.normalize(form, "éléphant") for form in ("NFC", "NFD"))))
+    assert "two classes are called éléphant, in two Unicode forms" in refused("folder", tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"\x1b[31mred", b"\xff\xfe", "\u202egnp".encode()])
+def test_a_class_whose_name_cannot_be_shown_is_refused(tmp_path, name):
+    tree(tmp_path / "a", train=1, test=1)
+    for part in ("train", "test"):
+        (tmp_path / "a" / part / "eel").rename(os.fsdecode(os.fsencode(tmp_path / "a" / part) + b"/" + name))
+    said = refused("folder", tmp_path / "a")
+    assert "has signs in its name that cannot be printed: rename it" in said and said.isprintable()
+
+
+@pytest.mark.parametrize("name", ["🙈 cat", "a'b", "$HOME", "-dash", "%s", "None", "1e3"])
+def test_a_class_with_an_odd_name_is_a_class(tmp_path, name):
+    tree(tmp_path / "a", train=1, test=1, classes=("cat", name))
+    train, _ = source("folder", tmp_path / "a")
+    assert set(train.classes) == {"cat", name}

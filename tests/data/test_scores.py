@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -233,3 +235,93 @@ def test_scores_belong_to_examples(tmp_path, data):
 def test_scores_too_large_for_a_number_are_not_finite(tmp_path):
     np.save(tmp_path / "scores.npy", np.full(N, np.finfo(np.longdouble).max))
     assert "no finite score" in refused(tmp_path / "scores.npy", data=part())
+
+
+# --- what was silently taken for something else --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["index", "id", "example", "source_index"])
+def test_a_column_that_puts_the_scores_into_another_order_is_not_overlooked(tmp_path, name):
+    mixed = np.random.default_rng(2).permutation(N)
+    file = saved(tmp_path / "mixed.npz", mem=SCORES[mixed], **{name: mixed})
+    assert f"{name} is not 0, 1, 2, …: say index = {name} if it is the source index of each score" in refused(file, "mem")
+    assert np.array_equal(load_scores(file, "mem", index=name, data=part()), SCORES[part().index])
+    assert np.array_equal(load_scores(file, "mem", index="source", data=part()), SCORES[mixed][part().index])
+
+    plain = saved(tmp_path / "plain.npz", mem=SCORES, **{name: np.arange(N)})
+    assert np.array_equal(load_scores(plain, "mem", data=part()), SCORES[part().index])
+
+
+def test_a_column_called_like_an_order_is_told(tmp_path):
+    file = saved(tmp_path / "a.npz", mem=SCORES, source=np.arange(N)[::-1])
+    assert "index = source means the order of the scores, but there is a column of this name" in refused(
+        file, "mem", index="source"
+    )
+
+
+def test_a_source_index_that_counts_from_1(tmp_path):
+    file = saved(tmp_path / "a.npz", mem=SCORES, where=np.arange(1, N + 1))
+    assert "where has the source index 40, the source of the data has 0 … 39: count from 0" in refused(file, "mem", index="where")
+
+
+def test_labels_are_no_scores(tmp_path):
+    file = saved(tmp_path / "a.npz", label=LABELS)
+    assert "label are labels and not scores" in refused(file)
+
+
+CSV = "mem,label\n" + "".join(f"{score},{label}\n" for score, label in zip(SCORES, LABELS, strict=True))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        CSV.encode("utf-16"),
+        b"\xef\xbb\xbf" + CSV.encode(),
+        CSV.replace("\n", "\r\n").encode(),
+        b"sep=;\r\n" + CSV.replace(",", ";").encode(),
+        CSV.replace("mem,label", " mem , label").encode(),
+    ],
+    ids=["UTF-16", "BOM", "CRLF", "sep=", "spaces"],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    assert np.allclose(load_scores(tmp_path / "a.csv", "mem", data=part()), SCORES[part().index])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CSV.replace(f"\n{SCORES[7]},", "\nmissing,"), "mem holds object and not numbers: score 7 is 'missing'"),
+        (CSV + "total,\n", "score 40 is 'total'"),
+        ("mem\n" + "".join(f"{score:.1%}\n" for score in SCORES), "score 0 is '63.7%'"),
+        ("mem,label\n", "mem has the shape [0]: expected one score per example"),
+        (CSV.replace("\n", ",\n").replace("label,", "label"), "its lines have more columns than the first line names"),
+        ("mem,label\n" + "".join(f"r{row},0.5,0\n" for row in range(N)), "its lines have more columns than the first line names"),
+    ],
+)
+def test_tables_that_are_not_what_they_seem(tmp_path, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    assert words in refused(tmp_path / "a.csv", "mem")
+
+
+def test_files_of_absurd_length_are_not_read(tmp_path):
+    for name in ("a.csv", "a.npy", "a.json", "a.parquet"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**32)  # a sparse file: it takes no room
+        assert "is longer than 256 MB" in refused(tmp_path / name)
+
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**26,)})
+    packed = zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with packed, packed.open("mem.npy", "w", force_zip64=True) as array:
+        array.write(header.getvalue())
+        for _ in range(257):
+            array.write(bytes(2**20))
+    assert "mem cannot be read (longer than 256 MB)" in refused(tmp_path / "a.npz")
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    os.mkfifo(tmp_path / "a.npy")
+    assert "a.npy: cannot be read: it is not a file but a named pipe" in refused(tmp_path / "a.npy")
+    (tmp_path / "text.npy").write_text("mem\n0.5\n")
+    assert "trust" not in refused(tmp_path / "text.npy")  # numpy's advice to load a pickle

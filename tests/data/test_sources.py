@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,31 @@ def test_nothing_there_says_what_to_put_where(home):
 
 
 def test_a_copy_as_an_image_folder_says_so(tmp_path):
-    tree(tmp_path / "jpeg", suffix=".jpg")
-    tree(tmp_path / "png")
+    names = [f"{number:02}" for number in range(100)]
+    tree(tmp_path / "jpeg", 1, 1, names[:10], suffix=".jpg")
+    tree(tmp_path / "png", 1, 1, names)
     assert source("cifar10", tmp_path / "jpeg")[0].source == "CIFAR-10 (JPEG copy)"
     assert source("cifar100", tmp_path / "png")[0].source == "CIFAR-100 (image folder)"
+    assert source("cifar100", tmp_path / "png", classes=20)[0].classes == tuple(names[:20])
+
+    said = refused("cifar100", tmp_path / "jpeg")
+    assert said.endswith("has 10 classes, CIFAR-100 has 100: for images of your own, set dataset.name: folder")
+
+
+def test_a_root_that_is_no_folder(tmp_path):
+    tree(tmp_path / "a")
+    archive = shutil.make_archive(tmp_path / "a", "zip", tmp_path / "a")
+    assert refused("folder", archive).startswith(f"{archive} is not a folder: unpack it")
+    for name in ("x" * 5000, "a\0b", "~nobody-of-this-name"):
+        assert "does not exist" in refused("folder", name)
+
+
+@pytest.mark.parametrize("name", ["val", "Test", "validation", "testing"])
+def test_a_test_set_of_another_name_is_told(tmp_path, name):
+    tree(tmp_path / "a")
+    (tmp_path / "a" / "test").rename(tmp_path / "a" / name)
+    with pytest.warns(UserWarning, match=f"{name} is not read and a share of train becomes the test set: call it test to use it"):
+        source("folder", tmp_path / "a")
 
 
 REAL = os.environ.get("MULNB_REAL_DATA", "")

@@ -57,6 +57,7 @@ def test_sizes_are_known_without_the_images(overrides):
     splits = data.load_data(profile)
     assert cost._sizes(profile) == (
         len(splits.train),
+        len(splits.holdout),
         len(splits.test),
         len(splits.train.classes),
         *splits.train.images.shape[1:3],

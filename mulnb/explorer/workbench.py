@@ -43,12 +43,9 @@ class Workbench:
     """Algorithm, strategy, a button, a progress bar that can be cancelled; chart, explanation and table of the runs.
 
     Args:
-        profile: its algorithms, strategies and settings are offered.
-        stock: the images.
         choice: returns the set to unlearn.
         on_shown: called when another run is explained.
         on_image: called with an example that was clicked.
-        voice: where errors are reported.
     """
 
     def __init__(

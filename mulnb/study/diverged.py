@@ -62,12 +62,7 @@ def found(place: str, again: Callable[[], object]) -> Diverged:
 
 
 def with_stratum(text: str, strategy: str) -> str:
-    """Name the stratum in what `rum.unlearn` says of a stage: "stage 1 of 3, stratum low (…)".
-
-    Args:
-        text: the message.
-        strategy: of the run; only RUM's stages are strata.
-    """
+    """Name the stratum in what `rum.unlearn` says of a stage, "stage 1 of 3, stratum low (…)": only those of RUM are strata."""
     if strategy not in {"rum_f", "rum"}:
         return text
     return re.sub(r"stage (\d) of 3", lambda stage: f"{stage[0]}, stratum {STRATA[int(stage[1]) - 1]}", text)

@@ -65,10 +65,6 @@ def _diverged_in_pool(study: Study, numbers: range) -> Diverged | None:
 def check_shadows(profile: Profile, n: int) -> None:
     """Check that every example is left out by enough models of the pool for the membership audits.
 
-    Args:
-        profile: its pool.
-        n: examples in D.
-
     Raises:
         UserError: too few models.
     """
@@ -164,7 +160,6 @@ def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int], places:
     """Hold-out retraining scores of any networks of the study.
 
     Args:
-        study: the data, and the settings of its profile.
         model: k networks as one, or one network; see `Study.stack`.
         seeds: k seeds of the order of examples.
         places: what each network is, for the message if its fine-tuning diverges.

@@ -61,9 +61,6 @@ class Source:
 def main(argv: Sequence[str] | None = None) -> int:
     """Build the site that the options ask for.
 
-    Args:
-        argv: the words of the command line; those of this process if None.
-
     Returns:
         The exit code: 0 fine, 2 a user's mistake.
     """
@@ -89,9 +86,6 @@ def build(out: Path | None = None) -> Path:
 
     Args:
         out: a folder that does not exist, is empty, or holds a site already; `artifacts/site` if None.
-
-    Returns:
-        The folder.
 
     Raises:
         UserError: there are no results, or the folder holds something else.
@@ -179,7 +173,6 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
     """What a relative link becomes: another page, a file that is copied into the site, or `MISSING`.
 
     Args:
-        link: as the source says it, relative to `here`.
         here: the folder of the page in the site, which is laid out as the checkout.
         pages: the page of every source, by place.
         folder: where the site is written.
@@ -253,11 +246,7 @@ def _first_text(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The text of a page.
-
-    Raises:
-        UserError: it is no text.
-    """
+    """The text of a page. Raises `UserError` if it is no text."""
     try:
         return path.read_text(encoding="utf-8")
     except ValueError:

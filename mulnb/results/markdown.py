@@ -14,7 +14,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.stats import Interval
-from mulnb.core.vocabulary import METRICS
+from mulnb.core.vocabulary import CEILING, FLOOR, METRICS
 from mulnb.results.captions import interval_note, sentence
 from mulnb.results.compare import RUN, in_order
 
@@ -49,7 +49,7 @@ HEADINGS = {
     "relearn_epochs": "epochs to relearn S",
     "order": "order of",
 }
-ENDS = {"nothing": "floor: not unlearned", "retrain": "ceiling: second oracle"}
+ENDS = {FLOOR: "floor: not unlearned", CEILING: "ceiling: second oracle"}
 COUNTS = {"n", "n_seeds", "step"}
 HIDDEN = {"unconverged", "paper"}  # columns that show in other ways
 FORMATS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "passes_forget": ".3g"}

@@ -78,7 +78,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def set_dotted(tree: dict, dotted: str, value: Any) -> None:
-    """Set the value of a dotted key in a tree of mappings; missing ones are made. Raises `UserError` below a value."""
+    """Set the value of a dotted key in a tree of mappings. Raises `UserError` if a key on the way has a value of its own."""
     *parents, last = dotted.split(".")
     for depth, key in enumerate(parents):
         tree = tree.setdefault(key, {})
@@ -92,7 +92,6 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
     """How many values a node has with its aliases written out; each node is visited once, so that a bomb costs nothing.
 
     Args:
-        node: where to start.
         known: the counts of nodes that were visited, by their id; filled here.
         above: ids of the nodes that hold this one.
     """

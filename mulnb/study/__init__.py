@@ -22,32 +22,6 @@ from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
 from mulnb.study.study import Study
 
-__all__ = [
-    "Job",
-    "Run",
-    "Study",
-    "audit_examples",
-    "check",
-    "convergence",
-    "counts",
-    "crossed",
-    "fidelity",
-    "klom_examples",
-    "memorization",
-    "mistakes",
-    "outcome",
-    "proxies",
-    "proxy_costs",
-    "sequential",
-    "sequential_scores",
-    "splits",
-    "stored",
-    "strata",
-    "tune",
-    "unlearning",
-    "ways",
-]
-
 
 def splits(profile: Profile) -> Splits:
     """The profile's data, loaded once in a process."""

@@ -16,8 +16,7 @@ from mulnb.study.networks import weights
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import Tensor, nn
 
-    from mulnb.config import Profile, Scores
-    from mulnb.data import ImageSet
+    from mulnb.config import Profile
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study
     from mulnb.training import Diverged
@@ -80,13 +79,6 @@ def check_shadows(profile: Profile, n: int) -> None:
         lira.check_counts(n_in, plan.models)
     except UserError as error:
         raise UserError(f"profile {profile.name}: {error}, or set audit.membership: false") from None
-
-
-def imported_scores(given: Scores, data: ImageSet) -> np.ndarray:
-    """The scores of a profile's `pool.scores` for the examples of `data`, [N]."""
-    from mulnb.data.scores import load_scores
-
-    return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=data)
 
 
 # ---- the original models and their proxies

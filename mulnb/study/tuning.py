@@ -63,9 +63,7 @@ def _check(profile: Profile) -> None:
             if not all(isinstance(value, (int, float)) for value in values):
                 raise UserError(f"{where} = {list(values)}: only numbers can be extended")
             if axis.factor is not None and any(value <= 0 for value in values):
-                raise UserError(
-                    f"tune.grid.{algorithm}.{key} = {list(values)}: a factor extends positive values only, use a step"
-                )
+                raise UserError(f"{where} = {list(values)}: a factor extends positive values only, use a step")
     for algorithm, grid in plan.grid.items():
         for strategy, candidate in itertools.product(_strategies(profile, algorithm), _candidates(grid)):
             # together, values may be wrong that are right one by one

@@ -56,7 +56,6 @@ def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) ->
     Args:
         frame: one row per run.
         by: the columns that identify a group; the rows of a group differ in their seed only.
-        columns: the columns to average.
 
     Returns:
         One row per group in the order of `vocabulary`: `by`, the count `n`, and `x x_low x_high` for each column x. The bounds

@@ -35,10 +35,6 @@ class Evidence:
 def correlations(proxies: pd.DataFrame, memorization: pd.DataFrame) -> pd.DataFrame:
     """Spearman's ρ of each proxy with memorization, seed by seed.
 
-    Args:
-        proxies: `example proxy seed raw value`.
-        memorization: `example memorization` and more.
-
     Returns:
         `proxy seed spearman`; a proxy that is constant in a seed has no row for it.
     """

@@ -55,9 +55,17 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 def write_index(profile: Profile) -> Path:
     """Write `README.md`, the index of a profile's published results: what it shows, what it does not, every figure and table."""
     folder = paths.results(profile.name)
+    imported = getattr(profile.pool, "scores", None) is not None
+    pool = "imported exact scores" if imported else f"{profile.pool.models} pool models"
+    sizes = f"{len(profile.seeds)} seeds, {pool}, strata of {profile.forget.size}"
+
+    scores, memorized = paths.find_result(profile.name, "data/memorization.parquet"), "The distribution of the scores"
+    if scores.is_file():
+        memorized = captions.memorized(frame_file.read(scores)["memorization"])
+
     parts = [
         f"# {profile.title}",
-        _standing(profile),
+        f"Profile `{profile.name}`: {sizes}. {claims.standing(profile)}",
         "## What the paper claims, and what this profile shows of it",
         _verdicts(folder),
         "The cases behind each line, with their intervals, are in [claims.md](claims.md).",
@@ -65,7 +73,7 @@ def write_index(profile: Profile) -> Path:
     ]
     for name, text in FIGURES.items():
         if (folder / f"{name}.png").is_file():
-            parts.append(f"{text.format(memorized=_memorized(profile))}\n\n![{name}]({name}.png)")
+            parts.append(f"{text.format(memorized=memorized)}\n\n![{name}]({name}.png)")
 
     parts += ["## Tables", "\n".join(_links(folder))]
     parts.append("Tidy frames behind everything: `data/*.parquet`; what ran: `run.json`.")
@@ -108,23 +116,6 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
         text = f"{head}{begin}\n{content}\n{end}{tail}"
 
     return paths.write_text(readme, text)
-
-
-def _standing(profile: Profile) -> str:
-    imported = getattr(profile.pool, "scores", None) is not None
-    pool = "imported exact scores" if imported else f"{profile.pool.models} pool models"
-    return (
-        f"Profile `{profile.name}`: {len(profile.seeds)} seeds, {pool}, "
-        f"strata of {profile.forget.size}. {claims.standing(profile)}"
-    )
-
-
-def _memorized(profile: Profile) -> str:
-    """What the scores of this profile are like."""
-    path = paths.find_result(profile.name, "data/memorization.parquet")
-    if not path.is_file():
-        return "The distribution of the scores"
-    return captions.memorized(frame_file.read(path)["memorization"])
 
 
 def _verdicts(folder: Path) -> str:

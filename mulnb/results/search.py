@@ -59,8 +59,7 @@ def _surface(frame: pd.DataFrame) -> str:
         row["chosen"] = "yes" if tried["chosen"] else ""
         rows.append(row)
 
-    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    table = re.sub(" {2,}", " ", table)
+    table = re.sub(" {2,}", " ", markdown.grid(pd.DataFrame(rows)))
     return re.sub("-{3,}", "---", table)
 
 

@@ -151,7 +151,7 @@ def sequential_table(sequential: pd.DataFrame) -> pd.DataFrame:
     table = intervals(changes(sequential), by, columns)
 
     # at step 1 the change is 0 by definition: that is no measurement, so it has no interval
-    bounds = [f"{metric}_change{end}" for metric in METRICS for end in ("_low", "_high")]
+    bounds = [name for name in table.columns if name.endswith(("_change_low", "_change_high"))]
     table.loc[table["step"] == 1, bounds] = math.nan
     return _with_passes(table, sequential, by)
 

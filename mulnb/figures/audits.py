@@ -64,7 +64,8 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     if not len(examples):
         return placeholder(profile, NO_POOL)
     algorithms = vocabulary.ordered(compare.unlearned(examples)["algorithm"])
-    grid = _false_positive_rates(examples)
+    unseen = examples[examples["group"] != "forget"].groupby(RUN, observed=True).size()
+    grid = np.geomspace(1 / int(unseen.max()), 1, 60)  # false positive rates, from one unseen example to all of them
 
     blocks = math.ceil(len(algorithms) / ROC_ACROSS)  # many algorithms are broken into blocks, one below the other
     across = math.ceil(len(algorithms) / blocks)
@@ -112,12 +113,6 @@ def _end_curves(examples: pd.DataFrame, attack: str, grid: np.ndarray) -> dict[s
     if len(floor):
         curves[compare.FLOOR] = _mean_curve(floor, attack, grid)
     return curves
-
-
-def _false_positive_rates(examples: pd.DataFrame) -> np.ndarray:
-    """A grid of rates from one unseen example to all of them, evenly spaced on a log scale."""
-    unseen = examples[examples["group"] != "forget"].groupby(RUN, observed=True).size()
-    return np.geomspace(1 / int(unseen.max()), 1, 60)
 
 
 def _curves(axes: Axes, examples: pd.DataFrame, attack: str, grid: np.ndarray, ends: dict[str, np.ndarray]) -> None:

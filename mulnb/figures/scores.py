@@ -210,7 +210,10 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     ]
     headline(figure, "How many models the scores need", shown + worst)
     for axes in (left, right):
-        _model_axis(axes, sorted(convergence["models"].unique()))
+        axes.set(xscale="log", xlabel="models M")
+        axes.xaxis.set_major_locator(FixedLocator(sorted(convergence["models"].unique())))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
 
     repeats = int(convergence["repeat"].nunique())
     spread = (
@@ -223,11 +226,3 @@ def _against_models(axes: Axes, frame: pd.DataFrame, name: str, how: Look, fille
     """One column of the convergence frame, mean and interval per pool size."""
     table = compare.intervals(frame.dropna(subset=name), ["models"], [name])  # two halves need a pool twice as large
     points(axes, table["models"], *columns(table, name), how, line=True, filled=filled)
-
-
-def _model_axis(axes: Axes, models: list[int]) -> None:
-    """A log axis with a tick at each pool size."""
-    axes.set(xscale="log", xlabel="models M")
-    axes.xaxis.set_major_locator(FixedLocator(models))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(NullLocator())

@@ -234,13 +234,11 @@ class Workbench:
             self.explanation.results[number] = result
         # a ceiling that was measured before is kept
         self._ends.setdefault((facts["set"], facts["seed"]), {}).update(found.ends)
-        self._say(self._verdict(self.rows[-1]))
-        self._explain(self.rows[-1]["number"])
 
-    def _verdict(self, last: dict[str, Any]) -> str:
-        """The newest run in a line."""
+        last = self.rows[-1]
         what = mix(self.profile.unlearning.rum) if last["strategy"] == "rum" else outcomes.describe(last)
-        return f"{what}: <b>ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}</b>"
+        self._say(f"{what}: <b>ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}</b>")
+        self._explain(last["number"])
 
     @property
     def probability(self) -> dict[str, np.ndarray]:

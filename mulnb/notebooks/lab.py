@@ -48,11 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def open_copy(options: argparse.Namespace) -> Path:
-    """Check the profile, and return the copy of notebook 06 that shows it.
-
-    Raises:
-        UserError: the profile or an override is not valid, or the copy cannot be written.
-    """
+    """Check the profile, and return the copy of notebook 06 that shows it."""
     profile, parameters = run.profile_and_parameters(options)
     source = paths.CHECKOUT / "notebooks" / f"{EXPLORER}.ipynb"
     if not source.is_file():

@@ -39,11 +39,7 @@ class Notebook:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the notebooks that the options ask for.
-
-    Returns:
-        The exit code: 0 fine, 2 a user's mistake, 1 a notebook failed, 130 interrupted.
-    """
+    """Run the notebooks that the options ask for; the exit code says how it ended (`commands.exit_code`)."""
     return commands.exit_code(lambda: run(parser().parse_args(argv)))
 
 
@@ -87,14 +83,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def profile_and_parameters(options: argparse.Namespace) -> tuple[config.Profile, dict[str, Any]]:
-    """What `--profile` and `--set` ask for.
-
-    Returns:
-        The profile, and the parameters that make a notebook load it.
-
-    Raises:
-        UserError: the profile or an override is not valid.
-    """
+    """The profile that `--profile` and `--set` ask for, and the parameters that make a notebook load it."""
     overrides = dict(map(config.parse_override, options.set))
     profile = config.load_profile(options.profile, overrides)
 

@@ -124,7 +124,6 @@ def check_duplicates(data: Images, forget: np.ndarray, present: np.ndarray) -> N
     """Raises `UserError` if an image to be forgotten stays among the retained ones as an exact copy.
 
     Args:
-        data: the training images.
         forget: int64 [n], the examples to forget.
         present: bool [N], what the model still contains.
     """

@@ -19,21 +19,3 @@ from mulnb.audit import compare, klom, lira, margins, membership, relearn, rmia,
 from mulnb.audit.attack import ATTACKS, attack_features, mia
 from mulnb.audit.evaluation import evaluate, evaluate_outputs
 from mulnb.audit.tug_of_war import tow, tow_mia
-
-__all__ = [
-    "ATTACKS",
-    "attack_features",
-    "compare",
-    "evaluate",
-    "evaluate_outputs",
-    "klom",
-    "lira",
-    "margins",
-    "membership",
-    "mia",
-    "relearn",
-    "rmia",
-    "roc",
-    "tow",
-    "tow_mia",
-]

@@ -13,6 +13,7 @@ import numpy as np
 
 from mulnb.core.errors import UserError
 from mulnb.core.stats import tau_b
+from mulnb.core.vocabulary import CEILING, FLOOR
 
 if TYPE_CHECKING:  # pandas takes half a second to import, and audits of stored margins do without it
     import pandas as pd
@@ -26,7 +27,6 @@ DISTANCES = ("klom_p50", "klom_p95")
 RELEARN = "relearn_epochs"
 AUDITS = (*SIMILARITIES, *TO_THE_ORACLE, *DISTANCES, RELEARN)
 
-ENDS = ("nothing", "retrain")  # floor and ceiling: no methods, and every audit would agree on them
 KEYS = ["algorithm", "strategy", "score", "seed"]
 DRAWS = 1000
 
@@ -46,7 +46,8 @@ def closeness(unlearning: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: no method is left, or there is no audit.
     """
-    methods = unlearning[~unlearning["algorithm"].isin(ENDS)]
+    # the ends of the scale are no methods, and every audit would agree on them
+    methods = unlearning[~unlearning["algorithm"].isin([FLOOR, CEILING])]
     found = methods[KEYS].reset_index(drop=True)
 
     for name in AUDITS:
@@ -78,9 +79,6 @@ def _oriented(methods: pd.DataFrame, name: str) -> pd.Series:
 def ranking(unlearning: pd.DataFrame) -> pd.DataFrame:
     """The place of every method under every audit, from means over scores and seeds.
 
-    Args:
-        unlearning: the frame of that name.
-
     Returns:
         Indexed by `algorithm strategy`: a column for each audit (1 = closest to the oracle, ties share the mean of their places),
         and `spread`, the difference between the method's best and worst place. The most disputed method comes first.
@@ -104,7 +102,6 @@ def agreement(unlearning: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd
     seeds: its τ with itself is NaN, and its intervals come from the other audit's seeds alone.
 
     Args:
-        unlearning: the frame of that name.
         draws: of the bootstrap, and of the halves.
         seed: of both.
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from mulnb.core.stats import Values, finite_values
 
+POWER = 0.8  # the chance of a decision that is asked for
+MOST_SEEDS = 10_000  # no larger number of seeds is looked for
 NODES = 200  # of the integral over an estimated spread: right to 1e-5
 _quadrature = functools.cache(np.polynomial.legendre.leggauss)  # its nodes and weights: 5 ms to find, the same each time
 
@@ -19,7 +21,6 @@ def t_p_value(values: Values, null: float = 0.0) -> float:
 
     Args:
         values: independent values [n], for example one per seed.
-        null: the mean under the null hypothesis.
 
     Returns:
         p in [0, 1]; NaN if n = 1.
@@ -110,8 +111,6 @@ def seeds_to_decide(
     null: float = 0.0,
     level: float = 0.05,
     equivalence_level: float | None = None,
-    power: float = 0.8,
-    most: int = 10_000,
 ) -> int | None:
     """How many seeds would decide, if mean and spread are what these seeds say.
 
@@ -121,12 +120,10 @@ def seeds_to_decide(
         null: the mean that has to be excluded.
         level: of the two-sided test.
         equivalence_level: of each of the two one-sided tests; by default the same.
-        power: the chance of a decision that is asked for.
-        most: no larger number is looked for.
 
     Returns:
-        The smallest n ≥ 2 for which the t test excludes `null`, or the two one-sided tests show equivalence, with this power.
-        None if that takes more than `most` seeds, or if n = 1, where the spread is unknown.
+        The smallest n ≥ 2 for which the t test excludes `null`, or the two one-sided tests show equivalence, with power
+        `POWER`. None if that takes more than `MOST_SEEDS`, or if n = 1, where the spread is unknown.
 
     Raises:
         ValueError: no values, or values that are not finite.
@@ -143,11 +140,11 @@ def seeds_to_decide(
         if margin is not None:
             own_level = level if equivalence_level is None else equivalence_level
             chance = max(chance, _power_of_equivalence(mean, spread, n, margin, own_level))
-        return chance >= power
+        return chance >= POWER
 
-    # the power grows with n: halve the range in which it passes `power`
-    enough = bisect.bisect_left(range(most + 1), True, lo=2, key=decides)
-    return enough if enough <= most else None
+    # the power grows with n: halve the range in which it passes
+    enough = bisect.bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=decides)
+    return enough if enough <= MOST_SEEDS else None
 
 
 def _t(x: np.ndarray, null: float) -> tuple[float, int]:

@@ -16,9 +16,6 @@ class UserError(Exception):
 
     The message is one line that says what is wrong, where, and what to do. The command line prints it and exits with 2. A line
     break or another sign that cannot be printed, in a file's name for example, is written as `\\n`.
-
-    Args:
-        message: the line.
     """
 
     def __init__(self, message: object = "") -> None:

@@ -60,7 +60,6 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
 
     Args:
         values: independent values [n], for example one per seed.
-        confidence: in (0, 1).
 
     Returns:
         The interval; with n = 1 its bounds are NaN.
@@ -97,9 +96,25 @@ def spearman(x: Values, y: Values) -> Interval:
     Raises:
         ValueError: unequal lengths, fewer than 4 pairs, a constant sample, or values that are not finite.
     """
-    x, y = _ranked_pairs(x, y)
+    x, y = finite_values(x, "x"), finite_values(y, "y")
+    if len(x) != len(y):
+        raise ValueError(f"the samples are paired and must have the same length, got {len(x)} and {len(y)}")
+    if len(x) < 4:
+        raise ValueError(f"a correlation with an interval needs at least 4 pairs, got {len(x)}")
+    for name, values in (("x", x), ("y", y)):
+        if values.min() == values.max():
+            raise ValueError(f"{name} is constant: its rank correlation is not defined")
+
     rho = float(np.clip(np.corrcoef(ranks(x), ranks(y))[0, 1], -1, 1))
-    return _in_fishers_z(rho, math.sqrt((1 + rho**2 / 2) / (len(x) - 3)), len(x))
+    if math.isclose(abs(rho), 1):  # perfect order: Fisher's z would be infinite
+        rho = math.copysign(1.0, rho)
+        return Interval(rho, rho, rho, len(x))
+
+    from scipy.special import ndtri  # the quantile of the normal distribution
+
+    error = math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    z, half = math.atanh(rho), float(ndtri(1 - _tail(0.95))) * error
+    return Interval(rho, math.tanh(z - half), math.tanh(z + half), len(x))
 
 
 def ranks(values: Values) -> np.ndarray:
@@ -142,32 +157,6 @@ def disattenuated(interval: Interval, reliability: float) -> Interval:
     """
     ceiling = math.sqrt(reliability) if reliability > 0 else math.nan
     return Interval(interval.mean / ceiling, interval.low / ceiling, interval.high / ceiling, interval.n)
-
-
-def _ranked_pairs(x: Values, y: Values) -> tuple[np.ndarray, np.ndarray]:
-    """Two samples that have a rank correlation."""
-    x, y = finite_values(x, "x"), finite_values(y, "y")
-    if len(x) != len(y):
-        raise ValueError(f"the samples are paired and must have the same length, got {len(x)} and {len(y)}")
-    if len(x) < 4:
-        raise ValueError(f"a correlation with an interval needs at least 4 pairs, got {len(x)}")
-    for name, values in (("x", x), ("y", y)):
-        if values.min() == values.max():
-            raise ValueError(f"{name} is constant: its rank correlation is not defined")
-
-    return x, y
-
-
-def _in_fishers_z(r: float, error: float, n: int) -> Interval:
-    """The 95 % interval of a correlation whose Fisher's z has this standard error."""
-    if math.isclose(abs(r), 1):  # perfect order: Fisher's z would be infinite
-        r = math.copysign(1.0, r)
-        return Interval(r, r, r, n)
-
-    from scipy.special import ndtri  # the quantile of the normal distribution
-
-    z, half = math.atanh(r), float(ndtri(1 - _tail(0.95))) * error
-    return Interval(r, math.tanh(z - half), math.tanh(z + half), n)
 
 
 def tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:

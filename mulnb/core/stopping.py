@@ -18,11 +18,7 @@ PATIENCE_S = 5.0  # so long a second signal is ignored: it must not cut short wh
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has asked this process to end.
-
-    Args:
-        number: of the signal.
-    """
+    """A signal has asked this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -35,9 +31,6 @@ def signals_raise() -> Iterator[None]:
 
     A signal that is ignored, as SIGHUP is under nohup and SIGINT in a background job, stays ignored. After `Stopped`, the
     signals keep their meaning: the process is about to end, and a second Ctrl-C must not interrupt that.
-
-    Raises:
-        Stopped: a signal has come.
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield

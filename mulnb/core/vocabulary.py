@@ -86,11 +86,7 @@ FLOOR, CEILING = "nothing", "retrain"
 
 
 def label(name: str) -> str:
-    """The written form of a name, e.g. "EL2N" for "el2n".
-
-    Args:
-        name: a score, strategy, algorithm, metric or group; an unknown name is written without its underscores.
-    """
+    """The written form of a name, e.g. "EL2N" for "el2n"; one that is unknown is written without its underscores."""
     if name in LABELS:
         return LABELS[name]
 
@@ -105,14 +101,7 @@ def mathtext(name: str) -> str:
 
 
 def mix(rum: Rum | None) -> str:
-    """The full RUM of a profile in words.
-
-    Args:
-        rum: the algorithm of each stratum; None where the full RUM is not run.
-
-    Returns:
-        For example "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" for None.
-    """
+    """The full RUM of a profile in words, as "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" where it is not run."""
     if rum is None:
         return ""
 

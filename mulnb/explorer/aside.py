@@ -32,10 +32,8 @@ class Aside:
     """The tabs, and the one that is open.
 
     Args:
-        stock: the examples.
         on_act: what a click does, also one into the map.
         redraw: called when the map has its places.
-        voice: where errors are reported.
     """
 
     def __init__(self, stock: Stock, on_act: Callable[..., None], redraw: Callable[[], None], voice: Voice) -> None:

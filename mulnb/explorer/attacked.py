@@ -37,7 +37,10 @@ class Attack(NamedTuple):
     def efficacy(self) -> float:
         """m: the share of the forget set in the region."""
         places = np.clip(np.concatenate(self.asked), *self.axis)
-        return float(np.mean([any(low <= place <= high for low, high in self.region) for place in places]))
+        inside = np.zeros(len(places), dtype=bool)
+        for low, high in self.region:
+            inside |= (low <= places) & (places <= high)
+        return float(inside.mean())
 
 
 def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> Attack:
@@ -46,7 +49,6 @@ def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> A
     Args:
         seen: the probability of the label of every training example, by the model attacked [N].
         unseen: the same of the test examples [|T|].
-        chosen: the forget set.
         seed: draws the sample of R.
     """
     import torch
@@ -96,7 +98,6 @@ def picture(row: Mapping[str, Any] | None, attacks: Mapping[str, Attack]) -> str
     """The attack on the unlearned model beside that on the oracle.
 
     Args:
-        row: the run that is explained.
         attacks: of "unlearned" and "oracle"; empty for a run that diverged.
     """
     if row is None or not attacks:
@@ -142,9 +143,8 @@ def _panel(left: float, title: str, found: Attack) -> list[str]:
     shares = [np.histogram(np.clip(values, *found.axis), edges)[0] / len(values) for values in (found.member, found.unseen)]
     y = svg.Axis(0, max(share.max() for share in shares), bottom, top + 3)
     for share, dash in zip(shares, ("", 'stroke-dasharray="5 3"'), strict=True):
-        steps = zip(np.repeat(edges, 2)[1:-1], np.repeat(share, 2), strict=True)  # each bin from its left edge to its right one
-        corners = [f"{x(at):.1f},{y(height):.1f}" for at, height in steps]
-        parts.append(f'<polyline points="{" ".join(corners)}" fill="none" stroke="var(--ink)" stroke-width="1.6" {dash}/>')
+        at, height = np.repeat(edges, 2)[1:-1], np.repeat(share, 2)  # each bin from its left edge to its right one
+        parts.append(svg.polyline(x(at), y(height), "var(--ink)", 1.6, f" {dash}"))
 
     # one tick for every example of the forget set
     for place, (name, values) in enumerate(zip(STRATA, found.asked, strict=True)):

@@ -40,7 +40,6 @@ class Sizes:
 
     Args:
         changed: called when the user or `resize` has changed a size.
-        voice: where errors are reported.
     """
 
     def __init__(self, changed: Callable[[], None], voice: Voice) -> None:

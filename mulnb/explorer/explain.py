@@ -19,9 +19,7 @@ class Explanation:
     """Tabs on the run that is shown.
 
     Args:
-        stock: its images.
         on_act: what a click that is not on a tab does.
-        voice: where errors are reported.
     """
 
     def __init__(self, stock: Stock, on_act: Callable[..., None], voice: Voice) -> None:

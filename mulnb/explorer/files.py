@@ -91,7 +91,6 @@ class FileRow:
         profile: whose command is shown after an export; None for data without a profile.
         export: writes the chosen set to the file, or raises `Exists`; its second argument allows to overwrite.
         load: chooses the set in the file.
-        voice: where messages go.
     """
 
     def __init__(

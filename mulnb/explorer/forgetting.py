@@ -25,9 +25,6 @@ def picture(
     """The mean of each stratum, then the examples that end furthest from the oracle, as curves over the epochs.
 
     Args:
-        row: the run that is explained.
-        stock: its images.
-        chosen: its forget set.
         probability: of every label, by the original and the unlearned model and the oracle; empty for a run that diverged.
         epochs: the way between; None: only the two ends are known.
     """
@@ -104,6 +101,5 @@ def _curve(left: float, top: float, values: np.ndarray, oracle: float, stratum: 
     parts = [svg.rect(left, top, BOX, HIGH, "transparent", extra='stroke="var(--faint)"')]
     parts += [svg.line(x(stage), top, x(stage), top + HIGH, "grid") for stage in stages]
     parts.append(svg.line(left, y(oracle), left + BOX, y(oracle), "axis", 'stroke-dasharray="4 3" style="stroke:var(--ink)"'))
-    points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in enumerate(values))
-    parts.append(f'<polyline points="{points}" fill="none" stroke="var(--{stratum})" stroke-width="2"/>')
+    parts.append(svg.polyline(x(np.arange(len(values))), y(values), f"var(--{stratum})"))
     return [*parts, f'<circle cx="{left + BOX:.1f}" cy="{y(values[-1]):.1f}" r="2.6" fill="var(--{stratum})"/>']

@@ -30,7 +30,6 @@ class ExampleMap(anywidget.AnyWidget):
     The places are computed in a thread when the map is first shown.
 
     Args:
-        stock: the examples.
         on_act: gets "lasso" with the message's `path`, "image" with an example, or "all".
         on_placed: called in that thread with an exception, or with None when the places are there.
     """

@@ -73,9 +73,14 @@ class Explorer:
         self._curves = None
 
         self._make_controls()
-        self.workbench = self._made_workbench() if profile is not None else None
-        self._rank(self._first_size())
-        self._wire()
+        self.workbench = None
+        if profile is not None:
+            self.workbench = Workbench(profile, self.stock, self._choice, self.draw, self._enlarge, self.voice)
+
+        # the profile's size of a stratum; for other data, three strata of a tenth together
+        self._rank(profile.forget.size if profile is not None else max(1, len(self.stock) // 30))
+        for control in (self.score, self.seed):
+            control.observe(self.voice.guard(self._on_ranking), "value")
         self.view = self._arranged()
         self.draw()
         if self.stock.copies:
@@ -147,10 +152,7 @@ class Explorer:
         return self.strata
 
     def unlearn(self, algorithm: str | None = None, strategy: str | None = None) -> pd.DataFrame:
-        """Press the button and wait.
-
-        Returns:
-            `results`, with the new runs last.
+        """Press the button and wait; `results` then has the new runs last.
 
         Raises:
             UserError: the profile does not offer this algorithm or strategy; also any error that the run met.
@@ -282,17 +284,6 @@ class Explorer:
         )
         return view.add_class("mulnb-explorer")
 
-    def _wire(self) -> None:
-        guard = self.voice.guard
-        for control in (self.score, self.seed):
-            control.observe(guard(self._on_ranking), "value")
-
-    def _made_workbench(self) -> Workbench:
-        def enlarge(example: int) -> None:
-            self._on_act("image", [str(example)], {})
-
-        return Workbench(self.profile, self.stock, self._choice, self.draw, enlarge, self.voice)
-
     def _bench(self) -> Workbench:
         if self.workbench is None:
             raise UserError("unlearning needs a profile, which says how models are trained: open one with Explorer('digits')")
@@ -302,10 +293,6 @@ class Explorer:
 
     def _choice(self) -> Choice:
         return Choice(self.strata, self.score.value, self.seed.value)
-
-    def _first_size(self) -> int:
-        """The profile's stratum size; for other data, three strata of a tenth together."""
-        return self.profile.forget.size if self.profile is not None else max(1, len(self.stock) // 30)
 
     def _rank(self, size: int | None = None) -> None:
         """Sort by the score that is selected; the sizes stay unless `size` is given, so the thresholds follow."""
@@ -365,6 +352,9 @@ class Explorer:
             case _:
                 self._clicked = name, arguments
         self.draw()
+
+    def _enlarge(self, example: int) -> None:
+        self._on_act("image", [str(example)], {})
 
     def move(self, examples: int | Sequence[int] | np.ndarray, stratum: str | None) -> Strata:
         """Move one example, or several, to a stratum, or drop them from the set (None).

@@ -131,8 +131,7 @@ def growth(sizes: np.ndarray, curves: np.ndarray, chosen: Strata, means: np.ndar
     ends = _spread([float(y(curve[-1])) for curve in curves], 15)
     for place, (stratum, part) in enumerate(zip(STRATA, chosen, strict=True)):
         color = f"var(--{stratum})"
-        points = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in zip(sizes, curves[place], strict=True))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
+        parts.append(svg.polyline(x(sizes), y(curves[place]), color))
         parts.append(svg.text(right + 8, ends[place] + 4, stratum))
 
         at, mean = float(x(len(part))), float(y(means[place, 0]))
@@ -147,7 +146,7 @@ def growth(sizes: np.ndarray, curves: np.ndarray, chosen: Strata, means: np.ndar
 
 def _size_ticks(sizes: np.ndarray) -> list[int]:
     """At most six of 1, 2, 5, 10, 20, … within the range of the sizes."""
-    steps = [factor * 10**power for power in range(6) for factor in (1, 2, 5)]
+    steps = np.outer(10 ** np.arange(6), (1, 2, 5)).ravel().tolist()
     fit = [step for step in steps if sizes[0] <= step <= sizes[-1]]
     return fit[:: math.ceil(len(fit) / 6) or 1]
 
@@ -200,7 +199,6 @@ def class_balance(counts: np.ndarray, everywhere: np.ndarray, classes: Sequence[
     Args:
         counts: examples of each class in each stratum [3, classes].
         everywhere: examples of each class in the whole training set [classes].
-        classes: their names.
     """
     width, left, right, top, height = 400, 58, 392, 2, 46
     slot = (right - left) / len(classes)

@@ -28,7 +28,6 @@ class Ranking:
     Args:
         score: its name; it says where the centre of the medium stratum lies.
         values: the scores [N], higher = more memorized.
-        seed: breaks ties.
     """
 
     def __init__(self, score: str, values: np.ndarray, seed: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,12 @@ def rect(x: float, y: float, width: float, height: float, fill: str, opacity: fl
 def line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis", extra: str = "") -> str:
     """A straight line of the class `kind`."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}" {extra}/>'
+
+
+def polyline(x: Iterable[float], y: Iterable[float], color: str, width: float = 2, extra: str = "") -> str:
+    """A line through points."""
+    points = " ".join(f"{at:.1f},{height:.1f}" for at, height in zip(x, y, strict=True))
+    return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{width}"{extra}/>'
 
 
 def mark(x: float, y: float, shape: str, color: str, r: float = 6.0) -> str:

@@ -43,12 +43,9 @@ class Workbench:
     """Algorithm, strategy, a button, a progress bar that can be cancelled; chart, explanation and table of the runs.
 
     Args:
-        profile: its algorithms, strategies and settings are offered.
-        stock: the images.
         choice: returns the set to unlearn.
         on_shown: called when another run is explained.
         on_image: called with an example that was clicked.
-        voice: where errors are reported.
     """
 
     def __init__(
@@ -237,13 +234,11 @@ class Workbench:
             self.explanation.results[number] = result
         # a ceiling that was measured before is kept
         self._ends.setdefault((facts["set"], facts["seed"]), {}).update(found.ends)
-        self._say(self._verdict(self.rows[-1]))
-        self._explain(self.rows[-1]["number"])
 
-    def _verdict(self, last: dict[str, Any]) -> str:
-        """The newest run in a line."""
+        last = self.rows[-1]
         what = mix(self.profile.unlearning.rum) if last["strategy"] == "rum" else outcomes.describe(last)
-        return f"{what}: <b>ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}</b>"
+        self._say(f"{what}: <b>ToW {last['tow']:.3f}, ToW-MIA {last['tow_mia']:.3f}</b>")
+        self._explain(last["number"])
 
     @property
     def probability(self) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """The figures: one function each, tidy frame in, matplotlib figure out; `save` writes it as PNG and SVG.
 
+An argument has the name of the frame that it takes; the columns of all frames stand in `figures/README.md`.
+
 Every figure has a caption with the profile, n and what its intervals are, and shows no interval where n = 1.
 Figures 1, 2, 3 and 7 are numbered as in K. Zhao and P. Triantafillou, "Scalability of memorization-based machine unlearning",
 arXiv 2410.16516.

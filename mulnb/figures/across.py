@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mulnb.config import known_profiles
+from mulnb.config import known_profiles, load_profile
 from mulnb.core import vocabulary
+from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import METRICS
 from mulnb.figures.ends import ENDS, ENDS_NOTE, end_keys, ends_note
 from mulnb.figures.marks import rows
@@ -46,7 +47,7 @@ def rum_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
 
     every_row, every_run, every_end = (pd.concat(parts, ignore_index=True) for parts in (shown, runs, ends))
     headline(figure, title, rum_legend(every_run, figure_2_scores(every_run)) + end_keys(every_end))
-    counts = [n for found in runs for n in tables.tow_table(found)["n"]]
+    counts = pd.concat([tables.tow_table(found)["n"] for found in runs])
     full = " RUM, an algorithm for each stratum, stands alone;" if "rum" in set(every_run["strategy"]) else ""
     return finish(
         figure,
@@ -144,9 +145,6 @@ def _profiles(frames: Frames) -> str:
 
 def _title(name: str) -> str:
     """The profile's title; a user's profile that is known by its results only has its name."""
-    from mulnb.config import load_profile
-    from mulnb.core.errors import UserError
-
     try:
         return load_profile(name).title
     except UserError:

@@ -55,7 +55,6 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     """ROC curves of LiRA (above) and RMIA (below): can the forget set be told from examples that were never seen?
 
     Args:
-        profile: the study.
         examples: `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group`
             is `forget`, or `test` for examples that no model was trained on. Higher scores mean "was a member".
 
@@ -65,7 +64,8 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     if not len(examples):
         return placeholder(profile, NO_POOL)
     algorithms = vocabulary.ordered(compare.unlearned(examples)["algorithm"])
-    grid = _false_positive_rates(examples)
+    unseen = examples[examples["group"] != "forget"].groupby(RUN, observed=True).size()
+    grid = np.geomspace(1 / int(unseen.max()), 1, 60)  # false positive rates, from one unseen example to all of them
 
     blocks = math.ceil(len(algorithms) / ROC_ACROSS)  # many algorithms are broken into blocks, one below the other
     across = math.ceil(len(algorithms) / blocks)
@@ -115,12 +115,6 @@ def _end_curves(examples: pd.DataFrame, attack: str, grid: np.ndarray) -> dict[s
     return curves
 
 
-def _false_positive_rates(examples: pd.DataFrame) -> np.ndarray:
-    """A grid of rates from one unseen example to all of them, evenly spaced on a log scale."""
-    unseen = examples[examples["group"] != "forget"].groupby(RUN, observed=True).size()
-    return np.geomspace(1 / int(unseen.max()), 1, 60)
-
-
 def _curves(axes: Axes, examples: pd.DataFrame, attack: str, grid: np.ndarray, ends: dict[str, np.ndarray]) -> None:
     """The curves of one algorithm's strategies, with chance and the ends of the scale behind them."""
     axes.plot(grid, grid, color=FAINT, linewidth=2, zorder=1)
@@ -159,7 +153,6 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
     """Who is still recognised: the margin of every forgotten example under the unlearned model, beside the oracle's.
 
     Args:
-        profile: the study.
         examples: as for `audit_roc`. One score's forget sets are shown: memorization's, or the first there is.
 
     Returns:
@@ -263,12 +256,8 @@ def audit_agreement(profile: Profile, agreement: pd.DataFrame) -> Picture:
     """Do the audits rank the methods alike? Kendall's τ between every two of them.
 
     Args:
-        profile: the study.
         agreement: `audit other tau low high n_methods n_seeds` (`audit.compare.agreement`); where `audit == other`, the audit is
             compared with itself on two halves of the seeds.
-
-    Returns:
-        The figure: a matrix of τ with its intervals.
     """
     names = list(dict.fromkeys([*agreement["audit"], *agreement["other"]]))
     values = np.full((len(names), len(names)), np.nan)

@@ -24,7 +24,6 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     """The cost-fidelity figure: seconds (log) against ρ with memorization, and against the overlap of the high stratum.
 
     Args:
-        profile: the study.
         fidelity: `kind name count seed seconds spearman overlap reliability`; `kind` is `proxy` (one training), `mean` (a proxy
             averaged over `count` trainings) or `pool` (exact scores from `count` models, repeats in `seed`).
 
@@ -48,7 +47,11 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
         panels[0].axhline(math.sqrt(reliability), color=SOFT, linewidth=0.9, linestyle=(0, (5, 2)), zorder=1)
 
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in found]
-    handles += _line_keys(set(fidelity["kind"]))
+    kinds = set(fidelity["kind"])
+    if "mean" in kinds:
+        handles.append(key(MEAN, "mean of k trainings", filled=False, line=True))
+    if "pool" in kinds:
+        handles.append(key(POOL, "pool of M models", filled=False, line=True))
     headline(figure, "What a better ranking of the examples costs", handles, columns=6)
 
     counts = rows(fidelity, kind="proxy").groupby("name")["seed"].nunique()
@@ -106,13 +109,3 @@ def _name_the_ends(axes: Axes, table: pd.DataFrame, column: str) -> None:
         for place in sorted({0, len(cells) - 1}):
             cell = cells.iloc[place]
             beside(axes, cell["seconds"], cell[column], f"{letter} = {cell['count']}", how.color)
-
-
-def _line_keys(kinds: set[str]) -> list:
-    """Legend entries of the two lines, as far as they are there."""
-    entries = []
-    if "mean" in kinds:
-        entries.append(key(MEAN, "mean of k trainings", filled=False, line=True))
-    if "pool" in kinds:
-        entries.append(key(POOL, "pool of M models", filled=False, line=True))
-    return entries

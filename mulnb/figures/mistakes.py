@@ -25,10 +25,6 @@ HALVES = (0, (4, 2))  # the line of two halves of the seeds
 def common_mistakes(profile: Profile, mistakes: pd.DataFrame) -> Picture:
     """Left, the difference that each mistake makes to ToW, per algorithm; right, how well it keeps the ranking of the methods.
 
-    Args:
-        profile: the study.
-        mistakes: the frame of that name.
-
     Returns:
         The figure: a row per mistake; left of 0, the mistake makes an algorithm look worse than it is.
     """
@@ -49,13 +45,16 @@ def common_mistakes(profile: Profile, mistakes: pd.DataFrame) -> Picture:
     left.set_ylim(len(names) - 0.4, -0.6)
 
     headline(figure, "What would have been reported with a mistake in the code?", _handles(looks, mistakes), columns=4)
+    bars = ", 95 % bootstrap interval over seeds; for one seed: against all others, mean and span"
+    if ranked["low"].isna().all():
+        bars = ", no interval"
     return finish(
         figure,
         f"{captioned(profile)}. Vanilla and RUM$^F$ of each algorithm on the forget sets by {label(mistakes['score'].iloc[0])}, "
         f"once with and once without each mistake; in brackets its number in the list of notebook 09. Left: difference in ToW "
         f"(*: in ToW-MIA by the attack that the mistake is in), paired by seed, {captions.interval_note(moved['n'])}; no marker: "
         f"the mistake cannot touch the algorithm. Right: Kendall's τ between the rankings of {ranked['n_methods'].iloc[0]} "
-        f"methods (algorithm × strategy) with and without it{_intervals(ranked)}. {effects.found(mistakes)}",
+        f"methods (algorithm × strategy) with and without it{bars}. {effects.found(mistakes)}",
     )
 
 
@@ -69,13 +68,6 @@ def _handles(looks: dict[str, Look], mistakes: pd.DataFrame) -> list:
             Line2D([], [], color=SOFT, linestyle=HALVES, linewidth=1.0, label="τ of two halves of the seeds, no mistake")
         )
     return handles
-
-
-def _intervals(ranked: pd.DataFrame) -> str:
-    """What the bars in the right panel are, as the rest of a sentence."""
-    if ranked["low"].isna().all():
-        return ", no interval"
-    return ", 95 % bootstrap interval over seeds; for one seed: against all others, mean and span"
 
 
 def _differences(axes: Axes, moved: pd.DataFrame, names: list[str], looks: dict[str, Look], spread: float) -> None:

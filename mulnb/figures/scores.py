@@ -44,7 +44,6 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     """Distribution of the memorization scores, where the three strata lie, and the standard error of each score.
 
     Args:
-        profile: the study.
         memorization: `example label memorization se n_in n_out`, and a bool column `flipped` where labels were flipped.
         strata: has `low`, `medium` and `high`, each an array of examples.
     """
@@ -141,11 +140,8 @@ def stratum_images(
     """Images of each stratum with their labels and scores, evenly spaced in the stratum's order of scores.
 
     Args:
-        profile: the study.
         images: uint8 [N, C, H, W], C = 1 or 3.
-        memorization: the frame of scores.
         strata: has `low`, `medium` and `high`, each an array of examples.
-        classes: the classes' names.
     """
     per_row = 10 if images.shape[-1] < 48 else 8  # the file stays small, and large images show more
     figure = Picture(height=3.45)
@@ -190,7 +186,6 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     """How the scores settle as the pool grows.
 
     Args:
-        profile: the study.
         convergence: `models repeat split_half spearman_full mean_se`; empty where the scores were imported.
     """
     if not len(convergence):
@@ -215,7 +210,10 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     ]
     headline(figure, "How many models the scores need", shown + worst)
     for axes in (left, right):
-        _model_axis(axes, sorted(convergence["models"].unique()))
+        axes.set(xscale="log", xlabel="models M")
+        axes.xaxis.set_major_locator(FixedLocator(sorted(convergence["models"].unique())))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
 
     repeats = int(convergence["repeat"].nunique())
     spread = (
@@ -228,11 +226,3 @@ def _against_models(axes: Axes, frame: pd.DataFrame, name: str, how: Look, fille
     """One column of the convergence frame, mean and interval per pool size."""
     table = compare.intervals(frame.dropna(subset=name), ["models"], [name])  # two halves need a pool twice as large
     points(axes, table["models"], *columns(table, name), how, line=True, filled=filled)
-
-
-def _model_axis(axes: Axes, models: list[int]) -> None:
-    """A log axis with a tick at each pool size."""
-    axes.set(xscale="log", xlabel="models M")
-    axes.xaxis.set_major_locator(FixedLocator(models))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(NullLocator())

@@ -24,10 +24,6 @@ BEFORE_FACE, BEFORE_EDGE = "#D9D9D9", "#8A8A8A"
 def sequential(profile: Profile, sequential: pd.DataFrame) -> Picture:
     """Figure 3: ToW and ToW-MIA at each step on the union of all forget sets, and their change since step 1.
 
-    Args:
-        profile: the study.
-        sequential: the tidy frame of sequential unlearning.
-
     Returns:
         The figure: above the levels, which decide, below the change on the union (the paper's axis) and on each step's own set.
     """
@@ -68,7 +64,6 @@ def step_panel(axes: Axes, table: pd.DataFrame, column: str) -> None:
     """One quantity along the steps, a line per strategy, the ends of the scale as bands.
 
     Args:
-        axes: the panel.
         table: rows of one scope of `tables.sequential_table`.
         column: `tow`, `tow_mia`, or one of them with `_change`.
     """
@@ -94,17 +89,19 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     """Figure 7: the proxy's distribution before and after each step, for that step's forget set and the retained examples.
 
     Args:
-        profile: the study.
         values: `strategy seed step moment group example value`; `moment` is before or after, `group` forget or retain.
     """
     strategies, steps = vocabulary.ordered(values["strategy"]), sorted(values["step"].unique())
-    span = _decades(values["value"].to_numpy(float))
+
+    # the range of log10 that holds all but a few stragglers, with a margin
+    shown = values["value"].to_numpy(float)
+    low, high = np.log10(np.quantile(shown[shown > 0], (0.002, 0.999)))
 
     figure = Picture(height=0.95 + 1.35 * len(strategies))
     panels = figure.subplots(len(strategies), len(steps), sharex=True, sharey=True, squeeze=False)
     for row, strategy in zip(panels, strategies, strict=True):
         for axes, step in zip(row, steps, strict=True):
-            _ridges(axes, rows(values, strategy=strategy, step=step), *span)
+            _ridges(axes, rows(values, strategy=strategy, step=step), low - 0.2, high + 0.4)
         row[0].set_ylabel(vocabulary.mathtext(strategy), fontsize=9, fontweight="bold")
     for axes, step in zip(panels[0], steps, strict=True):
         axes.set_title(f"step {step}")
@@ -119,12 +116,6 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
         f"{captioned(profile)}. Scores by {vocabulary.label(profile.sequential.score)} on the current model (log scale, higher = "
         f"more memorized); densities drawn to equal height, examples of {n} together (no interval).",
     )
-
-
-def _decades(values: np.ndarray) -> tuple[float, float]:
-    """The range of log10 that holds all but a few stragglers, with a margin."""
-    low, high = np.log10(np.quantile(values[values > 0], (0.002, 0.999)))
-    return low - 0.2, high + 0.4
 
 
 def _ridges(axes: Axes, values: pd.DataFrame, low: float, high: float) -> None:

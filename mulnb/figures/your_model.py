@@ -35,7 +35,8 @@ def draw(rows: Rows, sizes: Mapping[str, int]) -> Picture:
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _accuracies(left, rows)
     _attack(right, rows)
-    headline(figure, "How well was it forgotten?", [_key(name) for name in rows])
+    handles = [Line2D([], [], linestyle="", marker=MODEL[name].marker, label=name, **_face(name)) for name in rows]
+    headline(figure, "How well was it forgotten?", handles)
 
     tow = ""
     if "oracle" in rows:
@@ -71,11 +72,6 @@ def _attack(axes: Axes, rows: Rows) -> None:
 
     axes.set(yticks=range(len(rows)), yticklabels=list(rows), xlim=(-0.13, 1.03), xlabel="MIA efficacy")
     axes.set(title="Membership inference", ylim=(len(rows) - 0.5, -0.7))
-
-
-def _key(name: str) -> Line2D:
-    """A model's entry of the legend."""
-    return Line2D([], [], linestyle="", marker=MODEL[name].marker, label=name, **_face(name))
 
 
 def _face(name: str) -> dict[str, object]:

@@ -27,11 +27,7 @@ def seeds(counts: Iterable[float]) -> str:
 
 
 def interval_note(counts: Iterable[float]) -> str:
-    """What error bars or a ± are, or that a single run has none: "mean and 95 % t interval over n = 3 seeds".
-
-    Args:
-        counts: the number of seeds behind each number.
-    """
+    """What error bars or a ± are, or that a single run has none: "mean and 95 % t interval over n = 3 seeds" for these counts."""
     counts = list(counts)
     if not counts or max(counts) < 2:
         return f"single runs, {seeds(counts)}: no interval"
@@ -48,11 +44,7 @@ def memorized(scores: pd.Series) -> str:
 
 
 def unfit(frame: pd.DataFrame) -> str:
-    """How many runs of a frame have an original or oracle that did not fit the retain set.
-
-    Returns:
-        A sentence that begins with a space, or "" if all fitted or the frame does not say.
-    """
+    """How many runs of a frame have an original or oracle that did not fit the retain set: a sentence after a space, or ""."""
     if "converged" not in frame:
         return ""
     marked = frame["converged"].dropna().astype(bool)  # frames of several profiles: older ones do not say
@@ -63,14 +55,7 @@ def unfit(frame: pd.DataFrame) -> str:
 
 
 def unfit_ceiling(unlearning: pd.DataFrame) -> str:
-    """Count the pairs of oracles behind the ceiling of which one did not fit the retain set. They stay in the ceiling.
-
-    Args:
-        unlearning: the tidy frame of unlearning runs, with the ends of the scale as they were measured.
-
-    Returns:
-        A sentence as of `unfit`.
-    """
+    """Count the pairs of oracles behind the ceiling of which one did not fit the retain set. They stay in the ceiling."""
     pairs = unlearning[unlearning["algorithm"] == CEILING]
     if not unfit(pairs):
         return ""

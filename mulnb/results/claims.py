@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +71,11 @@ def counts(verdicts: pd.DataFrame) -> pd.DataFrame:
     for claim in _told(verdicts):
         found = verdicts[verdicts["claim"] == claim.id]
         cases = found.loc[found["kind"] == SECONDARY, "verdict"]
-        row = {"claim": claim.statement, "paper": claim.paper, "primary": "; ".join(_leads(found))}
+        leads = []
+        for lead in _leading(found).itertuples():
+            about = lead.measured.split(",")[0] if lead.measured.startswith("ToW") else ""
+            leads.append(f"{about} {lead.verdict}".strip())  # "ToW shown"
+        row = {"claim": claim.statement, "paper": claim.paper, "primary": "; ".join(leads)}
         for verdict in (*DECIDED, UNDECIDED):
             row[verdict] = str(int((cases == verdict).sum())) if len(cases) else "–"
         rows.append(row)
@@ -89,13 +92,6 @@ def _leading(found: pd.DataFrame) -> pd.DataFrame:
     primary = found[found["kind"] == PRIMARY]
     overall = primary[primary["measured"].str.endswith("all algorithms")]
     return overall if len(overall) else primary
-
-
-def _leads(found: pd.DataFrame) -> Iterator[str]:
-    """ "ToW shown" for each leading estimate."""
-    for row in _leading(found).itertuples():
-        about = row.measured.split(",")[0] if row.measured.startswith("ToW") else ""
-        yield f"{about} {row.verdict}".strip()
 
 
 def _sentence(claim: Claim, found: pd.DataFrame) -> str:

@@ -56,7 +56,6 @@ def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) ->
     Args:
         frame: one row per run.
         by: the columns that identify a group; the rows of a group differ in their seed only.
-        columns: the columns to average.
 
     Returns:
         One row per group in the order of `vocabulary`: `by`, the count `n`, and `x x_low x_high` for each column x. The bounds
@@ -83,10 +82,7 @@ def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) ->
 
 
 def interval_over_runs(values: np.ndarray) -> Interval:
-    """The t interval over runs.
-
-    Args:
-        values: one value per run [n]; NaN where a run diverged.
+    """The t interval over the values of some runs [n], of which NaN is one that diverged.
 
     Returns:
         The interval; NaN throughout if a run diverged, because the other runs alone would look better than the method is. An
@@ -99,11 +95,10 @@ def interval_over_runs(values: np.ndarray) -> Interval:
 
 
 def differences(frame: pd.DataFrame, strategy: str, against: str, by: Sequence[str] = ("algorithm", "score")) -> pd.DataFrame:
-    """One strategy minus another, paired by seed: the mean of `paired` over the seeds; arguments as there.
+    """One strategy minus another, paired by seed: the mean of `paired` over the seeds that both have; arguments as there.
 
     Returns:
-        One row per group of `by`: `by`, `strategy against n`, and each metric with its interval. Only seeds that both strategies
-        have are used.
+        One row per group of `by`: `by`, `strategy against n`, and each metric with its interval.
     """
     table = intervals(paired(frame, strategy, against, by), by, METRICS)
     table.insert(len(by), "strategy", strategy)
@@ -116,8 +111,6 @@ def paired(frame: pd.DataFrame, strategy: str, against: str, by: Sequence[str] =
 
     Args:
         frame: one row per run.
-        strategy: the strategy in question.
-        against: the strategy that is subtracted from it.
         by: the columns that both runs of a pair share, besides the seed.
 
     Returns:
@@ -149,7 +142,6 @@ def rum_differences(runs: pd.DataFrame, algorithms: Iterable[str]) -> pd.DataFra
     """The full RUM minus vanilla of each of some algorithms, on the same forget sets, seed by seed.
 
     Args:
-        runs: one row per run.
         algorithms: those that the full RUM is made of.
 
     Returns:

@@ -38,11 +38,7 @@ def verdicts(
 
     Args:
         profile: the study; it says whether it is one of the paper's experiments, and whether there is a full RUM to judge.
-        costs: the frame `proxy_costs`.
         correlations: `proxy seed spearman` (`evidence.correlations`).
-        unlearning: the frame `unlearning`.
-        crossed: the frame `crossed`.
-        sequential: the frame `sequential`.
 
     Returns:
         The columns `COLUMNS`: per claim its primary estimates, then its cases. A claim whose frame is not given is there once,
@@ -81,7 +77,8 @@ def _judged(part: Evidence, profile: Profile) -> list[dict]:
         groups = {"": values} if len(algorithms) > 1 else {}
         groups |= {name: values[values["algorithm"] == name] for name in algorithms}
         for name, group in groups.items():
-            decision = decide_primary(_mean_case(group), part.rule)
+            # the mean over scores and algorithms within each seed
+            decision = decide_primary(_case(group.groupby("seed", as_index=False)["value"].mean()), part.rule)
             rows.append(_decided(part, PRIMARY, _primary_name(part.claim, metric, name), decision, group, profile))
 
     # a claim with one score has no cases beside its primary estimates
@@ -96,11 +93,6 @@ def _judged(part: Evidence, profile: Profile) -> list[dict]:
 def _case(group: pd.DataFrame) -> Case:
     group = group.sort_values("seed")
     return Case(group["value"].to_numpy(float), group["seed"].to_numpy(int))
-
-
-def _mean_case(group: pd.DataFrame) -> Case:
-    """The mean over scores and algorithms within each seed."""
-    return _case(group.groupby("seed", as_index=False)["value"].mean())
 
 
 def _decided(part: Evidence, kind: str, name: str, decision: Decision, group: pd.DataFrame, profile: Profile) -> dict:

@@ -14,7 +14,7 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.stats import Interval
-from mulnb.core.vocabulary import METRICS
+from mulnb.core.vocabulary import CEILING, FLOOR, METRICS
 from mulnb.results.captions import interval_note, sentence
 from mulnb.results.compare import RUN, in_order
 
@@ -49,23 +49,14 @@ HEADINGS = {
     "relearn_epochs": "epochs to relearn S",
     "order": "order of",
 }
-ENDS = {"nothing": "floor: not unlearned", "retrain": "ceiling: second oracle"}
+ENDS = {FLOOR: "floor: not unlearned", CEILING: "ceiling: second oracle"}
 COUNTS = {"n", "n_seeds", "step"}
 HIDDEN = {"unconverged", "paper"}  # columns that show in other ways
 FORMATS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "passes_forget": ".3g"}
 
 
 def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
-    """A table as a page: profile, caption, n and what the intervals are, then the cells.
-
-    Args:
-        frame: a table of `tables`.
-        profile: whose results these are.
-        caption: what the table shows.
-
-    Returns:
-        Markdown.
-    """
+    """A table of `tables` as a page of Markdown: profile, caption, n and what the intervals are, then the cells."""
     head = f"**{profile.title}** (profile `{profile.name}`). {caption} {_note(frame)}".strip()
     parts = [head]
     for title, section in _sections(frame):
@@ -76,26 +67,12 @@ def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
 
 
 def grid(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table.
-
-    Args:
-        frame: any frame; its values are written as they are.
-
-    Returns:
-        The table, without a line end.
-    """
+    """A frame of texts as a Markdown table, without a line end."""
     return frame.to_markdown(index=False, disable_numparse=True)
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """One text column per quantity.
-
-    Args:
-        frame: a table with raw names and interval columns.
-
-    Returns:
-        A frame of texts: intervals folded into "0.912 ± 0.013", names and headings written out.
-    """
+    """One text column per quantity: intervals folded into "0.912 ± 0.013", names and headings written out."""
     rows = frame.to_dict("records")
     out = {}
     for name in frame.columns:
@@ -108,9 +85,7 @@ def cell(row: dict, name: str, spec: str = ".3f") -> str:
     """A number with the interval that stands beside it in the row.
 
     Args:
-        row: a row of a table.
         name: the column of the number; its bounds are `name_low name_high` or `name_half`.
-        spec: how the number is formatted.
 
     Returns:
         "0.912 ± 0.013", "0.912 [0.899, 0.921]", "0.912" without an interval, "∞" where a limit was met, or "" for NaN.

@@ -53,21 +53,19 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def write_index(profile: Profile) -> Path:
-    """Write the index of a profile's results: what it shows, what it does not, every figure and every table that is there.
-
-    Args:
-        profile: a profile whose claims were published.
-
-    Returns:
-        The path of `README.md` in the profile's results.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Write `README.md`, the index of a profile's published results: what it shows, what it does not, every figure and table."""
     folder = paths.results(profile.name)
+    imported = getattr(profile.pool, "scores", None) is not None
+    pool = "imported exact scores" if imported else f"{profile.pool.models} pool models"
+    sizes = f"{len(profile.seeds)} seeds, {pool}, strata of {profile.forget.size}"
+
+    scores, memorized = paths.find_result(profile.name, "data/memorization.parquet"), "The distribution of the scores"
+    if scores.is_file():
+        memorized = captions.memorized(frame_file.read(scores)["memorization"])
+
     parts = [
         f"# {profile.title}",
-        _standing(profile),
+        f"Profile `{profile.name}`: {sizes}. {claims.standing(profile)}",
         "## What the paper claims, and what this profile shows of it",
         _verdicts(folder),
         "The cases behind each line, with their intervals, are in [claims.md](claims.md).",
@@ -75,7 +73,7 @@ def write_index(profile: Profile) -> Path:
     ]
     for name, text in FIGURES.items():
         if (folder / f"{name}.png").is_file():
-            parts.append(f"{text.format(memorized=_memorized(profile))}\n\n![{name}]({name}.png)")
+            parts.append(f"{text.format(memorized=memorized)}\n\n![{name}]({name}.png)")
 
     parts += ["## Tables", "\n".join(_links(folder))]
     parts.append("Tidy frames behind everything: `data/*.parquet`; what ran: `run.json`.")
@@ -83,14 +81,7 @@ def write_index(profile: Profile) -> Path:
 
 
 def readme_results(profile_name: str) -> str:
-    """The results block of the top README.
-
-    Args:
-        profile_name: a profile with committed tables.
-
-    Returns:
-        Markdown: Table 1, ToW by strategy, and the claims.
-    """
+    """The results block of the top README, from a profile's committed tables: Table 1, ToW by strategy, and the claims."""
     folder = paths.readable()[-1] / profile_name  # the README shows what is in git, not the reader's own run
     costs = written.table(folder / "table1_proxies.csv", ["proxy", "spearman", "ci_low", "ci_high", "seconds", "share_of_exact"])
     tow = written.table(folder / "table2_tow.csv", ["algorithm", "strategy", "score", *METRICS])
@@ -109,11 +100,7 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
     """Write `readme_results` and the table of the paper's pairs between their markers of the top README.
 
     Args:
-        profile_name: a profile with committed tables.
         readme: the file; by default the checkout's README.
-
-    Returns:
-        The path of the file.
 
     Raises:
         UserError: the markers are missing, or the file cannot be written.
@@ -129,23 +116,6 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
         text = f"{head}{begin}\n{content}\n{end}{tail}"
 
     return paths.write_text(readme, text)
-
-
-def _standing(profile: Profile) -> str:
-    imported = getattr(profile.pool, "scores", None) is not None
-    pool = "imported exact scores" if imported else f"{profile.pool.models} pool models"
-    return (
-        f"Profile `{profile.name}`: {len(profile.seeds)} seeds, {pool}, "
-        f"strata of {profile.forget.size}. {claims.standing(profile)}"
-    )
-
-
-def _memorized(profile: Profile) -> str:
-    """What the scores of this profile are like."""
-    path = paths.find_result(profile.name, "data/memorization.parquet")
-    if not path.is_file():
-        return "The distribution of the scores"
-    return captions.memorized(frame_file.read(path)["memorization"])
 
 
 def _verdicts(folder: Path) -> str:

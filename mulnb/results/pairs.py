@@ -8,7 +8,7 @@ import pandas as pd
 
 from mulnb.config import load_profile
 from mulnb.core import paths
-from mulnb.core.vocabulary import label
+from mulnb.core.vocabulary import CEILING, FLOOR, label
 from mulnb.results import markdown, written
 from mulnb.results.paper import PAIRS
 
@@ -93,4 +93,4 @@ def _ends(table: Path) -> str:
         return NOT_RUN
     tow = written.table(table, ["algorithm", "score", "tow"])
     ends = tow[tow.score == "memorization"].set_index("algorithm").tow
-    return f"{ends['nothing']:.3f}, {ends['retrain']:.3f}"
+    return f"{ends[FLOOR]:.3f}, {ends[CEILING]:.3f}"

@@ -24,9 +24,6 @@ PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit
 def read(folder: Path) -> dict[str, Any]:
     """The `run.json` of a folder of results.
 
-    Args:
-        folder: a profile's.
-
     Returns:
         What it says; empty if it is missing or no record, so that nothing is taken from it and the next run writes it anew. All
         parts that are mappings in a good record are mappings here.
@@ -53,13 +50,7 @@ def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], orde
     """Add a stage to `run.json`; stages that were run with other settings are forgotten.
 
     Args:
-        profile: the study.
-        stage: what has run.
-        frames: its frames by name.
         order: all stages, as they stand in the record.
-
-    Raises:
-        UserError: the folder cannot be written.
     """
     folder, numbers = paths.results(profile.name), profile.numbers()
     made_by = {"git_commit": git_commit(), "device": device_name()}
@@ -92,10 +83,6 @@ def _peak_memory(profile: Profile, before: dict) -> dict[str, int]:
 
     A stage that finds its results stored trains nothing and takes less: the largest value of all runs with these settings stays.
     Workers that decode images are not counted.
-
-    Args:
-        profile: the study.
-        before: what `run.json` said of the stage.
     """
     now = {"main": memory.peak_mb(), "largest_worker": study.Study.of(profile).worker_peak_mb}
     known = before.get("peak_memory_mb", {})

@@ -13,17 +13,12 @@ from mulnb.results import markdown
 
 
 def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
-    """What the search found, how sure that is, and every candidate.
+    """What the search found, how sure that is, and every candidate, as Markdown.
 
     Args:
         frame: the table of `tune.csv`: `algorithm strategy settings tow tow_mia objective chosen`, and perhaps `se` (standard
             error of the objective over seeds and scores), `unconverged` (runs whose original or oracle did not fit), `edge` (axes
             on whose end the winner stands) and `round` (0 for the declared grid, 1, 2 … for extensions).
-        profile: whose search this is.
-        caption: what the table shows.
-
-    Returns:
-        Markdown.
     """
     parts = [f"**{profile.title}** (profile `{profile.name}`). {caption} {_about(frame)}"]
     parts += ["### Winners", markdown.grid(_winners(frame))]
@@ -64,8 +59,7 @@ def _surface(frame: pd.DataFrame) -> str:
         row["chosen"] = "yes" if tried["chosen"] else ""
         rows.append(row)
 
-    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    table = re.sub(" {2,}", " ", table)
+    table = re.sub(" {2,}", " ", markdown.grid(pd.DataFrame(rows)))
     return re.sub("-{3,}", "---", table)
 
 

@@ -59,14 +59,7 @@ class Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build the site that the options ask for.
-
-    Args:
-        argv: the words of the command line; those of this process if None.
-
-    Returns:
-        The exit code: 0 fine, 2 a user's mistake.
-    """
+    """Build the site that the options ask for; the exit code says how it ended (`commands.exit_code`)."""
 
     def command() -> None:
         options = parser().parse_args(argv)
@@ -90,9 +83,6 @@ def build(out: Path | None = None) -> Path:
     Args:
         out: a folder that does not exist, is empty, or holds a site already; `artifacts/site` if None.
 
-    Returns:
-        The folder.
-
     Raises:
         UserError: there are no results, or the folder holds something else.
     """
@@ -100,7 +90,8 @@ def build(out: Path | None = None) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not _is_site(folder):
         raise UserError(f"--out {folder}: the folder is not empty and holds no site; name another one")
 
-    sources = [*_notebooks(), *_results()]
+    notebooks = sorted((paths.CHECKOUT / "notebooks").glob(NUMBERED))
+    sources = [Source(path, PurePosixPath("notebooks", path.name)) for path in notebooks] + _results()
     if not any(source.place.suffix == ".md" for source in sources):
         raise UserError(f"no results in {paths.figures()}: compute them with ./run_all.sh")
     readme = paths.CHECKOUT / "README.md"
@@ -117,12 +108,6 @@ def _is_site(folder: Path) -> bool:
         return (folder / "style.css").is_file() and MADE_BY in (folder / "index.html").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
-
-
-def _notebooks() -> list[Source]:
-    """The notebooks in git, in the order of their numbers."""
-    found = sorted((paths.CHECKOUT / "notebooks").glob(NUMBERED))
-    return [Source(path, PurePosixPath("notebooks", path.name)) for path in found]
 
 
 def _results() -> list[Source]:
@@ -179,13 +164,12 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
     """What a relative link becomes: another page, a file that is copied into the site, or `MISSING`.
 
     Args:
-        link: as the source says it, relative to `here`.
         here: the folder of the page in the site, which is laid out as the checkout.
         pages: the page of every source, by place.
         folder: where the site is written.
     """
-    place = _resolved(here / link)
-    if place is None:
+    place = PurePosixPath(posixpath.normpath(here / link))
+    if place.parts[:1] == ("..",):  # outside the site
         return MISSING
     if place in pages:
         return "../" * len(here.parts) + pages[place].as_posix()
@@ -206,12 +190,6 @@ def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosix
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(original, copy)
     return link
-
-
-def _resolved(place: PurePosixPath) -> PurePosixPath | None:
-    """A place without `..`; None if it lies outside the site."""
-    plain = PurePosixPath(posixpath.normpath(place))
-    return None if plain.parts[:1] == ("..",) else plain
 
 
 # --- the first page ------------------------------------------------------------------------------------------------------
@@ -253,11 +231,7 @@ def _first_text(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The text of a page.
-
-    Raises:
-        UserError: it is no text.
-    """
+    """The text of a page. Raises `UserError` if it is no text."""
     try:
         return path.read_text(encoding="utf-8")
     except ValueError:

@@ -22,32 +22,6 @@ from mulnb.study.jobs import Job, check
 from mulnb.study.runs import Run, ways
 from mulnb.study.study import Study
 
-__all__ = [
-    "Job",
-    "Run",
-    "Study",
-    "audit_examples",
-    "check",
-    "convergence",
-    "counts",
-    "crossed",
-    "fidelity",
-    "klom_examples",
-    "memorization",
-    "mistakes",
-    "outcome",
-    "proxies",
-    "proxy_costs",
-    "sequential",
-    "sequential_scores",
-    "splits",
-    "stored",
-    "strata",
-    "tune",
-    "unlearning",
-    "ways",
-]
-
 
 def splits(profile: Profile) -> Splits:
     """The profile's data, loaded once in a process."""
@@ -138,9 +112,7 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
     """Seconds of training and unlearning behind a stage, summed over workers, as the artefacts recorded them.
 
     Args:
-        profile: the study.
         stage: `memorization`, `proxies`, or the name of a frame of unlearning.
-        frames: the frames of the stage, by name.
     """
     study = Study.of(profile)
 

@@ -71,10 +71,9 @@ def _with_klom(
     cells = []
     for _, rows in frame.groupby(CELL, sort=False):
         places = rows.index.to_numpy()
-        if all("margin" in unlearned[place].arrays for place in places):  # else a run diverged
-            values = _klom(
-                [unlearned[place] for place in places], [oracles[place] for place in places], [sets[place] for place in places]
-            )
+        models, references = [unlearned[place] for place in places], [oracles[place] for place in places]
+        if all("margin" in model.arrays for model in models):  # else a run diverged
+            values = _klom(models, references, [sets[place] for place in places])
             cells.append(pd.DataFrame(values, index=places))
 
     names = [f"{part}_{end}" for part in KLOM for end in ("p50", "p95")]

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 
 def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
-    """Compute jobs on the cluster, and store their results in this process's store.
-
-    Args:
-        study: whose jobs they are.
-        jobs: none of them is stored.
-        label: of the progress bar.
+    """Compute jobs, none of which is stored, on the cluster, and store their results in this process's store.
 
     Returns:
         The peak memory of the worker in MB, for every task.
@@ -79,11 +74,9 @@ def _work(
     """What a worker of the cluster does with one task.
 
     Args:
-        profile: the study.
         added: entries from outside of the registries.
         version: of the code that asks.
         images: the name of the splits in `shared`.
-        jobs: to be computed together.
         shared: by name, the splits and the results that the jobs read.
 
     Returns:

@@ -16,8 +16,6 @@ from mulnb.core.vocabulary import STRATA
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import Tensor
 
-    from mulnb.training import Diverged
-
 
 @contextlib.contextmanager
 def at(place: str) -> Iterator[None]:
@@ -45,29 +43,18 @@ def refuse(outputs: Tensor, places: Sequence[str], again: Callable[[int], object
     Raises:
         Diverged: one has outputs that are not finite.
     """
-    for number, (own, place) in enumerate(zip(outputs, places, strict=True)):
-        if not own.isfinite().all():
-            raise found(place, lambda: again(number))  # noqa: B023 (it is called before the next turn)
-
-
-def found(place: str, again: Callable[[], object]) -> Diverged:
-    """The error to raise for a network of a stack that has diverged; `again` trains it by itself."""
     from mulnb.training import Diverged
 
-    try:
-        again()
-    except Diverged as error:
-        return Diverged(f"{place}: {error}")
-    return Diverged(f"{place}: training diverged: use a smaller lr")
+    for number, (own, place) in enumerate(zip(outputs, places, strict=True)):
+        if own.isfinite().all():
+            continue
+        with at(place):
+            again(number)  # it says where
+        raise Diverged(f"{place}: training diverged: use a smaller lr")
 
 
 def with_stratum(text: str, strategy: str) -> str:
-    """Name the stratum in what `rum.unlearn` says of a stage: "stage 1 of 3, stratum low (…)".
-
-    Args:
-        text: the message.
-        strategy: of the run; only RUM's stages are strata.
-    """
+    """Name the stratum in what `rum.unlearn` says of a stage, "stage 1 of 3, stratum low (…)": only those of RUM are strata."""
     if strategy not in {"rum_f", "rum"}:
         return text
     return re.sub(r"stage (\d) of 3", lambda stage: f"{stage[0]}, stratum {STRATA[int(stage[1]) - 1]}", text)

@@ -266,9 +266,7 @@ def _with_augmentation(study: Study, trained: Trained) -> Outcome:
 class MovedExamples:
     """Examples that are augmented whenever they are read, by up to an eighth of their side: 4 of 32 pixels, as in training.
 
-    Args:
-        data: the examples.
-        seed: draws how each image is moved.
+    `seed` draws how each image is moved.
     """
 
     def __init__(self, data: Any, seed: int) -> None:

@@ -17,8 +17,7 @@ from mulnb.study.networks import weights
 if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
     from torch import Tensor, nn
 
-    from mulnb.config import Profile, Scores
-    from mulnb.data import ImageSet
+    from mulnb.config import Profile
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study
     from mulnb.training import Diverged
@@ -66,10 +65,6 @@ def _diverged_in_pool(study: Study, numbers: range) -> Diverged | None:
 def check_pool(profile: Profile, n: int) -> None:
     """Check that the pool can score every example, and leaves it out often enough for the membership audits.
 
-    Args:
-        profile: its pool.
-        n: examples in D.
-
     Raises:
         UserError: too few models, or subsets that nothing can be trained on.
     """
@@ -103,13 +98,6 @@ def check_pool(profile: Profile, n: int) -> None:
         lira.check_counts(n_in, plan.models)
     except UserError as error:
         raise UserError(f"profile {profile.name}: {error}, or set audit.membership: false") from None
-
-
-def imported_scores(given: Scores, data: ImageSet) -> np.ndarray:
-    """The scores of a profile's `pool.scores` for the examples of `data`, [N]."""
-    from mulnb.data.scores import load_scores
-
-    return load_scores(given.file, key=given.key, index=given.index, orientation=given.orientation, data=data)
 
 
 # ---- the original models and their proxies
@@ -183,7 +171,6 @@ def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int], places:
     """Hold-out retraining scores of any networks of the study.
 
     Args:
-        study: the data, and the settings of its profile.
         model: k networks as one, or one network; see `Study.stack`.
         seeds: k seeds of the order of examples.
         places: what each network is, for the message if its fine-tuning diverges.

@@ -163,7 +163,10 @@ class Study(Networks):
         """
         data = self.splits.train
         if self.pool is None:
-            given = scoring.imported_scores(self.profile.pool.scores, data)
+            from mulnb.data.scores import load_scores
+
+            own = self.profile.pool.scores
+            given = load_scores(own.file, key=own.key, index=own.index, orientation=own.orientation, data=data)
             columns = {"example": np.arange(len(data)), "memorization": given, "se": np.nan, "n_in": 0, "n_out": 0}
             frame = pd.DataFrame(columns)
         else:

@@ -32,9 +32,6 @@ def tune(study: Study) -> pd.DataFrame:
     A candidate's settings are those of every stage of a strategy, except that the stages share its epochs (`of_stage`). The full
     RUM is not searched: its stages use what was found for their algorithms.
 
-    Args:
-        study: its profile has the grid.
-
     Returns:
         Columns `algorithm strategy settings tow tow_mia objective passes_retain se n unconverged chosen edge round seeds scores`.
         `settings` are those of each stage, as JSON; `objective` is ToW + ToW-MIA (METHOD §6) and `se` its standard error over the
@@ -66,9 +63,7 @@ def _check(profile: Profile) -> None:
             if not all(isinstance(value, (int, float)) for value in values):
                 raise UserError(f"{where} = {list(values)}: only numbers can be extended")
             if axis.factor is not None and any(value <= 0 for value in values):
-                raise UserError(
-                    f"tune.grid.{algorithm}.{key} = {list(values)}: a factor extends positive values only, use a step"
-                )
+                raise UserError(f"{where} = {list(values)}: a factor extends positive values only, use a step")
     for algorithm, grid in plan.grid.items():
         for strategy, candidate in itertools.product(_strategies(profile, algorithm), _candidates(grid)):
             # together, values may be wrong that are right one by one
@@ -136,7 +131,6 @@ def of_stage(candidate: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
     Args:
         candidate: settings as the grid lists them.
-        strategy: a strategy of one algorithm.
 
     Raises:
         UserError: three stages cannot share the epochs.

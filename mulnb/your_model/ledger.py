@@ -297,12 +297,7 @@ def _is_whole(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_half(line: bytes, first: bool) -> bool:
-    """Whether a line without an end is the beginning of a request: the program that wrote it was killed.
-
-    Args:
-        line: the last one.
-        first: whether it is the only one; then it must say that the file is a ledger.
-    """
+    """Whether a line without an end is the beginning of a request, or of the `first`, which says that this is a ledger."""
     beginning = json.dumps({"format": FORMAT})[:-1].encode()
     try:
         json.loads(line)

@@ -136,7 +136,9 @@ def page(report: Report, tree: Mapping[str, Any]) -> str:
     advice = f"<p>Try: {html.escape(tree['verdict']['advice'])}</p>" if tree["verdict"]["advice"] else ""
     limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in tree["limits"])
     words, size = tree["verdict"]["words"], sum(tree["forget_set"].values())
-    picture = base64.b64encode(_picture(report)).decode()
+    drawn = io.BytesIO()
+    report.plot().savefig(drawn, format="png", dpi=150)
+    picture = base64.b64encode(drawn.getvalue()).decode()
 
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>mulnb: {html.escape(words)}</title>
@@ -158,12 +160,6 @@ def page(report: Report, tree: Mapping[str, Any]) -> str:
 <p>Written {tree["written"]}.</p>
 </body></html>
 """
-
-
-def _picture(report: Report) -> bytes:
-    stream = io.BytesIO()
-    report.plot().savefig(stream, format="png", dpi=150)
-    return stream.getvalue()
 
 
 def _table(report: Report) -> str:

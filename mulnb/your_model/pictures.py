@@ -98,11 +98,7 @@ def _channels_last(shape: Sequence[int]) -> bool:
 
 
 def picture(value: Any, what: str) -> Tensor:
-    """One image as uint8 or floating point [C, H, W]; PIL images become grey or RGB, image files RGB.
-
-    Raises:
-        UserError: it is none; the message begins with `what`.
-    """
+    """One image as uint8 or floating point [C, H, W]; PIL images become grey or RGB, image files RGB."""
     if isinstance(value, ENCODED):
         value = _decoded(value, what)
     elif hasattr(value, "getbands"):  # a PIL image

@@ -27,7 +27,6 @@ from mulnb.your_model.recipe import Training
 from mulnb.your_model.references import References, attacked, references_of
 from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
 
-ACCURACIES = ("acc_low", "acc_medium", "acc_high", "acc_forget", "acc_retain", "acc_test")
 COLUMNS = {
     "acc_low": "accuracy, low stratum",
     "acc_medium": "accuracy, medium stratum",

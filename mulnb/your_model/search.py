@@ -213,12 +213,13 @@ def _affordable(task: Search, ladder: Sequence[Mapping[str, float]], epoch: floa
     """The rungs of a ladder that take no more than a share of the time left; or one rung that is cut short."""
     left = min(max(task.deadline - time.monotonic(), 0.0), 1e6)  # there may be no deadline
     epochs = int(SHARE * left / max(epoch, 1e-3))
-    good = [rung for rung in ladder if rung.get("epochs", 1) <= epochs]
-    return good or [dict(ladder[len(ladder) // 2]) | {"epochs": max(1, epochs), **_no_more_msteps(ladder, epochs)}]
+    if good := [rung for rung in ladder if rung.get("epochs", 1) <= epochs]:
+        return good
 
-
-def _no_more_msteps(ladder: Sequence[Mapping[str, float]], epochs: int) -> dict[str, int]:
-    return {"msteps": max(0, min(epochs - 1, 3))} if "msteps" in ladder[0] else {}
+    short = dict(ladder[len(ladder) // 2]) | {"epochs": max(1, epochs)}
+    if "msteps" in short:
+        short["msteps"] = max(0, min(epochs - 1, 3))
+    return [short]
 
 
 def _rate(task: Search, batch: int) -> float:

@@ -122,7 +122,6 @@ def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
         accuracy: on these images.
         chance: the accuracy of always saying the most frequent class.
         n: over how many images the accuracy was counted.
-        where: what these images are called.
     """
     if chance == 1:
         return "all training images have the same label: nothing can be told from a model of one class"
@@ -149,8 +148,9 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     """
     new = rows["unlearned"]
     original = rows.get("original")
-    near_chance, overlap = _near_chance(original or new, facts), [facts.overlap] if facts.overlap else []
-    wrong = [*near_chance, *overlap]
+    known_best = original or new
+    lost = near_chance(known_best["acc_retain"], facts.chance, facts.n_retain, "the retain set")
+    wrong = [told for told in (lost, facts.overlap) if told]  # signs that the data do not fit the model
     same = original is not None and facts.changed <= 1 / max(facts.n_forget, 50) and facts.moved < SAME
     reference = facts.reference
     damage = _damage(new, original, reference, facts)
@@ -161,7 +161,7 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
     # no change is told first: it needs no hold-out, and it is what defaults most often do
     unchanged = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
-    if same and not near_chance and (known or not power or wrong or not reference.exact):
+    if same and not lost and (known or not power or wrong or not reference.exact):
         return Verdict(
             NOTHING, (unchanged, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
         )
@@ -185,7 +185,8 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
         return Verdict(
             OVER, tuple(over), less if reference.exact else f"an oracle, which can tell (report.train_oracle), or {less}"
         )
-    if at_chance := _chance_unseen(original or new, facts):
+    guess = facts.chance if math.isnan(facts.guess) else facts.guess
+    if at_chance := unseen_at_chance(known_best["acc_test"], known_best["acc_retain"], guess, "unseen images"):
         return Verdict(WRONG, (at_chance,), check)
     if not power:
         return Verdict(
@@ -206,18 +207,6 @@ def searched(verdict: Verdict) -> Verdict:
     if "mulnb." not in verdict.advice:
         return verdict
     return dataclasses.replace(verdict, advice="a larger budget, other algorithms (algorithm=…), or a model that is trained anew")
-
-
-def _near_chance(row: Mapping[str, float], facts: Facts) -> list[str]:
-    """A sign that the data do not fit the model, or nothing."""
-    told = near_chance(row["acc_retain"], facts.chance, facts.n_retain, "the retain set")
-    return [told] if told else []
-
-
-def _chance_unseen(row: Mapping[str, float], facts: Facts) -> str:
-    """A sentence about a hold-out that a good model knows nothing about, or ""."""
-    guess = facts.chance if math.isnan(facts.guess) else facts.guess
-    return unseen_at_chance(row["acc_test"], row["acc_retain"], guess, "unseen images")
 
 
 def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, reference: Reference, facts: Facts) -> list[str]:

@@ -79,6 +79,9 @@ def _oriented(methods: pd.DataFrame, name: str) -> pd.Series:
 def ranking(unlearning: pd.DataFrame) -> pd.DataFrame:
     """The place of every method under every audit, from means over scores and seeds.
 
+    Args:
+        unlearning: the frame of that name.
+
     Returns:
         Indexed by `algorithm strategy`: a column for each audit (1 = closest to the oracle, ties share the mean of their places),
         and `spread`, the difference between the method's best and worst place. The most disputed method comes first.
@@ -102,6 +105,7 @@ def agreement(unlearning: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd
     seeds: its τ with itself is NaN, and its intervals come from the other audit's seeds alone.
 
     Args:
+        unlearning: the frame of that name.
         draws: of the bootstrap, and of the halves.
         seed: of both.
 

@@ -17,10 +17,17 @@ SHORT_TRAINING = {"epochs": 1, "batch": BATCH}
 
 
 def shorten(profile: Profile, steps: int) -> Profile:
-    """A checked profile with one epoch everywhere, and so few images that an epoch has `steps` batches.
+    """A profile with one epoch everywhere, and so few images that an epoch has `steps` batches.
 
     The networks keep their size. The pool has just enough models that each example is inside some subsets and outside others, or
     as many as the profile has, where these are fewer.
+
+    Args:
+        profile: the profile as it is written.
+        steps: optimizer steps of a training, at most.
+
+    Returns:
+        A checked profile with the name of `profile` and "-dry".
     """
     train_images = steps * BATCH
 

@@ -66,6 +66,12 @@ def check_is_profile(given: object) -> None:
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `"pool.models=200"` into `("pool.models", 200)`.
 
+    Args:
+        text: a dotted key, "=", and a value in YAML.
+
+    Returns:
+        The key and the value.
+
     Raises:
         UserError: there is no "=" or no key, or the value is not valid YAML.
     """

@@ -49,7 +49,10 @@ class Bits:
 
 
 def blocks(*matrices: np.ndarray | Bits) -> Iterator[tuple[slice, list[np.ndarray]]]:
-    """Go through matrices of one shape [M, N], bool arrays or `Bits`, `BLOCK` columns at a time.
+    """Go through matrices of one shape [M, N], `BLOCK` columns at a time.
+
+    Args:
+        matrices: bool arrays, or `Bits`.
 
     Yields:
         Which columns, and of each matrix these columns as bool [M, …].

@@ -47,6 +47,7 @@ def add_profile(parser: argparse.ArgumentParser, by_place: bool = False) -> None
     """Let `parser` take a profile, by default `digits`, and overrides of its values.
 
     Args:
+        parser: the parser, or the sub-parser of one command.
         by_place: whether the word `--profile` may be left out.
     """
     ways = parser.add_mutually_exclusive_group()
@@ -65,7 +66,11 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def folder(text: str) -> Path:
-    """The `type` of an option that names a folder. Raises argparse's error for no name, one that no file can have, or a file."""
+    """The `type` of an option that names a folder.
+
+    Raises:
+        argparse.ArgumentTypeError: no name, one that no file system takes, or a file of that name.
+    """
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
 

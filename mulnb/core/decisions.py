@@ -21,6 +21,7 @@ def t_p_value(values: Values, null: float = 0.0) -> float:
 
     Args:
         values: independent values [n], for example one per seed.
+        null: the mean under the null hypothesis.
 
     Returns:
         p in [0, 1]; NaN if n = 1.

@@ -35,7 +35,11 @@ def of_memory(text: str) -> bool:
 
 
 def lack(error: BaseException) -> str | None:
-    """What an error says about this machine, in one line with what to do; None if it is about something else."""
+    """What an error says about this machine, in one line with what to do; None if it is about something else.
+
+    Args:
+        error: any exception.
+    """
     if isinstance(error, MemoryError) or of_memory(f"{type(error).__name__}: {error}"):
         return MEMORY
     if not isinstance(error, OSError):

@@ -27,6 +27,9 @@ def held(names: Iterable[str]) -> Iterator[None]:
     """Hold a lock for every name inside a `with` block. Waits while another process holds one of them.
 
     Where locks are not possible (a read-only store, a file system without them), the block runs without.
+
+    Args:
+        names: for example the keys of the artefacts that are about to be made.
     """
     file = _lock_file(paths.artifacts()) if fcntl else None
     if file is None:

@@ -27,7 +27,11 @@ def git_commit() -> str | None:
 
 
 def device_name() -> str:
-    """The name of the first GPU, or of the processor with its cores, as "AMD EPYC 9B14, 2 cores". Does not import torch."""
+    """The name of the first GPU, or of the processor with its number of cores. Does not import torch.
+
+    Returns:
+        For example "NVIDIA H100 80GB HBM3" or "AMD EPYC 9B14, 2 cores".
+    """
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
 
     try:
@@ -41,7 +45,11 @@ def device_name() -> str:
 
 
 def check_device() -> None:
-    """Raise `UserError` if `MULNB_DEVICE` names a device that is not there. Imports torch only to look for a GPU."""
+    """Check that the device of `MULNB_DEVICE` is there, where the variable is set. Imports torch only to look for a GPU.
+
+    Raises:
+        UserError: it is no name of a device, or this machine has no such device.
+    """
     name = os.environ.get("MULNB_DEVICE", "")
     if name in ("", "cpu"):
         return

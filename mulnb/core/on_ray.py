@@ -51,7 +51,11 @@ class Terms:
 
 
 def check() -> None:
-    """Raise `UserError` if ray is not installed, `RAY_ADDRESS` is no address, or nothing answers there."""
+    """Reject what can be seen without a cluster of one's own.
+
+    Raises:
+        UserError: ray is not installed, `RAY_ADDRESS` is not an address, or nothing answers there.
+    """
     if importlib.util.find_spec("ray") is None:
         raise UserError("backend 'ray' needs the package ray: install mulnb[cluster]")
 
@@ -66,7 +70,11 @@ def check() -> None:
 
 
 def places(terms: Terms = Terms()) -> int:
-    """How many tasks run at once on the cluster. Raises `UserError` if there is none, or no node is large enough for a task."""
+    """How many tasks run at once on the cluster.
+
+    Raises:
+        UserError: there is no cluster, or none of its nodes is large enough for a task.
+    """
     return _courier().places(terms)
 
 

@@ -15,7 +15,11 @@ def read(path: Path, limit: int) -> bytes:
     """The content of a file.
 
     Args:
+        path: the file; a link to a file is followed.
         limit: the most bytes that such a file can sensibly have.
+
+    Returns:
+        All of its bytes.
 
     Raises:
         UserError: it does not exist, cannot be read, is no file (a folder, a named pipe, a device, a socket), or is longer.

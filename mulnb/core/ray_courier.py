@@ -65,7 +65,9 @@ def main(descriptor: int, address: str, cores: int) -> None:
     It is the first of a process group, which ends with it.
 
     Args:
+        descriptor: of the pipe.
         address: of the cluster; "local" starts one that ends with this process.
+        cores: of a local cluster.
     """
     import ray
 

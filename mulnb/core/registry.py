@@ -46,6 +46,7 @@ class Registry(dict[str, Entry]):
         """Reject a name that is not known.
 
         Args:
+            name: the name a user gave.
             more: names that are valid besides those of the registry.
 
         Raises:

@@ -60,6 +60,7 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
 
     Args:
         values: independent values [n], for example one per seed.
+        confidence: in (0, 1).
 
     Returns:
         The interval; with n = 1 its bounds are NaN.

@@ -31,6 +31,9 @@ def signals_raise() -> Iterator[None]:
 
     A signal that is ignored, as SIGHUP is under nohup and SIGINT in a background job, stays ignored. After `Stopped`, the
     signals keep their meaning: the process is about to end, and a second Ctrl-C must not interrupt that.
+
+    Raises:
+        Stopped: a signal has come.
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield

@@ -36,7 +36,15 @@ WHOLE = {"samples", "msteps", "epochs", "batch"}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first mistake of a rejected mapping, in one line: the dotted key, its value, and what would be valid."""
+    """The first mistake of a rejected mapping.
+
+    Args:
+        error: what `model.model_validate` raised.
+        model: the whole model, for the keys that are valid.
+
+    Returns:
+        One line: the dotted key, its value, and what would be valid.
+    """
     return " ".join(_explain(error, model).split())  # a key or a value of the user's may hold a line break
 
 

@@ -86,7 +86,11 @@ FLOOR, CEILING = "nothing", "retrain"
 
 
 def label(name: str) -> str:
-    """The written form of a name, e.g. "EL2N" for "el2n"; one that is unknown is written without its underscores."""
+    """The written form of a name, e.g. "EL2N" for "el2n".
+
+    Args:
+        name: a score, strategy, algorithm, metric or group; an unknown name is written without its underscores.
+    """
     if name in LABELS:
         return LABELS[name]
 
@@ -101,7 +105,14 @@ def mathtext(name: str) -> str:
 
 
 def mix(rum: Rum | None) -> str:
-    """The full RUM of a profile in words, as "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" where it is not run."""
+    """The full RUM of a profile in words.
+
+    Args:
+        rum: the algorithm of each stratum; None where the full RUM is not run.
+
+    Returns:
+        For example "RUM (low: nothing, medium: Fine-tune, high: SalUn)"; "" for None.
+    """
     if rum is None:
         return ""
 

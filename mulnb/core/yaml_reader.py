@@ -25,6 +25,9 @@ class BadYaml(ValueError):
 def parse(text: str) -> object:
     """The value of a YAML text.
 
+    Args:
+        text: the text; only plain values (no Python objects) can be in it.
+
     Returns:
         Mappings, lists, strings, numbers, booleans, dates or None.
 
@@ -65,7 +68,11 @@ def _said(error: yaml.YAMLError) -> str:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The keys and values of a profile. Raises `UserError` if it cannot be read, is no good YAML, or holds something else."""
+    """The keys and values of a profile.
+
+    Raises:
+        UserError: the file cannot be read, is no good YAML, or holds something else than keys with values.
+    """
     try:
         tree = parse(plain_file.read(path, LONGEST).decode())
     except UnicodeDecodeError:
@@ -79,7 +86,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def set_dotted(tree: dict, dotted: str, value: Any) -> None:
-    """Set the value of a dotted key in a tree of mappings. Raises `UserError` if a key on the way has a value of its own."""
+    """Set the value of a dotted key in a tree of mappings; missing mappings are made.
+
+    Raises:
+        UserError: a key on the way has a value and no keys below it.
+    """
     *parents, last = dotted.split(".")
     for depth, key in enumerate(parents):
         tree = tree.setdefault(key, {})

@@ -22,6 +22,9 @@ AGAIN = "delete it and download it again, or let `wget -c` or `curl -C - -O` con
 def unpacked(archive: Path) -> Path:
     """Unpack a zip into `artifacts/unpacked/`, unless that was done before. The folder of the zip may be read-only.
 
+    Args:
+        archive: the zip. If its name, size or time changes, it is unpacked again.
+
     Returns:
         The folder with the content. If all of it lies in one folder of the zip, this is that folder.
 

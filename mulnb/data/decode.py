@@ -153,6 +153,7 @@ def resized(whole: ImageSet, size: int | None) -> ImageSet:
     """Resize images to size × size pixels (bicubic) with a notice; the result is kept in the store.
 
     Args:
+        whole: images of any size and number of channels.
         size: in pixels; None leaves the images as they are.
     """
     from PIL import Image

@@ -121,6 +121,7 @@ def class_folders(folder: Folder, limit: int | None = None) -> Listing:
     """List train/<class>/* and, if there is one, test/<class>/*.
 
     Args:
+        folder: the folder that holds `train`.
         limit: list only the first so many classes by name; None: all.
 
     Raises:
@@ -145,6 +146,7 @@ def class_folder(folder: Folder, order: Sequence[str] | None = None) -> Listing:
     """List <class>/*. The listing's `train` has all images.
 
     Args:
+        folder: the folder that holds the classes.
         order: the names of all classes in the order of their labels; None: sorted by name as text ("10" before "2").
 
     Raises:
@@ -173,6 +175,7 @@ def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
     """List Tiny-ImageNet as it is published. Its val is the test set; words.txt, if there is one, names the classes.
 
     Args:
+        folder: the folder `tiny-imagenet-200`.
         limit: list only the first so many classes by wnid; None: all.
 
     Raises:

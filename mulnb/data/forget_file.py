@@ -26,6 +26,7 @@ def members(path: str | Path, labels: np.ndarray, classes: Sequence[str]) -> np.
     Args:
         path: the file; a relative one may also lie in the store's folder.
         labels: int64 [N] of the training set, which the indices point into.
+        classes: the names of the classes.
 
     Returns:
         int64 [n], sorted; None if the file holds strata instead, which `load` reads.

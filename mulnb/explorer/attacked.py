@@ -49,6 +49,7 @@ def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> A
     Args:
         seen: the probability of the label of every training example, by the model attacked [N].
         unseen: the same of the test examples [|T|].
+        chosen: the forget set.
         seed: draws the sample of R.
     """
     import torch
@@ -98,6 +99,7 @@ def picture(row: Mapping[str, Any] | None, attacks: Mapping[str, Attack]) -> str
     """The attack on the unlearned model beside that on the oracle.
 
     Args:
+        row: the run that is explained.
         attacks: of "unlearned" and "oracle"; empty for a run that diverged.
     """
     if row is None or not attacks:

@@ -25,6 +25,9 @@ def picture(
     """The mean of each stratum, then the examples that end furthest from the oracle, as curves over the epochs.
 
     Args:
+        row: the run that is explained.
+        stock: its images.
+        chosen: its forget set.
         probability: of every label, by the original and the unlearned model and the oracle; empty for a run that diverged.
         epochs: the way between; None: only the two ends are known.
     """

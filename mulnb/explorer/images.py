@@ -131,6 +131,7 @@ def enlarged(stock: Stock, seed: int, chosen: Strata, example: int | None, proba
     """One example: the image, its label, its place in every score, and buttons that add it to the set or drop it.
 
     Args:
+        seed: of the scores.
         probability: of every example's label, by each model [N]: what the models of the last run say.
     """
     if example is None:

@@ -152,7 +152,10 @@ class Explorer:
         return self.strata
 
     def unlearn(self, algorithm: str | None = None, strategy: str | None = None) -> pd.DataFrame:
-        """Press the button and wait; `results` then has the new runs last.
+        """Press the button and wait.
+
+        Returns:
+            `results`, with the new runs last.
 
         Raises:
             UserError: the profile does not offer this algorithm or strategy; also any error that the run met.

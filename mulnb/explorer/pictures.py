@@ -199,6 +199,7 @@ def class_balance(counts: np.ndarray, everywhere: np.ndarray, classes: Sequence[
     Args:
         counts: examples of each class in each stratum [3, classes].
         everywhere: examples of each class in the whole training set [classes].
+        classes: their names.
     """
     width, left, right, top, height = 400, 58, 392, 2, 46
     slot = (right - left) / len(classes)

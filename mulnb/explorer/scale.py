@@ -20,6 +20,7 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None, ends: Mapping[str, 
     """ToW against ToW-MIA of every run, numbered as in the table; dashes lead from vanilla to other runs on its set.
 
     Args:
+        rows: the runs.
         shown: the number of the run that is explained.
         ends: of its set: the rows of `FLOOR` and, once it is measured, of `CEILING`.
     """

@@ -69,6 +69,9 @@ class Stock:
 def of_profile(profile: Profile) -> Stock:
     """The stored results of a profile.
 
+    Args:
+        profile: its memorization and proxy scores must be published under `figures/` or be in the store.
+
     Returns:
         The training examples with all scores. Where the data set is not on this machine, the images are the small copies that
         were published with the scores: choosing needs no more.

@@ -55,6 +55,7 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     """ROC curves of LiRA (above) and RMIA (below): can the forget set be told from examples that were never seen?
 
     Args:
+        profile: the study.
         examples: `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group`
             is `forget`, or `test` for examples that no model was trained on. Higher scores mean "was a member".
 
@@ -153,6 +154,7 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
     """Who is still recognised: the margin of every forgotten example under the unlearned model, beside the oracle's.
 
     Args:
+        profile: the study.
         examples: as for `audit_roc`. One score's forget sets are shown: memorization's, or the first there is.
 
     Returns:
@@ -256,8 +258,12 @@ def audit_agreement(profile: Profile, agreement: pd.DataFrame) -> Picture:
     """Do the audits rank the methods alike? Kendall's τ between every two of them.
 
     Args:
+        profile: the study.
         agreement: `audit other tau low high n_methods n_seeds` (`audit.compare.agreement`); where `audit == other`, the audit is
             compared with itself on two halves of the seeds.
+
+    Returns:
+        The figure: a matrix of τ with its intervals.
     """
     names = list(dict.fromkeys([*agreement["audit"], *agreement["other"]]))
     values = np.full((len(names), len(names)), np.nan)

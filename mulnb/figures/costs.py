@@ -24,6 +24,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     """The cost-fidelity figure: seconds (log) against ρ with memorization, and against the overlap of the high stratum.
 
     Args:
+        profile: the study.
         fidelity: `kind name count seed seconds spearman overlap reliability`; `kind` is `proxy` (one training), `mean` (a proxy
             averaged over `count` trainings) or `pool` (exact scores from `count` models, repeats in `seed`).
 

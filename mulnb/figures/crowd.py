@@ -24,11 +24,15 @@ def note(n: int) -> str:
 
 
 def cloud(n: int, size: float, alpha: float) -> dict[str, float]:
-    """Size and opacity, for `Axes.plot`, of n points of a scatter plot: many would be one blob, so they are smaller and paler.
+    """Size and opacity of the points of a scatter plot: many points would be one blob, so they are smaller and paler.
 
     Args:
+        n: the number of points.
         size: marker size of a few, in points.
         alpha: opacity of a few.
+
+    Returns:
+        `markersize` and `alpha` for `Axes.plot`.
     """
     crowd = max(1.0, n / 2000)
     return {"markersize": max(size * crowd**-0.25, 1.0), "alpha": max(alpha * crowd**-0.5, 0.06)}

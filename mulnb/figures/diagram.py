@@ -22,7 +22,11 @@ RIGHT = 5.42  # where the lanes end and the evaluation begins
 
 @style()
 def overview(profile: Profile) -> Picture:
-    """Figure 1: score every example, refine the forget set into strata, unlearn stratum by stratum, compare with the oracle."""
+    """Figure 1: score every example, refine the forget set into strata, unlearn stratum by stratum, compare with the oracle.
+
+    Args:
+        profile: its sizes stand in the caption.
+    """
     figure = Picture(height=HEIGHT, layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
     axes.set_axis_off()

@@ -23,7 +23,9 @@ def end_bands(axes: Axes, ends: pd.DataFrame, column: str) -> None:
     """Draw the floor and the ceiling of the scale, each as a line with its interval as a band.
 
     Args:
+        axes: the panel.
         ends: a table of `compare.ends`; if it has a column `step`, the lines run along the steps, else through the whole panel.
+        column: the metric.
     """
     for name, group in ends.groupby("algorithm", sort=False, observed=True):
         how = look(ENDS, name)

@@ -41,6 +41,10 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
     """Differences between strategies, paired by seed, per algorithm and score; right of 0 is a gain.
 
     The row of an algorithm itself is its primary estimate: the mean over the scores within each seed.
+
+    Args:
+        profile: the study.
+        unlearning: the tidy frame of unlearning runs.
     """
     runs = compare.unlearned(unlearning)
     parts = _parts(profile, runs)
@@ -132,7 +136,12 @@ def _lines(runs: pd.DataFrame, parts: list[str]) -> list[tuple[str, str]]:
 
 
 def name_rows(axes: Axes, lines: list[tuple[str, str]]) -> None:
-    """Write the names of the rows, (algorithm, score), on the left of a panel; those without a score are headings, in bold."""
+    """Write the names of the rows, those of headings in bold.
+
+    Args:
+        axes: the panel on the left.
+        lines: the rows, (algorithm, score); those without a score are headings.
+    """
     axes.set_yticks(range(len(lines)), [vocabulary.label(score) if score else _heading(algorithm) for algorithm, score in lines])
     for tick, (_, score) in zip(axes.get_yticklabels(), lines, strict=True):
         tick.set_fontweight("normal" if score else "bold")
@@ -160,6 +169,8 @@ def forest_frame(axes: Axes, metric: str, lines: list[tuple[str, str]], drawn: l
     """What stands behind the differences of one metric: headings, the margin of equivalence, 0, and the axis.
 
     Args:
+        axes: the panel; its rows run downwards.
+        metric: `tow` or `tow_mia`.
         lines: the rows, (algorithm, score); those without a score are headings.
         drawn: mean, low and high of everything that is drawn.
     """
@@ -176,6 +187,7 @@ def difference_axis(axes: Axes, words: str, ticks: int) -> None:
     """A horizontal axis of differences: 0, and the margin of equivalence around it.
 
     Args:
+        axes: the panel.
         words: what its two sides mean; they stand below 0.
         ticks: at most so many, and one.
     """

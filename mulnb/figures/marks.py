@@ -17,7 +17,14 @@ CLEAR = 3.0  # points that stay free around a text
 
 
 def key(look: Look, text: str, filled: bool = True, line: bool = False) -> Line2D:
-    """An entry of a legend: a marker, filled or hollow, perhaps with a line through it."""
+    """An entry of a legend.
+
+    Args:
+        look: colour, marker and line style.
+        text: what it stands for.
+        filled: whether the marker is filled or hollow.
+        line: whether a line goes through the marker.
+    """
     return Line2D(
         [], [], color=look.color, marker=look.marker, linestyle=look.line if line else "none", label=text,
         markerfacecolor=look.color if filled else "white", markeredgecolor=look.color, markeredgewidth=1.0,
@@ -31,10 +38,14 @@ def points(
     """Draw markers with their intervals.
 
     Args:
+        axes: the panel.
         x: where each marker stands.
         mean: the estimates.
         low: lower bounds; NaN (one seed) draws no interval.
         high: upper bounds.
+        look: colour, marker and line style.
+        filled: whether the markers are filled or hollow.
+        line: whether the markers are joined.
         across: whether the intervals lie along x; then `x` is the place on the vertical axis.
         size: of the markers, in points.
         bar: width of the interval's line, in points.
@@ -62,7 +73,15 @@ STARTS = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")} 
 
 
 def beside(axes: Axes, x: float, y: float, text: str, color: str = INK) -> None:
-    """Write a text beside a point, on the side where it covers least of the lines and markers. The layout must be final."""
+    """Write a text beside a point, on the side where it covers least of the lines and markers.
+
+    Args:
+        axes: the panel; everything is drawn, and the layout is final.
+        x: the point.
+        y: the point.
+        text: a few words.
+        color: of the text.
+    """
     drawn = _drawn(axes)  # before the text is there
     words = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=SMALL, color=color)
 

@@ -25,6 +25,10 @@ HALVES = (0, (4, 2))  # the line of two halves of the seeds
 def common_mistakes(profile: Profile, mistakes: pd.DataFrame) -> Picture:
     """Left, the difference that each mistake makes to ToW, per algorithm; right, how well it keeps the ranking of the methods.
 
+    Args:
+        profile: the study.
+        mistakes: the frame of that name.
+
     Returns:
         The figure: a row per mistake; left of 0, the mistake makes an algorithm look worse than it is.
     """

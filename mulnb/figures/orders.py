@@ -22,6 +22,10 @@ MEAN = Look(INK, "D")
 def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     """What RUM^F loses when a proxy's order replaces memorization's, on the same forget set.
 
+    Args:
+        profile: the study.
+        crossed: the frame of the crossed design, with the column `order`.
+
     Returns:
         The figure: differences paired by seed, per algorithm and order; right of 0, the proxy's order is the better one.
     """

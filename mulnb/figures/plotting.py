@@ -155,10 +155,16 @@ def png(figure: Figure) -> bytes:
 
 
 def with_palette(image: Pixels) -> Pixels:
-    """An image in RGB with a palette of `COLOURS` colours; each pixel has the nearest of them.
+    """An image in `COLOURS` colours.
 
     Half of them are those of the most pixels, which stay exactly as they are: areas, grids and bands keep their hue. The other
     half covers the rest, so that the colour of a single small marker is among them.
+
+    Args:
+        image: in RGB.
+
+    Returns:
+        The image with a palette; each pixel has the nearest colour of it.
     """
     from PIL import Image
 
@@ -187,11 +193,18 @@ def svg(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, profile: Profile | str, name: str) -> Figure:
-    """Write a figure under the profile's results, and return it, so that a notebook shows it.
+    """Write a figure under the profile's results.
 
     Args:
+        figure: any matplotlib figure.
         profile: a profile, or the name of a folder of results.
         name: the files' name without its ending.
+
+    Returns:
+        The figure, so that a notebook shows it.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = paths.results(profile if isinstance(profile, str) else profile.name)
     for ending, draw in (("png", png), ("svg", svg)):
@@ -224,7 +237,12 @@ def bare(axes: Axes) -> None:
 
 
 def finish(figure: Picture, caption: str) -> Picture:
-    """Set the caption below everything and fix the layout, so that every later drawing gives the same picture."""
+    """Set the caption below everything and fix the layout, so that every later drawing gives the same picture.
+
+    Args:
+        figure: a figure whose panels are drawn.
+        caption: the caption; it is wrapped to the figure's width.
+    """
     text = wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
     figure.supxlabel(text, x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
     figure.draw_without_rendering()
@@ -241,7 +259,10 @@ def wrapped(caption: str, points: float, size: float = SMALL, weight: str = "nor
     """Break a text into lines by measuring its words.
 
     Args:
+        caption: the text.
         points: the longest line.
+        size: the font's size in points.
+        weight: the font's weight.
 
     Returns:
         The text with line ends; "n = 3", "95 %" and "3 000" stay on one line.
@@ -271,6 +292,9 @@ def headline(figure: Picture, text: str, handles: Sequence[Artist] = (), columns
     """Set the sentence above the panels, with the legend in the row below it.
 
     Args:
+        figure: the figure.
+        text: the sentence.
+        handles: the entries of the legend.
         columns: how many entries a row has at most; more entries are spread evenly over several rows.
     """
     lines = math.ceil(len(handles) / columns) or 1

@@ -23,7 +23,12 @@ PER_ROW = 7  # proxies beside each other
 
 @style()
 def proxy_table(profile: Profile, costs: pd.DataFrame) -> Picture:
-    """Table 1 as a picture: correlation with memorization on the left, cost on the right."""
+    """Table 1 as a picture: correlation with memorization on the left, cost on the right.
+
+    Args:
+        profile: the study.
+        costs: `proxy seconds share_of_exact spearman ci_low ci_high n_seeds`.
+    """
     table = tables.proxy_table(costs).iloc[::-1].reset_index(drop=True)  # the paper's on top, the strongest first
     figure = Picture(height=0.33 * len(table) + 1.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
@@ -108,7 +113,9 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
     """Per proxy, a column: its distribution, mean memorization per tenth of the examples, and it against memorization.
 
     Args:
+        profile: the study.
         proxies: `example proxy seed raw value`; the mean over seeds is shown.
+        memorization: `example memorization` and more.
     """
     truth = memorization.set_index("example")["memorization"]
     found = vocabulary.ordered(proxies["proxy"])

@@ -20,7 +20,12 @@ JOINED = ("vanilla", "repeat", "shuffle", "rum_f")  # strategies of one algorith
 
 @style()
 def rum(profile: Profile, unlearning: pd.DataFrame) -> Picture:
-    """Figure 2 for one profile: ToW and ToW-MIA of RUM^F, vanilla, repeat and shuffle, per algorithm and score."""
+    """Figure 2 for one profile: ToW and ToW-MIA of RUM^F, vanilla, repeat and shuffle, per algorithm and score.
+
+    Args:
+        profile: the study.
+        unlearning: the tidy frame of unlearning runs.
+    """
     runs, ends = compare.unlearned(unlearning), compare.ends(unlearning)
     table, scores = tables.tow_table(runs), figure_2_scores(runs)
     strategies = set(table["strategy"])
@@ -76,9 +81,12 @@ def rum_panel(axes: Axes, table: pd.DataFrame, ends: pd.DataFrame, metric: str, 
     """One metric: a group per algorithm, and in it the strategies of each score.
 
     Args:
+        axes: the panel.
         table: a table of `tables.tow_table`, without the ends of the scale.
         ends: floor and ceiling, a table of `compare.ends`.
+        metric: `tow` or `tow_mia`.
         scores: the scores to draw, from left to right.
+        size: of the markers, in points.
     """
     algorithms, step = vocabulary.ordered(table["algorithm"]), 0.84 / len(scores)
 
@@ -106,7 +114,12 @@ def rum_panel(axes: Axes, table: pd.DataFrame, ends: pd.DataFrame, metric: str, 
 
 
 def make_room(axes: Axes, inches: float) -> None:
-    """Turn the algorithms' names below a panel where they would touch each other."""
+    """Turn the algorithms' names where they would touch each other.
+
+    Args:
+        axes: the panel that has the names below it.
+        inches: its width.
+    """
     if 0.75 * len(axes.get_xticks()) > inches:
         for text in axes.get_xticklabels():
             text.set(rotation=35, ha="right", rotation_mode="anchor")

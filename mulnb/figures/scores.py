@@ -44,6 +44,7 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
     """Distribution of the memorization scores, where the three strata lie, and the standard error of each score.
 
     Args:
+        profile: the study.
         memorization: `example label memorization se n_in n_out`, and a bool column `flipped` where labels were flipped.
         strata: has `low`, `medium` and `high`, each an array of examples.
     """
@@ -140,8 +141,11 @@ def stratum_images(
     """Images of each stratum with their labels and scores, evenly spaced in the stratum's order of scores.
 
     Args:
+        profile: the study.
         images: uint8 [N, C, H, W], C = 1 or 3.
+        memorization: the frame of scores.
         strata: has `low`, `medium` and `high`, each an array of examples.
+        classes: the classes' names.
     """
     per_row = 10 if images.shape[-1] < 48 else 8  # the file stays small, and large images show more
     figure = Picture(height=3.45)
@@ -186,6 +190,7 @@ def convergence(profile: Profile, convergence: pd.DataFrame) -> Picture:
     """How the scores settle as the pool grows.
 
     Args:
+        profile: the study.
         convergence: `models repeat split_half spearman_full mean_se`; empty where the scores were imported.
     """
     if not len(convergence):

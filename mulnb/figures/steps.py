@@ -24,6 +24,10 @@ BEFORE_FACE, BEFORE_EDGE = "#D9D9D9", "#8A8A8A"
 def sequential(profile: Profile, sequential: pd.DataFrame) -> Picture:
     """Figure 3: ToW and ToW-MIA at each step on the union of all forget sets, and their change since step 1.
 
+    Args:
+        profile: the study.
+        sequential: the tidy frame of sequential unlearning.
+
     Returns:
         The figure: above the levels, which decide, below the change on the union (the paper's axis) and on each step's own set.
     """
@@ -64,6 +68,7 @@ def step_panel(axes: Axes, table: pd.DataFrame, column: str) -> None:
     """One quantity along the steps, a line per strategy, the ends of the scale as bands.
 
     Args:
+        axes: the panel.
         table: rows of one scope of `tables.sequential_table`.
         column: `tow`, `tow_mia`, or one of them with `_change`.
     """
@@ -89,6 +94,7 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     """Figure 7: the proxy's distribution before and after each step, for that step's forget set and the retained examples.
 
     Args:
+        profile: the study.
         values: `strategy seed step moment group example value`; `moment` is before or after, `group` forget or retain.
     """
     strategies, steps = vocabulary.ordered(values["strategy"]), sorted(values["step"].unique())

@@ -61,6 +61,9 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookN
         target: where the executed notebook is written, also when a cell fails.
         parameters: values for its cell tagged `parameters`.
 
+    Returns:
+        The notebook with its outputs.
+
     Raises:
         UserError: a cell raised one.
         NotebookFailed: another failure; the message names the cell and the error.
@@ -205,7 +208,14 @@ def _likely_cause(what: str) -> str:
 
 
 def hidden_errors(notebook: NotebookNode) -> list[str]:
-    """The last line of each error that ended no cell: error outputs and printed tracebacks, in cells and inside widgets."""
+    """Errors that ended no cell: error outputs and printed tracebacks, in cells and inside widgets.
+
+    Args:
+        notebook: an executed notebook.
+
+    Returns:
+        The last line of each error, which says what happened.
+    """
     outputs = []
     for cell in notebook.cells:
         outputs += cell.get("outputs", [])
@@ -232,6 +242,11 @@ def with_outputs(source: NotebookNode, executed: NotebookNode, name: str) -> Not
 
     Sources, metadata and cell ids are those of `source`. papermill's cell and timings, stderr and widget state are left out, and
     paths in the checkout become relative.
+
+    Args:
+        source: the notebook as it is.
+        executed: the same notebook, run by `execute`.
+        name: how an error calls it.
 
     Raises:
         NotebookFailed: an output shows another path of this machine.

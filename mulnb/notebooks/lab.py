@@ -28,6 +28,9 @@ ORIGIN = "copied_from"  # in the metadata of a copy: a hash of the notebook that
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the copy, then become JupyterLab; options that are not known here go to `jupyter lab`.
 
+    Args:
+        argv: the words of the command line; those of this process if None.
+
     Returns:
         The exit code of a mistake; otherwise this process becomes JupyterLab and the call does not return.
     """
@@ -48,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def open_copy(options: argparse.Namespace) -> Path:
-    """Check the profile, and return the copy of notebook 06 that shows it."""
+    """Check the profile, and return the copy of notebook 06 that shows it.
+
+    Raises:
+        UserError: the profile or an override is not valid, or the copy cannot be written.
+    """
     profile, parameters = run.profile_and_parameters(options)
     source = paths.CHECKOUT / "notebooks" / f"{EXPLORER}.ipynb"
     if not source.is_file():
@@ -57,10 +64,18 @@ def open_copy(options: argparse.Namespace) -> Path:
 
 
 def copy(source: Path, target: Path, parameters: dict[str, Any]) -> Path:
-    """Copy a notebook without its outputs, with other values in its cell `parameters`; returns `target`.
+    """Copy a notebook without its outputs, with other values in its cell `parameters`.
 
     A copy that was made before is kept with the user's changes, unless the notebook or the parameters are others: then the old
     copy is renamed, not lost.
+
+    Args:
+        source: the notebook; it is only read.
+        target: where the copy goes.
+        parameters: the values that its cell tagged `parameters` assigns.
+
+    Returns:
+        `target`.
     """
     known = run.read(source)
     run.check(known, parameters, as_written=False)
@@ -108,7 +123,12 @@ def _with_links_from(new: Path, old: Path, text: str) -> str:
 
 
 def jupyter_command(notebook: Path, rest: Sequence[str]) -> list[str]:
-    """The words after `python` that open a notebook in JupyterLab, followed by the user's own options `rest`."""
+    """The words after `python` that open `notebook` in JupyterLab.
+
+    Args:
+        notebook: a file in the checkout or in `MULNB_HOME`.
+        rest: options of the user for `jupyter lab`.
+    """
     # JupyterLab shows one folder: the checkout, so that the other notebooks are at hand, where the copy is in it
     folder = paths.CHECKOUT if notebook.is_relative_to(paths.CHECKOUT) else paths.home()
     words = ["-P", "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]

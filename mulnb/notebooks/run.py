@@ -39,7 +39,14 @@ class Notebook:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the notebooks that the options ask for; the exit code says how it ended (`commands.exit_code`)."""
+    """Run the notebooks that the options ask for.
+
+    Args:
+        argv: the words of the command line; those of this process if None.
+
+    Returns:
+        The exit code: 0 fine, 2 a user's mistake, 1 a notebook failed, 130 interrupted.
+    """
     return commands.exit_code(lambda: run(parser().parse_args(argv)))
 
 
@@ -104,6 +111,7 @@ def select(folder: Path, only: str | None) -> list[Path]:
     """The notebooks to run, in the order of their numbers.
 
     Args:
+        folder: where the notebooks are.
         only: numbers such as `"02,03"`; None for all but those on request.
 
     Raises:
@@ -174,6 +182,7 @@ def check(notebook: Notebook, parameters: dict[str, Any], as_written: bool) -> N
     papermill only warns about them and runs with the defaults.
 
     Args:
+        notebook: what `read` found.
         parameters: the values that will be passed.
         as_written: True if they must be the notebook's own, because its outputs will be stored in it.
 

@@ -27,7 +27,11 @@ def seeds(counts: Iterable[float]) -> str:
 
 
 def interval_note(counts: Iterable[float]) -> str:
-    """What error bars or a ± are, or that a single run has none: "mean and 95 % t interval over n = 3 seeds" for these counts."""
+    """What error bars or a ± are, or that a single run has none: "mean and 95 % t interval over n = 3 seeds".
+
+    Args:
+        counts: the number of seeds behind each number.
+    """
     counts = list(counts)
     if not counts or max(counts) < 2:
         return f"single runs, {seeds(counts)}: no interval"
@@ -44,7 +48,11 @@ def memorized(scores: pd.Series) -> str:
 
 
 def unfit(frame: pd.DataFrame) -> str:
-    """How many runs of a frame have an original or oracle that did not fit the retain set: a sentence after a space, or ""."""
+    """How many runs of a frame have an original or oracle that did not fit the retain set.
+
+    Returns:
+        A sentence that begins with a space, or "" if all fitted or the frame does not say.
+    """
     if "converged" not in frame:
         return ""
     marked = frame["converged"].dropna().astype(bool)  # frames of several profiles: older ones do not say
@@ -55,7 +63,14 @@ def unfit(frame: pd.DataFrame) -> str:
 
 
 def unfit_ceiling(unlearning: pd.DataFrame) -> str:
-    """Count the pairs of oracles behind the ceiling of which one did not fit the retain set. They stay in the ceiling."""
+    """Count the pairs of oracles behind the ceiling of which one did not fit the retain set. They stay in the ceiling.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs, with the ends of the scale as they were measured.
+
+    Returns:
+        A sentence as of `unfit`.
+    """
     pairs = unlearning[unlearning["algorithm"] == CEILING]
     if not unfit(pairs):
         return ""

@@ -56,6 +56,7 @@ def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) ->
     Args:
         frame: one row per run.
         by: the columns that identify a group; the rows of a group differ in their seed only.
+        columns: the columns to average.
 
     Returns:
         One row per group in the order of `vocabulary`: `by`, the count `n`, and `x x_low x_high` for each column x. The bounds
@@ -82,7 +83,10 @@ def intervals(frame: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) ->
 
 
 def interval_over_runs(values: np.ndarray) -> Interval:
-    """The t interval over the values of some runs [n], of which NaN is one that diverged.
+    """The t interval over runs.
+
+    Args:
+        values: one value per run [n]; NaN where a run diverged.
 
     Returns:
         The interval; NaN throughout if a run diverged, because the other runs alone would look better than the method is. An
@@ -111,6 +115,8 @@ def paired(frame: pd.DataFrame, strategy: str, against: str, by: Sequence[str] =
 
     Args:
         frame: one row per run.
+        strategy: the strategy in question.
+        against: the strategy that is subtracted from it.
         by: the columns that both runs of a pair share, besides the seed.
 
     Returns:
@@ -142,6 +148,7 @@ def rum_differences(runs: pd.DataFrame, algorithms: Iterable[str]) -> pd.DataFra
     """The full RUM minus vanilla of each of some algorithms, on the same forget sets, seed by seed.
 
     Args:
+        runs: one row per run.
         algorithms: those that the full RUM is made of.
 
     Returns:

@@ -23,6 +23,9 @@ DRAWS = 1000  # of the bootstrap over seeds, and of halves of the seeds
 def shifts(mistakes: pd.DataFrame) -> pd.DataFrame:
     """How far each mistake moves ToW of each algorithm.
 
+    Args:
+        mistakes: the frame of that name: `mistake item algorithm strategy seed metric right wrong touched`.
+
     Returns:
         A row per mistake and algorithm that it can touch: `mistake algorithm n moved moved_low moved_high`, the mean over seeds
         of `wrong − right` with its 95 % t interval. Within a seed, it is the mean over the strategies that the mistake touches.
@@ -35,6 +38,9 @@ def shifts(mistakes: pd.DataFrame) -> pd.DataFrame:
 
 def rankings(mistakes: pd.DataFrame) -> pd.DataFrame:
     """Whether the methods are ranked alike with and without each mistake.
+
+    Args:
+        mistakes: as for `shifts`.
 
     Returns:
         `mistake item tau low high best_right best_wrong n_methods n_seeds`, in the order of the items; `low` and `high` are the

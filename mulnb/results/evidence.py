@@ -35,6 +35,10 @@ class Evidence:
 def correlations(proxies: pd.DataFrame, memorization: pd.DataFrame) -> pd.DataFrame:
     """Spearman's ρ of each proxy with memorization, seed by seed.
 
+    Args:
+        proxies: `example proxy seed raw value`.
+        memorization: `example memorization` and more.
+
     Returns:
         `proxy seed spearman`; a proxy that is constant in a seed has no row for it.
     """
@@ -50,7 +54,14 @@ def correlations(proxies: pd.DataFrame, memorization: pd.DataFrame) -> pd.DataFr
 
 
 def of_proxies(correlations: pd.DataFrame | None) -> Iterator[Evidence]:
-    """`proxy-sign` and `proxy-range` of Table 1: the sign of ρ, and whether it reaches what was published for the paper's."""
+    """Table 1: the sign of ρ, and whether it reaches what was published. Of the paper's proxies only.
+
+    Args:
+        correlations: `proxy seed spearman`.
+
+    Yields:
+        The evidence for `proxy-sign` and `proxy-range`.
+    """
     if correlations is None:
         return
     ours = correlations[correlations["proxy"].isin(PAPER_PROXIES)]
@@ -64,9 +75,13 @@ def of_proxies(correlations: pd.DataFrame | None) -> Iterator[Evidence]:
 
 
 def of_refinement(unlearning: pd.DataFrame | None) -> Iterator[Evidence]:
-    """`refine-…` of Figure 2: RUM^F against vanilla, and against the two controls for "more steps", as far as they ran.
+    """Figure 2: RUM^F against vanilla, and against the two controls for "more steps".
 
-    Only the scores of the paper's Figure 2 count.
+    Args:
+        unlearning: the tidy frame of unlearning runs. Of its scores only those of the paper's Figure 2 count.
+
+    Yields:
+        The evidence for `refine-vanilla`, `refine-repeat` and `refine-shuffle`, as far as those strategies ran.
     """
     if unlearning is None:
         return
@@ -79,7 +94,15 @@ def of_refinement(unlearning: pd.DataFrame | None) -> Iterator[Evidence]:
 
 
 def of_the_full_rum(profile: Profile, unlearning: pd.DataFrame | None) -> Iterator[Evidence]:
-    """`rum-vanilla`: the full RUM, if it ran, against vanilla of each algorithm that it is made of."""
+    """The full RUM against vanilla of each algorithm that it is made of.
+
+    Args:
+        profile: names those algorithms.
+        unlearning: the tidy frame of unlearning runs.
+
+    Yields:
+        The evidence for `rum-vanilla`, if the full RUM ran.
+    """
     if unlearning is None or profile.unlearning.rum is None:
         return
     runs = unlearning[unlearning["score"].isin(vocabulary.FIGURE_2_SCORES)]
@@ -89,11 +112,15 @@ def of_the_full_rum(profile: Profile, unlearning: pd.DataFrame | None) -> Iterat
 
 
 def of_orders(unlearning: pd.DataFrame | None, crossed: pd.DataFrame | None) -> Iterator[Evidence]:
-    """`proxy-as-good`: is a proxy as good as memorization? The same forget set is refined by each score's order.
+    """Is a proxy as good as memorization? The crossed design: the same forget set, refined by each score's order.
 
     Args:
         unlearning: the tidy frame of unlearning runs. It is used only where there is no crossed frame: there the proxy chose
             another forget set, so that two things differ at once.
+        crossed: the frame of the crossed design.
+
+    Yields:
+        The evidence for `proxy-as-good`.
     """
     if crossed is not None and len(crossed):
         runs, name, what, note = crossed, "order", "its order − memorization's", ""
@@ -110,7 +137,14 @@ def of_orders(unlearning: pd.DataFrame | None, crossed: pd.DataFrame | None) -> 
 
 
 def of_steps(sequential: pd.DataFrame | None) -> Iterator[Evidence]:
-    """`sequential-better` of Figure 3, and `sequential-floor` if measured: levels at the last step, on the union of all sets."""
+    """Figure 3: levels at the last step, on the union of all forget sets.
+
+    Args:
+        sequential: the tidy frame of sequential unlearning.
+
+    Yields:
+        The evidence for `sequential-better`, and for `sequential-floor` if the floor was measured.
+    """
     if sequential is None:
         return
     # the union is what was promised to all who asked so far; a step's own set would leave out who asked before

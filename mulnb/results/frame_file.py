@@ -20,7 +20,12 @@ DICTIONARY = "RLE_DICTIONARY"  # the values that occur, and which of them stands
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write exactly the frame, without its index, in less than two thirds of the size: it is committed."""
+    """Exactly the frame, in less than two thirds of the size: it is committed.
+
+    Args:
+        frame: what to store; its index is left out.
+        path: of the file, which is overwritten.
+    """
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL: _seal(table)})
 
@@ -53,7 +58,11 @@ def _write(table: pa.Table, to: BinaryIO, encodings: dict[str, str]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a frame that `write`, or an older version without checksums, has stored. Raises `UserError` if it is damaged."""
+    """Read a frame that `write`, or an older version without checksums, has stored.
+
+    Raises:
+        UserError: the file is damaged; one line that names it and what to do.
+    """
     try:
         plain_file.check(path)  # a folder would be read as an empty frame, and a named pipe be waited for
         with path.open("rb") as file:

@@ -29,6 +29,10 @@ RECORDED = [*KEY, "verdict", "evidence"]
 def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
     """Which primary verdicts differ from the committed ones.
 
+    Args:
+        profile: the study.
+        verdicts: the claims frame of this machine.
+
     Returns:
         A line for each verdict that differs; otherwise one line that says that none differs, or why they cannot be compared.
     """
@@ -48,6 +52,10 @@ def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
 
 def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     """Record this machine's primary verdicts beside the committed ones, as those of another type of processor.
+
+    Args:
+        profile: the study.
+        verdicts: the claims frame of this machine.
 
     Returns:
         The path of `other_machine.csv` among the committed results.

@@ -38,7 +38,11 @@ def verdicts(
 
     Args:
         profile: the study; it says whether it is one of the paper's experiments, and whether there is a full RUM to judge.
+        costs: the frame `proxy_costs`.
         correlations: `proxy seed spearman` (`evidence.correlations`).
+        unlearning: the frame `unlearning`.
+        crossed: the frame `crossed`.
+        sequential: the frame `sequential`.
 
     Returns:
         The columns `COLUMNS`: per claim its primary estimates, then its cases. A claim whose frame is not given is there once,

@@ -56,7 +56,16 @@ FORMATS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "p
 
 
 def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
-    """A table of `tables` as a page of Markdown: profile, caption, n and what the intervals are, then the cells."""
+    """A table as a page: profile, caption, n and what the intervals are, then the cells.
+
+    Args:
+        frame: a table of `tables`.
+        profile: whose results these are.
+        caption: what the table shows.
+
+    Returns:
+        Markdown.
+    """
     head = f"**{profile.title}** (profile `{profile.name}`). {caption} {_note(frame)}".strip()
     parts = [head]
     for title, section in _sections(frame):
@@ -67,12 +76,26 @@ def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
 
 
 def grid(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table, without a line end."""
+    """A frame of texts as a Markdown table.
+
+    Args:
+        frame: any frame; its values are written as they are.
+
+    Returns:
+        The table, without a line end.
+    """
     return frame.to_markdown(index=False, disable_numparse=True)
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """One text column per quantity: intervals folded into "0.912 ± 0.013", names and headings written out."""
+    """One text column per quantity.
+
+    Args:
+        frame: a table with raw names and interval columns.
+
+    Returns:
+        A frame of texts: intervals folded into "0.912 ± 0.013", names and headings written out.
+    """
     rows = frame.to_dict("records")
     out = {}
     for name in frame.columns:
@@ -85,7 +108,9 @@ def cell(row: dict, name: str, spec: str = ".3f") -> str:
     """A number with the interval that stands beside it in the row.
 
     Args:
+        row: a row of a table.
         name: the column of the number; its bounds are `name_low name_high` or `name_half`.
+        spec: how the number is formatted.
 
     Returns:
         "0.912 ± 0.013", "0.912 [0.899, 0.921]", "0.912" without an interval, "∞" where a limit was met, or "" for NaN.

@@ -53,7 +53,17 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def write_index(profile: Profile) -> Path:
-    """Write `README.md`, the index of a profile's published results: what it shows, what it does not, every figure and table."""
+    """Write the index of a profile's results: what it shows, what it does not, every figure and every table that is there.
+
+    Args:
+        profile: a profile whose claims were published.
+
+    Returns:
+        The path of `README.md` in the profile's results.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     folder = paths.results(profile.name)
     imported = getattr(profile.pool, "scores", None) is not None
     pool = "imported exact scores" if imported else f"{profile.pool.models} pool models"
@@ -81,7 +91,14 @@ def write_index(profile: Profile) -> Path:
 
 
 def readme_results(profile_name: str) -> str:
-    """The results block of the top README, from a profile's committed tables: Table 1, ToW by strategy, and the claims."""
+    """The results block of the top README.
+
+    Args:
+        profile_name: a profile with committed tables.
+
+    Returns:
+        Markdown: Table 1, ToW by strategy, and the claims.
+    """
     folder = paths.readable()[-1] / profile_name  # the README shows what is in git, not the reader's own run
     costs = written.table(folder / "table1_proxies.csv", ["proxy", "spearman", "ci_low", "ci_high", "seconds", "share_of_exact"])
     tow = written.table(folder / "table2_tow.csv", ["algorithm", "strategy", "score", *METRICS])
@@ -100,7 +117,11 @@ def update_readme(profile_name: str, readme: Path | None = None) -> Path:
     """Write `readme_results` and the table of the paper's pairs between their markers of the top README.
 
     Args:
+        profile_name: a profile with committed tables.
         readme: the file; by default the checkout's README.
+
+    Returns:
+        The path of the file.
 
     Raises:
         UserError: the markers are missing, or the file cannot be written.

@@ -35,6 +35,7 @@ def publish(profile: Profile, stage: str) -> Frames:
     """Compute a stage, or read it from the store, and write its frames and tables.
 
     Args:
+        profile: the study.
         stage: one of `STAGES`, or `tune`.
 
     Returns:
@@ -61,7 +62,14 @@ def publish(profile: Profile, stage: str) -> Frames:
 
 
 def load(profile_name: str, frame: str) -> pd.DataFrame | None:
-    """Read a published frame, such as `unlearning`; None if its stage was not run.
+    """Read a published frame.
+
+    Args:
+        profile_name: the profile's name.
+        frame: the frame's name, for example `unlearning`.
+
+    Returns:
+        The frame, or None if its stage was not run.
 
     Raises:
         UserError: the file is damaged.
@@ -83,6 +91,7 @@ def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) ->
 
     Args:
         profile: the profile at hand; if it has results, they are shown first while a pair has none: there is something to see.
+        frame: the frame's name.
         pairs: keys of `PAIRS`, in the order in which they are shown.
 
     Returns:
@@ -102,7 +111,17 @@ def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) ->
 
 
 def publish_claims(profile: Profile) -> pd.DataFrame:
-    """Compare the paper's claims with a profile's frames; writes `claims.csv` and `claims.md`, and returns the verdicts."""
+    """Compare the paper's claims with what this profile shows; writes `claims.csv` and `claims.md`.
+
+    Args:
+        profile: a profile whose stages were published.
+
+    Returns:
+        The frame of verdicts (`claims.verdicts`).
+
+    Raises:
+        UserError: the results folder cannot be written.
+    """
     names = {"costs": "proxy_costs", "unlearning": "unlearning", "crossed": "crossed", "sequential": "sequential"}
     frames = {argument: load(profile.name, frame) for argument, frame in names.items()}
 

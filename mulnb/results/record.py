@@ -24,6 +24,9 @@ PACKAGES = ("mulnb", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit
 def read(folder: Path) -> dict[str, Any]:
     """The `run.json` of a folder of results.
 
+    Args:
+        folder: a profile's.
+
     Returns:
         What it says; empty if it is missing or no record, so that nothing is taken from it and the next run writes it anew. All
         parts that are mappings in a good record are mappings here.
@@ -50,7 +53,13 @@ def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], orde
     """Add a stage to `run.json`; stages that were run with other settings are forgotten.
 
     Args:
+        profile: the study.
+        stage: what has run.
+        frames: its frames by name.
         order: all stages, as they stand in the record.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder, numbers = paths.results(profile.name), profile.numbers()
     made_by = {"git_commit": git_commit(), "device": device_name()}

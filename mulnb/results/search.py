@@ -13,12 +13,17 @@ from mulnb.results import markdown
 
 
 def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
-    """What the search found, how sure that is, and every candidate, as Markdown.
+    """What the search found, how sure that is, and every candidate.
 
     Args:
         frame: the table of `tune.csv`: `algorithm strategy settings tow tow_mia objective chosen`, and perhaps `se` (standard
             error of the objective over seeds and scores), `unconverged` (runs whose original or oracle did not fit), `edge` (axes
             on whose end the winner stands) and `round` (0 for the declared grid, 1, 2 … for extensions).
+        profile: whose search this is.
+        caption: what the table shows.
+
+    Returns:
+        Markdown.
     """
     parts = [f"**{profile.title}** (profile `{profile.name}`). {caption} {_about(frame)}"]
     parts += ["### Winners", markdown.grid(_winners(frame))]

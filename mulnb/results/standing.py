@@ -31,6 +31,9 @@ def in_the_paper(profile: Profile) -> bool:
 def deviations(profile: Profile) -> list[str]:
     """In which numbers a profile differs from the paper's experiment on the same data set and architecture.
 
+    Args:
+        profile: a profile of one of the paper's pairs.
+
     Returns:
         One phrase per number that differs, for example "3000 training images instead of 50000".
     """

@@ -50,6 +50,9 @@ def proxy_table(costs: pd.DataFrame) -> pd.DataFrame:
 def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """Tables 2-7: `tow` and `tow_mia` per algorithm, strategy and score, with the floor and the ceiling of the scale.
 
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
     Returns:
         `algorithm strategy score n`, each metric with its interval over the seeds, and `x_gain x_gain_low x_gain_high`: the
         difference to `vanilla` of the same algorithm on the same forget set, paired by seed. The gains are NaN for vanilla
@@ -65,6 +68,9 @@ def tow_table(unlearning: pd.DataFrame) -> pd.DataFrame:
 def crossed_table(crossed: pd.DataFrame) -> pd.DataFrame:
     """The crossed design: RUM^F on one and the same forget set, refined in the order of each score.
 
+    Args:
+        crossed: the frame `crossed`, with the column `order`.
+
     Returns:
         `algorithm order n`, each metric with its interval over the seeds, and `x_gain x_gain_low x_gain_high`: the difference to
         memorization's order, paired by seed.
@@ -77,6 +83,9 @@ def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """The full RUM minus every other run on the same forget set, paired by seed; above 0, RUM is better.
 
     It is compared with each of the others, never with the best one: a winner picked on the reported seeds would be ahead by luck.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs.
 
     Returns:
         `algorithm strategy score n` of the other run, and `tow_gain tow_mia_gain` with their intervals.
@@ -96,6 +105,9 @@ def rum_table(unlearning: pd.DataFrame) -> pd.DataFrame:
 def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """Tables 2-7, what is behind ToW: accuracies, MIA efficacy and what it costs, with the oracle's beside them.
 
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
     Returns:
         `algorithm strategy score n` and `x x_half` (half the interval) for the accuracies on S, R and the test set, the MIA
         efficacy, the oracle's, the seconds, and `runtime_ratio`: seconds over the oracle's seconds, seed by seed. NaN where a
@@ -114,12 +126,22 @@ def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_audits(unlearning: pd.DataFrame) -> bool:
-    """Whether a frame has audits beyond the paper's: older ones have none, and those of profiles without a pool are NaN."""
+    """Whether a frame has audits beyond the paper's.
+
+    Args:
+        unlearning: the tidy frame of unlearning runs.
+
+    Returns:
+        False for older frames, and for profiles without a pool, whose audits are NaN.
+    """
     return set(AUDITS) <= set(unlearning) and unlearning[list(AUDITS)].notna().any(axis=None)
 
 
 def audit_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """The audits beyond the paper, with the first oracle's own values beside them (METHOD §7b).
+
+    Args:
+        unlearning: a frame with audits (`has_audits`).
 
     Returns:
         `algorithm strategy score n` and `x x_half` for LiRA's AUC and its TPR at 1 % and .1 % FPR, RMIA's AUC, and the epochs to
@@ -131,6 +153,9 @@ def audit_table(unlearning: pd.DataFrame) -> pd.DataFrame:
 def klom_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     """KLoM, the distance between the margins of unlearned models and of oracles over seeds, on S, R and T (METHOD §7b).
 
+    Args:
+        unlearning: a frame with audits (`has_audits`).
+
     Returns:
         `algorithm strategy score n` and, for S, R and T, the median and the 95th percentile over examples. All seeds together
         give one number, so there is no interval; the oracle's own is the ceiling's.
@@ -141,6 +166,9 @@ def klom_table(unlearning: pd.DataFrame) -> pd.DataFrame:
 
 def sequential_table(sequential: pd.DataFrame) -> pd.DataFrame:
     """Figure 3 as numbers.
+
+    Args:
+        sequential: the tidy frame of sequential unlearning.
 
     Returns:
         Per strategy (with the floor and the ceiling, where they were measured), scope and step: `tow tow_mia` and their
@@ -160,11 +188,17 @@ def write(frame: pd.DataFrame, profile: Profile, name: str, caption: str, text: 
     """Write a table under the profile's results.
 
     Args:
+        frame: the table.
+        profile: whose results these are.
         name: the files' name without its ending.
+        caption: what the table shows.
         text: a page to write instead of the one made from the frame.
 
     Returns:
         The paths of `<name>.csv` and `<name>.md`.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = paths.results(profile.name)
     csv = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")

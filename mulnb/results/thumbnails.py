@@ -33,7 +33,11 @@ class Thumbnails:
 
 
 def write(profile: Profile) -> None:
-    """Publish the small copies, if the images are larger than that and not too many."""
+    """Publish the small copies, if the images are larger than that and not too many.
+
+    Args:
+        profile: its images must be there.
+    """
     from PIL import Image
 
     splits = study.splits(profile)
@@ -58,7 +62,17 @@ def write(profile: Profile) -> None:
 
 
 def read(folder: Path) -> Thumbnails | None:
-    """The copies that `write` left in a profile's folder; None if there are none. Raises `UserError` if a file is damaged."""
+    """The copies that `write` left in a profile's folder of results.
+
+    Args:
+        folder: the profile's folder.
+
+    Returns:
+        The copies; None if there are none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     from PIL import Image
 
     sheet, about = folder / "data" / "thumbnails.webp", folder / "data" / "thumbnails.json"

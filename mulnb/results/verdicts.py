@@ -60,12 +60,28 @@ class Case:
 
 
 def primary(case: Case, rule: Rule) -> Decision:
-    """Decide an estimate by its own interval."""
+    """Decide an estimate by its own interval.
+
+    Args:
+        case: its values over seeds.
+        rule: what is claimed.
+
+    Returns:
+        The decision.
+    """
     return _decide(case, rule, LEVEL, _equivalence(case, rule), LEVEL)
 
 
 def secondary(cases: Sequence[Case], rule: Rule) -> list[Decision]:
-    """Decide the cases of one claim together; the decisions are in their order."""
+    """Decide the cases of one claim together.
+
+    Args:
+        cases: each with its values over seeds.
+        rule: what is claimed of every one.
+
+    Returns:
+        The decisions, in the order of the cases.
+    """
     levels = decisions.holm_levels([decisions.t_p_value(case.values, rule.threshold) for case in cases], LEVEL)
     tests = [_equivalence(case, rule) for case in cases]
     within, own_levels = decisions.holm(tests), decisions.holm_levels(tests, LEVEL)

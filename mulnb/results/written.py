@@ -16,6 +16,7 @@ def table(path: Path, columns: Iterable[str] = (), **options: Any) -> pd.DataFra
     """Read a CSV that a stage has written.
 
     Args:
+        path: the file.
         columns: those that it must have.
         options: further arguments of `pandas.read_csv`.
 
@@ -37,6 +38,10 @@ def table(path: Path, columns: Iterable[str] = (), **options: Any) -> pd.DataFra
 
 
 def check_columns(path: Path, frame: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise `UserError` for a frame that lacks a column: another file was put in its place, or it was edited."""
+    """Refuse a frame that lacks a column: another file was put in its place, or it was edited.
+
+    Raises:
+        UserError: the first column that is missing.
+    """
     if missing := [name for name in columns if name not in frame]:
         raise UserError(f"{path}: no column '{missing[0]}': it is another table: remove it and write it again with mulnb run")

@@ -59,7 +59,14 @@ class Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build the site that the options ask for; the exit code says how it ended (`commands.exit_code`)."""
+    """Build the site that the options ask for.
+
+    Args:
+        argv: the words of the command line; those of this process if None.
+
+    Returns:
+        The exit code: 0 fine, 2 a user's mistake.
+    """
 
     def command() -> None:
         options = parser().parse_args(argv)
@@ -82,6 +89,9 @@ def build(out: Path | None = None) -> Path:
 
     Args:
         out: a folder that does not exist, is empty, or holds a site already; `artifacts/site` if None.
+
+    Returns:
+        The folder.
 
     Raises:
         UserError: there are no results, or the folder holds something else.

@@ -25,6 +25,9 @@ LARGEST = 2e6  # bytes of images that a page may carry
 def data_script(profile_name: str) -> str | None:
     """The images and scores of a profile, as a script that defines `window.MULNB`.
 
+    Args:
+        profile_name: a profile that the package ships, with published results.
+
     Returns:
         The script. None if there are no published scores, or if the images are not on this machine or too large for a page.
     """

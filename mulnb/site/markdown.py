@@ -20,13 +20,21 @@ SIZE = 10.0  # points that are one em, for formulas
 
 
 def to_html(source: str) -> str:
-    """Markdown as HTML; formulas between dollar signs become SVG pictures."""
+    """Markdown as HTML; formulas between dollar signs become SVG pictures.
+
+    Args:
+        source: Markdown with tables, as notebooks and the pages of results have it.
+    """
     text = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(source)
     return re.sub(r'(?<=[^\s>])<svg class="math"', '&#8288;<svg class="math"', text)  # no line break between RUM and its F
 
 
 def notebook_body(path: Path) -> str:
-    """A notebook's cells and outputs as HTML; code is folded."""
+    """A notebook's cells and outputs as HTML; code is folded.
+
+    Args:
+        path: a notebook with its outputs.
+    """
     loader = jinja2.FileSystemLoader(TEMPLATES)
     exporter = HTMLExporter(template_name="classic", template_file="notebook.html.j2", extra_loaders=[loader])
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True

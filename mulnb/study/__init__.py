@@ -112,7 +112,9 @@ def compute_seconds(profile: Profile, stage: str, frames: dict[str, pd.DataFrame
     """Seconds of training and unlearning behind a stage, summed over workers, as the artefacts recorded them.
 
     Args:
+        profile: the study.
         stage: `memorization`, `proxies`, or the name of a frame of unlearning.
+        frames: the frames of the stage, by name.
     """
     study = Study.of(profile)
 

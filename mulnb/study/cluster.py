@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def compute(study: Study, jobs: Sequence[Job], label: str) -> list[float]:
-    """Compute jobs, none of which is stored, on the cluster, and store their results in this process's store.
+    """Compute jobs on the cluster, and store their results in this process's store.
+
+    Args:
+        study: whose jobs they are.
+        jobs: none of them is stored.
+        label: of the progress bar.
 
     Returns:
         The peak memory of the worker in MB, for every task.

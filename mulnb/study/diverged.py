@@ -54,7 +54,12 @@ def refuse(outputs: Tensor, places: Sequence[str], again: Callable[[int], object
 
 
 def with_stratum(text: str, strategy: str) -> str:
-    """Name the stratum in what `rum.unlearn` says of a stage, "stage 1 of 3, stratum low (…)": only those of RUM are strata."""
+    """Name the stratum in what `rum.unlearn` says of a stage: "stage 1 of 3, stratum low (…)".
+
+    Args:
+        text: the message.
+        strategy: of the run; only RUM's stages are strata.
+    """
     if strategy not in {"rum_f", "rum"}:
         return text
     return re.sub(r"stage (\d) of 3", lambda stage: f"{stage[0]}, stratum {STRATA[int(stage[1]) - 1]}", text)

@@ -64,6 +64,9 @@ def outcomes(
     """A tidy row per run: the unlearned model's outcome, its oracle's, and the two compared.
 
     Args:
+        study: the profile and its store.
+        runs: what to do.
+        label: of the progress bar.
         sets: what each run forgets; by default the strata of its score and seed.
         audited: with the audits beyond the paper.
     """
@@ -95,7 +98,9 @@ def outcome(study: Study, run: Run, chosen: Strata) -> dict[str, Any]:
     """The row of `unlearning` for one run on strata of your own, computed in this process unless it is stored.
 
     Args:
+        study: the profile and its store.
         run: what to do; its score is only a name here.
+        chosen: what to forget.
     """
     oracle = study.get(oracle_of(study, chosen, run.seed))
     return _row(study, run, chosen, study.get(job_of(study, run, chosen)), oracle)
@@ -154,7 +159,9 @@ def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Seque
     A model counts as not converged if its accuracy on what it was trained on is `FAR_BELOW` below the median of its kind.
 
     Args:
+        scored: the original models, by seed.
         seeds: of each oracle.
+        oracles: the artefacts of their jobs.
     """
     learned = {seed: original.acc_train for seed, original in scored.items()}
     fitted = [oracle.meta["outcomes"][0]["acc_retain"] for oracle in oracles]

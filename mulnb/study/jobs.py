@@ -59,7 +59,9 @@ def gather(study: Study, jobs: Sequence[Job], label: str, only: Collection[str] 
     """The artefact of every job. The missing ones are computed on the workers first.
 
     Args:
+        study: whose jobs they are.
         jobs: in any order; a job that comes twice is computed and read once.
+        label: of the progress bar.
         only: the arrays that are wanted of each; see `store.get`.
 
     Returns:
@@ -86,6 +88,7 @@ def stored(job: Job, only: Collection[str] | None = None) -> Artifact | None:
     """The artefact of a job, or None if it has to be computed: also if its weights are needed, and not here.
 
     Args:
+        job: what is wanted.
         only: the arrays that are wanted of it; see `store.get`.
 
     Raises:
@@ -121,7 +124,9 @@ def compute(study: Study, jobs: Sequence[Job], label: str) -> None:
     """Compute jobs on the workers, here or on a cluster, and store them.
 
     Args:
+        study: whose jobs they are.
         jobs: none of them is stored, or not with the weights that are wanted.
+        label: of the progress bar.
 
     Raises:
         UserError: a setting is wrong, or the store cannot be written; before anything is computed.
@@ -156,7 +161,9 @@ def chunks(jobs: Sequence[Job], together: int, places: int) -> list[list[Job]]:
     The result of a job does not depend on its chunk (`fast.stacked`), so an interrupted study may divide the rest differently.
 
     Args:
+        jobs: what is to be computed.
         together: jobs in a chunk, at most.
+        places: workers that there are.
 
     Returns:
         The chunks; each has jobs of one kind and one group.
@@ -182,6 +189,8 @@ def run_job(study: Study, job: Job, only: Collection[str] | None = None) -> Arti
     """The artefact of a job, computed in this process if it is missing: with one thread, as in a worker.
 
     Args:
+        study: whose job it is.
+        job: what is wanted.
         only: the arrays that are wanted of it, where it is stored; see `store.get`.
     """
     found = stored(job, only)

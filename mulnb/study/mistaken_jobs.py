@@ -33,8 +33,11 @@ def job(study: Study, mistake: str, run: Run, chosen: Strata, seed: int) -> Job:
     """One network that is made and measured with a mistake.
 
     Args:
+        study: the profile and the original models.
         mistake: a name of `MISTAKES`, or `MEASURED`.
         run: what to do; an oracle is a run of the algorithm `retrain`.
+        chosen: the forget set.
+        seed: of the original model.
 
     Returns:
         The job. Its artefact's `outcomes` are by name: `RIGHT`, or for `MEASURED` every mistake of measuring.

@@ -46,11 +46,16 @@ class Asked:
 
 
 def measure(study: Study, logits: Tensor, test_logits: Tensor, asked: Asked) -> list[dict[str, float]]:
-    """The outcome of one network on each set that is asked for, as `audit.evaluate_outputs` finds it.
+    """The outcome of one network on each set.
 
     Args:
+        study: for the labels.
         logits: of D, [N, K].
         test_logits: of T, [|T|, K].
+        asked: the sets, and which attacks to run.
+
+    Returns:
+        For each set what `audit.evaluate_outputs` finds.
     """
     data = (logits, study.train.labels, test_logits, study.test.labels)
     outcomes = []
@@ -73,6 +78,7 @@ def relearn(
     """Relearn time of each network (METHOD §7b): epochs until its accuracy on S is .9 of what the original model had.
 
     Args:
+        study: its `audit.relearn` is the recipe.
         model: a network or a stack of k; see `Study.stack`.
         originals: the original model of each network.
         forgets: S of each network.

@@ -115,7 +115,11 @@ def proxy_costs(study: Study) -> pd.DataFrame:
 
 
 def reliability(study: Study) -> float:
-    """Reliability of the exact scores of the whole pool, the split-half ρ by Spearman–Brown, 2ρ / (1 + ρ); NaN without a pool."""
+    """Reliability of the exact scores of the whole pool: the split-half ρ by Spearman–Brown, 2ρ / (1 + ρ).
+
+    Returns:
+        NaN where there is no pool.
+    """
     if study.pool is None:
         return np.nan
 

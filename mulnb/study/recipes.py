@@ -33,6 +33,7 @@ def made_from(study: Study, *modules: str) -> dict[str, Any]:
     """The part of a key that says which data, which network, and which code.
 
     Args:
+        study: the data and the network.
         modules: names below `mulnb` of the code that the result depends on, besides models and training.
     """
     key = {
@@ -99,6 +100,7 @@ def oracle_job(
     """θ_r: a network trained without `forgotten`, and its outcome on each of the sets `evaluated`.
 
     Args:
+        study: the recipe and the data.
         forgotten: indices int64, left out of D.
         evaluated: subsets of `forgotten`, indices int64.
         seed: of the original model; the oracle's own is `oracles.ORACLE_SEEDS` larger.
@@ -127,7 +129,13 @@ def oracle_of(study: Study, chosen: Strata, seed: int, number: int = 0) -> Job:
 
 
 def unlearning_job(study: Study, run: Run, chosen: Strata) -> Job:
-    """One unlearning run on a forget set."""
+    """One unlearning run.
+
+    Args:
+        study: the profile and the original models.
+        run: what to do.
+        chosen: the forget set.
+    """
     profile, original = study.profile, original_job(study, run.seed).with_weights
     parts = {
         **made_from(study, "rum", *MEASURED),
@@ -168,6 +176,8 @@ def step_job(study: Study, strategy: str, seed: int, step: int) -> Job:
     """One step of a chain. Computing it also computes the missing steps before it.
 
     Args:
+        study: the profile and the original models.
+        strategy: of the chain.
         seed: of the chain's original model.
         step: 1, 2, …
     """
@@ -192,6 +202,8 @@ def floor_job(study: Study, seed: int, forgets: tuple[np.ndarray, ...], kept: np
     """The floor of a chain: the outcome of the original model, which has forgotten nothing.
 
     Args:
+        study: the original models.
+        seed: of the original model.
         forgets: the sets to measure it on, indices int64.
         kept: R, indices int64.
     """
@@ -211,7 +223,11 @@ ALGORITHM_FILES = Path(__file__).parents[1] / "unlearning"
 
 
 def algorithm_version(name: str) -> str:
-    """A hash of what an unlearning algorithm, of the package or from outside, does. Only an edited algorithm runs again."""
+    """A hash of what an unlearning algorithm does. It is part of the results' keys: only an edited algorithm runs again.
+
+    Args:
+        name: an algorithm of the package or one from outside.
+    """
     if (ALGORITHM_FILES / f"{name}.py").is_file():  # read from its file: torch takes seconds to import
         return store.code_version(*(f"unlearning.{file}" for file in _with_imports(name)))
     ALGORITHMS.check(name)

@@ -75,6 +75,7 @@ def unlearn_together(study: Study, tasks: Sequence[tuple[Job, Run, Strata]]) -> 
     """Do several runs as one.
 
     Args:
+        study: the profile and the data.
         tasks: the job of the original model, what to do with it, and what to forget.
     """
     from mulnb.training import Diverged
@@ -110,6 +111,7 @@ def apply(
     """Unlearn a forget set from each network of a stack.
 
     Args:
+        study: the profile and the data.
         model: k networks as one, or one network; see `Study.stack`.
         runs: of each network; they differ in their seeds and scores only.
         sets: of each network, what to forget.
@@ -141,7 +143,10 @@ def unlearn_alone(study: Study, network: nn.Module, run: Run, chosen: Strata, pr
     """Unlearn a forget set from one network that is no stack.
 
     Args:
+        study: the profile and the data.
         network: is not changed.
+        run: what to do.
+        chosen: what to forget.
         present: bool [N], what the network still contains.
 
     Raises:

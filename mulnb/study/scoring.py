@@ -171,6 +171,7 @@ def holdout_scores(study: Study, model: nn.Module, seeds: Sequence[int], places:
     """Hold-out retraining scores of any networks of the study.
 
     Args:
+        study: the data, and the settings of its profile.
         model: k networks as one, or one network; see `Study.stack`.
         seeds: k seeds of the order of examples.
         places: what each network is, for the message if its fine-tuning diverges.

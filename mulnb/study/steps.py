@@ -101,6 +101,7 @@ def measure_floors(study: Study, tasks: Sequence[tuple[Job, int, tuple[np.ndarra
     """Measure original models on the sets of chains; each of them predicts only once.
 
     Args:
+        study: the data.
         tasks: original model, its seed, the sets to measure it on, and R.
     """
     originals = {seed: original for original, seed, *_ in tasks}

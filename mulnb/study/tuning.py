@@ -32,6 +32,9 @@ def tune(study: Study) -> pd.DataFrame:
     A candidate's settings are those of every stage of a strategy, except that the stages share its epochs (`of_stage`). The full
     RUM is not searched: its stages use what was found for their algorithms.
 
+    Args:
+        study: its profile has the grid.
+
     Returns:
         Columns `algorithm strategy settings tow tow_mia objective passes_retain se n unconverged chosen edge round seeds scores`.
         `settings` are those of each stage, as JSON; `objective` is ToW + ToW-MIA (METHOD §6) and `se` its standard error over the
@@ -131,6 +134,7 @@ def of_stage(candidate: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
     Args:
         candidate: settings as the grid lists them.
+        strategy: a strategy of one algorithm.
 
     Raises:
         UserError: three stages cannot share the epochs.

@@ -37,7 +37,11 @@ class Survey:
 
 
 def survey(data: Images, name: str = "images") -> Survey:
-    """Read every image once, unless this very object was read before. Raises `UserError` that names an image with bad pixels."""
+    """Read every image once, unless this very object was read before.
+
+    Raises:
+        UserError: a pixel is not finite; the message names the image.
+    """
     if "survey" not in data.memo:
         data.memo["survey"] = _survey(data, name)
     return data.memo["survey"]
@@ -124,6 +128,7 @@ def check_duplicates(data: Images, forget: np.ndarray, present: np.ndarray) -> N
     """Raises `UserError` if an image to be forgotten stays among the retained ones as an exact copy.
 
     Args:
+        data: the training images.
         forget: int64 [n], the examples to forget.
         present: bool [N], what the model still contains.
     """
@@ -166,6 +171,8 @@ def at_chance(
     normalisation than it was trained with. At most `SAMPLE` images of each kind are looked at.
 
     Args:
+        network: the model.
+        data: its training images.
         retain: int64, which of these to look at; None: all.
         unseen: the hold-out, if there is one.
 

@@ -29,9 +29,12 @@ LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "y", "class"
 
 
 def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
-    """The map-style Dataset in what was given, and its number of workers (None: not said). Raises `UserError` for any other.
+    """The map-style Dataset in what was given, and the number of workers to read it with (None: not said).
 
     Returns (None, None) for what is no data set.
+
+    Raises:
+        UserError: it can only be iterated over, or comes in another order each time.
     """
     if isinstance(given, DataLoader):
         loader = given
@@ -340,7 +343,11 @@ class _Collected:
 def loaded(
     items: Items, pieces: Sequence[Tensor], workers: int, collate: Callable[[Any], Tensor], pin: bool = False
 ) -> Iterator[Tensor]:
-    """Batches of items, read in worker processes (none: in this one)."""
+    """Batches of items, read in worker processes (none: in this one).
+
+    Raises:
+        UserError: an item cannot be read, or a worker process died.
+    """
     loader = DataLoader(
         _Told(items),
         batch_sampler=[piece.tolist() for piece in pieces],

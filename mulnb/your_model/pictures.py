@@ -98,7 +98,11 @@ def _channels_last(shape: Sequence[int]) -> bool:
 
 
 def picture(value: Any, what: str) -> Tensor:
-    """One image as uint8 or floating point [C, H, W]; PIL images become grey or RGB, image files RGB."""
+    """One image as uint8 or floating point [C, H, W]; PIL images become grey or RGB, image files RGB.
+
+    Raises:
+        UserError: it is none; the message begins with `what`.
+    """
     if isinstance(value, ENCODED):
         value = _decoded(value, what)
     elif hasattr(value, "getbands"):  # a PIL image

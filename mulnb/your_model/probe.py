@@ -20,6 +20,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
     """Try the network in eval and in train mode, on a copy of it, and return the number of classes K.
 
     Args:
+        model: the working copy.
         inputs: a few network inputs [B, C, H, W].
 
     Raises:

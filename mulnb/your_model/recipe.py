@@ -71,7 +71,13 @@ def check_training(own: Any) -> None:
 
 @contextmanager
 def trained_by(own: Training | None, data: Images, after_step: Callable[[], None] | None = None) -> Iterator[None]:
-    """Every training within is done in the user's way, `PLAIN` for None."""
+    """Every training within is done in the user's way.
+
+    Args:
+        own: the user's recipe; None is `PLAIN`.
+        data: the images, whose normalisation a transform is put in front of.
+        after_step: called after every optimizer step.
+    """
     own = own or PLAIN
     half = own.precision == "fp16"
     changes: dict[str, Any] = {"precision": "fp32" if half else own.precision, "after_step": after_step}

@@ -61,6 +61,9 @@ def stand_ins(
     """A reference from up to `COUNT` stand-ins.
 
     Args:
+        network: the original.
+        setting: data, strata and what is retained.
+        original: what the original does there.
         budget: seconds, at most.
         seed: of the first stand-in; the others follow.
         shown: hears every step.

@@ -122,6 +122,7 @@ def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
         accuracy: on these images.
         chance: the accuracy of always saying the most frequent class.
         n: over how many images the accuracy was counted.
+        where: what these images are called.
     """
     if chance == 1:
         return "all training images have the same label: nothing can be told from a model of one class"

@@ -236,7 +236,11 @@ def test_what_the_readme_says_of_later_strata():
 
 @pytest.mark.parametrize(
     ("profile", "heading", "halves"),
-    [("cifar10-small", "**Five requests in a row**", None), ("tiny-imagenet-mini", "**Where refinement wins**", "open")],
+    [
+        ("cifar10-small", "**Five requests in a row**", None),
+        ("cifar100-mini", "**Requests in a row on `cifar100-mini`**", None),
+        ("tiny-imagenet-mini", "**Where refinement wins**", "open"),
+    ],
 )
 def test_what_the_readme_says_of_requests_in_a_row(profile, heading, halves):
     text = (TREE / "README.md").read_text()

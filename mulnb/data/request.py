@@ -101,6 +101,9 @@ def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path |
         if hasattr(request, "iloc") and hasattr(request, "columns"):  # a table of pandas: its columns
             request = {str(name): request[name] for name in request.columns}
         if isinstance(request, Mapping) and (key := list_key(request)) is not None and not _has_both(request):
+            whole = next((name for name in CLASS_KEYS if name in request and np.ndim(request[name]) == 0), None)
+            if whole is not None:  # one label for each example would be a column of a table
+                raise UserError(f"{what} names examples ('{key}') and a class ('{whole}'): leave out one of them")
             request = request[key]
     return request
 

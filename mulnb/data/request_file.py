@@ -19,6 +19,7 @@ from mulnb.core.errors import UserError, one_line
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
+THOUSANDS = re.compile(r"\b[0-9]{1,3},0[0-9]{2}\b")  # 1,000, which is not the examples 1 and 0
 LONGEST = 256 * 2**20  # bytes; a list of a million examples has nine million
 
 
@@ -109,6 +110,8 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
     rows = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     cells = re.split(r"[,;\s]+", " ".join(rows).strip(" ,;"))
     if rows and all(WHOLE.fullmatch(cell) for cell in cells):
+        if odd := THOUSANDS.search(" ".join(rows)):
+            raise UserError(f"{path} has the number {odd[0]}: write numbers without separators of thousands")
         return _numbers(cells)
 
     # a heading, a last line with a number or quotation marks are those of a table

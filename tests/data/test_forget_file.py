@@ -112,6 +112,26 @@ def test_what_is_odd_in_a_list_is_named(tmp_path, values, message):
         members(tmp_path / "set.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("set.txt", "3\n1,000\n5\n", "has the number 1,000: write numbers without separators of thousands"),
+        ("set.json", '{"class": "dog", "index": [1, 3, 7]}', r"names examples \('index'\) and a class \('class'\)"),
+    ],
+)
+def test_what_could_be_meant_in_two_ways_is_asked_for(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        members(tmp_path / name)
+
+
+def test_lists_with_commas_and_tables_with_labels_are_what_they_were(tmp_path):
+    (tmp_path / "set.txt").write_text("1,3,7")
+    assert members(tmp_path / "set.txt") == [1, 3, 7]
+    (tmp_path / "set.json").write_text('{"class": [0, 1, 2], "index": [1, 3, 7]}')
+    assert members(tmp_path / "set.json") == [1, 3, 7]
+
+
 LINES = st.sampled_from(
     ["0", "3", "7.0", "+5", "08", "-1", "-0", "1e0", "0x5", "\uff13", "nan", "", " 6 ", "2;", "1.5", "1,2", "-", "["]
 )

@@ -375,6 +375,7 @@ def test_an_algorithm_from_outside_runs_through_every_strategy(data, original, c
         unlearned("vanilla", settings={"lr": 0.1})
 
 
+@pytest.mark.slow
 def test_an_algorithm_from_outside_runs_through_a_whole_study(calls):
     profile = load_profile(
         "smoke",

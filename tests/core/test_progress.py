@@ -104,6 +104,7 @@ def env(tmp_path):
     return os.environ | {"MULNB_PROGRESS": str(tmp_path / "state"), "COLUMNS": "100"}
 
 
+@pytest.mark.slow
 def test_a_real_terminal_shows_one_live_line_with_the_inner_steps_and_the_time_left(env):
     master, terminal = pty.openpty()
     running = subprocess.Popen([sys.executable, "-c", STAGE], stdout=terminal, stderr=terminal, env=env)
@@ -125,6 +126,7 @@ def test_a_real_terminal_shows_one_live_line_with_the_inner_steps_and_the_time_l
     assert printed.count("\n") == 2  # that the stage is done, and what follows it: all before was one line
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_lines(env):
     done = subprocess.run([sys.executable, "-c", STAGE], capture_output=True, text=True, env=env)
     first, *inner, last, _ = done.stdout.splitlines()
@@ -134,6 +136,7 @@ def test_a_pipe_gets_plain_lines(env):
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
 
 
+@pytest.mark.slow
 def test_progress_that_nobody_reads_ends_the_command_without_a_word(env):
     in_a_command = "from mulnb.core import commands\ndef work():\n" + "".join(f"    {line}\n" for line in STAGE.splitlines())
     code = f"{in_a_command}\nraise SystemExit(commands.exit_code(work))"

@@ -112,6 +112,7 @@ workers.run_all(task, [PLACE, PLACE], "long tasks")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the state of processes in /proc")
 def test_workers_end_when_their_process_was_killed(tmp_path):
     environment = os.environ | {"MULNB_WORKERS": "2", "MULNB_BACKEND": "processes"}
@@ -134,6 +135,7 @@ LAST = LONG.strip().splitlines()[-1]
 ENDED = LONG.replace(LAST, f"from mulnb.core import commands\nraise SystemExit(commands.exit_code(lambda: {LAST}))")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="looks into the shared memory of Linux")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_when_all_are_killed_at_once_nothing_stays_in_memory_and_nothing_is_said(tmp_path, how):
@@ -178,6 +180,7 @@ def assert_nothing_is_left(process):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_without_semaphores_one_task_runs_at_a_time_and_the_user_is_told():
     """As in a container without /dev/shm, or with one that cannot be written."""
     own = ["unshare", "--mount", "--map-root-user"]  # mounts that nobody else sees
@@ -206,6 +209,7 @@ def die(number: int) -> int:
     return number
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_line(monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "2")
     monkeypatch.setenv("MULNB_BACKEND", "processes")

@@ -111,6 +111,7 @@ def test_another_score_keeps_the_sizes(explorer):
     assert "ties are low, by seed" in explorer.sheets.html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "side", "channels", "limit"), [(1295, 8, 1, 0.15), (45_000, 32, 3, 0.4)])
 def test_it_answers_while_a_threshold_is_dragged(n, side, channels, limit):
     places = np.random.default_rng(0).random((n, 2))  # making the map is no move
@@ -294,13 +295,13 @@ def test_a_users_mistake_is_one_line(explorer):
 # --- where it comes from -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow  # the first to compute the results of smoke
 def test_a_profiles_name_is_enough(smoke):
     assert len(Explorer("smoke").stock) == len(mulnb.load_data(smoke).train)
     with pytest.raises(UserError, match="digitz"):
         Explorer("digitz")
 
 
+@pytest.mark.slow
 def test_the_kernel_keeps_the_choice(smoke):
     """The cell runs again after a reload of the page: same widgets, same choice."""
     first = Explorer(smoke)

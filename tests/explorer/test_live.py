@@ -15,7 +15,6 @@ from mulnb.explorer import Explorer, attacked, live, outcomes
 from mulnb.forget import Strata
 
 
-@pytest.mark.slow  # the first to compute the results of smoke
 def test_a_live_run_is_the_studys_run(smoke):
     explorer = Explorer(smoke)
     results = explorer.unlearn("neg_grad_plus", "rum_f")
@@ -177,6 +176,7 @@ def test_what_the_models_say_and_the_failures_first(smoke):
 # --- the ends of the scale -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_chart_shows_the_floor_and_the_ceiling_of_the_set(smoke):
     explorer = Explorer(smoke)
     bench = explorer.workbench

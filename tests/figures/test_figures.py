@@ -229,6 +229,7 @@ def test_floor_and_ceiling_are_drawn_in_every_panel_of_tow_where_they_were_measu
     assert len(bands(figures.rum_across({"mine": runs, "smoke": None}))) == 2 * 2
 
 
+@pytest.mark.slow
 def test_method10_10_one_is_never_drawn_as_the_ceiling():
     for name in ("rum", "rum_before", "rum_across"):
         for axes in MAKE[name](3).axes:
@@ -301,6 +302,7 @@ def test_the_counts_beside_the_lines_of_fidelity_cover_nothing():
             assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 and box.x1 <= axes.bbox.x1, name
 
 
+@pytest.mark.slow
 def test_the_cost_fidelity_figure_draws_the_ceiling_that_the_scores_allow():
     figure = figures.fidelity(PROFILE, synthetic.fidelity())
     levels = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
@@ -402,6 +404,7 @@ def test_figure_2_shows_the_papers_scores_and_only_what_is_there():
     assert "entropy" in words(figures.rum(PROFILE, only[only["strategy"] != "shuffle"]))
 
 
+@pytest.mark.slow
 def test_colour_images_and_frames_without_flipped_labels():
     plain = synthetic.memorization(flipped=False)
     assert "flipped" not in words(figures.memorization_profile(PROFILE, plain, STRATA))

@@ -40,6 +40,7 @@ def test_the_channel_of_a_kernel_reads_a_reply_whose_signal_was_lost():
     assert asyncio.run(receive_after_a_lost_signal(kernel._Channel)) == "execute_reply"
 
 
+@pytest.mark.slow
 def test_without_it_the_reply_would_be_lost():
     """When this fails, jupyter_client mends it itself, and the channel in `kernel` can go."""
     with pytest.raises(asyncio.TimeoutError):

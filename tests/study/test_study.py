@@ -234,6 +234,7 @@ def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is
 CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
 
 
+@pytest.mark.slow
 def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatch):
     """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
     from mulnb.study import recipes, steps
@@ -401,6 +402,7 @@ def test_digits_was_searched():
 ONE_SEARCH = {"tune.seeds": [7], "tune.grid": {"random_label": {"lr": [0.03, 0.1], "epochs": [3], "batch": [128]}}, **SMALL}
 
 
+@pytest.mark.slow
 def test_an_algorithm_that_is_not_pinned_yet_is_searched_with_every_strategy():
     table = study.tune(load_profile("smoke", ONE_SEARCH))
     assert table.groupby("strategy", sort=False).settings.count().to_dict() == {
@@ -417,6 +419,7 @@ def test_the_full_rum_is_not_searched():
         study.tune(load_profile("smoke", ONE_SEARCH | {"tune.grid": {"rum": {"lr": [0.1]}}}))
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
     from mulnb.study import runs
 

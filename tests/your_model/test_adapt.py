@@ -112,6 +112,7 @@ def test_a_model_made_in_inference_mode_can_be_trained():
     assert not torch.equal(weights(unlearn(model).model), weights(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [nn.DataParallel, lambda model: torch.compile(model, backend="eager"), lambda model: nn.DataParallel(torch.compile(model))],

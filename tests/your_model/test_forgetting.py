@@ -48,6 +48,7 @@ def oracles() -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_the_defaults_forget():
     """Accuracy on the forget set ends among those of real oracles, or the verdict says that it does not."""
     found = done()
@@ -89,6 +90,7 @@ def test_the_result_is_written_down(tmp_path):
     assert "trials in" in str(done()) and len(done().trials) >= 3
 
 
+@pytest.mark.slow
 def test_the_model_is_written_before_the_ledger_says_that_it_is(tmp_path):
     """Whatever happens to the ledger or to the program then, the work is not lost."""
     ledger, out = tmp_path / "requests.jsonl", tmp_path / "out"
@@ -170,6 +172,7 @@ def test_gates_before_any_work(options, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_exact_copies_are_forgotten_too_if_asked():
     images, labels = np.concatenate([IMAGES, IMAGES[8:9]]), np.append(LABELS, LABELS[8])
     with pytest.raises(UserError, match="image 8 is to be forgotten, and image 160, which stays, has the same pixels"):
@@ -181,6 +184,7 @@ def test_exact_copies_are_forgotten_too_if_asked():
 # --- tune ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tune_against_an_oracle_finds_better_settings_than_the_defaults():
     strata, indices = forgotten()
     torch.manual_seed(0)

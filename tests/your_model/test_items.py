@@ -118,6 +118,7 @@ def test_a_random_transform_is_found_where_the_first_items_are_steady():
         read(late)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Items, Known])
 @pytest.mark.parametrize(
     ("act", "words"),

@@ -113,14 +113,6 @@ class Study(Networks):
         return Pool(member, correct, seconds=sum(group.meta["wall_s"] for group in groups))
 
     @cached_property
-    def _inputs_fit(self) -> bool:
-        """Reads the forget set and the scores that the profile takes from files, and that others only need late."""
-        _ = self.given
-        if self.profile.pool.scores:
-            _ = self.memorization
-        return True
-
-    @cached_property
     def _pool_fits(self) -> bool:
         """Counts in how many subsets of the pool each example is."""
         scoring.check_pool(self.profile, len(self.splits.train))
@@ -132,7 +124,9 @@ class Study(Networks):
         Raises:
             UserError: a file of scores or a forget set does not fit the data, or the pool is too small.
         """
-        _ = self._inputs_fit
+        _ = self.given  # reads the forget set of a file, which others only need late
+        if self.profile.pool.scores:
+            _ = self.memorization
         if "pool" in kinds:
             _ = self._pool_fits
 

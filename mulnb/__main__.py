@@ -206,12 +206,14 @@ def _unpack(options: argparse.Namespace) -> None:
     if not files:
         raise UserError(f"{options.folder}: no packs here: their names end in .facts.<checksum>.zip or .margins.<checksum>.zip")
 
-    added = others = 0
+    added: set[str] = set()  # a result may lie in several packs: its facts in one, its margins in another
+    others: set[str] = set()
     for file in files:
-        found = packs.unpack(file)
-        added, others = added + found[0], others + found[1]
-    note = f"; {others} left out: another computation of them is stored here" if others else ""
-    what = f"{progress.counted(len(files), 'file')}, {progress.counted(added, 'result')}"
+        to, besides = packs.unpack(file)
+        added |= to
+        others |= besides
+    note = f"; {len(others)} left out: another computation of them is stored here" if others else ""
+    what = f"{progress.counted(len(files), 'file')}, {progress.counted(len(added), 'result')}"
     print(f"unpacked from {options.folder}: {what} added to {paths.artifacts()}{note}")
 
 

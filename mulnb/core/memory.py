@@ -1,4 +1,4 @@
-"""How much memory a process has taken at its peak.
+"""How much memory a process has taken at its peak, and whether there is room for what a user asks for.
 
 Measured is resident memory: pages that lie in RAM, those of shared libraries and of mapped files among them.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mulnb.core.errors import UserError
+
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MACHINE = Path("/proc/meminfo")
 RESET_PEAK = "5"  # what Linux wants to be told: proc(5)
 
 
@@ -38,7 +41,30 @@ def forget_peak() -> None:
         return
 
 
+def check_room(needed: int, what: str) -> None:
+    """Refuse what cannot fit into the machine's memory, before minutes are spent on it.
+
+    Args:
+        needed: bytes.
+        what: what takes them and how to change that, for people: "5 000 images of 4096×4096: set a smaller dataset.size".
+
+    Raises:
+        UserError: the machine has less than that available. Where the system does not say how much (only Linux does), never.
+    """
+    try:
+        room = _entry(MACHINE, "MemAvailable") * 1e6
+    except (OSError, StopIteration):
+        return
+    if needed > room:
+        raise UserError(f"{needed / 1e9:.1f} GB of memory are needed, {room / 1e9:.1f} GB are available: {what}")
+
+
 def _status(entry: str) -> float:
     """An entry of /proc/self/status in MB."""
-    with STATUS.open() as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(entry)) * 1024 / 1e6
+    return _entry(STATUS, entry)
+
+
+def _entry(file: Path, name: str) -> float:
+    """An entry of a file of /proc in MB."""
+    with file.open() as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6

@@ -147,25 +147,25 @@ def known(folder: Path) -> set[tuple[str, str]]:
     return found
 
 
-def unpack(path: Path) -> tuple[int, int]:
+def unpack(path: Path) -> tuple[set[str], set[str]]:
     """Put what a pack holds into the store. What is there already stays as it is.
 
     Args:
         path: the file.
 
     Returns:
-        How many artefacts the pack gave something to, and how many were left alone because another computation of them, made
-        by another machine, is stored here.
+        The artefacts (`kind/key`) to which the pack gave something, and those that were left alone because another computation
+        of them, made by another machine, is stored here.
 
     Raises:
         UserError: the file is damaged or no pack, or the store cannot be written.
     """
     store.tidy()
-    became = []
+    became: dict[str, set[str]] = {ADDED: set(), THERE: set(), OTHER: set()}
     for piece in list(_pieces(path)):  # all of them are checked before the first is stored
         with locks.held([piece.place]):
-            became.append(_put(piece))
-    return became.count(ADDED), became.count(OTHER)
+            became[_put(piece)].add(piece.place)
+    return became[ADDED], became[OTHER]
 
 
 def _put(piece: Piece) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import re
 import stat
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mulnb.core.errors import UserError
 
@@ -45,6 +49,25 @@ def text(path: Path, limit: int) -> str:
     content = read(path, limit)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def json_tree(content: str) -> Any:
+    """What a text in JSON says. Of two entries with one name Python would take the last, and silently drop what the first says.
+
+    Raises:
+        ValueError: it is no JSON, or an object has two entries with one name.
+        RecursionError: it is nested without end.
+    """
+    return json.loads(content, object_pairs_hook=_named_once)
+
+
+def _named_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON as a dictionary."""
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{twice!r} stands there twice: keep one of them")
+    return tree
 
 
 def told_separator(head: str) -> str | None:

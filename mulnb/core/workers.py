@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -151,6 +152,8 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
     from joblib import Parallel, delayed
 
     _prepare_to_be_killed()
+    # loky starts a worker anew when its memory has grown by 300 MB; nothing is lost or made twice by that
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
     parallel = Parallel(
         n_jobs=together,
         backend="loky",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mulnb.core import store
+from mulnb.core import memory, store
 from mulnb.core.errors import UserError, notice, one_line
 from mulnb.data.folders import Folder
 from mulnb.data.images import ImageSet
@@ -161,6 +161,8 @@ def resized(whole: ImageSet, size: int | None) -> ImageSet:
     n, channels, height, width = whole.images.shape
     if size is None or (height, width) == (size, size):
         return whole
+
+    memory.check_room(n * channels * size**2, f"{n} images of {times((size, size))} pixels: set a smaller dataset.size")
 
     def resize() -> store.Artifact:
         planes = np.empty((n * channels, size, size), np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +72,7 @@ def _is_plain(place: Path) -> bool:
 def _tree(place: Path) -> object:
     """What a JSON file holds. Raises `UserError` if it is none, or longer than any forget set."""
     try:
-        return json.loads(plain_file.text(place, LONGEST))
+        return plain_file.json_tree(plain_file.text(place, LONGEST))
     except (ValueError, RecursionError) as error:  # ValueError: also bytes that are no text
         raise UserError(f"forget set {place} is no JSON ({one_line(error)}): expected {KINDS}") from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mulnb.config import Dataset
-from mulnb.core import paths, store, workers
+from mulnb.core import memory, paths, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.data.decode import Chunk, Size, Task, decode_files, times
 from mulnb.data.folders import SUFFIXES, Folder, Listing, Member, class_folder
@@ -169,6 +169,10 @@ def _decode_all(folder: Folder, names: Sequence[str], rules: Rules) -> list[Chun
     """Decode files in chunks on all workers, in their order. Without `rules.size`, all must be as large as the first."""
     expected = (rules.size, rules.size) if rules.size else _first_size(folder, names)
     hint = f"{rules.set_size}{min(expected)}, to resize all of them" if expected else ""
+    if expected:
+        width, height = expected
+        what = f"{len(names)} images of {times(expected)} pixels: {rules.set_size}{min(64, width)}"
+        memory.check_room(3 * width * height * len(names), what)
 
     tasks = []
     for start in range(0, len(names), CHUNK):

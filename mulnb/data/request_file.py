@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -56,7 +55,7 @@ def read(path: Path, what: str) -> Any:
 
         text = plain_file.text(path, LONGEST)
         if kind == ".json":
-            return _json(json.loads(text), path)
+            return _json(plain_file.json_tree(text), path)
 
         return _lines(text, path) if kind == ".txt" else _column(text, path)
     except UserError:

@@ -6,7 +6,6 @@ Both readers of scores use it: `data.load_scores`, which joins them to a profile
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -205,7 +204,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> dict[str, np.ndarray]:
     """An object of lists, a list of objects with the same names, or a list of numbers."""
-    content = json.loads(plain_file.text(path, LONGEST))
+    content = plain_file.json_tree(plain_file.text(path, LONGEST))
 
     if isinstance(content, dict):
         return {name: np.asarray(column) for name, column in content.items()}

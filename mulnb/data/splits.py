@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from mulnb.config import Profile, check_is_profile
 from mulnb.core import store
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.data.images import ImageSet
 from mulnb.data.sources import SOURCES
 
@@ -116,6 +117,8 @@ def load_data(profile: Profile) -> Splits:
     train, flipped = _flip_labels(train, dataset.label_noise, rng)
 
     check_sizes(profile, len(train), len(holdout), len(test), side=min(train.images.shape[2:]))
+    _report_shared(train, holdout, "hold-out")
+    _report_shared(train, test, "test")
     return Splits(train, holdout, test, flipped)
 
 
@@ -176,6 +179,26 @@ def _flip_labels(train: ImageSet, share: float, rng: np.random.Generator) -> tup
     labels[flipped] = (labels[flipped] + shift) % len(train.classes)
 
     return replace(train, labels=labels), flipped
+
+
+def _report_shared(train: ImageSet, other: ImageSet, part: str) -> None:
+    """Tell of images that should be unseen and are, pixel for pixel, training images: published sets have a few."""
+    seen = set(_digests(train))
+    shared = [digest in seen for digest in _digests(other)]
+    if not any(shared):
+        return
+
+    first = int(np.argmax(shared))
+    where = "" if other.index is None else f", the first is number {other.index[first]} of its source"
+    notice(
+        f"{train.source}: {sum(shared)} of {len(other)} {part} images are also training images{where}: networks have seen them, "
+        "though they count as unseen; remove copies from the data if they are many"
+    )
+
+
+def _digests(part: ImageSet) -> list[bytes]:
+    """A hash of every image, in their order."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in part.images]
 
 
 def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int) -> None:

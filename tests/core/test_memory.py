@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mulnb.core import memory
+from mulnb.core.errors import UserError
 
 
 def peaks() -> dict[str, float]:
@@ -25,3 +26,11 @@ def test_a_peak_rises_stays_and_is_forgotten(in_new_process):
     if not memory.CLEAR.exists():
         pytest.skip("only Linux can begin a new peak")
     assert found["forgotten"] < 100
+
+
+def test_what_cannot_fit_is_refused_before_it_is_begun():
+    memory.check_room(1, "one byte")
+    if not memory.MACHINE.exists():
+        pytest.skip("only Linux says how much memory is available")
+    with pytest.raises(UserError, match=r"^1000000\.0 GB of memory are needed, .* GB are available: take less$"):
+        memory.check_room(10**15, "take less")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from mulnb.__main__ import main
 from mulnb.core import packs, paths, store
 from mulnb.core.errors import UserError
 from mulnb.core.packs import Piece
@@ -46,14 +47,23 @@ def test_pieces_come_together_again_to_the_bytes_that_were_packed(tmp_path, monk
     assert packs.known(tmp_path / "packs") == {("facts", piece.place), ("margins", piece.place)}
 
     there = elsewhere(monkeypatch, tmp_path) / piece.place
-    assert packs.unpack(facts) == (1, 0) and packs.unpack(facts) == (0, 0)
+    assert packs.unpack(facts) == ({piece.place}, set()) and packs.unpack(facts) == (set(), set())
     found = store.get("original", piece.manifest["parts"])
     assert set(found.arrays) == {"score"} and found.left_out == ("margin", "weights/w") and found.meta == {"wall_s": 1.0}
     assert store.whole(json.loads((there / "manifest.json").read_text())) == piece.manifest
 
-    assert packs.unpack(rest) == (1, 0)
+    assert packs.unpack(rest) == ({piece.place}, set())
     for name in ("manifest.json", "arrays.safetensors"):
         assert (there / name).read_bytes() == (target / name).read_bytes()
+
+
+def test_a_result_in_two_packs_is_counted_once(tmp_path, monkeypatch, capsys):
+    _, piece = artifact(1)
+    packs.write(tmp_path / "packs", "cifar10", "facts", [some(piece, "score")])
+    packs.write(tmp_path / "packs", "cifar10", "margins", [some(piece, "margin")])
+    elsewhere(monkeypatch, tmp_path)
+    assert main(["unpack", str(tmp_path / "packs")]) == 0
+    assert "2 files, 1 result added to" in capsys.readouterr().out
 
 
 def test_what_is_left_out_is_added_when_it_is_computed_again(tmp_path, monkeypatch):
@@ -74,7 +84,7 @@ def test_another_computation_is_not_mixed_with_what_is_there(tmp_path, monkeypat
     store.put("original", piece.manifest["parts"], Artifact(other, {"wall_s": 2.0}))
     manifest, arrays = store.read(there)
     store.keep(there, manifest, {"margin": arrays["margin"]}, arrays, instead=True)
-    assert packs.unpack(facts) == (0, 1)
+    assert packs.unpack(facts) == (set(), {piece.place})
     assert set(store.read(there)[1]) == {"margin"}
 
 

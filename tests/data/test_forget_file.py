@@ -87,6 +87,7 @@ def test_saved_strata_are_no_plain_list(tmp_path):
         ("set.json", '{"examples": [1, 2, 3]}', "has examples: expected a .json file saved by mulnb.forget.save"),
         ("set.json", "{}", "has nothing: expected"),
         ("set.json", "5", "has no list: expected"),
+        ("set.json", '{"class": 1, "class": 2}', r"set\.json is no JSON \('class' stands there twice: keep one of them\)"),
         ("set.yaml", "- 1", r"is no JSON .*or a list of examples \(\.csv, \.tsv, \.txt"),
     ],
 )

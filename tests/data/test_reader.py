@@ -9,7 +9,7 @@ import pytest
 from image_trees import CLASSES, broken, picture, refused, source, tree
 from PIL import Image
 
-from mulnb.core import store
+from mulnb.core import memory, store
 from mulnb.core.errors import UserError
 from mulnb.data import read_folder, reader
 from mulnb.data.images import BY_FILE_NAME
@@ -108,6 +108,16 @@ def test_an_image_that_would_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     picture(0, size=(8, 8)).save(tmp_path / "a" / "train" / "dog" / "bomb.png")
     assert "bomb.png (Image size (64 pixels) exceeds limit of 50 pixels" in refused("folder", tmp_path / "a")
+
+
+def test_a_size_for_which_there_is_no_memory(tmp_path, monkeypatch):
+    tree(tmp_path / "a")
+    (tmp_path / "meminfo").write_text("MemTotal:  9000000 kB\nMemAvailable:  1000000 kB\n")
+    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+    assert refused("folder", tmp_path / "a", size=4096) == (
+        "1.4 GB of memory are needed, 1.0 GB are available: 27 images of 4096×4096 pixels: set dataset.size, for example 64"
+    )
+    assert "1797 images of 4096×4096 pixels: set a smaller dataset.size" in refused("digits", None, size=4096)
 
 
 def test_two_sizes(tmp_path):

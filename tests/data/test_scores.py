@@ -201,6 +201,8 @@ def test_files_that_are_none(tmp_path):
     for name in ("a.npz", "a.npy", "a.csv", "a.parquet", "a.json"):
         (tmp_path / name).write_text("")
         assert f"{name}: cannot be read as .{name[2:]} (" in refused(tmp_path / name)
+    (tmp_path / "a.json").write_text('{"score": [1, 2], "label": [0, 1], "score": [2, 1]}')
+    assert "'score' stands there twice: keep one of them" in refused(tmp_path / "a.json")
     (tmp_path / "a.csv").write_text("".join(f"{score}\n" for score in SCORES))
     assert "the first line must name the columns" in refused(tmp_path / "a.csv")
 

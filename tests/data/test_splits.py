@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,17 @@ def test_a_part_of_the_test_images_leaves_the_training_images_alone():
 
 def test_digits_are_what_they_always_were():
     assert load_data(load_profile("digits")).fingerprint == "63a2a6b47f793d23ecf1c18c"
+
+
+def test_a_training_image_that_is_also_a_test_image_is_told(tmp_path):
+    tree(tmp_path / "a", train=10)
+    shutil.copy(tmp_path / "a" / "train" / "dog" / "dog_03.png", tmp_path / "a" / "test" / "dog" / "dog_01.png")
+    told = r"1 of 9 test images are also training images, the first is number \d+ of its source"
+    with pytest.warns(UserWarning, match=told):
+        part_of(tmp_path / "a", holdout=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_data(load_profile("digits"))
 
 
 def test_mean_and_std_are_those_of_the_pixels(tmp_path):

@@ -2,6 +2,14 @@
 
 import sys
 
-from mulnb.site.build import main
+from mulnb.core import commands
 
-sys.exit(main())
+
+def command() -> int:
+    """Build the site. Its import takes a second, in which Ctrl-C is one line, too."""
+    from mulnb.site.build import main
+
+    return main()
+
+
+sys.exit(commands.exit_code(command))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
 from mulnb.your_model.ledger import Requests
+from mulnb.your_model.outcome import Setting
 from mulnb.your_model.page import json_ready
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
@@ -149,10 +150,9 @@ def forget(
     if out is not None:
         paths.check_place(paths.given(out, "out"), "out")
 
-    # what the ledger holds is gone from the model: it must not be retained again
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
     if book is not None and already_forgotten is None and len(book):
-        already_forgotten = book.forgotten
+        already_forgotten = book.forgotten  # it is gone from the model: it must not be retained again
 
     images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)
     given_model = plain(model, factory) if isinstance(model, nn.Module) else model
@@ -163,21 +163,10 @@ def forget(
         network = adapt(given_model, factory)
         check_trainable(network)
         examples = api.beside(network, images, labels, normalize)
-        index = api.request_of(request, examples)
-        if duplicates == "forget":
-            index = checks.duplicates_of(examples, index)
-
-        present = api.present_of(examples, index, already_forgotten)
-        if duplicates == "refuse":
-            checks.check_duplicates(examples, index, present)
+        index = _index(examples, request, already_forgotten, duplicates)
 
         given = {"images": examples, "labels": None, "holdout": holdout, "test": test, "normalize": normalize}
-        # the gates: nothing below runs on data that cannot give a right answer
-        setting, overlap = setting_of(network, given, api.whole(index), already_forgotten, seed)
-        if overlap:
-            raise UserError(f"{overlap}: give images that no model was trained on")
-
-        check_accuracy(network, setting)
+        setting = _setting(network, given, index, already_forgotten, seed)
         if book is not None:
             book.check(index, checks.survey(examples).data, about, plain(given_model, factory))
 
@@ -187,10 +176,8 @@ def forget(
         setting = dataclasses.replace(setting, strata=strata)
         judge = judge_of(oracle, factory, network, setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
-        found = tuned(
-            network, setting, judge, budget=left, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
-            own=training, shown=shown,
-        )  # fmt: skip
+        limits = {"budget": left, "trials": trials, "algorithms": names, "strategies": ways}
+        found = tuned(network, setting, judge, **limits, fresh=fresh, seed=seed, own=training, shown=shown)
         shown.part("evaluating", 0)
 
     report = evaluate(
@@ -212,15 +199,38 @@ def forget(
     shown.close()
     report = dataclasses.replace(report, verdict=searched(report.verdict))
     done = Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
+
     if out is not None:
         done.save(out)
     if book is not None:
-        book.add(
-            strata, found.unlearned, before=plain(given_model, factory), data=report.about["data"],
-            verdict=report.verdict.words, about=about,
-        )  # fmt: skip
+        before, data_name = plain(given_model, factory), report.about["data"]
+        book.add(strata, found.unlearned, before=before, data=data_name, verdict=report.verdict.words, about=about)
 
     return done
+
+
+def _index(data: Images, request: Request, already_forgotten: Request | None, duplicates: str) -> np.ndarray:
+    """The examples that are to be forgotten, int64 [n]; exact copies of them are added, or refused, or stay."""
+    index = api.request_of(request, data)
+    if duplicates == "forget":
+        index = checks.duplicates_of(data, index)
+
+    present = api.present_of(data, index, already_forgotten)
+    if duplicates == "refuse":
+        checks.check_duplicates(data, index, present)
+    return index
+
+
+def _setting(
+    network: Adapted, given: Mapping[str, Any], index: np.ndarray, already_forgotten: Request | None, seed: int
+) -> Setting:
+    """What is measured, and on what. It is the gate: nothing is searched on data that cannot give a right answer."""
+    setting, overlap = setting_of(network, given, api.whole(index), already_forgotten, seed)
+    if overlap:
+        raise UserError(f"{overlap}: give images that no model was trained on")
+
+    check_accuracy(network, setting)
+    return setting
 
 
 def _scores(

@@ -111,48 +111,23 @@ def evaluate(
     with protected(place.device, seed):
         networks = {name: adapt(model, factory) for name, model in models.items()}
         setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
-        outcomes = {}
-
-        for name, network in networks.items():
-            probe.check_beside(network, name, setting.data)
-        if "oracle" in networks and "original" in networks:
-            probe.check_oracle(networks["oracle"], networks["original"], setting.data)
-
-        for name, network in networks.items():
-            outcomes[name] = outcome(network, setting)
-
-        if references is not None:
-            attacked(references, list(outcomes.values()), setting, factory)
-
-        # the original's accuracy is the target of relearning, also for a model that was damaged
-        known = outcomes.get("original", outcomes["unlearned"]).row
-
-        for name, found in outcomes.items():
-            torch.manual_seed(seed)
-            target = known["acc_forget"] if "original" in outcomes else known["acc_retain"]
-            found.row["relearn_epochs"] = relearn(networks[name], setting.data, setting.strata.forget, target, seed)
+        outcomes = _measured(networks, setting, references, factory)
 
     rows = {name: found.row for name, found in outcomes.items()}
     if "oracle" in rows:
         for row in rows.values():
             row |= {"tow": audit.tow(row, rows["oracle"]), "tow_mia": audit.tow_mia(row, rows["oracle"])}
 
-    facts = _facts(outcomes, setting, overlap, reference)
-    sizes = {name: len(part) for name, part in zip(STRATA, setting.strata, strict=True)}
-    given |= {"strata": setting.strata, "already_forgotten": already_forgotten, "seed": seed, "reference": reference}
-    given["references"] = references
-    about = {
-        "algorithm": getattr(unlearned, "algorithm", None),
-        "strategy": getattr(unlearned, "strategy", None),
-        "settings": getattr(unlearned, "settings", None),
-        "seconds": getattr(unlearned, "seconds", None),
-        "data": checks.survey(setting.data).data,
-        "classes": list(setting.gone),
-        "reference_models": 0 if references is None else len(references),
-    }
-    verdict = decide(rows, facts)
+    verdict = decide(rows, _facts(outcomes, setting, overlap, reference))
     if verdict.words == WRONG:  # every number of the report is in doubt: not only for those who print it
         notice(f"{verdict.words}: {verdict.reasons[0]}")
+
+    sizes = {name: len(part) for name, part in zip(STRATA, setting.strata, strict=True)}
+    given |= {"strata": setting.strata, "already_forgotten": already_forgotten, "seed": seed}
+    given |= {"reference": reference, "references": references}
+    about = {name: getattr(unlearned, name, None) for name in ("algorithm", "strategy", "settings", "seconds")}
+    about |= {"data": checks.survey(setting.data).data, "classes": list(setting.gone)}
+    about["reference_models"] = 0 if references is None else len(references)
 
     return Report(rows, sizes, verdict, about, models, given)
 
@@ -283,6 +258,33 @@ def setting_of(
     retain = np.setdiff1d(np.flatnonzero(present), chosen.forget)
 
     return Setting(data, unseen, tested, chosen, retain, gone, seed), overlap
+
+
+def _measured(
+    networks: Mapping[str, Adapted], setting: Setting, references: References | None, factory: Factory | None
+) -> dict[str, Outcome]:
+    """What every network does on the forget set, the retain set and unseen images, attacks and relearning included."""
+    for name, network in networks.items():
+        probe.check_beside(network, name, setting.data)
+    if "oracle" in networks and "original" in networks:
+        probe.check_oracle(networks["oracle"], networks["original"], setting.data)
+
+    outcomes = {}
+    for name, network in networks.items():
+        outcomes[name] = outcome(network, setting)
+
+    if references is not None:
+        attacked(references, list(outcomes.values()), setting, factory)
+
+    # the original's accuracy is the target of relearning, also for a model that was damaged
+    known = outcomes.get("original", outcomes["unlearned"]).row
+    target = known["acc_forget"] if "original" in outcomes else known["acc_retain"]
+
+    for name, found in outcomes.items():
+        torch.manual_seed(setting.seed)
+        found.row["relearn_epochs"] = relearn(networks[name], setting.data, setting.strata.forget, target, setting.seed)
+
+    return outcomes
 
 
 def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, reference: Reference | None) -> Facts:

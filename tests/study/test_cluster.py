@@ -26,6 +26,7 @@ from mulnb.core.errors import UserError
 from mulnb.study import Study, cluster, recipes, runs
 
 STAGES = ("memorization", "unlearning", "sequential")
+FEWER = ("--set", "unlearning.scores=[memorization]")  # sets by the other scores would be more jobs of the same kinds
 
 
 # ---- without Ray: what a node does with a job
@@ -133,7 +134,7 @@ class Nodes:
 
 def all_stages(*options: str) -> list[str]:
     """The command for the stages of `smoke` in one process: each process more would import torch for itself."""
-    words = ["run", *OPTIONS, *options, "--stage"]
+    words = ["run", *OPTIONS, *FEWER, *options, "--stage"]
     code = "import sys; from mulnb.__main__ import main\n"
     code += f"sys.exit(max(main([*{words}, stage]) for stage in {STAGES}))"
     return [sys.executable, "-P", "-c", code]

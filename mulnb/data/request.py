@@ -39,8 +39,9 @@ def indices(
 
     Args:
         request: whole numbers (a list, array, tensor, set, range or generator), one whole number, a mask of N booleans, file
-            names, {"class": a number, a name, or a list of them}, `Strata`, a `Requests` ledger (all that it holds), or the path
-            of a .csv, .tsv, .txt, .json, .npy or .npz file that holds one of these.
+            names, {"class": a number, a name, or a list of them}, `Strata`, a `Requests` ledger (all that it holds), a `Subset`
+            of torch whose data set has these examples, or the path of a .csv, .tsv, .txt, .json, .npy or .npz file that holds
+            one of these.
         n: the number of examples N.
         labels: int64 [N], which a class needs.
         files: the name of each image, which file names need.
@@ -54,6 +55,9 @@ def indices(
     Raises:
         UserError: it is empty, names an example twice, or one that is not there.
     """
+    if hasattr(request, "dataset") and hasattr(request, "indices"):
+        request = _subset(request, n, what)
+
     request = _unwrapped(request, files, root, what)
     if isinstance(request, Mapping) and _has_both(request):
         return _of_both(request, list_key(request), n, files, root, what)
@@ -83,6 +87,14 @@ def whole_classes(index: np.ndarray, labels: np.ndarray, present: np.ndarray) ->
     gone = np.unique(labels[index])
     everything = np.isin(labels, gone) & present
     return tuple(int(label) for label in gone) if everything.sum() == len(index) else ()
+
+
+def _subset(request: Any, n: int, what: str) -> Any:
+    """The places that a `Subset` of torch names, as `random_split` gives it."""
+    whole = len(request.dataset)
+    if whole != n:
+        raise UserError(f"{what} is a Subset of {whole} examples, these are {n}: give their places among these")
+    return request.indices
 
 
 def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path | None, what: str) -> Any:

@@ -7,7 +7,6 @@ into `Adapted`, which reads the logits out of whatever the network returns and k
 from __future__ import annotations
 
 import copy
-import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +23,7 @@ from mulnb.core import paths
 from mulnb.core.errors import UserError, one_line
 from mulnb.fast.graphs import plain_steps
 from mulnb.training import clone
+from mulnb.your_model.weights import read_weights, renamed, unwrapped
 
 Model = nn.Module | Mapping[str, Tensor] | str | Path  # a module, or its weights together with a factory
 Factory = Callable[[], nn.Module]
@@ -296,22 +296,16 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
 
     with protected(torch.device("cpu"), 0):  # its weights are drawn, and then replaced
         model = plain(built_by(factory, "factory"))
-    renamed = {}
-
-    for key, value in weights.items():
-        name = str(key)
-        while name.startswith(("module.", "_orig_mod.")):  # of DataParallel and torch.compile
-            name = name.removeprefix("module.").removeprefix("_orig_mod.")
-        renamed[name] = value
+    given = renamed(unwrapped(weights), known=model.state_dict().keys())
 
     try:
-        found = model.load_state_dict(renamed, strict=False)
+        found = model.load_state_dict(given, strict=False)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{source} does not fit the factory's network: {reason[:200]}") from None
 
     # tied weights are saved once: the others have the values of the one that was loaded
-    loaded = {id(value) for key, value in model.state_dict(keep_vars=True).items() if key in renamed}
+    loaded = {id(value) for key, value in model.state_dict(keep_vars=True).items() if key in given}
     missing = [key for key in found.missing_keys if id(model.state_dict(keep_vars=True)[key]) not in loaded]
 
     for keys, words in ((missing, "are missing"), (found.unexpected_keys, "are not in the network")):
@@ -321,47 +315,12 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
     return model
 
 
-def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """The state dict in a checkpoint file; of a training checkpoint, the entry `state_dict`, `model_state_dict` or `model`."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
-    except pickle.UnpicklingError as error:  # torch's own message is a page, about how to load what may be harmful
-        if "Unsupported global" in str(error):
-            raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
-        raise UserError(f"{path} cannot be read as a state dict: it is no file of torch.save, or a damaged one") from None
-    except Exception as error:  # a damaged file may fail anywhere in the reader
-        raise UserError(f"{path} cannot be read as a state dict: {one_line(error)}") from None
-
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path} holds no state dict: save model.state_dict()")
-
-    return found
-
-
-def save_weights(model: nn.Module, path: str | Path) -> Path:
-    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
-    from safetensors.torch import save_model
-
-    path = paths.file_ending(path, ".safetensors", "the file of the weights")
-    # save_model keeps tied weights once, and says so in the file
-    return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
-
-
 @contextmanager
 def protected(where: torch.device, seed: int) -> Iterator[None]:
     """Work with every random generator seeded, with gradients on, and put all generators back afterwards.
 
-    Steps are plain ones (no CUDA graphs): anybody's forward pass may do what cannot be recorded.
+    Steps are plain ones (no CUDA graphs): anybody's forward pass may do what cannot be recorded. New tensors lie on the CPU
+    unless something else is said, also where the user has set another default.
     """
     python, arrays = random.getstate(), np.random.get_state()
     on_mps = where.type == "mps"
@@ -369,7 +328,14 @@ def protected(where: torch.device, seed: int) -> Iterator[None]:
 
     try:
         devices = [where] if where.type == "cuda" else []
-        with plain_steps(), torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+        usual = torch.get_default_device().type == "cpu"  # the other way, every call of torch takes longer
+        with (
+            nullcontext() if usual else torch.device("cpu"),
+            plain_steps(),
+            torch.random.fork_rng(devices),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             random.seed(seed)
             np.random.seed(seed % 2**32)
             torch.manual_seed(seed)

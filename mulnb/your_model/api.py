@@ -31,11 +31,12 @@ from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
 from mulnb.training import clone
 from mulnb.your_model import checks, probe
-from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected, save_weights
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Images, Normalize, read
 from mulnb.your_model.items import pairs
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training, trained_by, with_batch
+from mulnb.your_model.weights import save_weights
 
 Given = Any  # images of any kind: see `inputs.read`
 EVERY_ALGORITHM = "neg_grad_plus"

@@ -89,7 +89,13 @@ def _in_unit(values: Tensor) -> bool:
 
 
 def check_trainable(model: Adapted) -> None:
-    """Raises `UserError` unless the network has a parameter that may move, and finite ones only."""
+    """Raises `UserError` unless the network has a parameter that may move, finite ones only, and no quantised layer."""
+    for name, layer in model.named_modules():
+        if ".quantized." in type(layer).__module__:
+            raise UserError(
+                f"layer '{name.removeprefix('module.')}' is quantised and cannot be trained: give the model before that"
+            )
+
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
     check_finite(model)

@@ -212,7 +212,8 @@ def test_weights_and_a_factory_instead_of_a_module(tmp_path):
         {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "a.pt"
     )
     path = mulnb.your_model.api.save_weights(model, tmp_path / "b.safetensors")
-    for weighed in (model.state_dict(), tmp_path / "a.pt", path, str(path)):
+    lightning = {"epoch": 3, "state_dict": {f"model.net.{key}": value for key, value in model.state_dict().items()}}
+    for weighed in (model.state_dict(), lightning, tmp_path / "a.pt", path, str(path)):
         before = torch.get_rng_state()
         assert torch.equal(weights(unlearn(weighed, factory=Convolutional).model), weights(expected))
         assert torch.equal(before, torch.get_rng_state())  # although the factory draws weights
@@ -226,6 +227,27 @@ def test_weights_and_a_factory_instead_of_a_module(tmp_path):
         with pytest.raises(UserError, match=message) as error:
             unlearn(weighed, factory=factory)
         assert "\n" not in str(error.value)
+
+
+def test_weights_of_a_part_only_are_named():
+    given = {f"head.{key}": value for key, value in memorizing().state_dict().items()} | {"loss.weight": torch.ones(4)}
+    with pytest.raises(UserError, match=r"does not fit the factory's network: .* weights are missing, the first is"):
+        unlearn(given, factory=Convolutional)
+
+
+def test_another_default_device_changes_nothing():
+    model = memorizing()
+    with torch.device("meta"):  # as torch.set_default_device("cuda") of a script whose model lies on the CPU
+        found = unlearn(model).model
+    assert torch.equal(weights(found), weights(unlearn(model).model))
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize:UserWarning", "ignore:.*quantization:DeprecationWarning")
+def test_a_network_with_a_quantised_layer_is_refused():
+    layer = torch.ao.nn.quantized.dynamic.Linear(4, 4)
+    network = nn.Sequential(nn.Conv2d(1, 4, 6), nn.Flatten(), layer)
+    with pytest.raises(UserError, match=r"^layer '2' is quantised and cannot be trained: give the model before that$"):
+        unlearn(network)
 
 
 def test_fresh_must_build_another_network():

@@ -101,6 +101,14 @@ def test_a_column_of_a_mask_is_a_mask():
     assert indices({"file": "b/3.png"}, 5, files=FILES).tolist() == [4]
 
 
+def test_a_part_of_a_data_set_as_random_split_gives_it():
+    whole = torch.utils.data.TensorDataset(torch.arange(5))
+    asked, stays = torch.utils.data.random_split(whole, [2, 3], generator=torch.Generator().manual_seed(0))
+    assert sorted([*indices(asked, 5), *indices(stays, 5)]) == [0, 1, 2, 3, 4] and set(indices(asked, 5)) == set(asked.indices)
+    with pytest.raises(UserError, match="is a Subset of 5 examples, these are 4: give their places among these"):
+        indices(asked, 4)
+
+
 def test_names_hold_commas_spaces_and_accents(tmp_path):
     files = ["a/one, two.png", "a/caf\u00e9.png", "b/3.png"]
     (tmp_path / "a.txt").write_text("one, two.png\na/cafe\u0301.png\n", encoding="utf-16")

@@ -1,0 +1,79 @@
+"""Weights in files and mappings: what a checkpoint holds, under the names that a network has for it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mulnb.core import paths
+from mulnb.core.errors import UserError, one_line
+
+
+def unwrapped(found: Any) -> Any:
+    """The state dict in a training's checkpoint, the entry `state_dict`, `model_state_dict` or `model`; else what was given."""
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    return found
+
+
+def renamed(weights: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Weights under the names that the network has for them.
+
+    Args:
+        weights: a state dict.
+        known: the names in the network.
+
+    Returns:
+        The same weights, their names without what DataParallel, torch.compile or a module around the network put before them.
+    """
+    found = {}
+    for key, value in weights.items():
+        name = str(key)
+        while name.startswith(("module.", "_orig_mod.")):  # of DataParallel and torch.compile
+            name = name.removeprefix("module.").removeprefix("_orig_mod.")
+        found[name] = value
+
+    while found and not any(name in known for name in found):
+        around = next(iter(found)).partition(".")[0] + "."  # "net." of a LightningModule, for example
+        if not all(name.startswith(around) for name in found):
+            break
+        found = {name.removeprefix(around): value for name, value in found.items()}
+    return found
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The state dict in a checkpoint file, also in one of a training."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: expected a checkpoint (.safetensors, .pt or .pth)") from None
+    except pickle.UnpicklingError as error:  # torch's own message is a page, about how to load what may be harmful
+        if "Unsupported global" in str(error):
+            raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
+        raise UserError(f"{path} cannot be read as a state dict: it is no file of torch.save, or a damaged one") from None
+    except Exception as error:  # a damaged file may fail anywhere in the reader
+        raise UserError(f"{path} cannot be read as a state dict: {one_line(error)}") from None
+
+    found = unwrapped(found)
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path} holds no state dict: save model.state_dict()")
+    return found
+
+
+def save_weights(model: nn.Module, path: str | Path) -> Path:
+    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
+    from safetensors.torch import save_model
+
+    path = paths.file_ending(path, ".safetensors", "the file of the weights")
+    # save_model keeps tied weights once, and says so in the file
+    return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))

@@ -96,7 +96,11 @@ def score(
     check_training(training)
     if proxy not in ("holdout_retraining", "loss_curvature"):
         posthoc = " and ".join(name for name, entry in PROXIES.items() if entry.post_hoc)
-        why = "is read off training, epoch by epoch (mulnb.Recorder does it)" if proxy in PROXIES else "is unknown"
+        why = (
+            "is read off training, epoch by epoch (mulnb.Recorder does it)"
+            if isinstance(proxy, str) and proxy in PROXIES
+            else "is unknown"
+        )
         raise UserError(f"proxy '{proxy}' {why}: a finished model can be scored with {posthoc}")
     if proxy == "holdout_retraining" and holdout is None:
         raise UserError("holdout_retraining needs holdout=(images, labels) that the model was never trained on")
@@ -154,6 +158,7 @@ def strata(
     Raises:
         UserError: not exactly one of `forget` and `size` is given, or the request does not fit the scores.
     """
+    seed = checks.seed_of(seed)
     if (forget is None) == (size is None):
         raise UserError("strata: give either forget=indices, to split them, or size=n, to choose n examples per stratum")
     if scores is None:

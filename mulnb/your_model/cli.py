@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", metavar="M[,M…]", help="mean that the model's inputs are normalised by, one per channel")
     parser.add_argument("--std", metavar="S[,S…]", help="standard deviation, likewise")
     parser.add_argument("--scores", metavar="FILE", help="scores of the training images, as mulnb.load_scores reads them")
-    parser.add_argument("--ledger", metavar="FILE", help="a mulnb.Requests file: earlier requests, and where this one is added")
+    parser.add_argument(
+        "--ledger", metavar="FILE", help="a mulnb.Requests file: earlier requests; this one is added unless the verdict is red"
+    )
     parser.add_argument("--about", default="", metavar="TEXT", help="who asked, for the ledger")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="time for the search (default: 300)")
     parser.add_argument("--trials", type=int, metavar="N", help="settings to try, at most")

@@ -17,7 +17,7 @@ from torch import nn
 from mulnb import training as loop
 from mulnb.config import HoldoutRetraining
 from mulnb.core import paths
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.proxies import holdout_retraining, loss_curvature
@@ -128,7 +128,8 @@ def forget(
         scores: [N], higher = more memorized, for example of a `Recorder`; by default hold-out retraining.
         seed: of every draw.
         normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
-        ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`.
+        ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`, unless the
+            verdict is red: then nothing was forgotten, or the model is damaged, and the next call may try again.
         out: a folder for what `Forgotten.save` writes. The ledger gets the request after that: what it holds is on disk.
         references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
@@ -203,10 +204,19 @@ def forget(
     if out is not None:
         done.save(out)
     if book is not None:
-        before, data_name = plain(given_model, factory), report.about["data"]
-        book.add(strata, found.unlearned, before=before, data=data_name, verdict=report.verdict.words, about=about)
+        _enter(book, done, before=plain(given_model, factory), about=about)
 
     return done
+
+
+def _enter(book: Requests, done: Forgotten, before: nn.Module, about: str) -> None:
+    """Add a request to the ledger, unless it failed: what the ledger has counts as forgotten, and is never asked for again."""
+    verdict = done.verdict
+    if verdict.colour == "red":
+        notice(f"{book.path} does not have this request: the verdict is '{verdict.words}'")
+        return
+
+    book.add(done.strata, done.unlearned, before=before, data=done.report.about["data"], verdict=verdict.words, about=about)
 
 
 def _index(data: Images, request: Request, already_forgotten: Request | None, duplicates: str) -> np.ndarray:

@@ -288,7 +288,7 @@ def test_an_interrupt_says_that_nothing_was_written(project, capsys, monkeypatch
     assert not (project / "out").exists() and not (project / "ledger.jsonl").exists()
 
 
-def test_an_interrupt_says_what_was_written_before_it(project, capsys, monkeypatch):
+def test_an_interrupt_says_what_was_written_before_it(accepted, project, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Requests, "add", interrupted)
         assert run(ledger="ledger.jsonl") == 128 + signal.SIGTERM
@@ -307,7 +307,7 @@ def test_an_interrupt_says_what_was_written_before_it(project, capsys, monkeypat
     assert len(Requests("ledger.jsonl")) == 1
 
 
-def test_the_ledger_has_a_request_once_its_model_is_on_disk(project, capsys, monkeypatch):
+def test_the_ledger_has_a_request_once_its_model_is_on_disk(accepted, project, capsys, monkeypatch):
     def full(self, folder):
         raise UserError(f"cannot write {folder}: No space left on device")
 
@@ -316,10 +316,8 @@ def test_the_ledger_has_a_request_once_its_model_is_on_disk(project, capsys, mon
     assert run(ledger="ledger.jsonl") == 2 and not (project / "ledger.jsonl").exists()
 
     monkeypatch.setattr(forgetting.Forgotten, "save", save)
-    assert run(ledger="ledger.jsonl") in (0, 1)
-    printed = capsys.readouterr().out
-    assert "mulnb.forget" not in printed.partition("try:")[2].partition("\n")[0]  # it is that which ended here
-
+    assert run(ledger="ledger.jsonl") == 1
+    capsys.readouterr()
     (entry,) = Requests("ledger.jsonl")
     left = adapt.plain("out/model.safetensors", Convolutional)
     assert page.weights_hash(left) == entry["model_after"]

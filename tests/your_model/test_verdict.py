@@ -178,3 +178,10 @@ def test_the_page_opens_in_a_browser(tmp_path):
         assert page.evaluate("document.images[0].naturalWidth") > 500
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         browser.close()
+
+
+def test_at_the_end_of_a_search_nobody_is_sent_to_search():
+    found = verdict.Verdict(verdict.NOTHING, ("a reason",), "more epochs, or mulnb.forget, which searches for a strength")
+    assert "mulnb." not in verdict.searched(found).advice and verdict.searched(found).reasons == found.reasons
+    other = verdict.Verdict(verdict.OVER, ("a reason",), "fewer epochs")
+    assert verdict.searched(other) == other

@@ -313,6 +313,8 @@ def test_names_and_numbers_that_do_not_fit():
             r"is read off training, epoch by epoch \(mulnb.Recorder does it\): a finished model can be scored with",
         ),
         (lambda: mulnb.score(*data, proxy="beauty"), "'beauty' is unknown"),
+        (lambda: mulnb.score(*data, proxy=["confidence"]), "is unknown: a finished model can be scored with"),
+        (lambda: mulnb.strata(np.arange(9.0), forget=[1, 2, 3], seed=-1), "seed = -1: should be a whole number from 0"),
         (lambda: mulnb.score(*data), "needs holdout=\\(images, labels\\)"),
         (lambda: mulnb.score(*data, holdout=HOLDOUT[0]), "holdout: expected a pair"),
         (lambda: mulnb.score(*data, holdout=HOLDOUT, steps=3), "steps: .*; its settings are lr, epochs, patience"),

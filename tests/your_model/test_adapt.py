@@ -202,37 +202,7 @@ def test_one_image_can_be_forgotten_whatever_the_norm():
         assert found.strategy == "vanilla" and torch.isfinite(weights(found.model)).all()
 
 
-# --- weights instead of a module -----------------------------------------------------------------------------------------
-
-
-def test_weights_and_a_factory_instead_of_a_module(tmp_path):
-    model = memorizing()
-    expected = unlearn(model).model
-    torch.save(
-        {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "a.pt"
-    )
-    path = mulnb.your_model.api.save_weights(model, tmp_path / "b.safetensors")
-    lightning = {"epoch": 3, "state_dict": {f"model.net.{key}": value for key, value in model.state_dict().items()}}
-    for weighed in (model.state_dict(), lightning, tmp_path / "a.pt", path, str(path)):
-        before = torch.get_rng_state()
-        assert torch.equal(weights(unlearn(weighed, factory=Convolutional).model), weights(expected))
-        assert torch.equal(before, torch.get_rng_state())  # although the factory draws weights
-    (tmp_path / "c.pt").write_bytes(b"no checkpoint")
-    for weighed, factory, message in (
-        (model.state_dict(), None, "the state dict holds weights only: give factory="),
-        (tmp_path / "none.pt", Convolutional, "none.pt does not exist"),
-        (tmp_path / "c.pt", Convolutional, "c.pt cannot be read as a state dict"),
-        (model.state_dict(), lambda: Convolutional(out=7), "does not fit the factory's network: .*size mismatch"),
-    ):
-        with pytest.raises(UserError, match=message) as error:
-            unlearn(weighed, factory=factory)
-        assert "\n" not in str(error.value)
-
-
-def test_weights_of_a_part_only_are_named():
-    given = {f"head.{key}": value for key, value in memorizing().state_dict().items()} | {"loss.weight": torch.ones(4)}
-    with pytest.raises(UserError, match=r"does not fit the factory's network: .* weights are missing, the first is"):
-        unlearn(given, factory=Convolutional)
+# --- what is refused, and where the work is done ---------------------------------------------------------------------------
 
 
 def test_another_default_device_changes_nothing():
@@ -323,12 +293,6 @@ def test_an_oracle_must_be_another_model_of_the_same_task():
             door(memorizing())
         with pytest.raises(UserError, match="oracle has 3 classes, the model has 4"):
             door(Convolutional(out=3))
-
-
-def test_a_pickled_module_is_told_from_weights(tmp_path):
-    torch.save(memorizing(), tmp_path / "whole.pt")
-    with pytest.raises(UserError, match=r"whole\.pt holds more than tensors, a whole module perhaps: save model\.state_dict\(\)"):
-        unlearn(tmp_path / "whole.pt", factory=Convolutional)
 
 
 def test_errors_of_the_model_are_told_as_such():

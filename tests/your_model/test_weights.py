@@ -1,0 +1,53 @@
+"""Weights instead of a module: whatever a checkpoint puts around them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small import IMAGES, LABELS, QUICK, Convolutional, forgotten, memorizing
+
+import mulnb
+from mulnb.core.errors import UserError
+from mulnb.your_model.adapt import same_weights
+from mulnb.your_model.weights import save_weights
+
+
+def unlearn(model, **options):
+    return mulnb.unlearn(model, IMAGES, LABELS, forgotten()[0], algorithm="neg_grad_plus", settings=QUICK, **options)
+
+
+def test_weights_and_a_factory_instead_of_a_module(tmp_path):
+    model = memorizing()
+    expected = unlearn(model).model
+    parallel = {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}
+    lightning = {"epoch": 3, "state_dict": {f"model.net.{key}": value for key, value in model.state_dict().items()}}
+    torch.save(parallel, tmp_path / "a.pt")
+    path = save_weights(model, tmp_path / "b.safetensors")
+
+    for weighed in (model.state_dict(), lightning, tmp_path / "a.pt", path, str(path)):
+        before = torch.get_rng_state()
+        assert same_weights(unlearn(weighed, factory=Convolutional).model, expected)
+        assert torch.equal(before, torch.get_rng_state())  # although the factory draws weights
+
+    (tmp_path / "c.pt").write_bytes(b"no checkpoint")
+    for weighed, factory, message in (
+        (model.state_dict(), None, "the state dict holds weights only: give factory="),
+        (tmp_path / "none.pt", Convolutional, "none.pt does not exist"),
+        (tmp_path / "c.pt", Convolutional, "c.pt cannot be read as a state dict"),
+        (model.state_dict(), lambda: Convolutional(out=7), "does not fit the factory's network: .*size mismatch"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            unlearn(weighed, factory=factory)
+        assert "\n" not in str(error.value)
+
+
+def test_weights_of_a_part_only_are_named():
+    given = {f"head.{key}": value for key, value in memorizing().state_dict().items()} | {"loss.weight": torch.ones(4)}
+    with pytest.raises(UserError, match=r"does not fit the factory's network: .* weights are missing, the first is"):
+        unlearn(given, factory=Convolutional)
+
+
+def test_a_pickled_module_is_told_from_weights(tmp_path):
+    torch.save(memorizing(), tmp_path / "whole.pt")
+    with pytest.raises(UserError, match=r"whole\.pt holds more than tensors, a whole module perhaps: save model\.state_dict\(\)"):
+        unlearn(tmp_path / "whole.pt", factory=Convolutional)

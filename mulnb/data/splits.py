@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -117,8 +118,7 @@ def load_data(profile: Profile) -> Splits:
     train, flipped = _flip_labels(train, dataset.label_noise, rng)
 
     check_sizes(profile, len(train), len(holdout), len(test), side=min(train.images.shape[2:]))
-    _report_shared(train, holdout, "hold-out")
-    _report_shared(train, test, "test")
+    _report_shared(train, {"hold-out": holdout, "test": test})
     return Splits(train, holdout, test, flipped)
 
 
@@ -181,19 +181,21 @@ def _flip_labels(train: ImageSet, share: float, rng: np.random.Generator) -> tup
     return replace(train, labels=labels), flipped
 
 
-def _report_shared(train: ImageSet, other: ImageSet, part: str) -> None:
+def _report_shared(train: ImageSet, unseen: Mapping[str, ImageSet]) -> None:
     """Tell of images that should be unseen and are, pixel for pixel, training images: published sets have a few."""
-    seen = set(_digests(train))
-    shared = [digest in seen for digest in _digests(other)]
-    if not any(shared):
-        return
+    known = set(_digests(train))
 
-    first = int(np.argmax(shared))
-    where = "" if other.index is None else f", the first is number {other.index[first]} of its source"
-    notice(
-        f"{train.source}: {sum(shared)} of {len(other)} {part} images are also training images{where}: networks have seen them, "
-        "though they count as unseen; remove copies from the data if they are many"
-    )
+    for part, other in unseen.items():
+        shared = [digest in known for digest in _digests(other)]
+        if not any(shared):
+            continue
+
+        first = int(np.argmax(shared))
+        where = "" if other.index is None else f", the first is number {other.index[first]} of its source"
+        notice(
+            f"{train.source}: {sum(shared)} of {len(other)} {part} images are also training images{where}: networks have seen "
+            "them, though they count as unseen; remove copies from the data if they are many"
+        )
 
 
 def _digests(part: ImageSet) -> list[bytes]:

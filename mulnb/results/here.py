@@ -19,8 +19,7 @@ from mulnb.results.statements import PRIMARY
 OTHER_MACHINE = "other_machine.csv"
 ELSEWHERE = {
     OTHER_MACHINE: "on another type of processor",
-    "other_instructions.csv": "on the same processor, held to AVX2 instructions "
-    "(`ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2`)",
+    "without_avx512.csv": "on a processor without AVX-512",
 }
 KEY = ["claim", "measured"]  # what identifies an estimate
 RECORDED = [*KEY, "verdict", "evidence"]

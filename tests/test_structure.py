@@ -22,7 +22,7 @@ FLOORS = [
     {"config"},
     {"models", "memorization", "forget"},
     {"data"},
-    {"training", "examples"},
+    {"training", "step", "examples"},
     {"pool", "proxies", "recording", "unlearning", "audit"},
     {"rum"},
     {"study"},

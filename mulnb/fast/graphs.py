@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Step = Callable[[Tensor, Tensor | None, int], tuple[Any, Tensor, Tensor]]  # `training.Step`
+Step = Callable[[Tensor, Tensor | None, int], tuple[Any, Tensor, Tensor]]  # `step.Step`
 WARM_UP = 3  # ordinary steps before the recording: cuDNN chooses its kernels in them, and the optimizer makes its buffers
 
 
@@ -47,7 +47,7 @@ class Replayed:
     one example at most) and replayed from there on. If a recording fails, a warning says so and all steps stay ordinary ones.
 
     Args:
-        steps: one `training.Step` for each network.
+        steps: one `step.Step` for each network.
         recorded: whether recording is possible at all; an objective that holds state cannot be replayed.
     """
 

@@ -25,6 +25,9 @@ from mulnb.study.runs import Run
 if TYPE_CHECKING:
     from mulnb.study.study import Study
 
+# what every network is trained with
+TRAINING = ("examples", "fast.graphs", "fast.sgd", "fast.stacked", "models", "step", "training")
+
 # what an outcome is measured with
 MEASURED = ("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc")
 
@@ -34,12 +37,12 @@ def made_from(study: Study, *modules: str) -> dict[str, Any]:
 
     Args:
         study: the data and the network.
-        modules: names below `mulnb` of the code that the result depends on, besides models and training.
+        modules: names below `mulnb` of the code that the result depends on, besides those of `TRAINING`.
     """
     key = {
         "data": [study.splits.fingerprint, study.splits.mean, study.splits.std],
         "model": study.profile.model,
-        "code": store.code_version("examples", "fast.graphs", "fast.stacked", "models", "training", *modules),
+        "code": store.code_version(*TRAINING, *modules),
     }
 
     # entries from outside the package are not in its code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -25,10 +26,29 @@ def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
     Returns:
         Markdown.
     """
-    parts = [f"**{profile.title}** (profile `{profile.name}`). {caption} {_about(frame)}"]
+    frame, shared = _without_shared(frame)
+    always = f" Always: {_settings(json.dumps(shared))}." if shared else ""
+
+    parts = [f"**{profile.title}** (profile `{profile.name}`). {caption} {_about(frame)}{always}"]
     parts += ["### Winners", markdown.grid(_winners(frame))]
     parts += ["### Every candidate", _surface(frame)]
     return "\n\n".join(parts) + "\n"
+
+
+def _without_shared(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table without the settings that every candidate has, and these: they are said once."""
+    candidates = [json.loads(text) for text in frame["settings"]]
+    if not all(isinstance(settings, dict) for settings in candidates):
+        return frame, {}
+
+    shared = dict(candidates[0])
+    for settings in candidates:
+        shared = {name: value for name, value in shared.items() if name in settings and settings[name] == value}
+
+    own = []
+    for settings in candidates:
+        own.append(json.dumps({name: value for name, value in settings.items() if name not in shared}))
+    return frame.assign(settings=own), shared
 
 
 def _about(frame: pd.DataFrame) -> str:

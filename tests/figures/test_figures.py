@@ -14,12 +14,12 @@ import synthetic
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
+from written import texts, words
 
-from mulnb import figures, load_profile
-from mulnb.core import paths, vocabulary
+from mulnb import figures
+from mulnb.core import vocabulary
 from mulnb.figures import across as figures_across
 from mulnb.figures import crowd, ends, marks, plotting
-from mulnb.results import publish
 
 PROFILE = synthetic.profile()
 TRUTH = synthetic.memorization()
@@ -108,15 +108,6 @@ MAKE: dict[str, Callable[[int], plotting.Picture]] = {
 }
 WITH_INTERVALS = ("proxy_table", "rum", "strategy_differences", "sequential", "crossed", "common_mistakes")
 OVER_SEEDS = [name for name in MAKE if name.startswith(WITH_INTERVALS)]
-
-
-def texts(figure: plotting.Picture) -> list[Text]:
-    """Every text that can be seen."""
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-
-
-def words(figure: plotting.Picture) -> str:
-    return " ".join(" ".join(text.get_text() for text in texts(figure)).split())
 
 
 def bars(figure: plotting.Picture) -> int:
@@ -313,33 +304,6 @@ def test_the_cost_fidelity_figure_draws_the_ceiling_that_the_scores_allow():
     assert "√" not in words(figures.fidelity(PROFILE, imported))  # scores from outside: no pool, no reliability
 
 
-def test_the_roc_curve_is_the_one_of_scikit_learn():
-    from sklearn.metrics import roc_curve
-
-    from mulnb.figures import audits
-
-    run = synthetic.audit_examples(1).query("algorithm == 'salun' and strategy == 'vanilla'")
-    grid = np.array([1 / 60, 0.05, 0.1, 0.5, 1.0])
-    fpr, tpr, _ = roc_curve(run["group"] == "forget", run["lira"], drop_intermediate=False)
-    expected = [tpr[fpr <= rate + 1e-9].max() for rate in grid]
-    assert audits._mean_curve(run, "lira", grid) == pytest.approx(expected)
-
-
-def test_the_roc_of_the_oracle_stands_in_every_panel():
-    figure = figures.audit_roc(PROFILE, synthetic.audit_examples())
-    curves = [[line for line in axes.lines if line.get_color() == ends.ENDS["retrain"].color] for axes in figure.axes]
-    assert [len(lines) for lines in curves] == [1] * 6
-    assert "oracle" in words(figure)
-
-
-def test_who_is_recognised_is_decided_by_the_unseen_examples_of_the_same_run():
-    examples = synthetic.audit_examples(1)
-    nobody = examples.assign(lira=examples["lira"].where(examples["group"] != "forget", -100.0))
-    assert "not unlearned: 0 %" in words(figures.audit_examples(PROFILE, nobody))
-    everybody = examples.assign(lira=examples["lira"].where(examples["group"] != "forget", 100.0))
-    assert "not unlearned: 100 %" in words(figures.audit_examples(PROFILE, everybody))
-
-
 def test_missing_profiles_say_how_to_get_them(monkeypatch):
     monkeypatch.setattr(figures_across, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-small"])
     text = words(figures.rum_across({"mine": synthetic.unlearning(), "smoke": None, "nowhere": None}))
@@ -360,27 +324,6 @@ def test_the_papers_panels_have_its_letters(drawn):
     assert [title[:3] for title in panels(drawn["sequential_across_all"])] == ["(a)", "(b)", "(c)", "(d)"]
     beside = panels(drawn["rum_across"])  # a profile that is none of the paper's has no letter
     assert [title[:4] for title in beside] == ["mine", "(a) ", "(b) ", "", "(c)", "(d)"]
-
-
-def test_the_pairs_keep_their_order_and_this_profile_fills_in_until_they_are_there(tmp_path, monkeypatch):
-    monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
-    profile, frame = load_profile("digits"), synthetic.unlearning()
-
-    def results(name: str) -> None:
-        (tmp_path / name / "data").mkdir(parents=True)
-        frame.to_parquet(tmp_path / name / "data" / "unlearning.parquet")
-
-    for name in ("digits", "tiny-imagenet-mini", "cifar10-small"):
-        results(name)
-    found, pairs = publish.across(profile, "unlearning")
-    assert list(found) == ["digits", "cifar10-small", "cifar100", "tiny-imagenet-mini"] and pairs == list(found)[1:]
-    assert [name for name, frame in found.items() if frame is None] == ["cifar100"]
-    without, _ = publish.across(load_profile("smoke"), "unlearning")  # an empty panel more would show nothing
-    assert list(without) == pairs
-    results("cifar100")
-    results("cifar10")  # the full profile takes its reduced one's place
-    found, pairs = publish.across(profile, "unlearning")
-    assert list(found) == pairs == ["cifar10", "cifar100", "tiny-imagenet-mini"]
 
 
 def test_the_full_rum_is_a_group_of_its_own_and_named_in_full():
@@ -444,23 +387,6 @@ def test_a_proxy_with_ties_or_without_order_is_drawn():
     assert "ρ = –" in words(figures.proxy_profiles(PROFILE, coarse, TRUTH))
 
 
-FIGURE_2 = {name: plotting.SCORE[name] for name in vocabulary.FIGURE_2_SCORES}
-
-
-@pytest.mark.parametrize("table", [plotting.STRATEGY, plotting.STRATUM, FIGURE_2], ids=["strategies", "strata", "scores"])
-def test_colours_differ_in_greyscale_and_markers_differ(table):
-    lightness = sorted(_lightness(how.color) for how in table.values())
-    assert min(np.diff(lightness)) >= 8
-    assert len({how.marker for how in table.values()}) == len(table)
-
-
-def _lightness(color: str) -> float:
-    """CIE L*, 0 to 100."""
-    linear = [((k / 255 + 0.055) / 1.055) ** 2.4 if k > 10 else k / 255 / 12.92 for k in bytes.fromhex(color[1:])]
-    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
-    return 116 * luminance ** (1 / 3) - 16
-
-
 @pytest.mark.slow
 def test_a_notebook_shows_a_figure_once():
     """Pyplot must not know the figure, or the inline backend shows it a second time; the figure shows itself as PNG."""
@@ -469,27 +395,3 @@ def test_a_notebook_shows_a_figure_once():
     assert data == plotting.png(figure) and size["width"] == 770
     code = "import sys; import mulnb.figures; assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_saved_figure_is_shown_as_saved_until_it_changes():
-    figure = figures.save(figures.overview(PROFILE), PROFILE, "overview")
-    shown = figure._repr_png_()[0]
-    assert shown == (paths.results(PROFILE.name) / "overview.png").read_bytes()
-    figure.text(0.5, 0.5, "changed")
-    assert figure._repr_png_()[0] != shown
-
-
-def test_a_palette_keeps_the_colours_of_areas_and_those_of_single_markers_nearly():
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (100, 100, 3), dtype=np.uint8)  # a photograph takes most of the palette
-    image = np.full((300, 300, 3), 255, np.uint8)
-    image[:100, :100] = pixels
-    image[150:200], image[220:280, :150] = (244, 244, 244), (220, 232, 242)  # a pale band and a bluish one
-    image[250, 250] = (0, 158, 115)  # a marker
-
-    found = np.array(plotting.with_palette(Image.fromarray(image)).convert("RGB")).astype(int)
-    assert (found[100:] == image[100:]).all(-1).mean() > 0.9999
-    assert np.abs(found[250, 250] - (0, 158, 115)).max() < 90
-    assert len(np.unique(found.reshape(-1, 3), axis=0)) <= plotting.COLOURS

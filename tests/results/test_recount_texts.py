@@ -78,8 +78,14 @@ def test_the_page_of_the_search(profile):
     text, table = page(profile, "tune.md"), again.table(profile, "tune")
     winners, candidates = grids(text)
 
+    every = [set(json.loads(given).items()) for given in table["settings"]]
+    shared = set.intersection(*every)
+    assert len(shared) <= 1  # the batch size; influence has none
+    always = [f" Always: {name} {value}." for name, value in shared]
+    assert (" Always: " in text) == bool(shared) and all(words in text for words in always)
+
     def settings(given: str) -> str:
-        return ", ".join(f"{name} {value}" for name, value in json.loads(given).items())
+        return ", ".join(f"{name} {value}" for name, value in json.loads(given).items() if (name, value) not in shared)
 
     expected = []
     for (algorithm, strategy), group in table.groupby(["algorithm", "strategy"], sort=False):

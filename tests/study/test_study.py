@@ -13,25 +13,16 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from smaller import SMALL
 from terminal import hears_signals
 
 from mulnb import load_profile, study
-from mulnb.config import known_profiles
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
-from mulnb.core.store import Artifact
 from mulnb.proxies import PROXIES, centre
 from mulnb.results import publish
 from mulnb.study import Study
 
-# smaller still than `smoke`: what these tests ask does not depend on the size
-SMALL = {
-    "seeds": [0],
-    "sequential.steps": 2,
-    "unlearning.scores": ["memorization", "confidence"],
-    "training.epochs": 2,
-}
 MEASURED = ("seconds", "oracle_seconds", "share_of_exact", "runtime_ratio")  # times differ from run to run
 
 
@@ -231,70 +222,6 @@ def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is
     assert {centre(name) for name in PROXIES} == {"median"}
 
 
-CHAIN = SMALL | {"sequential.steps": 3, "sequential.strategies": ["rum_f"]}
-
-
-@pytest.mark.slow
-def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatch):
-    """Interrupted in step 3 and resumed: bit for bit the chain that was never interrupted, and only step 3 is taken."""
-    from mulnb.study import recipes, steps
-
-    def last_step(name: str) -> tuple[Study, study.Job]:
-        monkeypatch.setenv("MULNB_HOME", str(tmp_path / name))
-        here = Study(load_profile("smoke", CHAIN))
-        return here, recipes.step_job(here, "rum_f", 0, 3)
-
-    here, job = last_step("whole")
-    whole = here.get(job).arrays
-    (here, job), taken, apply = last_step("interrupted"), [], steps.apply
-
-    def counted(study, model, runs, *more):
-        taken.append(runs[0].seed)  # of step 1, 2, 3, … in the chain of seed 0
-        if taken == [1, 2, 3]:
-            raise KeyboardInterrupt
-        return apply(study, model, runs, *more)
-
-    monkeypatch.setattr(steps, "apply", counted)
-    with pytest.raises(KeyboardInterrupt):
-        here.get(job)
-    resumed = here.get(job).arrays
-    assert taken == [1, 2, 3, 3]
-    assert set(resumed) == set(whole) and all(np.array_equal(resumed[name], whole[name]) for name in whole)
-
-
-def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
-    """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
-    from mulnb.study import recipes, steps
-
-    here = Study(load_profile("smoke", CHAIN))
-    before = here.get(recipes.step_job(here, "rum_f", 0, 2))
-    original = here.get(recipes.original_job(here, 0))
-    given = []
-
-    def untouched(study, model, *more):
-        given.append(study.unstack(model)[0].state_dict())
-        return model, {"seconds": [0.0], "passes_retain": [0.0], "passes_forget": [0.0]}
-
-    monkeypatch.setattr(steps, "apply", untouched)
-    changed = {}
-    for name, value in before.arrays.items():
-        changed[name] = value + np.float32(0.01) if "weight" in name and value.ndim > 1 else value
-    for arrays in (before.arrays, changed):
-        monkeypatch.setattr(here, "get", lambda job, arrays=arrays: Artifact(arrays))
-        steps.take_together(here, [recipes.step_job(here, "rum_f", 0, 3).task])
-        for name, value in given[-1].items():
-            if "num_batches" not in name:  # which no network reads
-                assert np.array_equal(value.numpy(), arrays[f"weights/{name}"])
-    assert any(not np.array_equal(value.numpy(), original.arrays[f"weights/{name}"]) for name, value in given[0].items())
-
-
-def test_a_sequential_step_that_diverges_is_named():
-    settings = {"lr": 1e20, "epochs": 2, "batch": 16}
-    wild = {"sequential.algorithm": "neg_grad", "unlearning.algorithms": {"neg_grad": {"vanilla": settings, "rum_f": settings}}}
-    with pytest.raises(UserError, match=r"sequential unlearning, vanilla, seed 0, step 1 of 2: .*smaller lr"):
-        study.sequential(load_profile("smoke", SMALL | wild))
-
-
 def test_sequential_sets_are_disjoint_chosen_afresh_and_leave_the_rest(finished):
     profile, frames, _ = finished
     steps, values = frames["sequential"], frames["sequential_scores"]
@@ -359,162 +286,6 @@ def test_tuning_gives_every_strategy_the_same_candidates_on_its_own_seeds(finish
     assert table.unconverged.between(0, table.n).all()
 
 
-SEARCHED = [name for name in known_profiles() if (paths.CHECKOUT / "figures" / name / "tune.csv").is_file()]
-
-
-@pytest.mark.parametrize("name", SEARCHED)
-def test_a_profile_pins_the_winners_of_its_recorded_search(name):
-    plan = load_profile(name).unlearning.algorithms
-    table = pd.read_csv(paths.CHECKOUT / "figures" / name / "tune.csv")
-    runs = table.groupby(["algorithm", "strategy"])
-    assert (runs.chosen.sum() == 1).all()
-    for row in table.loc[runs.objective.idxmax()].itertuples():
-        assert row.chosen and plan[row.algorithm][row.strategy] == json.loads(row.settings), (row.algorithm, row.strategy)
-    tried = table.groupby(["algorithm", "strategy"]).size().groupby("algorithm")
-    assert (tried.nunique() == 1).all()  # every strategy of an algorithm had as many candidates
-    if "passes_retain" in table:  # and could make as many passes over R, where their number can be chosen (not for influence)
-        trained = table[table.settings.str.contains("epochs")]
-        most = trained.groupby(["algorithm", "strategy"]).passes_retain.max().round().groupby("algorithm")
-        assert (most.max() - most.min() <= 1).all()
-    for algorithm, strategies in table.groupby("algorithm").strategy.unique().items():
-        assert {*strategies} == {*plan[algorithm]}
-
-
-def count_threads(study: Study, tasks: list) -> list[Artifact]:
-    return [Artifact(meta={"threads": torch.get_num_threads()}) for _ in tasks]
-
-
-def test_what_is_missing_is_computed_with_one_thread_outside_the_workers_too():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        here = Study(load_profile("smoke"))
-        assert here.get(study.Job("threads", {}, count_threads)).meta["threads"] == 1
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_digits_was_searched():
-    assert "digits" in SEARCHED
-
-
-ONE_SEARCH = {"tune.seeds": [7], "tune.grid": {"random_label": {"lr": [0.03, 0.1], "epochs": [3], "batch": [128]}}, **SMALL}
-
-
-@pytest.mark.slow
-def test_an_algorithm_that_is_not_pinned_yet_is_searched_with_every_strategy():
-    table = study.tune(load_profile("smoke", ONE_SEARCH))
-    assert table.groupby("strategy", sort=False).settings.count().to_dict() == {
-        "vanilla": 2,
-        "repeat": 2,
-        "shuffle": 2,
-        "rum_f": 2,
-    }
-    assert set(table.seeds) == {"7"} and set(table.scores) == {"memorization"}
-
-
-def test_the_full_rum_is_not_searched():
-    with pytest.raises(UserError, match="unknown unlearning algorithm 'rum'"):
-        study.tune(load_profile("smoke", ONE_SEARCH | {"tune.grid": {"rum": {"lr": [0.1]}}}))
-
-
-@pytest.mark.slow
-def test_an_interrupted_search_goes_on_where_it_stopped(monkeypatch):
-    from mulnb.study import runs
-
-    profile, done, unlearn = load_profile("smoke", ONE_SEARCH), [], runs.unlearn_together
-
-    def counted(study, tasks):
-        done.extend(run for _, run, _ in tasks)
-        return unlearn(study, tasks)
-
-    def interrupted(study, tasks):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        return counted(study, tasks)
-
-    monkeypatch.setattr(runs, "unlearn_together", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        study.tune(profile)
-    first = list(done)
-    monkeypatch.setattr(runs, "unlearn_together", counted)
-    table = study.tune(profile)
-    assert len(first) == 4 and len(done) == 8 == len(table)  # 2 candidates × 4 strategies, each once
-    assert len({(run.strategy, run.settings["lr"]) for run in done}) == 8
-
-
-def test_a_winner_on_the_edge_extends_the_grid_up_to_its_declared_end():
-    from mulnb.config import Axis
-    from mulnb.study.tuning import extended, of_stage, on_edge
-
-    grid = {"lr": (0.01, 0.1), "epochs": (3, 9), "batch": (128,)}
-    how = {"lr": Axis(factor=2, low=0.004, high=0.15), "epochs": Axis(factor=2, high=12)}
-    assert on_edge(grid, {"lr": 0.1, "epochs": 3, "batch": 128}) == ["lr", "epochs"]
-    wider = extended(grid, [{"lr": 0.1, "epochs": 9, "batch": 128}], how)
-    assert wider == {"lr": (0.01, 0.1, 0.15), "epochs": (3, 9, 12), "batch": (128,)}  # cut at the declared ends
-    assert extended(wider, [{"lr": 0.15, "epochs": 12, "batch": 128}], how) == wider  # which are final
-    assert extended(grid, [{"lr": 0.01, "epochs": 3, "batch": 128}], how)["lr"] == (0.005, 0.01, 0.1)
-    assert (
-        of_stage({"lr": 0.1, "epochs": 9}, "vanilla")["epochs"] == 9 == 3 * of_stage({"lr": 0.1, "epochs": 9}, "rum_f")["epochs"]
-    )
-    with pytest.raises(UserError, match="multiples of 3"):
-        of_stage({"epochs": 10}, "repeat")
-
-
-def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypatch):
-    searches = [
-        ("1000", [("fine_tune", "{}", 0.5), ("salun", "{}", 0.6)]),
-        ("5 6", [("salun", '{"lr": 0.1}', 0.9), ("salun", '{"lr": 0.2}', 0.7)]),
-    ]
-    for seeds, rows in searches:
-        frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds, strategy="vanilla")
-        frame = frame.assign(objective=frame.tow, chosen=True)
-        monkeypatch.setattr(study, "tune", lambda profile, frame=frame: frame)
-        publish.publish(load_profile("smoke"), "tune")
-    table = pd.read_csv(paths.results("smoke") / "tune.csv", dtype=str)
-    assert table[["algorithm", "tow", "seeds"]].to_numpy().tolist() == [
-        ["fine_tune", "0.5", "1000"],
-        ["salun", "0.9", "5 6"],
-        ["salun", "0.7", "5 6"],
-    ]
-    assert "| Fine-tune | vanilla |" in (paths.results("smoke") / "tune.md").read_text()
-
-
-def test_a_task_that_fails_keeps_the_others(tmp_path, monkeypatch):
-    monkeypatch.setenv("MULNB_HOME", str(tmp_path))
-    done = []
-
-    def compute(study: Study, tasks: list[int]) -> list[Artifact]:
-        [n] = tasks
-        if n == 2:
-            raise RuntimeError("boom")
-        done.append(n)
-        return [Artifact(meta={"n": n})]
-
-    jobs = [study.Job("test", {"n": n}, compute, n) for n in range(4)]
-    here = Study(load_profile("smoke"))
-    with pytest.raises(RuntimeError, match="boom"):
-        here.gather(jobs, "test")
-    monkeypatch.setattr(study.jobs, "check", lambda profile: None)
-    jobs[2] = study.Job("test", {"n": 2}, lambda study, tasks: [Artifact(meta={"n": n}) for n in tasks], 2)
-    assert [artifact.meta["n"] for artifact in here.gather(jobs, "test")] == [0, 1, 2, 3]
-    assert done == [0, 1, 3]
-
-
-def test_jobs_of_one_group_are_cut_into_even_chunks_and_others_stand_alone(monkeypatch):
-    from mulnb.study.jobs import chunks
-
-    monkeypatch.setenv("MULNB_WORKERS", "2")
-    jobs = [study.Job("kind", {"n": n}, count_threads, n, group="same") for n in range(30)]
-    alone = [study.Job("kind", {"n": n}, count_threads, n) for n in range(30, 33)]
-    sizes = [len(chunk) for chunk in chunks(jobs + alone, together=25, places=2)]
-    assert sizes == [15, 15, 1, 1, 1]
-    assert [len(chunk) for chunk in chunks(jobs[:10], together=25, places=2)] == [5, 5]
-    assert [len(chunk) for chunk in chunks(jobs[:5], together=25, places=2)] == [5]
-    assert [len(chunk) for chunk in chunks(jobs[:3], together=1, places=2)] == [1, 1, 1]
-
-
 @pytest.mark.slow
 def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
     """The control for "three passes" (METHOD §5): passes over R and over S as `rum_f` and `shuffle` make them."""
@@ -524,23 +295,6 @@ def test_repeat_makes_as_many_optimizer_steps_as_three_stages():
     frame = frames.unlearning(here)
     steps = frame[frame.algorithm == "fine_tune"].set_index("strategy").passes_retain
     assert steps["repeat"] == steps["rum_f"] == steps["shuffle"] == 3 * steps["vanilla"] == 3
-
-
-def test_a_grid_that_cannot_be_extended_is_refused_before_any_training(home):
-    for key, value, message in (
-        ("tune.extend", {"momentum": {"factor": 2, "high": 1}}, "tune.extend.momentum: no such axis in tune.grid"),
-        ("tune.extend", {"lr": {"factor": 2, "step": 0.1}}, "either a factor or a step"),
-        ("tune.grid", {"fine_tune": {"lr": [0.1], "epochs": [4], "batch": [64]}}, "multiples of 3"),
-        ("tune.grid", {"fine_tune": {"lr": [0.0, 0.1], "epochs": [3], "batch": [64]}}, "lr = 0.0: should be positive"),
-        ("tune.grid", {"l1_sparse": {"gamma": [0.0, 1e-4], "epochs": [3], "batch": [64]}}, "positive values only"),
-    ):
-        changes = {key: value}
-        if key == "tune.grid":
-            axis = "lr" if "lr" in next(iter(value.values())) else "gamma"
-            changes["tune.extend"] = {axis: {"factor": 2, "high": 1}}
-        with pytest.raises(UserError, match=message):
-            study.tune(load_profile("smoke", changes))
-    assert not (home / "artifacts" / "original").exists()
 
 
 @pytest.mark.slow
@@ -563,12 +317,3 @@ def test_a_pool_too_small_for_the_membership_audits_is_refused_before_it_is_trai
         study.memorization(load_profile("smoke", {"pool.models": 12}))
     assert not (home / "artifacts" / "pool").exists()
     assert len(study.memorization(load_profile("smoke", {"pool.models": 12, "audit.membership": False})))
-
-
-@pytest.mark.parametrize("name", ["digits", "smoke", "cifar10", "cifar100", "tiny-imagenet"])
-def test_three_stages_can_share_the_epochs_of_a_packaged_search(name):
-    from mulnb.study import tuning
-
-    tuning._check(load_profile(name))
-    if name.startswith(("cifar", "tiny")):
-        tuning._check(load_profile(name, {"limit.steps": 2}))

@@ -149,6 +149,7 @@ def single_threaded(fn: Callable[[T], Any], task: T) -> Any:
 
 def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> Iterable[Any]:
     """Run the tasks in `together` worker processes."""
+    _check_variables_of_joblib()
     from joblib import Parallel, delayed
 
     _prepare_to_be_killed()
@@ -176,9 +177,26 @@ def _in_processes(fn: Callable[[T], Any], tasks: Sequence[T], together: int) -> 
         ) from None
 
 
+def _check_variables_of_joblib() -> None:
+    """Raises `UserError` if an environment variable of joblib has a value that it stumbles over."""
+    try:
+        import joblib
+
+        joblib.cpu_count()
+    except ValueError as error:
+        ours = [f"{name} = {value!r}" for name, value in os.environ.items() if name.startswith(("JOBLIB_", "LOKY_"))]
+        if not ours:
+            raise
+        raise UserError(f"worker processes cannot be started ({error}): correct or unset {', '.join(ours)}") from None
+
+
 @functools.cache  # told once
 def _can_share() -> bool:
     """Whether processes of this machine can wait for each other; a container may lack what they need for it, /dev/shm."""
+    if os.environ.get("JOBLIB_MULTIPROCESSING") == "0":
+        notice("JOBLIB_MULTIPROCESSING = 0: no worker processes, one task runs at a time")
+        return False
+
     try:
         import _multiprocessing
 

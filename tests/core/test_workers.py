@@ -209,6 +209,26 @@ def die(number: int) -> int:
     return number
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "rc", "said"),
+    [
+        ("JOBLIB_MULTIPROCESSING", "0", 0, "JOBLIB_MULTIPROCESSING = 0: no worker processes, one task runs at a time"),
+        ("LOKY_MAX_CPU_COUNT", "auto", 2, "correct or unset LOKY_MAX_CPU_COUNT = 'auto'"),
+        ("LOKY_MAX_CPU_COUNT", "1", 0, ""),
+    ],
+)
+def test_variables_of_joblib_are_heeded_or_refused_in_one_line(variable, value, rc, said):
+    code = """
+import os, sys
+from mulnb.core import commands, workers
+sys.exit(commands.exit_code(lambda: print(workers.run_all(os.path.basename, ["a/1", "b/2"], "names", on_gpu=False))))
+"""
+    env = os.environ | {variable: value, "MULNB_WORKERS": "2", "MULNB_BACKEND": "processes", "MULNB_PROGRESS": ""}
+    ran = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == rc and (ran.stdout == "['1', '2']\n") == (rc == 0)
+    assert said in ran.stderr and len(ran.stderr.splitlines()) == bool(said)
+
+
 @pytest.mark.slow
 def test_a_killed_worker_is_one_line(monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "2")

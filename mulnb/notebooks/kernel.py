@@ -45,6 +45,7 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TRACEBACK = "Traceback (most recent call last)"
 MACHINE_PATH = re.compile(r"/(?:work|tmp|root|home|Users)/\w[^\s'\"<>\\]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
+INTERRUPTED = ("KeyboardInterrupt", "Stopped")  # what a signal to the kernel alone raises in a cell
 SILENT = "it printed nothing"  # a kernel that died so was most likely killed by the system
 PICTURES = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -87,6 +88,11 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> NotebookN
         except PapermillExecutionError as error:
             if error.ename == "UserError":
                 raise UserError(error.evalue) from None
+            if error.ename in INTERRUPTED:
+                raise NotebookFailed(
+                    f"{source.stem}: its kernel was interrupted by another process: run the same command again, what is "
+                    "finished is kept"
+                ) from None
             raise NotebookFailed(_explain(error, source, target)) from None
         except (DeadKernelError, RuntimeError) as error:
             said = _last_lines(stderr)

@@ -251,8 +251,9 @@ def _unless_too_short(outcome: Slice, budget: float, spent: float) -> Slice:
     """The outcome. Raises `UserError` if nothing could be begun: called again and again, such slices would never end."""
     if not outcome.done:
         raise UserError(
-            f"slice: {cost.duration(budget)} are too short for anything: next is {outcome.next}, which takes about "
-            f"{cost.duration(outcome.needs_s)}: give --slice {math.ceil((spent + outcome.needs_s) / 60) + 1}m or more"
+            f"slice: {cost.duration(budget)} are too short for anything: to begin took {cost.duration(spent)}, and next is "
+            f"{outcome.next}, which takes about {cost.duration(outcome.needs_s)}: "
+            f"give --slice {math.ceil((spent + outcome.needs_s) / 60) + 1}m or more"
         )
     return outcome
 

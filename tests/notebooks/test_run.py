@@ -176,6 +176,14 @@ def test_a_kernel_that_dies_is_a_failure_with_a_name(folder, capsys):
 
 
 @pytest.mark.slow
+def test_a_kernel_that_somebody_interrupts_is_one_line(folder, capsys):
+    make(folder, "00_waits", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)")
+    assert run(folder) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "00_waits: its kernel was interrupted by another process: run the same command again" in line
+
+
+@pytest.mark.slow
 def test_an_interrupt_is_one_line_and_nothing_survives(folder, tmp_path):
     pids = tmp_path / "pids"
     deaf = ["sh", "-c", "trap '' INT TERM; exec sleep 600"]  # a worker that only SIGKILL ends

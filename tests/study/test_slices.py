@@ -171,7 +171,10 @@ def test_slices_go_through_the_work_in_order_and_end_with_the_tables_of_one_run(
 
 def test_a_slice_that_is_too_short_for_anything_says_so(home):
     study = tiny()
-    with pytest.raises(UserError, match="10 s are too short for anything: next is original models, which takes about 15 min: "):
+    with pytest.raises(
+        UserError,
+        match="10 s are too short for anything: to begin took 0 s, and next is original models, which takes about 15 min: ",
+    ):
         slices.run(study, 10, lambda: 0.0, prices=prices(study, original=900.0))
     assert results(home) == {}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mulnb.core import plain_file
@@ -45,3 +46,31 @@ def check_columns(path: Path, frame: pd.DataFrame, columns: Iterable[str]) -> No
     """
     if missing := [name for name in columns if name not in frame]:
         raise UserError(f"{path}: no column '{missing[0]}': it is another table: remove it and write it again with mulnb run")
+
+
+def check_rows(path: Path, frame: pd.DataFrame, identity: Iterable[str], numbers: Iterable[str]) -> None:
+    """Refuse a frame with a row that stands there twice, or without a number: somebody put it together.
+
+    Args:
+        path: its file, for messages.
+        frame: what was read.
+        identity: the columns that tell its rows apart; those that are missing do not count.
+        numbers: columns of finite numbers; likewise.
+
+    Raises:
+        UserError: the first such row.
+    """
+    again = "remove the file and write it again with mulnb run"
+
+    keys = [name for name in identity if name in frame]
+    twice = frame.duplicated(keys) if keys else pd.Series(dtype=bool)
+    if twice.any():
+        row = ", ".join(f"{name} {value}" for name, value in frame[keys].iloc[twice.to_numpy().argmax()].items())
+        raise UserError(f"{path}: a row stands there twice ({row}): {again}")
+
+    for name in numbers:
+        if name not in frame:
+            continue
+        bad = ~np.isfinite(pd.to_numeric(frame[name], errors="coerce"))
+        if bad.any():
+            raise UserError(f"{path}: row {int(bad.to_numpy().argmax()) + 1} has no number in the column {name}: {again}")

@@ -198,7 +198,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
     import pandas as pd
 
     with path.open("rb") as file:  # Arrow takes no name that is no text
-        frame = pd.read_parquet(file)
+        frame = pd.read_parquet(file, use_threads=False)  # see `results.frame_file.read`
     return {str(name): frame[name].to_numpy() for name in frame}
 
 

@@ -19,7 +19,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError, one_line
 from mulnb.proxies import PROXIES
-from mulnb.results import frame_file, record, thumbnails
+from mulnb.results import record, thumbnails, written
 
 COPIES = (
     "The images of this data set are not on this machine: small copies are shown, which were published with the scores. "
@@ -82,12 +82,15 @@ def of_profile(profile: Profile) -> Stock:
     folder = _published(profile)
     if folder is not None:
         # both from one folder: two machines may differ in the last digits
-        memorization, proxies = (frame_file.read(folder / "data" / name) for name in FRAMES)
+        memorization, proxies = (written.frame(folder / "data" / name) for name in FRAMES)
+        written.check_columns(folder / "data" / FRAMES[0], memorization, ("se", "flipped"))
+        written.check_same_examples(folder / "data" / FRAMES[0], proxies, memorization)
     elif study.stored(profile):
         memorization, proxies = study.memorization(profile), study.proxies(profile)
     else:
         raise UserError(f"profile {profile.name} has no results for these settings yet: run {command(profile)} first")
 
+    memorization = memorization.sort_values("example")
     rankings = proxies.sort_values("example").groupby(["proxy", "seed"], sort=False)
     copies = None if folder is None or _has_images(profile) else thumbnails.read(folder)
     if copies is None:

@@ -19,24 +19,6 @@ from mulnb.results import claims, evidence, frame_file, record, search, tables, 
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
-COLUMNS = {  # of a frame, those without which nobody can read it; later versions have added others
-    "memorization": ("example", "label", "memorization"),
-    "proxies": ("example", "proxy", "seed", "value"),
-    "proxy_costs": ("proxy", "seconds", "spearman", "ci_low", "ci_high"),
-    "unlearning": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia", "seconds"),
-    "crossed": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia"),
-    "sequential": ("algorithm", "strategy", "seed", "step", "scope", "tow", "tow_mia"),
-}
-
-IDENTITY = {  # the columns that tell a frame's rows apart, as far as its version has them
-    "memorization": ("example",),
-    "proxies": ("example", "proxy", "seed"),
-    "proxy_costs": ("proxy",),
-    "unlearning": ("algorithm", "strategy", "score", "seed"),
-    "crossed": ("algorithm", "strategy", "score", "seed", "order"),
-    "sequential": ("algorithm", "strategy", "seed", "step", "scope"),
-}
-
 UNSEEN = {"holdout": "the hold-out set", "test": "the test set, as the authors' code does"}  # METHOD §3: which it was is printed
 
 
@@ -88,12 +70,9 @@ def load(profile_name: str, frame: str) -> pd.DataFrame | None:
         return None
 
     try:
-        found = frame_file.read(path)
-        written.check_columns(path, found, COLUMNS.get(frame, ()))
-        written.check_rows(path, found, IDENTITY.get(frame, ()), vocabulary.METRICS)
+        return written.frame(path)
     except UserError as error:
         raise UserError(f"{error} --profile {profile_name}") from None
-    return found
 
 
 def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) -> tuple[dict[str, pd.DataFrame | None], list[str]]:
@@ -137,23 +116,12 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
 
     proxies, memorization = load(profile.name, "proxies"), load(profile.name, "memorization")
     if proxies is not None and memorization is not None:
-        _check_same_examples(profile, proxies, memorization)
+        written.check_same_examples(paths.find_result(profile.name, "data/memorization.parquet"), proxies, memorization)
         frames["correlations"] = evidence.correlations(proxies, memorization)
 
     verdicts = claims.verdicts(profile, **frames)
     claims.write(verdicts, profile)
     return verdicts
-
-
-def _check_same_examples(profile: Profile, proxies: pd.DataFrame, memorization: pd.DataFrame) -> None:
-    """Refuse proxies of examples that no memorization is known of: one of the two frames is cut off, or of other data."""
-    unknown = set(proxies["example"]) - set(memorization["example"])
-    if unknown:
-        path = paths.find_result(profile.name, "data/memorization.parquet")
-        raise UserError(
-            f"{path}: {len(unknown)} examples of proxies.parquet are missing: remove both and write them again with mulnb run "
-            f"--profile {profile.name}"
-        )
 
 
 # ---- the stages

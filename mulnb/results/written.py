@@ -11,6 +11,45 @@ import pandas as pd
 
 from mulnb.core import plain_file
 from mulnb.core.errors import UserError
+from mulnb.core.vocabulary import METRICS
+from mulnb.results import frame_file
+
+COLUMNS = {  # of a frame, those without which nobody can read it; later versions have added others
+    "memorization": ("example", "label", "memorization"),
+    "proxies": ("example", "proxy", "seed", "value"),
+    "proxy_costs": ("proxy", "seconds", "spearman", "ci_low", "ci_high"),
+    "unlearning": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia", "seconds"),
+    "crossed": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia"),
+    "sequential": ("algorithm", "strategy", "seed", "step", "scope", "tow", "tow_mia"),
+}
+IDENTITY = {  # the columns that tell a frame's rows apart, as far as its version has them
+    "memorization": ("example",),
+    "proxies": ("example", "proxy", "seed"),
+    "proxy_costs": ("proxy",),
+    "unlearning": ("algorithm", "strategy", "score", "seed"),
+    "crossed": ("algorithm", "strategy", "score", "seed", "order"),
+    "sequential": ("algorithm", "strategy", "seed", "step", "scope"),
+}
+NUMBERS = {"memorization": ("memorization",), "proxies": ("value",)}  # columns of finite numbers; of other frames: `METRICS`
+
+
+def frame(path: Path) -> pd.DataFrame:
+    """Read a frame that a stage has written.
+
+    Args:
+        path: the file; its name is that of the frame.
+
+    Returns:
+        The frame.
+
+    Raises:
+        UserError: the file is damaged, another frame, or has rows that no stage writes.
+    """
+    name = path.stem
+    found = frame_file.read(path)
+    check_columns(path, found, COLUMNS.get(name, ()))
+    check_rows(path, found, IDENTITY.get(name, ()), NUMBERS.get(name, METRICS))
+    return found
 
 
 def table(path: Path, columns: Iterable[str] = (), **options: Any) -> pd.DataFrame:
@@ -74,3 +113,23 @@ def check_rows(path: Path, frame: pd.DataFrame, identity: Iterable[str], numbers
         bad = ~np.isfinite(pd.to_numeric(frame[name], errors="coerce"))
         if bad.any():
             raise UserError(f"{path}: row {int(bad.to_numpy().argmax()) + 1} has no number in the column {name}: {again}")
+
+
+def check_same_examples(path: Path, proxies: pd.DataFrame, memorization: pd.DataFrame) -> None:
+    """Refuse scores of two data sets: one of the two frames is cut off, or from elsewhere.
+
+    Args:
+        path: of the frame of memorization, for messages.
+        proxies: `example proxy seed value`.
+        memorization: `example memorization`.
+
+    Raises:
+        UserError: a proxy lacks an example, or has another one.
+    """
+    examples = memorization["example"].sort_values().to_numpy()
+    for (proxy, seed), rows in proxies.groupby(["proxy", "seed"], sort=False, observed=True):
+        if not np.array_equal(rows["example"].sort_values().to_numpy(), examples):
+            raise UserError(
+                f"{path}: {len(examples)} examples, and proxies.parquet has other ones for {proxy}, seed {seed} ({len(rows)}): "
+                "remove both files and write them again with mulnb run"
+            )

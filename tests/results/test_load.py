@@ -11,12 +11,12 @@ from mulnb import load_profile
 from mulnb.config import known_profiles
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.results import publish
+from mulnb.results import publish, written
 
 
 def frame(rows: int) -> pd.DataFrame:
     """A frame of unlearning as somebody may have written it, without a checksum."""
-    return pd.DataFrame(dict.fromkeys(publish.COLUMNS["unlearning"], [0.5] * rows)).assign(seed=range(rows))
+    return pd.DataFrame(dict.fromkeys(written.COLUMNS["unlearning"], [0.5] * rows)).assign(seed=range(rows))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "folder", "pipe"])
@@ -41,7 +41,7 @@ def test_a_damaged_frame_is_one_line(home, damage):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", list(publish.COLUMNS))
+@pytest.mark.parametrize("name", list(written.COLUMNS))
 def test_another_frame_in_its_place_is_one_line(home, name):
     path = paths.results("smoke") / "data" / f"{name}.parquet"
     path.parent.mkdir(parents=True)
@@ -78,11 +78,13 @@ def test_memorization_that_is_cut_off_is_one_line(home):
     pd.DataFrame({"example": [0, 1], "label": 0, "memorization": 0.5}).to_parquet(folder / "memorization.parquet")
     scores = pd.DataFrame({"example": [0, 1, 2], "proxy": "confidence", "seed": 0, "value": 0.5})
     scores.to_parquet(folder / "proxies.parquet")
-    with pytest.raises(UserError, match=r"memorization\.parquet: 1 examples of proxies\.parquet are missing"):
+    with pytest.raises(
+        UserError, match=r"memorization\.parquet: 2 examples, and proxies\.parquet has other ones for confidence, seed 0 \(3\)"
+    ):
         publish.publish_claims(load_profile("smoke"))
 
 
-@pytest.mark.parametrize("name", list(publish.COLUMNS))
+@pytest.mark.parametrize("name", list(written.COLUMNS))
 def test_committed_frames_are_good(monkeypatch, name):
     monkeypatch.setenv("MULNB_FIGURES", str(paths.CHECKOUT / "figures"))
     found = {profile: publish.load(profile, name) for profile in known_profiles()}

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from lab import invented_stock
 from synthetic import profile as invented
@@ -282,6 +283,28 @@ def test_results_are_read_from_the_published_frames_and_from_the_store(smoke, mo
     assert np.array_equal(stock.of_profile(smoke).memorization, published.memorization)
     with pytest.raises(UserError, match="no results for these settings"):
         stock.of_profile(mulnb.load_profile("smoke", {"model.width": 8}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("memorization", lambda rows: rows.sample(frac=1, random_state=0), None),  # in another order, but all there
+        ("memorization", lambda rows: rows.iloc[1:], "proxies.parquet has other ones"),
+        ("memorization", lambda rows: rows.drop(columns="se"), "no column 'se'"),
+        ("proxies", lambda rows: pd.concat([rows, rows.iloc[:1]]), "a row stands there twice"),
+        ("proxies", lambda rows: rows.assign(value="x"), "row 1 has no number in the column value"),
+    ],
+)
+def test_published_frames_that_somebody_changed(smoke, name, change, said):
+    before = stock.of_profile(smoke)
+    path = paths.results("smoke") / "data" / f"{name}.parquet"
+    change(pd.read_parquet(path)).to_parquet(path)  # without the checksum
+    if said is None:
+        assert np.array_equal(stock.of_profile(smoke).memorization, before.memorization)
+        return
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        stock.of_profile(smoke)
+    assert "\n" not in str(error.value)
 
 
 def test_the_store_alone_is_enough(smoke, tmp_path):

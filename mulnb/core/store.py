@@ -197,6 +197,8 @@ def _manifest(place: Path) -> dict[str, Any]:
             raise ValueError(f"{name} is no file")
 
     manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict):
+        raise ValueError("manifest.json is no manifest")
     if "seal" in manifest and manifest["seal"] != _seal(manifest):  # stores of older versions have no seal
         raise ValueError("manifest.json has changed")
     if manifest.get("key", place.name) != place.name:

@@ -54,7 +54,16 @@ def _smallest(column: pa.Table) -> str:
 def _write(table: pa.Table, to: BinaryIO, encodings: dict[str, str]) -> None:
     words = [name for name, encoding in encodings.items() if encoding == DICTIONARY]
     others = {name: encoding for name, encoding in encodings.items() if encoding != DICTIONARY}
-    parquet.write_table(table, to, compression="zstd", compression_level=15, use_dictionary=words, column_encoding=others)
+    parquet.write_table(
+        table,
+        to,
+        compression="zstd",
+        compression_level=15,
+        use_dictionary=words,
+        column_encoding=others,
+        write_statistics=False,
+        store_schema=False,  # a copy of what pandas' own metadata say; half of a small file
+    )
 
 
 def read(path: Path) -> pd.DataFrame:

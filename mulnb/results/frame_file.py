@@ -26,12 +26,12 @@ def write(frame: pd.DataFrame, path: Path) -> None:
         frame: what to store; its index is left out.
         path: of the file, which is overwritten.
     """
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL: _seal(table)})
-
+    # without pandas' own description, which takes half of a small file: names and values say as much
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     encodings = {name: _smallest(table.select([name])) for name in table.column_names}
+
     with path.open("wb") as file:  # Arrow takes no name that is no text
-        _write(table, file, encodings)
+        _write(table, file, encodings, _seal(table))
 
 
 def _smallest(column: pa.Table) -> str:
@@ -51,19 +51,15 @@ def _smallest(column: pa.Table) -> str:
     return min(sizes, key=sizes.__getitem__)
 
 
-def _write(table: pa.Table, to: BinaryIO, encodings: dict[str, str]) -> None:
+def _write(table: pa.Table, to: BinaryIO, encodings: dict[str, str], seal: bytes = b"") -> None:
     words = [name for name, encoding in encodings.items() if encoding == DICTIONARY]
     others = {name: encoding for name, encoding in encodings.items() if encoding != DICTIONARY}
-    parquet.write_table(
-        table,
-        to,
-        compression="zstd",
-        compression_level=15,
-        use_dictionary=words,
-        column_encoding=others,
-        write_statistics=False,
-        store_schema=False,  # a copy of what pandas' own metadata say; half of a small file
-    )
+    how = {"compression": "zstd", "compression_level": 15, "use_dictionary": words, "column_encoding": others}
+
+    # Arrow would store the schema a second time in its own form, and the extremes of each column, which nobody reads here
+    with parquet.ParquetWriter(to, table.schema, write_statistics=False, store_schema=False, **how) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({SEAL: seal})
 
 
 def read(path: Path) -> pd.DataFrame:

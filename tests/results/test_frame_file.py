@@ -80,3 +80,19 @@ def test_committed_frames_are_read_without_a_warning():
         warnings.simplefilter("error")
         for path in committed:
             assert len(frame_file.read(path).columns) > 1, path
+
+
+def test_committed_frames_are_sealed():
+    frames = list((paths.CHECKOUT / "figures").glob("*/data/*.parquet"))
+    assert len(frames) >= 30
+    for path in frames:
+        assert frame_file.SEAL in (frame_file.parquet.read_schema(path).metadata or {}), path
+
+
+def test_a_small_frame_is_mostly_its_values(tmp_path):
+    """45 columns of 500 rows: Parquet's own words about them must not take half of the file."""
+    rng = np.random.default_rng(0)
+    wide = pd.DataFrame({f"column_{number}": rng.integers(0, 50, 500) / 50 for number in range(45)})
+    frame_file.write(wide, tmp_path / "frame.parquet")
+    assert frame_file.parquet.ParquetFile(tmp_path / "frame.parquet").metadata.serialized_size < 6000
+    pd.testing.assert_frame_equal(frame_file.read(tmp_path / "frame.parquet"), wide, check_exact=True)

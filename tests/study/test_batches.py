@@ -50,7 +50,9 @@ def test_curvature_in_parts_is_the_curvature():
     data, (model, _) = examples(30, 16), network(16, width=4)
     trace = CurvatureInParts(model, data, 0.01, batch=7)
     trace.after_epoch(0, 0.0)
-    assert trace.mean() == pytest.approx(proxies.loss_curvature(model, data, 0.01), rel=1e-4)
+    whole = proxies.loss_curvature(model, data, 0.01)
+    # a small curvature is a difference of nearly equal gradients: its rounding is that of the large ones
+    assert whole.max() > 0.05 and trace.mean() == pytest.approx(whole, rel=1e-4, abs=1e-6)
 
 
 def growths() -> tuple[float, float]:

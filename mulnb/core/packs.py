@@ -32,7 +32,7 @@ GROWTH = 50  # times as large, at most, is what a pack holds
 FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)\.(?P<part>[a-z]+)\.(?P<checksum>[0-9a-f]{16})\.zip")
 MEMBER = re.compile(r"(?P<kind>[a-z_]+)/(?P<key>[0-9a-f]{24})\.json")
 # what the library raises of a zip that is cut off, encrypted, or packed in a way that it does not know
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, struct.error)
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, struct.error)
 HEADERS = 400  # bytes, more than what a zip says of two members besides their content and twice their names
 END = 100  # bytes of the end of a zip
 ADDED, THERE, OTHER = "added", "there", "other"  # what became of a piece; other: what is there was computed by another machine

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mulnb.fast import svc
+
 if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where a model is at hand
     from torch import Tensor
 
@@ -67,13 +69,9 @@ def mia(member: np.ndarray, non_member: np.ndarray, forget: np.ndarray) -> float
     Raises:
         ArithmeticError: a feature is not finite.
     """
-    import torch
+    seen, unseen, asked = (np.asarray(x, dtype=np.float64).reshape(len(x), -1) for x in (member, non_member, forget))
+    labels = np.repeat([1.0, -1.0], [len(seen), len(unseen)])
 
-    from mulnb.fast import svc
+    classifier = svc.fit(np.concatenate([seen, unseen]), labels, c=3.0, gamma=1 / seen.shape[1])
 
-    seen, unseen, asked = (torch.as_tensor(x, dtype=torch.float64).reshape(len(x), -1) for x in (member, non_member, forget))
-    labels = torch.cat([seen.new_ones(len(seen)), seen.new_full((len(unseen),), -1.0)])
-
-    classifier = svc.fit(torch.cat([seen, unseen]), labels, c=3.0, gamma=1 / seen.shape[1])
-
-    return float((classifier.decision(asked) < -TIE).double().mean())
+    return float((classifier.decision(asked) < -TIE).mean())

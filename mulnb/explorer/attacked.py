@@ -17,6 +17,7 @@ from mulnb.audit.attack import TIE
 from mulnb.core.vocabulary import STRATA
 from mulnb.explorer import svg
 from mulnb.explorer.outcomes import describe
+from mulnb.fast import svc
 from mulnb.forget import Strata
 
 GRID, BINS = 2000, 26
@@ -52,14 +53,10 @@ def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> A
         chosen: the forget set.
         seed: draws the sample of R.
     """
-    import torch
-
-    from mulnb.fast import svc
-
     retained = np.setdiff1d(np.arange(len(seen)), chosen.forget)
     member = seen[np.random.default_rng(seed).permutation(retained)[: len(unseen)]]
-    x = torch.as_tensor(np.r_[member, unseen])[:, None]
-    y = torch.as_tensor(np.r_[np.ones(len(member)), -np.ones(len(unseen))])
+    x = np.r_[member, unseen].astype(np.float64)[:, None]
+    y = np.repeat([1.0, -1.0], [len(member), len(unseen)])
     classifier = svc.fit(x, y, c=3.0, gamma=1.0)
 
     asked = tuple(log_odds(seen[part]) for part in chosen)
@@ -68,7 +65,7 @@ def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> A
     axis = float(low), float(max(high, low + 1))
 
     grid = np.linspace(*axis, GRID)
-    says = (classifier.decision(torch.as_tensor(probability(grid))[:, None]) < -TIE).numpy()
+    says = classifier.decision(probability(grid)[:, None]) < -TIE
     return Attack(log_odds(member), log_odds(unseen), asked, _runs(grid, says), axis)
 
 

@@ -1,7 +1,7 @@
 """The support vector classifier of the membership attack, in time linear in the number of examples.
 
 It is the classifier that libsvm trains (RBF kernel, hinge loss, bias), at its optimum. The kernel matrix of n examples is written
-as K = GGᵀ, exact to a millionth or better, where G has far fewer columns than examples (ten for one feature in [0, 1]). With such
+as K = GᵀG, exact to a millionth or better, where G has far fewer rows than examples (ten for one feature in [0, 1]). With such
 a K, a Newton step of an interior-point method costs no more than a least-squares fit. libsvm takes time in n² and stops when its
 decision values are right to a thousandth, or to a hundredth in badly determined problems; here they are nearer to the optimum.
 
@@ -11,14 +11,16 @@ implementation of a primal-dual interior point method" (SIAM J. Optimization 2, 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy import ndarray
+from threadpoolctl import ThreadpoolController
 
-# The largest error of an entry of K (K is 1 on its diagonal). One feature needs ten or twenty columns for any accuracy, a vector
-# of probabilities some hundred for a millionth.
+# The largest error of an entry of K (K is 1 on its diagonal). One feature needs ten or twenty rows of G for any accuracy, a
+# vector of probabilities some hundred for a millionth.
 RESIDUAL, RESIDUAL_VECTOR = 1e-9, 1e-6
 
 GAP = 1e-12  # complementarity per example at which the optimum counts as found
@@ -34,20 +36,20 @@ class Classifier:
     """f(x) = w·φ(x) + b; above 0 for the class labelled +1."""
 
     gamma: float
-    landmarks: Tensor  # [r, d], the examples whose kernels span those of all
-    factor: Tensor  # [r, r], lower triangular: the rows of G at the landmarks
-    w: Tensor  # [r]
+    landmarks: ndarray  # [r, d], the examples whose kernels span those of all
+    factor: ndarray  # [r, r], lower triangular: the columns of G at the landmarks, transposed
+    w: ndarray  # [r]
     b: float
 
-    def decision(self, x: Tensor) -> Tensor:
+    def decision(self, x: ndarray) -> ndarray:
         """The decision values of float64 x [m, d], float64 [m]."""
-        kernel = _kernel(self.landmarks, x, self.gamma)  # [r, m]
-        features = torch.linalg.solve_triangular(self.factor, kernel, upper=False)  # [r, m], rows of G for x
+        kernel = np.stack([_kernel(landmark, x, self.gamma) for landmark in self.landmarks])  # [r, m]
+        features = np.linalg.solve(self.factor, kernel)  # [r, m], columns of G for x
 
-        return features.T @ self.w + self.b
+        return self.w @ features + self.b
 
 
-def fit(x: Tensor, y: Tensor, c: float, gamma: float) -> Classifier:
+def fit(x: ndarray, y: ndarray, c: float, gamma: float) -> Classifier:
     """Train the classifier: minimise ½‖w‖² + c·Σ max(0, 1 − y·f(x)), with the kernel exp(−gamma·‖x − x′‖²).
 
     Args:
@@ -62,25 +64,34 @@ def fit(x: Tensor, y: Tensor, c: float, gamma: float) -> Classifier:
     Raises:
         ArithmeticError: x or y is not finite.
     """
-    g, pivots = _factor(x, gamma)
-    v = g * y[:, None]  # [n, r]
-    alpha, b = _optimum(v, y, c)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ArithmeticError("the classifier's examples are not finite")
 
-    return Classifier(gamma, x[pivots], g[pivots], v.T @ alpha, b)
+    with _libraries().limit(limits=1, user_api="blas"):  # two, beside a busy process, take ten times as long
+        g, pivots = _factor(x, gamma)
+        v = g * y  # [r, n]
+        alpha, b = _optimum(v, y, c)
+
+    return Classifier(gamma, x[pivots], g[:, pivots].T, v @ alpha, b)
 
 
-def _kernel(a: Tensor, b: Tensor, gamma: float) -> Tensor:
-    """The kernel matrix [n, m] of a [n, d] and b [m, d]."""
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _kernel(centre: ndarray, x: ndarray, gamma: float) -> ndarray:
+    """The kernel of one example [d] with each of x [n, d], [n]."""
     # exact differences: the usual expansion ‖a‖² − 2a·b + ‖b‖² loses the distance of two nearly equal examples
-    distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-    return torch.exp(-gamma * distance.square())
+    difference = x - centre
+    return np.exp(-gamma * np.einsum("nd,nd->n", difference, difference))
 
 
-def _factor(x: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """G [n, r] with GGᵀ = K up to the residual, and the r pivots: Cholesky's method, the worst approximated example first."""
+def _factor(x: ndarray, gamma: float) -> tuple[ndarray, list[int]]:
+    """G [r, n] with GᵀG = K up to the residual, and the r pivots: Cholesky's method, the worst approximated example first."""
     residual = RESIDUAL if x.shape[1] == 1 else RESIDUAL_VECTOR
-    left = torch.ones(len(x), dtype=torch.float64)  # [n], what GGᵀ still lacks of K's diagonal
-    g = torch.empty(len(x), min(len(x), 16), dtype=torch.float64)
+    left = np.ones(len(x))  # [n], what GᵀG still lacks of K's diagonal
+    g = np.empty((min(len(x), 16), len(x)))
     pivots: list[int] = []
 
     while len(pivots) < len(x):
@@ -89,26 +100,26 @@ def _factor(x: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
             break
 
         r = len(pivots)
-        if r == g.shape[1]:  # full: double the columns
-            g = torch.cat([g, torch.empty_like(g)], 1)
+        if r == len(g):  # full: double the rows
+            g = np.concatenate([g, np.empty_like(g)])
 
-        column = _kernel(x, x[worst : worst + 1], gamma).squeeze(1) - g[:, :r] @ g[worst, :r]
-        g[:, r] = column / left[worst].sqrt()
+        kernel = _kernel(x[worst], x, gamma)  # [n]
+        g[r] = (kernel - g[:r, worst] @ g[:r]) / np.sqrt(left[worst])
 
-        left = (left - g[:, r].square()).clamp_(min=0)
+        left = np.maximum(left - np.square(g[r]), 0)
         left[worst] = 0
         pivots.append(worst)
 
-    return g[:, : len(pivots)].contiguous(), torch.tensor(pivots)
+    return g[: len(pivots)], pivots
 
 
 class _Point(NamedTuple):
     """Where the method stands, or a step of it."""
 
-    alpha: Tensor  # [n], the dual variables
-    room: Tensor  # [n], c − α
-    s: Tensor  # [n], the multipliers of α ≥ 0
-    u: Tensor  # [n], the multipliers of α ≤ c
+    alpha: ndarray  # [n], the dual variables
+    room: ndarray  # [n], c − α
+    s: ndarray  # [n], the multipliers of α ≥ 0
+    u: ndarray  # [n], the multipliers of α ≤ c
     b: float
 
     @property
@@ -140,36 +151,32 @@ class _Point(NamedTuple):
 
 
 class _Newton:
-    """The Newton steps from one point: (vvᵀ + diag d)·Δα + y·Δb = h with yᵀΔα = −yᵀα, d positive and vvᵀ of rank r.
+    """The Newton steps from one point: (vᵀv + diag d)·Δα + y·Δb = h with yᵀΔα = −yᵀα, d positive and v of r rows.
 
-    By Woodbury's identity this is one system of r equations, factored once for all right-hand sides.
+    By Woodbury's identity this is one system of r equations.
     """
 
-    def __init__(self, at: _Point, v: Tensor, y: Tensor) -> None:
+    def __init__(self, at: _Point, v: ndarray, y: ndarray) -> None:
         self._at, self._y = at, y
-        self._missing = 1 + at.s - at.u - v @ (v.T @ at.alpha) - at.b * y  # what the gradient lacks to be 0
+        self._missing = 1 + at.s - at.u - (v @ at.alpha) @ v - at.b * y  # what the gradient lacks to be 0
 
-        self._d = at.s / at.alpha + at.u / at.room
-        self._scaled = v / self._d[:, None]
-        inner = v.T @ self._scaled  # [r, r]
-        inner.diagonal().add_(1.0)
-
-        self._lower, failed = torch.linalg.cholesky_ex(inner)
-        if int(failed):
-            raise ArithmeticError("the classifier's examples are not finite")
+        self._scale = 1 / np.sqrt(at.s / at.alpha + at.u / at.room)  # [n], 1/√d
+        self._scaled = v * self._scale
+        self._inner = self._scaled @ self._scaled.T + np.eye(len(v))  # [r, r]
         self._along_y = self._solve(y)
 
     @property
     def missing(self) -> float:
         """The largest entry of the gradient."""
-        return float(self._missing.abs().max())
+        return float(np.abs(self._missing).max())
 
-    def _solve(self, h: Tensor) -> Tensor:
-        """(vvᵀ + diag d)⁻¹ h, [n]."""
-        inner = torch.cholesky_solve((self._scaled.T @ h)[:, None], self._lower).squeeze(1)  # [r]
-        return h / self._d - self._scaled @ inner
+    def _solve(self, h: ndarray) -> ndarray:
+        """(vᵀv + diag d)⁻¹ h, [n]."""
+        h = h * self._scale
+        inner = np.linalg.solve(self._inner, self._scaled @ h)  # [r]
+        return (h - inner @ self._scaled) * self._scale
 
-    def step(self, low: Tensor, high: Tensor) -> _Point:
+    def step(self, low: ndarray, high: ndarray) -> _Point:
         """The step that changes α·s by `low` and (c − α)·u by `high`, to first order."""
         at, y = self._at, self._y
 
@@ -180,9 +187,9 @@ class _Newton:
         return _Point(da, -da, (low - at.s * da) / at.alpha, (high + at.u * da) / at.room, db)
 
 
-def _optimum(v: Tensor, y: Tensor, c: float) -> tuple[Tensor, float]:
-    """α [n] and b of the dual problem: min ½‖vᵀα‖² − Σα with yᵀα = 0 and 0 ≤ α ≤ c."""
-    half, ones = torch.full_like(y, c / 2), torch.ones_like(y)
+def _optimum(v: ndarray, y: ndarray, c: float) -> tuple[ndarray, float]:
+    """α [n] and b of the dual problem: min ½‖vα‖² − Σα with yᵀα = 0 and 0 ≤ α ≤ c."""
+    half, ones = np.full_like(y, c / 2), np.ones_like(y)
     at = _Point(half, half, ones, ones, 0.0)
 
     for _ in range(STEPS):
@@ -205,13 +212,13 @@ def _optimum(v: Tensor, y: Tensor, c: float) -> tuple[Tensor, float]:
     return at.alpha, _bias(at, v, y)
 
 
-def _bias(at: _Point, v: Tensor, y: Tensor) -> float:
+def _bias(at: _Point, v: ndarray, y: ndarray) -> float:
     """b, chosen as libsvm does: where no α lies between 0 and c, b is not unique and the middle of its interval is taken."""
     at_zero, at_c = at.alpha < at.s, at.room < at.u
     if not (at_zero | at_c).all():
         return at.b
 
-    bounds = y - y * (v @ (v.T @ at.alpha))  # [n], the b at which each example is on the margin
+    bounds = y - y * ((v @ at.alpha) @ v)  # [n], the b at which each example is on the margin
     low = ((y > 0) & at_zero) | ((y < 0) & at_c)
 
     return float(bounds[low].max() + bounds[~low].min()) / 2

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ray_nodes import Nodes
 
 from mulnb.core import commands, on_ray
 from mulnb.core.errors import UserError
@@ -89,6 +90,25 @@ def local():
         on_ray._close()
 
 
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A cluster of two cores that goes on when its user leaves it, as a failure makes them do."""
+    pytest.importorskip("ray", reason="ray is the optional extra [cluster]")
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"), cores=2)
+    nodes.start()
+    yield nodes
+    nodes.end()
+
+
+@pytest.fixture
+def far(head, monkeypatch):
+    """The same, as the cluster to use."""
+    for name, value in {**head.token, "RAY_ADDRESS": head.address}.items():
+        monkeypatch.setenv(name, value)
+    yield
+    on_ray._close()
+
+
 @pytest.fixture(autouse=True)
 def two_workers(monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "2")
@@ -113,10 +133,11 @@ def test_tasks_get_what_they_share_and_what_is_held_is_lent_once(local):
     assert on_cluster(total, [1], [["held a"]], things) == [1_000_001]
     with pytest.raises(KeyError):
         on_cluster(total, [1], [["b"]], {})  # what is not held is asked for again
+    assert not on_ray._open  # the cluster ends with the first failure: nobody waits for its tasks
 
 
 @pytest.mark.slow
-def test_what_a_task_raises_is_raised_here(local):
+def test_what_a_task_raises_is_raised_here(far):
     def refuse(task, shared):
         raise UserError(f"task {task} is refused")
 
@@ -125,7 +146,7 @@ def test_what_a_task_raises_is_raised_here(local):
 
 
 @pytest.mark.slow
-def test_a_task_whose_worker_was_killed_is_begun_again(local, tmp_path):
+def test_a_task_whose_worker_was_killed_is_begun_again(far, tmp_path):
     def die_once(task, shared):
         try:
             Path(task).touch(exist_ok=False)
@@ -137,7 +158,7 @@ def test_a_task_whose_worker_was_killed_is_begun_again(local, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_task_that_always_dies_is_one_line(local):
+def test_a_task_that_always_dies_is_one_line(far):
     def die(task, shared):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -147,7 +168,7 @@ def test_a_task_that_always_dies_is_one_line(local):
 
 
 @pytest.mark.slow
-def test_a_task_that_no_node_has_room_for_is_one_line(local):
+def test_a_task_that_no_node_has_room_for_is_one_line(far):
     with pytest.raises(UserError, match="no node of the Ray cluster has 64 cores and 0 GPUs"):
         on_cluster(total, [1], terms=Terms(cpus=64))
 

@@ -6,19 +6,18 @@ Ray is the optional extra [cluster]; the tests that need it are skipped where it
 from __future__ import annotations
 
 import os
-import secrets
-import signal
-import socket
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from attempts import OPTIONS, stored, tables
+from ray_nodes import Nodes, wait
 
 from mulnb import load_profile
 from mulnb.core import on_ray, paths, registry
@@ -99,37 +98,10 @@ def test_resources_are_no_part_of_what_results_depend_on():
 # ---- with Ray
 
 
-class Nodes:
-    """A cluster of two nodes of one core, each with a home of its own; only who has its token may join."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        self.head = self._start("head", "--head", f"--port={port}", "--include-dashboard=false")
-        wait(lambda: on_ray.answers(self.address))
-        self.other = self._start("other", f"--address={self.address}")
-
-    def environment(self, home: Path, **more: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MULNB_FIGURES")}
-        return kept | self.token | {"MULNB_HOME": str(home), "PYTHONPATH": str(paths.CHECKOUT), **more}
-
-    def _start(self, name: str, *words: str) -> subprocess.Popen:
-        ray = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
-        log = (self.folder / f"{name}.log").open("w")
-        environment = self.environment(self.folder / name)
-        return subprocess.Popen([*ray, *words], env=environment, stdout=log, stderr=log, start_new_session=True)
-
-    def study(self, home: Path) -> subprocess.Popen:
-        """The stages of `smoke`, on the cluster."""
-        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(all_stages("--address", self.address), env=self.environment(home), **pipe)
-
-    def end(self) -> None:
-        for node in (self.head, self.other):
-            kill(node)
+def begin(nodes: Nodes, home: Path) -> subprocess.Popen:
+    """Start the stages of `smoke` on the cluster."""
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(all_stages("--address", nodes.address), env=nodes.environment(home), **pipe)
 
 
 def all_stages(*options: str) -> list[str]:
@@ -140,26 +112,21 @@ def all_stages(*options: str) -> list[str]:
     return [sys.executable, "-P", "-c", code]
 
 
-def kill(node: subprocess.Popen) -> None:
-    """End a node as a power cut does: all of its processes at once."""
-    if node.poll() is None:
-        os.killpg(node.pid, signal.SIGKILL)
-        node.wait()
-
-
-def wait(reached: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+@pytest.fixture(scope="module")
+def cluster_of_two(tmp_path_factory) -> Iterator[Nodes]:
+    pytest.importorskip("ray", reason="ray is the optional extra [cluster]")
+    found = Nodes(tmp_path_factory.mktemp("nodes"))
+    yield found
+    found.end()
 
 
 @pytest.fixture
-def nodes(tmp_path) -> Iterator[Nodes]:
-    pytest.importorskip("ray", reason="ray is the optional extra [cluster]")
-    found = Nodes(tmp_path)
-    yield found
-    found.end()
+def nodes(cluster_of_two) -> Nodes:
+    """Two nodes of one core each with empty homes. A node that an earlier test has lost is started again."""
+    for name in ("head", "other"):
+        cluster_of_two.start(name)
+        shutil.rmtree(cluster_of_two.folder / name, ignore_errors=True)
+    return cluster_of_two
 
 
 @pytest.fixture(scope="module")
@@ -192,22 +159,33 @@ def kinds(home: Path) -> set[str]:
 @pytest.mark.slow
 def test_two_nodes_with_homes_of_their_own_give_the_tables_of_a_serial_run(nodes, serial, tmp_path):
     home = tmp_path / "driver"
-    wait(lambda: "Ray runtime started" in (tmp_path / "other.log").read_text())
-    study = nodes.study(home)
+    study = begin(nodes, home)
     said = study.communicate(timeout=600)[0]
     assert study.returncode == 0, said
     assert_equal(home, serial)
 
     for node in ("head", "other"):  # both worked, and neither had the images
-        assert "unlearned" in kinds(tmp_path / node) and "images" not in kinds(tmp_path / node)
+        assert "unlearned" in kinds(nodes.folder / node) and "images" not in kinds(nodes.folder / node)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_nobody_named_is_not_joined(nodes, monkeypatch):
+    monkeypatch.setenv("MULNB_WORKERS", "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    try:
+        assert on_ray.places() == 1  # cores of this machine alone
+        assert on_ray._courier().head.rpartition(":")[2] != nodes.address.rpartition(":")[2]
+    finally:
+        on_ray._close()
 
 
 @pytest.mark.slow
 def test_a_node_that_is_lost_in_the_middle_is_made_up_for(nodes, serial, tmp_path):
     home = tmp_path / "driver"
-    study = nodes.study(home)
-    wait(lambda: "unlearned" in kinds(tmp_path / "other"), 300)
-    kill(nodes.other)
+    study = begin(nodes, home)
+    wait(lambda: "unlearned" in kinds(nodes.folder / "other"), 300)
+    assert study.poll() is None
+    nodes.kill("other")
     said = study.communicate(timeout=600)[0]
     assert study.returncode == 0, said
     assert_equal(home, serial)
@@ -216,9 +194,9 @@ def test_a_node_that_is_lost_in_the_middle_is_made_up_for(nodes, serial, tmp_pat
 @pytest.mark.slow
 def test_a_head_that_is_gone_is_one_line_and_what_is_finished_is_kept(nodes, serial, tmp_path):
     home = tmp_path / "driver"
-    study = nodes.study(home)
+    study = begin(nodes, home)
     wait(lambda: "oracle" in kinds(home), 300)
-    kill(nodes.head)
+    nodes.kill("head")
     killed = time.monotonic()
     said = study.communicate(timeout=300)[0]
 
@@ -232,14 +210,3 @@ def test_a_head_that_is_gone_is_one_line_and_what_is_finished_is_kept(nodes, ser
     finish(home)
     assert_equal(home, serial)
     assert {name: when for name, when in stored(home).items() if name in kept} == kept
-
-
-@pytest.mark.slow
-def test_a_cluster_that_nobody_named_is_not_joined(nodes, monkeypatch):
-    monkeypatch.setenv("MULNB_WORKERS", "1")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    try:
-        assert on_ray.places() == 1  # cores of this machine alone
-        assert on_ray._courier().head.rpartition(":")[2] != nodes.address.rpartition(":")[2]
-    finally:
-        on_ray._close()

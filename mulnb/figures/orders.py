@@ -36,17 +36,19 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     lines = []
     for algorithm in vocabulary.ordered(crossed["algorithm"]):
         lines.append((algorithm, ""))
-        lines += [(algorithm, order) for order in orders]
+        if len(orders) > 1:  # a single one is the mean
+            lines += [(algorithm, order) for order in orders]
 
     figure = Picture(height=0.23 * len(lines) + 1.6)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, metric in zip(panels, METRICS, strict=True):
-        _differences(axes, table, metric, lines)
+        _differences(axes, table, metric, lines, MEAN if len(orders) > 1 else look(SCORE, orders[0]))
         forest_frame(axes, metric, lines, [columns(table, metric)])
 
     name_rows(panels[0], lines)
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in orders]
-    handles.append(key(MEAN, "mean over the orders"))
+    if len(orders) > 1:
+        handles.append(key(MEAN, "mean over the orders"))
     headline(figure, "Is a proxy's order as good as memorization's? The same forget set in both", handles)
     return finish(
         figure,
@@ -57,10 +59,10 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     )
 
 
-def _differences(axes: Axes, table: pd.DataFrame, metric: str, lines: list[tuple[str, str]]) -> None:
+def _differences(axes: Axes, table: pd.DataFrame, metric: str, lines: list[tuple[str, str]], of_algorithm: Look) -> None:
     """A marker per row, in the order's colour; the mean over the orders in the row of the algorithm itself."""
     for place, (algorithm, order) in enumerate(lines):
         cells = rows(table, algorithm=algorithm, score=order)
-        how = look(SCORE, order) if order else MEAN
+        how = look(SCORE, order) if order else of_algorithm
         bar = 1.0 if order else 1.8
         points(axes, np.full(len(cells), place), *columns(cells, metric), how, across=True, size=4.5, bar=bar)

@@ -249,6 +249,14 @@ def test_runs_whose_oracle_did_not_fit_are_marked_and_counted():
     assert "†" not in words(figures.rum(PROFILE, synthetic.unlearning()))
 
 
+def test_one_order_beside_memorization_is_drawn_once_and_not_again_as_the_mean():
+    frame = synthetic.crossed()
+    many, one = (figures.crossed(PROFILE, rows) for rows in (frame, frame[frame.order.isin(["memorization", "confidence"])]))
+    assert "mean over the orders" in words(many) and "mean over the orders" not in words(one)
+    algorithms = frame.algorithm.nunique()
+    assert [len(figure.axes[0].get_yticklabels()) for figure in (many, one)] == [algorithms * 4, algorithms]
+
+
 def test_captions_say_what_the_data_of_the_profile_show():
     share = 100 * (TRUTH["memorization"] < 0.25).mean()
     assert f"{share:.0f} % of the examples have memorization below 0.25" in words(

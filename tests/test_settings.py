@@ -81,10 +81,12 @@ def test_settings_of_retrain_are_a_whole_recipe(change, words):
         assert words in str(error.value)
 
 
-def test_retrain_with_the_recipe_of_the_original_model_is_an_algorithm_like_others():
+def test_retrain_is_no_algorithm_of_a_study_since_the_ceiling_is_one_already():
     recipe = load_profile("smoke").training.model_dump()
     plain = {name: value for name, value in recipe.items() if isinstance(value, (int, float))}
-    study.check(load_profile("smoke", {"unlearning.algorithms.retrain": {"vanilla": plain}}))
+    with pytest.raises(UserError, match=r"unlearning\.algorithms\.retrain: leave it out"):
+        load_profile("smoke", {"unlearning.algorithms.retrain": {"vanilla": plain}})
+    study.check(load_profile("smoke", {"unlearning.rum": {"high": {"algorithm": "retrain", "settings": plain}}}))
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, "0.1", None, [0.1], True, 1j])

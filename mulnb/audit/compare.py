@@ -27,7 +27,8 @@ DISTANCES = ("klom_p50", "klom_p95")
 RELEARN = "relearn_epochs"
 AUDITS = (*SIMILARITIES, *TO_THE_ORACLE, *DISTANCES, RELEARN)
 
-KEYS = ["algorithm", "strategy", "score", "seed"]
+CELL = ["algorithm", "strategy", "score"]
+KEYS = [*CELL, "seed"]
 DRAWS = 1000
 
 
@@ -58,9 +59,11 @@ def closeness(unlearning: pd.DataFrame) -> pd.DataFrame:
     if len(found) == 0 or len(found.columns) == len(KEYS):
         raise UserError("the audits cannot be compared: no unlearning run has one; run the stage unlearning first")
 
-    diverged = methods["acc_forget"].isna().to_numpy()
+    diverged = methods["acc_forget"].isna().reset_index(drop=True)
+    any_seed = diverged.groupby([found[key] for key in CELL]).transform("any")
     for name in found.columns.drop(KEYS):
-        found.loc[diverged, name] = found[name].min()
+        worst = any_seed if name in DISTANCES else diverged  # a distance is one number over all seeds
+        found.loc[worst, name] = found[name].min()
 
     return found
 

@@ -46,7 +46,8 @@ def relearn_epochs(
 
     Returns:
         0 if the target is met without training, a whole number of epochs, infinity if the limit is not enough, and NaN if the
-        training diverges: that is a matter of the recipe, not of the model. k of them for a stack.
+        training diverges: that is a matter of the recipe, not of the model. k of them for a stack, where a network that diverges
+        counts as not relearned.
     """
     import torch
 
@@ -75,7 +76,7 @@ def relearn_epochs(
 
 
 def _accuracy(model: nn.Module, train: Examples, index: Tensor) -> np.ndarray:
-    """The share of S that each network gets right, [1] or [k]; never of a network that diverged."""
+    """The share of S that each network gets right, [1] or [k]. Raises `Diverged` for a single network that did."""
     import torch
 
     from mulnb import training

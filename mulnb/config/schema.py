@@ -224,6 +224,9 @@ class Unlearning(Frozen):
 
     @model_validator(mode="after")
     def _vanilla_is_the_reference(self) -> Unlearning:
+        if "retrain" in self.algorithms:
+            raise ValueError("unlearning.algorithms.retrain: leave it out, every forget set has two oracles already")
+
         for name, strategies in self.algorithms.items():
             if "vanilla" not in strategies:
                 raise ValueError(f"unlearning.algorithms.{name} has no 'vanilla', the reference of every other strategy")
@@ -260,10 +263,10 @@ class Axis(Frozen):
     @model_validator(mode="after")
     def _one_of_two(self) -> Axis:
         if (self.factor is None) == (self.step is None) or (self.low is None and self.high is None):
-            raise ValueError("tune.extend: give each axis either a factor or a step, and the ends low, high or both")
+            raise ValueError("give either a factor or a step, and the ends low, high or both")
 
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"tune.extend: low = {self.low:g} is above high = {self.high:g}")
+            raise ValueError(f"low = {self.low:g} is above high = {self.high:g}")
         return self
 
 
@@ -360,6 +363,9 @@ class Profile(Frozen):
     def _seeds_are_separate(self) -> Profile:
         if shared := set(self.seeds) & set(self.tune.seeds):
             raise ValueError(f"tune.seeds {sorted(shared)} are also in seeds: the search must not see a reported seed")
+        for seed in self.seeds:  # the oracles of a seed have it plus these
+            if both := {seed + 10_000, seed + 20_000} & set(self.seeds):
+                raise ValueError(f"seeds {seed} and {min(both)}: an oracle of one would begin with the weights of the other")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,7 @@
-"""Reads YAML that a user gives. Key twice, an alias that multiplies itself, or nesting without end: one line, never a hang."""
+"""Reads YAML that a user gives.
+
+A key that stands there twice, an alias that multiplies itself and nesting without end are refused in one line; none is a hang.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from mulnb.forget import Strata
 CLASS_KEYS = ("class", "classes")
 NESTED = 3  # mappings around the list of examples, as in {"request": {"index": [1, 4]}}
 
+UNKNOWN = 2**62  # `n` where nobody knows how many examples there are
 EXACT = 2**53  # below, every whole number is a floating-point number of its own
 
 Request = Any  # indices, a bool mask, file names, {"class": …}, Strata, or the path of a file
@@ -58,7 +59,7 @@ def indices(
     if hasattr(request, "dataset") and hasattr(request, "indices"):
         request = _subset(request, n, what)
 
-    request = _unwrapped(request, files, root, what)
+    request = _unwrapped(request, n, files, root, what)
     if isinstance(request, Mapping) and _has_both(request):
         return _of_both(request, list_key(request), n, files, root, what)
     if isinstance(request, Mapping):
@@ -97,13 +98,13 @@ def _subset(request: Any, n: int, what: str) -> Any:
     return request.indices
 
 
-def _unwrapped(request: Request, files: Sequence[str] | None, root: str | Path | None, what: str) -> Any:
+def _unwrapped(request: Request, n: int, files: Sequence[str] | None, root: str | Path | None, what: str) -> Any:
     """The list of examples in a file, a ledger, strata or a mapping; a mapping that names a class stays one."""
     if isinstance(request, (str, bytes, os.PathLike)):
         given = os.fsdecode(request)
         # one image may be named without a list around it
         is_image = files is not None and _Names(files, root).places(given)
-        request = [given] if is_image else request_file.read(paths.given(given, what), what)
+        request = [given] if is_image else request_file.read(paths.given(given, what), what, None if n == UNKNOWN else n)
 
     if isinstance(request, Strata):
         request = request.forget
@@ -222,8 +223,11 @@ def is_request(tree: Mapping) -> bool:
 
 
 def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequence[str] | None, what: str) -> np.ndarray:
-    if len(request) != 1 or not set(request) <= set(CLASS_KEYS) or labels is None:
-        raise UserError(f"{what} has {', '.join(map(str, request))}: expected {{'class': number or name}}")
+    if len(request) != 1 or not set(request) <= set(CLASS_KEYS):
+        has = ", ".join(map(str, request))
+        raise UserError(f"{what} has {has}: expected {{'class': number or name}}, or a column 'index' or 'file'")
+    if labels is None:
+        raise UserError(f"{what} is a class, and labels are not known here: give the indices of its examples")
 
     wanted = next(iter(request.values()))
     several = isinstance(wanted, (list, tuple, set, frozenset, range)) or (hasattr(wanted, "ndim") and wanted.ndim == 1)

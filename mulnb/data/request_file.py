@@ -22,12 +22,13 @@ THOUSANDS = re.compile(r"\b[0-9]{1,3},0[0-9]{2}\b")  # 1,000, which is not the e
 LONGEST = 256 * 2**20  # bytes; a list of a million examples has nine million
 
 
-def read(path: Path, what: str) -> Any:
+def read(path: Path, what: str, n: int | None = None) -> Any:
     """What a file says is to be forgotten.
 
     Args:
         path: a .csv, .tsv, .txt, .json, .npy or .npz file.
         what: what messages call the request.
+        n: the number of examples, which a forget set that was saved must fit (default: any).
 
     Returns:
         Indices, a mask or file names as a list or array; the mapping or the `Strata` of a JSON file; of a table that has
@@ -55,7 +56,7 @@ def read(path: Path, what: str) -> Any:
 
         text = plain_file.text(path, LONGEST)
         if kind == ".json":
-            return _json(plain_file.json_tree(text), path)
+            return _json(plain_file.json_tree(text), path, n)
 
         return _lines(text, path) if kind == ".txt" else _column(text, path)
     except UserError:
@@ -90,9 +91,9 @@ def _numpy(path: Path) -> Any:
         return found[key]
 
 
-def _json(tree: Any, path: Path) -> Any:
+def _json(tree: Any, path: Path, n: int | None) -> Any:
     if isinstance(tree, dict) and {"low", "medium", "high"} <= set(tree):
-        return forget_sets.load(path).strata
+        return forget_sets.load(path, n=n).strata
     if isinstance(tree, list) and tree and all(isinstance(row, dict) and list_key(row) is not None for row in tree):
         index, name = list_key(tree[0]), name_key(tree[0])
         if name not in (None, index) and all(index in row and name in row for row in tree):

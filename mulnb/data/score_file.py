@@ -227,14 +227,20 @@ def _is_number(name: object) -> bool:
     return True
 
 
-def oriented(table: ScoreFile, column: Column, scores: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """Turn scores so that higher = more memorized."""
+def oriented(
+    table: ScoreFile,
+    column: Column,
+    scores: np.ndarray,
+    orientation: Orientation,
+    otherwise: str = "set orientation = memorization",
+) -> np.ndarray:
+    """Turn scores so that higher = more memorized; `otherwise`: how to say that they are so already."""
     if orientation == "memorization":
         return scores
 
     if scores.min() < 0 or scores.max() > 1:
         raise table.error(
-            f"{column.name} runs from {scores.min():.4g} to {scores.max():.4g}, but consistency scores lie in [0, 1]: set "
-            "orientation = memorization if high scores mean strongly memorized"
+            f"{column.name} runs from {scores.min():.4g} to {scores.max():.4g}, but consistency scores lie in [0, 1]: "
+            f"{otherwise} if high scores mean strongly memorized"
         )
     return 1 - scores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +90,7 @@ def _example(
     oracle = float(said["oracle"][example])
     name = stock.classes[stock.labels[example]]
     body = f'<image href="{images.png(stock, example)}" x="{left}" y="{top}" width="34" height="34" class="pixels"/>'
-    body += svg.text(left + 17, top + HIGH + 10, html.unescape(name)[:6], "middle", "small")
+    body += svg.text(left + 17, top + HIGH + 10, name[:6], "middle", "small")
     body += "".join(_curve(left + 38, top, values, oracle, stratum, stages))
     body += svg.text(left + 38, top + HIGH + 10, f"{values[0]:.2f}→{values[-1]:.2f}", kind="small")
     words = f"example {example}, label {name}: {values[0]:.2f} before, {values[-1]:.2f} after, oracle {oracle:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import traceback
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ class Voice:
     def failed(self, error: BaseException) -> None:
         """A user's mistake becomes a message; any other exception is our fault and shows its traceback."""
         if isinstance(error, UserError):
-            self.say(str(error), bad=True)
+            self.say(html.escape(str(error)), bad=True)
             return
         text = "".join(traceback.format_exception(error))
         # appended as data: an Output captures what the kernel's main thread prints, and no other thread

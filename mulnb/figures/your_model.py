@@ -50,10 +50,11 @@ def draw(rows: Rows, sizes: Mapping[str, int]) -> Picture:
 
 def _accuracies(axes: Axes, rows: Rows) -> None:
     """A row per set of examples, a marker per model."""
-    places = range(len(LABELS))
+    shown = [key for key in LABELS if any(row[key] == row[key] for row in rows.values())]  # not NaN in all
+    places = range(len(shown))
     for name, row in rows.items():
-        axes.plot([row[key] for key in LABELS], places, MODEL[name].marker, markersize=6, **_face(name))
-    axes.set(yticks=places, yticklabels=LABELS.values(), xlim=(-0.03, 1.03), xlabel="accuracy", title="Accuracy")
+        axes.plot([row[key] for key in shown], places, MODEL[name].marker, markersize=6, **_face(name))
+    axes.set(yticks=places, yticklabels=[LABELS[key] for key in shown], xlim=(-0.03, 1.03), xlabel="accuracy", title="Accuracy")
     axes.invert_yaxis()
 
 

@@ -118,8 +118,8 @@ def _set_aside(target: Path) -> None:
 
 
 def _with_links_from(new: Path, old: Path, text: str) -> str:
-    """Markdown with its relative links (`](../figures/…)`) written for another folder."""
-    return re.sub(r"\]\((\.\./[^)\s]+)", lambda link: f"]({Path(os.path.relpath(old / link[1], new)).as_posix()}", text)
+    """Markdown with its relative links written for another folder."""
+    return re.sub(r"\]\((?![a-z]+:|#|/)([^)\s]+)", lambda link: f"]({Path(os.path.relpath(old / link[1], new)).as_posix()}", text)
 
 
 def jupyter_command(notebook: Path, rest: Sequence[str]) -> list[str]:

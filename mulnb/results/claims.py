@@ -28,7 +28,7 @@ RULES = (
     "than there are, at least) that would show a difference or equivalence, each at the level at which it was tested, with a "
     "power of 80 %, if mean and spread are as measured. *But within* the margin: there is a difference, and it is too small to "
     "matter. What odd and even seeds decide in opposite ways is undecided. A claim that one score alone was tried for has no "
-    "cases. In Fig. 3 each strategy has forget sets of its own from the second step on, and the floor is on vanilla's. Margins "
+    "cases. In Fig. 3 each strategy has forget sets of its own from the second step on; the floor is on the first one's. Margins "
     "and thresholds are this project's, not the paper's."
 )
 

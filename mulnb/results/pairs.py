@@ -62,9 +62,10 @@ def _answers(name: str) -> dict[str, str]:
     claims = written.table(folder / "claims.csv", VERDICT, keep_default_na=False).set_index(["claim", "measured"])
     costs = written.table(folder / "table1_proxies.csv", ["proxy", "spearman", "ci_low", "ci_high"]).set_index("proxy")
 
-    counts = (profile.pool.models, len(profile.seeds), len(profile.unlearning.algorithms))
+    pool = "imported scores" if profile.pool.scores else profile.pool.models
+    counts = (pool, len(profile.seeds), len(profile.unlearning.algorithms))
     rows = {
-        "network": f"{profile.model.arch.replace('_', '-')}, width {profile.model.width}",
+        "network": f"{profile.model.arch.replace('_', '-')}, width {profile.model.width or 'as published'}",
         "networks of the pool, seeds, algorithms": ", ".join(map(str, counts)),
     }
     for proxy in ("confidence", "binary_accuracy"):

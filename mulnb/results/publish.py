@@ -6,6 +6,7 @@ The notebooks call `publish` and draw figures from the frames that it returns; `
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -14,11 +15,12 @@ from mulnb import study
 from mulnb.audit import klom
 from mulnb.config import Profile
 from mulnb.core import locks, memory, paths, vocabulary
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.results import claims, evidence, frame_file, record, search, tables, thumbnails, written
 from mulnb.results.paper import PAIRS
 
 Frames = dict[str, pd.DataFrame]
+STAGE_OF = {"proxy_costs": "proxies", "crossed": "unlearning"}  # frames that are not called like their stage
 UNSEEN = {"holdout": "the hold-out set", "test": "the test set, as the authors' code does"}  # METHOD §3: which it was is printed
 
 
@@ -112,9 +114,9 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
         UserError: the results folder cannot be written.
     """
     names = {"costs": "proxy_costs", "unlearning": "unlearning", "crossed": "crossed", "sequential": "sequential"}
-    frames = {argument: load(profile.name, frame) for argument, frame in names.items()}
+    frames = {argument: _of_these_settings(profile, frame) for argument, frame in names.items()}
 
-    proxies, memorization = load(profile.name, "proxies"), load(profile.name, "memorization")
+    proxies, memorization = _of_these_settings(profile, "proxies"), _of_these_settings(profile, "memorization")
     if proxies is not None and memorization is not None:
         written.check_same_examples(paths.find_result(profile.name, "data/memorization.parquet"), proxies, memorization)
         frames["correlations"] = evidence.correlations(proxies, memorization)
@@ -122,6 +124,17 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
     verdicts = claims.verdicts(profile, **frames)
     claims.write(verdicts, profile)
     return verdicts
+
+
+def _of_these_settings(profile: Profile, frame: str) -> pd.DataFrame | None:
+    """A published frame; None, with a notice, if other settings made it: its verdicts would be told as this profile's."""
+    path = paths.find_result(profile.name, f"data/{frame}.parquet")
+    made = record.read(path.parents[1]) if path.is_file() else {}
+    stage = STAGE_OF.get(frame, frame)
+    if "profile" in made and (made["profile"] != profile.numbers() or stage not in made.get("stages", {})):
+        notice(f"{path} was made with other settings than these and is left out: run the stage {stage} with these")
+        return None
+    return load(profile.name, frame)
 
 
 # ---- the stages
@@ -186,7 +199,7 @@ def _counted(examples: dict[str, int]) -> str:
 
 def _audits(profile: Profile) -> Frames:
     """Membership scores example by example, of the forget sets by the first score; the audits' columns are in `unlearning`."""
-    return {"audit_examples": study.audit_examples(profile, profile.unlearning.scores[0])}
+    return {"audit_examples": study.audit_examples(profile, study.Study.of(profile).refining_scores[0])}
 
 
 def _sequential(profile: Profile) -> Frames:
@@ -194,7 +207,8 @@ def _sequential(profile: Profile) -> Frames:
     steps, score = profile.sequential.steps, vocabulary.label(profile.sequential.score)
     caption = (
         f"Figure 3 as numbers: {steps} sets in a row, each chosen by {score} on the current model, so that each strategy has its "
-        "own from step 2 on; floor and ceiling are on vanilla's. Passes over R: over all of D but the step's set."
+        "own from step 2 on; floor and ceiling are on those of "
+        f"{vocabulary.label(profile.sequential.strategies[0])}. Passes over R: over all of D but the step's set."
     )
     tables.write(tables.sequential_table(frames["sequential"]), profile, "table_sequential", caption)
     return frames
@@ -223,8 +237,22 @@ def _write_search(profile: Profile, found: pd.DataFrame) -> None:
 
     # six digits, as in the CSV: the page says the same as somebody reads off it
     frame = pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")), dtype={"seeds": str})
-    caption = "The hyper-parameter search, on seeds that no result uses. The chosen settings are those pinned in the profile."
+    caption = (
+        "The hyper-parameter search, on seeds that no result uses, but on the same images: the test set and the forget sets by "
+        "memorization are those of the results."
+    )
+    if _pinned(profile, found):
+        caption += " The chosen settings are those pinned in the profile."
     tables.write(frame, profile, "tune", caption, text=search.page(frame, profile, caption))
+
+
+def _pinned(profile: Profile, found: pd.DataFrame) -> bool:
+    """Whether the profile's settings are the winners of a search."""
+    for row in found[found["chosen"]].itertuples():
+        strategies = profile.unlearning.algorithms.get(row.algorithm, {})
+        if json.loads(row.settings) != strategies.get(row.strategy):
+            return False
+    return True
 
 
 STAGES: dict[str, Callable[[Profile], Frames]] = {

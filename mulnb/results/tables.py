@@ -111,7 +111,7 @@ def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `algorithm strategy score n` and `x x_half` (half the interval) for the accuracies on S, R and the test set, the MIA
         efficacy, the oracle's, the seconds, and `runtime_ratio`: seconds over the oracle's seconds, seed by seed. NaN where a
-        run diverged. Times that all seeds share, because their networks were trained as one stack, have no interval.
+        run diverged. Times that seeds share, because their networks were trained as one stack, have no interval.
         `passes_retain passes_forget`, if the frame has them, are the passes over R and S of the whole strategy.
     """
     frame = compare.measured(unlearning)
@@ -121,7 +121,7 @@ def accuracy_table(unlearning: pd.DataFrame) -> pd.DataFrame:
     # one measurement, divided by the number of networks: "± 0" would say that it was made for every seed
     distinct = table[RUN].merge(frame.groupby(RUN, as_index=False, observed=True)[list(TIMES)].nunique(), how="left", on=RUN)
     for name in TIMES:
-        table.loc[distinct[name] < 2, f"{name}_half"] = math.nan
+        table.loc[distinct[name] < table["n"], f"{name}_half"] = math.nan
     return _with_passes(table, frame, RUN)
 
 

@@ -59,7 +59,7 @@ def strata(profile: Profile, score: str, seed: int) -> Strata:
 
 
 def unlearning(profile: Profile) -> pd.DataFrame:
-    """Every algorithm × strategy × score × seed against its oracle (METHOD §5–§7); columns as in DESIGN."""
+    """Every algorithm × strategy × score × seed against its oracle (METHOD §5–§7); columns: see figures/README.md."""
     return frames.unlearning(Study.of(profile))
 
 

@@ -91,7 +91,7 @@ def sequential(study: Study) -> pd.DataFrame:
     """The chains of METHOD §8: columns of `unlearning` plus `step` and `scope`.
 
     `scope` is `step` (that step's set) or `union` (all sets so far); the oracle is retrained without the union. The floor, on the
-    sets of the chain `vanilla`, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
+    sets of the first strategy's chain, is the original model (`strategy` "nothing"); the ceiling is a second oracle ("retrain").
     """
     scored = study.score_seeds(study.profile.seeds)
     every = links(study)

@@ -24,7 +24,7 @@ OTHER_ATTACKS = tuple(f"mia_{name}" for name in audit.ATTACKS[1:])
 
 
 def unlearning(study: Study) -> pd.DataFrame:
-    """Every algorithm × strategy × score × seed against its oracle, with the floor and the ceiling; columns as in DESIGN."""
+    """Every algorithm × strategy × score × seed against its oracle, with floor and ceiling; columns in figures/README.md."""
     return outcomes(study, study.runs, "unlearning", audited=True)
 
 
@@ -176,7 +176,10 @@ def converged(scored: Mapping[int, Scored], seeds: Sequence[int], oracles: Seque
 
 
 def second_oracles_fitted(frame: pd.DataFrame) -> pd.Series:
-    """False for a ceiling whose network, a second oracle, is `FAR_BELOW` the median of its kind on what it was trained on."""
+    """False for a ceiling whose network, a second oracle, did not fit what it was trained on.
+
+    It is then more than `FAR_BELOW` below the median of its kind.
+    """
     second = (frame["algorithm"] == CEILING) | (frame["strategy"] == CEILING)  # of sequential unlearning: by strategy
     low = frame.loc[second, "acc_retain"].median() - FAR_BELOW
     return ~(second & (frame["acc_retain"] < low))

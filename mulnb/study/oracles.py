@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mulnb import audit
+from mulnb.core import workers
 from mulnb.core.store import Artifact
 from mulnb.study import diverged
 from mulnb.study.scoring import train_alone
@@ -135,6 +136,7 @@ def retrain_together(study: Study, tasks: Sequence[Retraining]) -> list[Artifact
             fresh=study.fresh,
             **study.profile.training.model_dump(),
         )
+    workers.synchronise()
     seconds = (time.perf_counter() - started) / len(tasks)  # each one's share
 
     logits, test_logits = study.outputs(model)

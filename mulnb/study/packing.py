@@ -48,7 +48,7 @@ def _pieces(study: Study, part: str, known: set[tuple[str, str]]) -> Iterator[Pi
 
         found = store.read(store.folder(job.kind, job.parts))
         if found is None:
-            continue  # damaged, and therefore removed
+            continue  # damaged, and therefore moved aside
         manifest, arrays = found
         names = (*arrays, *manifest.get("left_out", ()))
         own = {name: array for name, array in arrays.items() if _part(job.kind, name) == part}

@@ -188,7 +188,7 @@ def _small_pools(study: Study) -> Iterator[dict[str, Any]]:
         return
 
     rng, pool = np.random.default_rng(study.profile.pool.seed), study.pool
-    sizes = {round(len(pool) * share) for share in (0.05, 0.1, 0.2, 0.35, 0.5)}
+    sizes = {max(1, round(len(pool) * share)) for share in (0.05, 0.1, 0.2, 0.35, 0.5)}
     for count in sorted(sizes):
         for repeat in range(REPEATS):
             order = rng.permutation(len(pool))

@@ -73,8 +73,9 @@ def check_pool(profile: Profile, n: int) -> None:
 
     plan = profile.pool
     size = round(plan.share * n)
-    if size < 2:
-        raise UserError(f"profile {profile.name}: pool.share = {plan.share:g}: {size} of {n} examples in a subset; at least 2")
+    if not 2 <= size < n:
+        told = f"{size} of {n} examples in a subset; at least 2, and at least one must be left out"
+        raise UserError(f"profile {profile.name}: pool.share = {plan.share:g}: {told}")
 
     n_in = np.zeros(n, dtype=np.int64)
     for model in range(plan.models):
@@ -127,7 +128,7 @@ def train_originals(study: Study, seeds: list[int]) -> list[Artifact]:
     if settings.when == "end":
         trace.after_epoch(0, 0.0)
 
-    # seconds of the signals are taken off those of the training
+    # seconds of the signals are taken off those of the training; a little too much: each has the softmax that all share
     seconds = {}
     for name, value in (recorder.seconds | {"loss_curvature": trace.seconds}).items():
         seconds[name] = value / k

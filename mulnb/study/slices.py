@@ -58,7 +58,10 @@ class Work:
 
 
 def plan(study: Study) -> list[Work]:
-    """All work of a profile but its search: scores, oracles, NegGrad+, and then the rest in the order in which it is shown."""
+    """All work of a profile but its search and the runs with mistakes.
+
+    Scores, oracles and NegGrad+ come first, the rest in the order in which it is shown.
+    """
     profile, seeds = study.profile, study.profile.seeds
     sets = len(study.refining_scores) * len(seeds)
     block = min(profile.pool.group, profile.pool.models)

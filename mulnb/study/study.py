@@ -60,6 +60,7 @@ class Study(Networks):
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
         self._scored: dict[int, Scored] = {}
+        self._versions: dict[str, str] = {}  # of the proxies in `_scored`
         self._strata: dict[tuple[str, int], Strata] = {}
         self.worker_peak_mb = 0.0  # memory of the worker that took the most; whoever measures sets it to 0 first
 
@@ -175,6 +176,11 @@ class Study(Networks):
 
         Whoever needs several seeds asks for all of them first: one after the other, they would be trained one by one.
         """
+        if PROXIES.versions != self._versions:  # in a notebook, a proxy was added or changed meanwhile
+            self._versions = dict(PROXIES.versions)
+            self._scored.clear()
+            self._strata.clear()
+
         seeds = list(seeds)
         new = [seed for seed in seeds if seed not in self._scored]
         originals = self.gather([original_job(self, seed) for seed in new], "original models", PROXIES.names)

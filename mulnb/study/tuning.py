@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from mulnb.config import STRATEGIES, Axis, Profile
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ALGORITHMS
-from mulnb.core.validation import wrong_setting
+from mulnb.core.validation import WHOLE, wrong_setting
 from mulnb.study.frames import outcomes
 from mulnb.study.runs import Run
 from mulnb.study.study import Study
@@ -63,8 +64,6 @@ def _check(profile: Profile) -> None:
     for key, axis in plan.extend.items():
         for algorithm, grid in plan.grid.items():
             values, where = grid.get(key, ()), f"tune.grid.{algorithm}.{key}"
-            if not all(isinstance(value, (int, float)) for value in values):
-                raise UserError(f"{where} = {list(values)}: only numbers can be extended")
             if axis.factor is not None and any(value <= 0 for value in values):
                 raise UserError(f"{where} = {list(values)}: a factor extends positive values only, use a step")
     for algorithm, grid in plan.grid.items():
@@ -85,8 +84,8 @@ def _search(study: Study, algorithm: str, grid: Grid) -> pd.DataFrame:
         table = _tried(study, algorithm, candidates)
         winners = [json.loads(text) for text in table.candidate[table.chosen]]
         wider = extended(grid, winners, study.profile.tune.extend)
-        if wider == grid:
-            break  # no winner stands on an edge that may still move
+        if wider == grid or number == ROUNDS:
+            break  # no winner stands on an edge that may still move, or it was extended often enough
         grid = wider
 
     edges = []
@@ -164,11 +163,11 @@ def extended(grid: Grid, winners: Iterable[Mapping[str, Any]], how: Mapping[str,
     for settings in winners:
         for key in on_edge(grid, settings):
             if key in how:
-                wider[key] = _with_next(wider[key], settings[key], grid[key], how[key])
+                wider[key] = _with_next(key, wider[key], settings[key], grid[key], how[key])
     return wider
 
 
-def _with_next(values: tuple, winner: float, before: tuple, axis: Axis) -> tuple:
+def _with_next(key: str, values: tuple, winner: float, before: tuple, axis: Axis) -> tuple:
     """`values` with the value beyond `winner`, which stands on an edge of `before`. Epochs stay multiples of 3."""
     upwards = winner == max(before)
     end = axis.high if upwards else axis.low
@@ -181,8 +180,10 @@ def _with_next(values: tuple, winner: float, before: tuple, axis: Axis) -> tuple
         new = winner * axis.factor if upwards else winner / axis.factor
     new = min(new, end) if upwards else max(new, end)
 
-    whole = all(isinstance(value, int) for value in before)  # epochs are whole numbers, and multiples of 3
-    new = 3 * round(new / 3) if whole else float(f"{new:.4g}")
+    if key == "epochs":  # of three stages; never past the end
+        new = 3 * (math.floor if upwards else math.ceil)(new / 3)
+    else:
+        new = round(new) if key in WHOLE else float(f"{new:.4g}")
     return tuple(sorted({*values, new}))
 
 

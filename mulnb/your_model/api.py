@@ -26,7 +26,7 @@ from mulnb import forget as selector
 from mulnb import proxies, rum
 from mulnb.config import HoldoutRetraining, LossCurvature
 from mulnb.core.errors import UserError, notice
-from mulnb.data.request import Request, indices
+from mulnb.data.request import UNKNOWN, Request, indices
 from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
 from mulnb.training import clone
@@ -37,6 +37,8 @@ from mulnb.your_model.items import pairs
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training, trained_by, with_batch
 from mulnb.your_model.weights import save_weights
+
+MASKS = ("bool", "torch.bool", "boolean")  # kinds of number that a mask is made of, NumPy's, torch's and pandas'
 
 Given = Any  # images of any kind: see `inputs.read`
 EVERY_ALGORITHM = "neg_grad_plus"
@@ -108,9 +110,7 @@ def score(
     kind = LossCurvature if proxy == "loss_curvature" else HoldoutRetraining
     how = checks.recipe_of(kind, proxy, with_batch(training, "", settings) if kind is HoldoutRetraining else settings)
 
-    place = next(iter(_parameters(model, factory)))
-
-    with protected(place.device, seed):
+    with protected(place_of(model), seed):
         network, data = opened(model, images, labels, normalize, factory)
         checks.survey(data)
         unseen = pair(network, holdout, "holdout", normalize) if proxy == "holdout_retraining" else None
@@ -164,7 +164,8 @@ def strata(
     if scores is None:
         if forget is None:
             raise UserError("strata: size=n chooses by scores: give scores, or forget=indices")
-        return whole(indices(forget, 2**62, files=files, what="strata: forget"))
+        masks = str(getattr(forget, "dtype", "")) in MASKS
+        return whole(indices(forget, len(forget) if masks else UNKNOWN, files=files, what="strata: forget"))
 
     values = checks.scores_of(scores)
     if size is not None:
@@ -226,14 +227,14 @@ def unlearn(
     seed = checks.seed_of(seed)
     check_training(training)
     names = checks.algorithm_names(algorithm)
+    if not names:
+        raise UserError("algorithm is an empty list: name at least one")
     if "retrain" in names and fresh is None:
         raise UserError("retrain needs fresh=, a function that builds an untrained network of the same architecture")
     if isinstance(settings, (list, tuple)):
         settings = [stage or {} for stage in settings]  # None beside an algorithm None: nothing is set where nothing is done
 
-    place = next(iter(_parameters(model, factory)))
-
-    with protected(place.device, seed):
+    with protected(place_of(model), seed):
         network, data = opened(model, images, labels, normalize, factory)
         chosen = strata if isinstance(strata, Strata) else whole(request_of(strata, data))
         checks.check_strata(chosen, len(data))
@@ -356,7 +357,7 @@ def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | No
     """bool [N]: what the model still contains. Raises `UserError` if the request is in part gone, or nothing would be left."""
     present = np.ones(len(data), dtype=bool)
     # nothing may have been forgotten so far
-    if not _nothing(already_forgotten):
+    if not nothing(already_forgotten):
         gone = request_of(already_forgotten, data, "already_forgotten")
         present[gone] = False
         if not present[forget].all():
@@ -367,12 +368,11 @@ def present_of(data: Images, forget: np.ndarray, already_forgotten: Request | No
     return present
 
 
-def _nothing(request: Any) -> bool:
+def nothing(request: Any) -> bool:
     """Whether a request names no example: None, an empty list or ledger, a mask without a True."""
-    if request is None or (hasattr(request, "__len__") and len(request) == 0):
+    if request is None or (hasattr(request, "__len__") and getattr(request, "ndim", 1) > 0 and len(request) == 0):
         return True
-    dtype = str(getattr(request, "dtype", ""))
-    return dtype in ("bool", "torch.bool", "boolean") and not bool(request.any())
+    return str(getattr(request, "dtype", "")) in MASKS and not bool(request.any())
 
 
 def _settings(
@@ -392,7 +392,7 @@ def _settings(
     return filled if isinstance(settings, (list, tuple)) or len(names) > 1 else filled[0]
 
 
-def _parameters(model: Model, factory: Factory | None) -> list[Tensor]:
-    """One parameter of the model, for its device; weights are built into a network on the CPU."""
-    found = list(model.parameters())[:1] if isinstance(model, nn.Module) else []
-    return found or [torch.empty(0)]
+def place_of(model: Model) -> torch.device:
+    """The device of a model; of weights and of a model without parameters, the CPU."""
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device

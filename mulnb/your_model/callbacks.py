@@ -63,7 +63,12 @@ def trainer_callback(recorder: Recorder, model: Any) -> Any:
     def after(module: Any, args: Any, output: Any) -> None:
         if not module.training:
             return
-        if kept.get("index") is None or kept.get("labels") is None:
+        if kept.get("index") is not None and kept.get("labels") is None:
+            raise UserError(
+                "Recorder: the model is not given the labels (label smoothing or a compute_loss_func takes them out): "
+                "call recorder.record in compute_loss"
+            )
+        if kept.get("index") is None:
             raise UserError(
                 "Recorder: the batch has no example_index: give Trainer(train_dataset=Indexed(dataset)) and "
                 "TrainingArguments(remove_unused_columns=False)"

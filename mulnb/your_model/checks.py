@@ -58,11 +58,8 @@ def _survey(data: Images, name: str) -> Survey:
             if not bool(good.all()):
                 place = start + int((~good).nonzero()[0])
                 raise UserError(f"{name}: image {data.name(place)} has a pixel that is not finite (NaN or infinite)")
-            batch = _canonical(batch)
 
-        rows = batch.contiguous().flatten(1).numpy()  # [B, C·H·W]
-
-        for offset, row in enumerate(rows):
+        for offset, row in enumerate(_canonical(batch)):
             digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
             digests[start + offset] = np.frombuffer(digest, dtype=np.uint64)[0]
 
@@ -72,12 +69,18 @@ def _survey(data: Images, name: str) -> Survey:
     return Survey(digests, whole.hexdigest())
 
 
-def _canonical(batch: Tensor) -> Tensor:
-    """Floating-point images that are multiples of 1/255 as uint8, so that they equal the same images held as uint8."""
-    values = batch.float() * 255
+def _canonical(batch: Tensor) -> list[np.ndarray]:
+    """The images of a batch as rows. One of multiples of 1/255 is uint8, so that it equals the same image held as uint8."""
+    rows = batch.flatten(1)  # [B, C·H·W]
+    if not batch.is_floating_point():
+        return list(rows.numpy())
+
+    values = rows.float() * 255
     levels = values.round()
-    exact = bool(((values - levels).abs() < 1e-2).all()) and float(levels.min()) >= 0 and float(levels.max()) <= 255
-    return levels.to(torch.uint8) if exact else batch.float()
+    exact = (((values - levels).abs() < 1e-2) & (levels >= 0) & (levels <= 255)).all(1)  # [B]
+    as_levels, as_given = levels.clamp(0, 255).to(torch.uint8).numpy(), rows.float().numpy()
+
+    return [as_levels[place] if exact[place] else as_given[place] for place in range(len(batch))]
 
 
 def overlap(data: Images, other: Images, name: str) -> tuple[int, int] | None:

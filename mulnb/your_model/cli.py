@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", metavar="M[,M…]", help="mean that the model's inputs are normalised by, one per channel")
     parser.add_argument("--std", metavar="S[,S…]", help="standard deviation, likewise")
     parser.add_argument("--scores", metavar="FILE", help="scores of the training images, as mulnb.load_scores reads them")
+    untrained = "builds an untrained network, for stand-ins, where its weights cannot be drawn anew"
+    parser.add_argument("--fresh", metavar="MODULE:FUNCTION", help=untrained)
+    parser.add_argument("--memorized", choices=("high", "low"), help="which end of these scores is memorized, if it is not known")
+    copies = "exact copies of requested images that are not requested: refuse (the default), keep, or forget them, too"
+    parser.add_argument("--duplicates", choices=("refuse", "keep", "forget"), default="refuse", help=copies)
     parser.add_argument(
         "--ledger", metavar="FILE", help="a mulnb.Requests file: earlier requests; this one is added unless the verdict is red"
     )
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Do what the options say, and print the report.
 
     Returns:
-        0 if the request is forgotten as far as can be told, 1 if the verdict is another one.
+        0 if the verdict is green, else 1: also where the hold-out alone speaks for it.
 
     Raises:
         UserError: something does not fit.
@@ -95,6 +100,8 @@ def _forgotten(options: argparse.Namespace, out: Path) -> Forgotten:
     from mulnb.your_model.forgetting import forget
     from mulnb.your_model.scores_file import load_scores
 
+    fresh = None if options.fresh is None else _placed(named(options.fresh, "--fresh"), options.device)
+
     return forget(
         options.model,
         data_of(options.data, "--data"),
@@ -103,10 +110,12 @@ def _forgotten(options: argparse.Namespace, out: Path) -> Forgotten:
         test=None if options.test is None else data_of(options.test, "--test"),
         budget=options.budget,
         trials=options.trials,
-        scores=None if options.scores is None else load_scores(options.scores),
+        scores=None if options.scores is None else load_scores(options.scores, memorized=options.memorized),
         seed=options.seed,
         normalize=_normalize(options.mean, options.std),
         factory=_placed(named(options.factory, "--factory"), options.device),
+        fresh=fresh,
+        duplicates=options.duplicates,
         ledger=options.ledger,
         about=options.about,
         out=out,

@@ -18,6 +18,7 @@ from mulnb import training as loop
 from mulnb.config import HoldoutRetraining
 from mulnb.core import paths
 from mulnb.core.errors import UserError, notice
+from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.proxies import holdout_retraining, loss_curvature
@@ -43,7 +44,8 @@ SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuni
 class Forgotten:
     """What `mulnb.forget` returns. `.model` has forgotten the request if `.verdict.good`; `.report` says why, or why not.
 
-    `scores` float [N], higher = more memorized; `strata`: the request, split by them; `tuned`: the search and its trials.
+    `scores` float [N], higher = more memorized; None for one or two examples, which are not split. `strata`: the request, split
+    by them; `tuned`: the search and its trials.
     """
 
     unlearned: api.Unlearned
@@ -77,7 +79,8 @@ class Forgotten:
     def _write(self, folder: Path) -> None:
         api.save_weights(self.model, folder / "model.safetensors")
         self.report.save(folder / "report.html")
-        tree = {name: getattr(self.strata, name).tolist() for name in ("low", "medium", "high")}
+        strata = {name: getattr(self.strata, name).tolist() for name in STRATA}
+        tree = {"index": self.strata.forget.tolist(), "strata": strata}
         tree["how"] = json_ready(dataclasses.asdict(dataclasses.replace(self.tuned, trials=None, unlearned=None)))
         paths.write_text(folder / "request.json", json.dumps(tree, indent=1) + "\n")
         paths.write_text(folder / "trials.csv", self.trials.to_csv(index=False))
@@ -157,10 +160,9 @@ def forget(
 
     images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)
     given_model = plain(model, factory) if isinstance(model, nn.Module) else model
-    place = next(iter(api._parameters(given_model, factory)))
     shown = Progress(progress)
 
-    with protected(place.device, seed):
+    with protected(api.place_of(given_model), seed):
         network = adapt(given_model, factory)
         check_trainable(network)
         examples = api.beside(network, images, labels, normalize)
@@ -172,8 +174,11 @@ def forget(
             book.check(index, checks.survey(examples).data, about, plain(given_model, factory))
 
         # scores decide the order in which strata are unlearned; fewer than three examples are not split
-        values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
-        strata = api.strata(values, forget=index, seed=seed) if values is not None and len(index) >= 3 else api.whole(index)
+        strata, values = api.whole(index), None
+        if len(index) >= 3 or scores is not None:
+            values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
+        if len(index) >= 3:
+            strata = api.strata(values, forget=index, seed=seed)
         setting = dataclasses.replace(setting, strata=strata)
         judge = judge_of(oracle, factory, network, setting)
         left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
@@ -245,7 +250,7 @@ def _setting(
 
 def _scores(
     network: Adapted, data: Images, unseen: Images, given: Any, own: Training | None, seed: int, shown: Progress
-) -> np.ndarray | None:
+) -> np.ndarray:
     """Scores [N]: those given, hold-out retraining, or loss curvature where that diverges."""
     if given is not None:
         values = checks.scores_of(given)

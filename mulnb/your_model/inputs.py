@@ -138,7 +138,7 @@ class ItemImages(Images):
         self.largest_batch = _largest_batch(first.unsqueeze(0))
         self._expected: Iterator[Tensor] = iter(())
         self._next: Tensor | None = None
-        self._loaded: Iterator[Tensor] = iter(())
+        self._loaded: Iterator[tuple[Tensor, Tensor]] = iter(())
 
     def announce(self, pieces: Sequence[Tensor]) -> None:
         self._next = None
@@ -153,8 +153,22 @@ class ItemImages(Images):
         index = index.cpu()
         if self._next is not None and torch.equal(index, self._next):
             self._next = next(self._expected, None)
-            return next(self._loaded)
-        return of_items.stack([self.items[int(place)] for place in index])
+            images, labels = next(self._loaded)
+        else:
+            images, labels = of_items.stack([self.items[int(place)] for place in index])
+
+        if self.items.labelled:
+            self._check_labels(index, labels)
+        return images
+
+    def _check_labels(self, index: Tensor, found: Tensor) -> None:
+        """Raises `UserError` if an item that was read has another label than the data set said without reading it."""
+        said = self.labels[index.to(self.labels.device)].cpu()
+        for place in (found != said).nonzero().flatten().tolist():
+            raise UserError(
+                f"{self.items.label}: example {int(index[place])} has label {int(found[place])} when it is read, and had "
+                f"{int(said[place])} before (or in the data set's .targets or .labels): make them agree, or give labels="
+            )
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Images:
         other = super().on(device, dtype)
@@ -171,7 +185,6 @@ def read(
     *,
     normalize: Normalize = None,
     name: str = "images",
-    skip_corrupt: bool = False,
 ) -> Images:
     """Images and labels of any kind, checked.
 
@@ -184,7 +197,6 @@ def read(
         device, dtype: of the model.
         normalize: mean and std, applied after uint8 images were scaled to [0, 1].
         name: what messages call it.
-        skip_corrupt: leave out image files that cannot be read, with a notice, instead of refusing the folder.
 
     Raises:
         UserError: they are no images or labels, do not fit each other, or come in another order each time.
@@ -196,7 +208,7 @@ def read(
     if isinstance(given, (str, bytes, os.PathLike)):
         path = paths.given(given, name)
         if path.suffix.lower() != ".npz":
-            return _folder(path, labels, device, dtype, normalize, skip_corrupt)
+            return _folder(path, labels, device, dtype, normalize)
         given = _archive(path, name)
     if isinstance(given, (pictures.FolderImages, ImageSet)):
         return _of_folder(given, labels, device, dtype, normalize)
@@ -245,16 +257,14 @@ def _items(
     return images
 
 
-def _folder(
-    root: Any, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize, skip_corrupt: bool
-) -> TensorImages:
+def _folder(root: Any, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> TensorImages:
     if labels is not None:
         raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
 
     if os.path.isfile(root):
         raise UserError(f"{root} is a file: expected a folder with one sub-folder per class, or an .npz")
 
-    found = pictures.read_folder(root, skip_corrupt=skip_corrupt)
+    found = pictures.read_folder(root)
     return _of_folder(found, None, device, dtype, normalize)
 
 

@@ -24,7 +24,8 @@ from torch.utils.data import (
 from mulnb.core.errors import UserError, one_line
 from mulnb.your_model.pictures import check_alike, labels_of, picture
 
-IMAGE_KEYS = ("image", "img", "pixel_values", "images", "x", "input", "inputs", "data")
+# in this order: beside `pixel_values`, an `image` is the picture that they were made from
+IMAGE_KEYS = ("pixel_values", "image", "img", "images", "x", "input", "inputs", "data")
 LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "y", "class")
 
 
@@ -333,7 +334,7 @@ class _Told:
 class _Collected:
     """A `collate_fn` of items among which there may be a mistake."""
 
-    def __init__(self, collate: Callable[[Any], Tensor]) -> None:
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
         self.collate = collate
 
     def __call__(self, items: Sequence[Any]) -> Any:
@@ -341,8 +342,8 @@ class _Collected:
 
 
 def loaded(
-    items: Items, pieces: Sequence[Tensor], workers: int, collate: Callable[[Any], Tensor], pin: bool = False
-) -> Iterator[Tensor]:
+    items: Items, pieces: Sequence[Tensor], workers: int, collate: Callable[[Any], Any], pin: bool = False
+) -> Iterator[Any]:
     """Batches of items, read in worker processes (none: in this one).
 
     Raises:
@@ -374,9 +375,9 @@ def loaded(
         yield batch
 
 
-def stack(items: Sequence[tuple[Tensor, int]]) -> Tensor:
-    """The images of some items, [B, C, H, W]."""
-    return torch.stack([image for image, _ in items])
+def stack(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """The images [B, C, H, W] and labels int64 [B] of some items."""
+    return torch.stack([image for image, _ in items]), _only_labels(items)
 
 
 def _only_labels(items: Sequence[tuple[Tensor, int]]) -> Tensor:

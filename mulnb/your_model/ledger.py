@@ -137,7 +137,7 @@ class Requests:
             "already_forgotten": len(self.forgotten),
             "algorithm": json_ready(unlearned.algorithm),
             "strategy": unlearned.strategy,
-            "settings": json_ready(unlearned.settings),
+            "settings": _exact(unlearned.settings),
             "seed": int(unlearned.seed),
             "verdict": verdict,
             "data": data,
@@ -304,6 +304,11 @@ def _is_half(line: bytes, first: bool) -> bool:
     except (ValueError, RecursionError):
         return line.startswith(beginning) or (not first and beginning.startswith(line))
     return False  # complete, but for the line break
+
+
+def _exact(settings: Any) -> Any:
+    """Settings as JSON holds them, with every digit: `rebuild` trains with them."""
+    return json.loads(json.dumps(settings, default=lambda value: value.item()))
 
 
 def _hash(entry: Mapping[str, Any]) -> str:

@@ -95,7 +95,8 @@ class Progress:
         if self._bar is None:
             self._bar = tqdm(leave=False)
         if self._bar.desc != f"{state.doing}: ":
-            self._bar.reset(state.total or None)
+            self._bar.total = state.total or None  # `reset` keeps the old one where there is none
+            self._bar.reset(self._bar.total)
             self._bar.set_description(state.doing, refresh=False)
 
         self._bar.update(state.done - self._bar.n)

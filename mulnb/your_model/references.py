@@ -14,6 +14,7 @@ from mulnb.audit import lira, margins
 from mulnb.audit.membership import Shadow
 from mulnb.core.errors import UserError
 from mulnb.data.request import indices
+from mulnb.your_model import api
 from mulnb.your_model.adapt import Factory, Model, adapt
 from mulnb.your_model.outcome import Outcome, Setting, alike
 
@@ -94,6 +95,8 @@ def _member(references: References, setting: Setting) -> np.ndarray:
 
     found = np.zeros(shape, dtype=bool)
     for number, part in enumerate(member):
+        if api.nothing(part):  # a model that was trained on other images
+            continue
         what = f"references: member of model {number}"
         found[number, indices(part, shape[1], files=setting.data.files, root=setting.data.root, what=what)] = True
 

@@ -22,7 +22,7 @@ from mulnb.rum import Unlearned
 from mulnb.your_model import api, checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
-from mulnb.your_model.outcome import RELEARN, Outcome, Setting, outcome, relearn
+from mulnb.your_model.outcome import RELEARN, Outcome, Setting, alike, outcome, relearn
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.references import References, attacked, references_of
 from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
@@ -56,8 +56,8 @@ HOW_TO_READ = f"""\
 MIA efficacy: the share taken for unseen by an attack that was trained on retained against unseen images. A forget set like any
 other should come near the reference; a harder one (wrong labels, rare cases) exceeds it even for an oracle. AUC: how often the
 model is surer of a forgotten than of an unseen image; .5 is like any other, a harder set lies below. Epochs to relearn: of
-training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's. Few mean that traces remain, or
-that the set is easy."""
+training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's (of the model's own on the
+retain set where no original is given). Few mean that traces remain, or that the set is easy."""
 WITH_REFERENCES = """\
 LiRA and RMIA ask, example by example, whether the model is surer than reference models that were trained without it. AUC: .5 is
 chance, 1 if every forgotten example is told from every unseen one; compare with the oracle's, which a hard set pulls below .5."""
@@ -103,12 +103,12 @@ def evaluate(
     """
     seed = checks.seed_of(seed)
     given = {"images": images, "labels": labels, "holdout": holdout, "test": test, "normalize": normalize, "factory": factory}
-    models = {"original": original, "unlearned": getattr(unlearned, "model", unlearned), "oracle": oracle}
+    # a network of the user's may have an attribute `model` of its own
+    made = None if isinstance(unlearned, (nn.Module, Mapping, str, Path)) else unlearned
+    models = {"original": original, "unlearned": getattr(made, "model", unlearned), "oracle": oracle}
     models = {name: model for name, model in models.items() if model is not None}
     references = references_of(references)
-    place = next(iter(api._parameters(models["unlearned"], factory)))
-
-    with protected(place.device, seed):
+    with protected(api.place_of(models["unlearned"]), seed):
         networks = {name: adapt(model, factory) for name, model in models.items()}
         setting, overlap = setting_of(networks["unlearned"], given, strata, already_forgotten, seed)
         outcomes = _measured(networks, setting, references, factory)
@@ -125,7 +125,7 @@ def evaluate(
     sizes = {name: len(part) for name, part in zip(STRATA, setting.strata, strict=True)}
     given |= {"strata": setting.strata, "already_forgotten": already_forgotten, "seed": seed}
     given |= {"reference": reference, "references": references}
-    about = {name: getattr(unlearned, name, None) for name in ("algorithm", "strategy", "settings", "seconds")}
+    about = {name: getattr(made, name, None) for name in ("algorithm", "strategy", "settings", "seconds")}
     about |= {"data": checks.survey(setting.data).data, "classes": list(setting.gone)}
     about["reference_models"] = 0 if references is None else len(references)
 
@@ -296,6 +296,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
 
     chance, guess = checks.chances(setting.data.labels)
     sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
+    unseen = int(alike(setting).sum())
     if "oracle" in outcomes:
         reference = oracle_reference(outcomes["oracle"])
     elif setting.gone:
@@ -303,7 +304,7 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
 
     reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
 
-    return Facts(*sizes, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone, guess)
+    return Facts(*sizes, unseen, chance, reference, overlap, moved, float(new.p.mean()), changed, setting.gone, guess)
 
 
 def oracle_reference(found: Outcome) -> Reference:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from mulnb.core import paths
-from mulnb.core.errors import UserError, one_line
+from mulnb.core.errors import UserError, notice, one_line
 from mulnb.data.score_file import AGREE, LABELS, ScoreFile, oriented
 
 MEMORIZED = ("memorization", "tr_mem", "mem")  # higher = more memorized
-CONSISTENT = ("cscore", "c_score", "cscores", "scores")  # C-scores (Jiang et al. 2021): higher = more regular
+CONSISTENT = ("cscore", "c_score", "cscores")  # C-scores (Jiang et al. 2021): higher = more regular
+PUBLISHED = "scores"  # what their authors call them, in a file that also has the labels
 
 
 def load_scores(
@@ -22,7 +23,7 @@ def load_scores(
 
     Args:
         path: .npz, .npy, .csv, .parquet or .json with scores. Known are Feldman & Zhang's `tr_mem`, the RUM authors'
-            `memorization` and C-scores (`scores` or `cscore`, of which 1 − c is returned).
+            `memorization` and C-scores (`cscore`, or `scores` beside labels, of which 1 − c is returned).
         labels: of your data, [N]: they must agree with those in the file, or its order is another one.
         key: the array or column to read, if it is none of the known ones.
         memorized: "high" or "low", which end of the file's scores is memorized, if it is none of the known ones.
@@ -39,23 +40,34 @@ def load_scores(
     if not names:
         raise table.error("is empty: expected one score per example")
     bare = names == [""]  # an array without a name, of an .npy file
-    name = key or next((known for known in (*MEMORIZED, *CONSISTENT) if known in table), None)
+    known_names = (*MEMORIZED, *CONSISTENT, PUBLISHED)
+    name = key or next((known for known in known_names if known in table), None)
     if name is None and len(names) == 1:
         name = table.path.stem if bare else names[0]
     if name not in names and not bare:
         raise UserError(f"{path} has {table.names}: give key=, the one that holds the scores")
-    if memorized is None and name not in (*MEMORIZED, *CONSISTENT):
+    labelled = not bare and any(known in table for known in LABELS)
+    consistent = name in CONSISTENT or (name == PUBLISHED and labelled)
+    if memorized is None and name not in MEMORIZED and not consistent:
         raise UserError(f"{path}: which end of '{name}' is memorized? give memorized='high' or 'low'")
 
     column = table.scores(name)
+    if index is None and (by := table.order(len(column))):
+        raise table.error(
+            f"{by} is not 0, 1, 2, …: sort the rows by it, or give index=, the place of each of your examples in the file"
+        )
     rows = _rows(table, len(column), index)
     _check_labels(table, len(column), labels, rows)
     values = column.values[rows]
     if not np.isfinite(values).all():
         raise UserError(f"{path}: the score of example {int(np.flatnonzero(~np.isfinite(values))[0])} is not a number")
 
+    if memorized is None and consistent:
+        if name == PUBLISHED:
+            notice(f"{path}: its scores are taken for C-scores, of which high is regular: say memorized='high' if they are not")
+        return oriented(table, column, values, "consistency", "give memorized='high'")
     if memorized is None:
-        return oriented(table, column, values, "memorization" if name in MEMORIZED else "consistency")
+        return values
     return values if memorized == "high" else 1 - values
 
 

@@ -19,7 +19,7 @@ from mulnb.core.errors import UserError
 from mulnb.training import Diverged
 from mulnb.your_model import api
 from mulnb.your_model.adapt import Adapted
-from mulnb.your_model.outcome import Outcome, Setting, outcome
+from mulnb.your_model.outcome import Outcome, Setting, alike, outcome
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.verdict import APART, LOST, SAME, Reference, auc_noise
@@ -113,7 +113,7 @@ class Search:
             trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
         else:
             reference = self.reference(found.row)
-            noise = max(APART, auc_noise(len(found.right), len(self.setting.tested)))
+            noise = max(APART, auc_noise(len(found.right), int(alike(self.setting).sum())))
             value, side = objective(found.row, self.original.row, reference, noise)
             if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
                 side = -1  # unseen images cannot vouch for a model that did not change

@@ -1,4 +1,4 @@
-"""What a model that never saw the forget set would do on it: found out by training a few small stand-ins for an oracle.
+"""What a model that never saw the forget set would do on it: found out by training a few stand-ins for an oracle.
 
 A stand-in is the user's own network with its weights drawn anew, trained without the forget set until it fits as well as the
 original does. Where that is not affordable, stand-ins are trained on a part of the retain set: they are weaker, but how much less
@@ -67,7 +67,7 @@ def stand_ins(
         budget: seconds, at most.
         seed: of the first stand-in; the others follow.
         shown: hears every step.
-        own: the user's recipe; its optimizer, transform and precision are used.
+        own: the user's recipe; its optimizer, transform, precision and batch are used, its schedule beside an optimizer only.
         fresh: builds an untrained network. Without it, a copy of the network has its weights drawn anew.
     """
     started = time.monotonic()
@@ -88,7 +88,7 @@ def stand_ins(
         part = np.random.default_rng(seed).permutation(part)[: max(affordable // ENOUGH * batch, 0)]
         if len(part) < FEWEST:
             needed = rate * ENOUGH * COUNT * FEWEST / batch
-            reason = f"even small stand-ins for an oracle take longer than the budget (about {needed:.0f} s)"
+            reason = f"even stand-ins that are trained on few images take longer than the budget (about {needed:.0f} s)"
             return StandIns(None, reason, time.monotonic() - started)
         steps = -(-len(part) // batch)
 
@@ -266,7 +266,13 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
 
         return model
 
-    return make
+    # with pruning or the old weight_norm, what is drawn anew is computed from the trained weights again in every forward pass
+    with torch.random.fork_rng(devices=[]):
+        drawn = make(0)
+    pairs = zip(drawn.parameters(), network.parameters(), strict=True)
+    kept = sum(known.numel() for new, known in pairs if known.requires_grad and known.ndim > 1 and torch.equal(new, known))
+
+    return make if kept <= 0.1 * total else None
 
 
 def _reset(layer: nn.Module) -> Callable[[], None] | None:

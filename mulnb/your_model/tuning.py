@@ -100,9 +100,7 @@ def tune(
     names, ways = names_of(algorithm), ways_of(strategy)
     checks.one_of("tune: on", on, ("request", "stand-in"))
 
-    place = next(iter(api._parameters(model, factory)))
-
-    with protected(place.device, seed):
+    with protected(api.place_of(model), seed):
         network = adapt(model, factory)
         check_trainable(network)
         given = {"images": images, "labels": labels, "holdout": holdout, "test": None, "normalize": normalize}

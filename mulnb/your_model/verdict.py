@@ -31,6 +31,7 @@ APART = 0.08  # difference of two AUCs that counts, where there are many example
 USELESS = 0.5  # how much less often a model is right about unseen images, where these are at chance, before they must be wrong
 FEW = 20  # examples of a forget set, below which accuracy cannot tell
 SURE = 0.3  # difference of the mean probability of their labels that then counts
+STAND_INS = "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"  # what to try without a reference
 POWER = 0.1  # how much more often unseen images must be taken for unseen than retained ones
 
 
@@ -84,16 +85,17 @@ class Verdict:
 class Facts:
     """What a verdict needs beside the rows of a report.
 
-    `n_forget`, `n_retain`, `n_test`: numbers of images. `chance`: accuracy of the most frequent class. `guess`: accuracy of
-    guessing labels as often as they occur; NaN takes `chance`. `overlap`: a sentence about a hold-out that is not unseen, or
-    "". `p`: mean probability of the labels of the forget set in the unlearned model. `moved`: mean |change| of these since the
-    original. `changed`: share of its predictions that became right or wrong since.
-    Both are NaN without an original. `gone`: the classes that are forgotten as a whole.
+    `n_forget`, `n_retain`, `n_test`: numbers of images; `n_unseen`: of those that the forget set is compared with. `chance`:
+    accuracy of the most frequent class. `guess`: accuracy of guessing labels as often as they occur; NaN takes `chance`.
+    `overlap`: a sentence about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in
+    the unlearned model. `moved`: mean |change| of these since the original. `changed`: share of its predictions that became
+    right or wrong since; both are NaN without an original. `gone`: the classes that are forgotten as a whole.
     """
 
     n_forget: int
     n_retain: int
     n_test: int
+    n_unseen: int
     chance: float
     reference: Reference
     overlap: str = ""
@@ -154,7 +156,8 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     wrong = [told for told in (lost, facts.overlap) if told]  # signs that the data do not fit the model
     same = original is not None and facts.changed <= 1 / max(facts.n_forget, 50) and facts.moved < SAME
     reference = facts.reference
-    damage = _damage(new, original, reference, facts)
+    whole = "original" if original is not None else "oracle"  # what damage is told from
+    damage = _damage(new, rows.get(whole), whole, reference, facts)
     under, over = _beside_reference(new, reference, facts)
     under += _recognised(new, rows.get("oracle"), facts)
     power = original is None or _power(original)
@@ -174,8 +177,8 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
 
     fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
     if damage and (over or (fell and not under)):
-        whole = "what was to be kept is forgotten, too: the model is damaged"
-        return Verdict(OVER, (*over, *damage, whole), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+        lost_too = "what was to be kept is forgotten, too: the model is damaged"
+        return Verdict(OVER, (*over, *damage, lost_too), "fewer epochs, a smaller lr, or an alpha nearer to 1")
     if damage:
         return Verdict(DAMAGED, (*damage, *under), "a smaller lr, fewer epochs, or an algorithm that trains on the retain set")
     if under:
@@ -198,33 +201,41 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     if same:
         found.append("the original hardly differs: these examples were not memorized, and little was to be forgotten")
 
-    advice = "" if reference.exact else "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"
+    advice = "" if reference.exact else STAND_INS
+    if whole not in rows:
+        found.append("what the model lost on other images cannot be told without the original")
+        advice = advice or "evaluate(…, original=model)"
 
-    return Verdict(FORGOTTEN, tuple(found), advice, reference.exact)
+    return Verdict(FORGOTTEN, tuple(found), advice, reference.exact and whole in rows)
 
 
 def searched(verdict: Verdict) -> Verdict:
     """The verdict at the end of a search: it was `mulnb.forget` that ended so, and what helps is more of it."""
+    if verdict.advice == STAND_INS:  # the search had none to go by
+        return dataclasses.replace(verdict, advice="report.train_oracle, or a larger budget and fresh=…, for stand-ins")
     if "mulnb." not in verdict.advice:
         return verdict
     return dataclasses.replace(verdict, advice="a larger budget, other algorithms (algorithm=…), or a model that is trained anew")
 
 
-def _damage(new: Mapping[str, float], original: Mapping[str, float] | None, reference: Reference, facts: Facts) -> list[str]:
-    """What the model lost on images that it was to keep, beyond chance."""
-    if original is None:
+def _damage(
+    new: Mapping[str, float], known: Mapping[str, float] | None, name: str, reference: Reference, facts: Facts
+) -> list[str]:
+    """What the model lost on images that it was to keep, beyond chance, beside a whole model of this name."""
+    if known is None:
         return []
 
     found = []
 
     for key, words, n in (("acc_retain", "the retain set", facts.n_retain), ("acc_test", "unseen images", facts.n_test)):
-        before = original[key]
+        before = known[key]
         if key == "acc_test" and reference.exact and not math.isnan(reference.acc_test):
             before = min(before, reference.acc_test)  # what a model without the forget set reaches
 
         noise = 2 * math.sqrt(max(before * (1 - before), 0.25 / max(n, 1)) / max(n, 1))
         if before - new[key] > max(LOST, noise):
-            found.append(f"accuracy on {words} fell from {before:.3f} to {new[key]:.3f}")
+            fell = f"fell from {before:.3f} to" if name == "original" else f"is {before:.3f} in the {name}, and here"
+            found.append(f"accuracy on {words} {fell} {new[key]:.3f}")
 
     return found
 
@@ -246,7 +257,7 @@ def _beside_reference(new: Mapping[str, float], reference: Reference, facts: Fac
         if reference.p - facts.p > SURE:
             over.append(told)
 
-    gap, noise = new["auc"] - reference.auc, max(APART, auc_noise(facts.n_forget, facts.n_test))
+    gap, noise = new["auc"] - reference.auc, max(APART, auc_noise(facts.n_forget, facts.n_unseen))
     if gap > noise:
         under.append(_pairs(new, reference))
     if -gap > noise and reference.exact and not facts.gone:
@@ -261,7 +272,7 @@ def _recognised(new: Mapping[str, float], oracle: Mapping[str, float] | None, fa
         return []
 
     expected = 0.5 if oracle is None else oracle["lira_auc"]
-    if new["lira_auc"] - expected <= max(APART, auc_noise(facts.n_forget, facts.n_test)):
+    if new["lira_auc"] - expected <= max(APART, auc_noise(facts.n_forget, facts.n_unseen)):
         return []
 
     beside = "chance is 0.50" if oracle is None else f"the oracle's is {expected:.2f}"

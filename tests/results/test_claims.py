@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 import synthetic
 
+from mulnb import load_profile
 from mulnb.config import Profile
+from mulnb.core import paths
 from mulnb.core.stats import t_interval
-from mulnb.results import claims, evidence, judge
+from mulnb.results import claims, evidence, judge, publish
 from mulnb.results.statements import CLAIMS
 
 PROFILE = synthetic.profile()
@@ -255,3 +259,17 @@ def test_the_page_and_the_files(tmp_path, monkeypatch):
     assert "0 in opposite ways" in page and "± 0.03" in page
     assert len(pd.read_csv(tmp_path / "digits" / "claims.csv")) == len(found)
     assert "**" not in claims.text(found)
+
+
+def test_frames_of_other_settings_are_left_out_and_said(monkeypatch, tmp_path):
+    """Their numbers would stand under this profile's number of seeds and models."""
+    monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))
+    shutil.copytree(paths.CHECKOUT / "figures" / "digits", tmp_path / "digits")
+    as_made = publish.publish_claims(load_profile("digits"))
+    assert (as_made.verdict == "shown").sum() > 5
+
+    with pytest.warns(
+        UserWarning, match=r"unlearning.parquet was made with other settings than these and is left out: run the stage"
+    ):
+        others = publish.publish_claims(load_profile("digits", {"seeds": [0], "pool.models": 50}))
+    assert set(others.verdict) == {"no results"}

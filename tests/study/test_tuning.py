@@ -102,6 +102,40 @@ def test_a_winner_on_the_edge_extends_the_grid_up_to_its_declared_end():
         of_stage({"epochs": 10}, "repeat")
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "winner", "axis", "new"),
+    [
+        ("damping", (1, 10), 1, {"factor": 10, "low": 0.1}, 0.1),
+        ("temperature", (2, 4), 2, {"factor": 2, "low": 1}, 1),
+        ("temperature", (2, 4), 4, {"factor": 2, "high": 16}, 8),
+        ("msteps", (3, 4), 4, {"step": 1, "high": 6}, 5),
+        ("samples", (128, 256), 256, {"factor": 2, "high": 1024}, 512),
+        ("epochs", (3, 9), 3, {"factor": 3, "low": 1}, 3),  # there is no smaller number that three stages can share
+        ("epochs", (3, 9), 9, {"factor": 2, "high": 11}, 9),
+    ],
+)
+def test_the_next_value_lies_within_the_declared_end_and_only_epochs_are_multiples_of_three(key, values, winner, axis, new):
+    from mulnb.config import Axis
+    from mulnb.study.tuning import extended
+
+    wider = extended({key: values}, [{key: winner}], {key: Axis(**axis)})
+    assert wider == {key: tuple(sorted({*values, new}))}
+
+
+def test_a_winner_on_the_edge_after_the_last_extension_is_recorded_as_on_it(monkeypatch):
+    from mulnb.study import tuning
+
+    def tried(study, algorithm, candidates):
+        """The largest learning rate wins."""
+        rates = [candidate["lr"] for candidate in candidates]
+        return pd.DataFrame({"candidate": map(json.dumps, candidates), "chosen": [rate == max(rates) for rate in rates]})
+
+    monkeypatch.setattr(tuning, "_tried", tried)
+    profile = load_profile("smoke", ONE_SEARCH | {"tune.extend": {"lr": {"factor": 2, "high": 1000}}})
+    found = tuning._search(study.Study.of(profile), "random_label", {"lr": (0.1, 0.2)})
+    assert found[found.chosen].edge.tolist() == ["lr"] and found["round"].max() == tuning.ROUNDS
+
+
 def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypatch):
     searches = [
         ("1000", [("fine_tune", "{}", 0.5), ("salun", "{}", 0.6)]),

@@ -16,7 +16,7 @@ from torch.nn.utils import prune
 
 import mulnb
 from mulnb.core.errors import UserError
-from mulnb.your_model import adapt
+from mulnb.your_model import adapt, stand_in
 
 Auxiliary = namedtuple("Auxiliary", ["logits", "aux"])
 ALGORITHMS = {
@@ -339,6 +339,17 @@ def pruned():
     model = Convolutional()
     prune.l1_unstructured(model.head[0], "weight", 0.5)
     return model
+
+
+@pytest.mark.parametrize(
+    ("build", "can"), [(Convolutional, True), (weight_normed, False), (spectral_normed, False), (pruned, False)]
+)
+def test_stand_ins_of_a_network_whose_weights_are_computed_from_others_need_another_maker(build, can):
+    """A layer's reset draws the computed weight, and the next forward pass computes it from the trained ones again."""
+    model = build()
+    model(torch.rand(4, 1, 6, 6))
+    make = stand_in._drawn_anew(adapt.adapt(model))
+    assert (make is not None) == can
 
 
 class Keeps(Convolutional):

@@ -157,3 +157,11 @@ def test_nothing_may_have_been_forgotten_so_far():
     data = inputs.read(IMAGES, LABELS, torch.device("cpu"), torch.float32)
     for nothing in (None, [], np.zeros(160, bool), torch.zeros(160, dtype=torch.bool)):
         assert api.present_of(data, np.array([1]), nothing).all()
+
+
+def test_an_image_equals_its_copy_whatever_stands_beside_it_in_the_batch():
+    levels = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
+    floats = torch.cat([levels.float() / 255, torch.rand(1, 1, 4, 4)])  # the last is no multiple of 1/255
+    alone, mixed = checks._canonical(levels), checks._canonical(floats)
+    assert all(np.array_equal(one, other) and one.dtype == other.dtype for one, other in zip(alone, mixed, strict=False))
+    assert mixed[3].dtype == np.float32

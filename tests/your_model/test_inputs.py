@@ -188,6 +188,36 @@ def test_labels_that_the_data_set_keeps_are_not_read_from_its_items():
     assert inputs.read(items, None, torch.device("cpu"), torch.float32).labels.tolist() == LABELS.tolist()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kept_labels_that_are_not_those_of_all_items_are_told(workers):
+    class Noisy(Pairs):
+        """Its maker spoilt one label after the list was made."""
+
+        targets = LABELS.tolist()
+
+        def __getitem__(self, index):
+            image, label, _ = super().__getitem__(index)
+            return image, (label + 1) % 4 if index == 93 else label
+
+    data = inputs.read(DataLoader(Noisy(), num_workers=workers), None, torch.device("cpu"), torch.float32)
+    with pytest.raises(
+        UserError, match=r"example 93 has label \d when it is read, and had \d before .*make them agree, or give labels="
+    ):
+        checks.survey(data)
+    given = inputs.read(Noisy(), LABELS, torch.device("cpu"), torch.float32)
+    assert checks.survey(given).data  # labels that are given beside the data set replace its own
+
+
+def test_a_batch_from_a_preprocessor_is_read_and_not_the_picture_beside_it():
+    class Prepared(Pairs):
+        def __getitem__(self, index):
+            image, label, _ = super().__getitem__(index)
+            return {"image": torch.zeros_like(image), "label": label, "pixel_values": image / 255}
+
+    data = inputs.read(Prepared(), None, torch.device("cpu"), torch.float32)
+    assert torch.equal(data.inputs(torch.tensor([3])), X[[3]] / 255)
+
+
 def test_workers_give_the_same_batches_in_the_same_order():
     alone = inputs.read(Pairs(), None, torch.device("cpu"), torch.float32)
     helped = inputs.read(DataLoader(Pairs(), num_workers=2), None, torch.device("cpu"), torch.float32)

@@ -319,3 +319,12 @@ def test_of_programs_that_write_at_once_one_is_told(tmp_path):
 
     assert len(mulnb.Requests(path)) == 1  # the chain is whole
     assert len(told) == 7 and all("was changed since it was opened" in line for line in told)
+
+
+def test_settings_are_written_with_every_digit(tmp_path):
+    book, strata = mulnb.Requests(tmp_path / "requests.jsonl"), mulnb.strata(forget=[4, 5])
+    how = QUICK | {"lr": np.float64(1 / 30), "epochs": np.int64(2)}
+    found = mulnb.unlearn(memorizing(), IMAGES, LABELS, strata, settings=how)
+    book.add(strata, found, before=memorizing(), data=DATA)
+    again = mulnb.Requests(tmp_path / "requests.jsonl").rebuild(memorizing(), IMAGES, LABELS)
+    assert weights_hash(again) == weights_hash(found.model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,13 @@ def test_any_false_cancels_and_nothing_else_does():
             Progress(lambda state, answer=answer: answer).part("working", 3)
     for answer in (None, True, 0, ""):
         Progress(lambda state, answer=answer: answer).part("working", 3)
+
+
+def test_a_part_of_unknown_length_does_not_show_the_length_of_the_one_before(monkeypatch):
+    monkeypatch.delenv("MULNB_PROGRESS")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    shown = Progress(True)
+    shown.part("stand-in", 1200)
+    shown.part("trial 1", 0)
+    assert shown._bar.total is None
+    shown.close()

@@ -84,6 +84,14 @@ def test_a_model_counts_only_for_the_examples_that_it_was_not_trained_on():
     assert again.to_frame()[COLUMNS].equals(found.to_frame()[COLUMNS])
 
 
+def test_a_model_that_was_trained_on_other_images_is_a_reference():
+    shadows, oracle = references()
+    member = [np.zeros(160, dtype=bool), [], *([[100, 101]] * 6)]
+    some = evaluate(oracle, references=mulnb.References(shadows, member=member)).to_frame()
+    none = evaluate(oracle, references=shadows).to_frame()
+    assert some.lira_auc.equals(none.lira_auc)
+
+
 def test_the_verdict_says_that_lira_still_recognises_the_request():
     shadows, oracle = references()
     report = evaluate(original(), original=original(), references=shadows)

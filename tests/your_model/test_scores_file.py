@@ -21,9 +21,13 @@ def test_published_scores_are_read_the_right_way_round(tmp_path):
     values = np.linspace(0, 1, 160)
     np.savez(tmp_path / "c.npz", labels=LABELS, scores=values)
     np.savez(tmp_path / "m.npz", tr_labels=LABELS, tr_mem=values)
-    np.save(tmp_path / "own.npy", values)
+    for name in ("own", "scores"):  # the second may hold what `recorder.scores` returned: nothing says which end is which
+        np.save(tmp_path / f"{name}.npy", values)
+    np.savez(tmp_path / "bare.npz", scores=values)
+    (tmp_path / "rows.csv").write_text("index,memorization\n2,0.9\n0,0.1\n1,0.5\n")
     (tmp_path / "own.csv").write_text("memorization\n" + "\n".join(map(str, values)))
-    assert np.allclose(mulnb.load_scores(tmp_path / "c.npz", labels=LABELS), 1 - values)  # C-scores: regular ones are high
+    with pytest.warns(UserWarning, match="taken for C-scores, of which high is regular"):
+        assert np.allclose(mulnb.load_scores(tmp_path / "c.npz", labels=LABELS), 1 - values)
     assert np.allclose(mulnb.load_scores(tmp_path / "m.npz", labels=LABELS), values)
     assert np.allclose(mulnb.load_scores(tmp_path / "own.csv"), values)
     assert np.allclose(mulnb.load_scores(tmp_path / "own.npy", memorized="low"), 1 - values)
@@ -31,6 +35,9 @@ def test_published_scores_are_read_the_right_way_round(tmp_path):
     for call, message in (
         (lambda: mulnb.load_scores(tmp_path / "c.npz", labels=LABELS[::-1]), "of its labels are those of the data"),
         (lambda: mulnb.load_scores(tmp_path / "own.npy"), "which end of 'own' is memorized"),
+        (lambda: mulnb.load_scores(tmp_path / "scores.npy"), "which end of 'scores' is memorized"),
+        (lambda: mulnb.load_scores(tmp_path / "bare.npz"), "which end of 'scores' is memorized"),
+        (lambda: mulnb.load_scores(tmp_path / "rows.csv"), "index is not 0, 1, 2, …: sort the rows by it, or give index="),
         (lambda: mulnb.load_scores(tmp_path / "c.npz", labels=LABELS[:9]), "160 scores for 9 labels: give index="),
         (lambda: mulnb.load_scores(tmp_path / "c.npz", key="x"), "has labels, scores: give key="),
         (lambda: mulnb.load_scores(tmp_path / "none.npz"), "does not exist"),
@@ -131,8 +138,9 @@ def test_both_readers_read_the_same_files(tmp_path, name):
 
 
 def test_what_is_no_c_score_is_not_turned_round(tmp_path):
-    np.savez(tmp_path / "c.npz", scores=VALUES * 3 - 1)
-    with pytest.raises(UserError, match=r"scores runs from -1 to 2, but consistency scores lie in \[0, 1\]"):
+    np.savez(tmp_path / "c.npz", cscore=VALUES * 3 - 1)
+    words = r"cscore runs from -1 to 2, but consistency scores lie in \[0, 1\]: give memorized='high' if"
+    with pytest.raises(UserError, match=words):
         mulnb.load_scores(tmp_path / "c.npz")
     assert np.allclose(mulnb.load_scores(tmp_path / "c.npz", memorized="high"), VALUES * 3 - 1)
     for index, message in (([0.5], "index is float64"), ([True] * 160, "index is bool"), ([160], "index 160 is not in the file")):

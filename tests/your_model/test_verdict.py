@@ -31,7 +31,16 @@ HOLDOUT_ONLY = Reference(0.9, 0.82, 0.96, 0.5, float("nan"), False, "of unseen i
 
 
 def facts(reference=ORACLE, **changes):
-    usual = {"n_forget": 100, "n_retain": 1000, "n_test": 300, "chance": 0.1, "moved": 0.4, "p": 0.5, "changed": 0.5}
+    usual = {
+        "n_forget": 100,
+        "n_retain": 1000,
+        "n_test": 300,
+        "n_unseen": 300,
+        "chance": 0.1,
+        "moved": 0.4,
+        "p": 0.5,
+        "changed": 0.5,
+    }
     return Facts(reference=reference, **(usual | changes))
 
 
@@ -70,6 +79,32 @@ def test_a_hold_out_cannot_vouch_for_harder_sets():
     assert any("is not shown to be complete" in reason for reason in found.reasons)
     found = decide({"original": KNOWN, "unlearned": row | {"acc_forget": 0.3}}, facts(HOLDOUT_ONLY))
     assert found.words == "over-forgotten" and "a set that is harder than the hold-out" in found.reasons[0]
+
+
+def test_without_the_original_damage_is_told_from_the_oracle_or_not_at_all():
+    whole = LIKE_ORACLE | {"auc": 0.3}
+    broken = whole | {"acc_retain": 0.6, "acc_test": 0.5}
+    found = decide({"unlearned": broken, "oracle": whole}, facts())
+    assert (found.words, found.colour) == ("the model is damaged", "red")
+    assert found.reasons[0] == "accuracy on the retain set is 0.990 in the oracle, and here 0.600"
+    assert decide({"unlearned": whole, "oracle": whole}, facts()).good
+
+    alone = decide({"unlearned": whole}, facts())
+    assert (alone.words, alone.colour, alone.good) == ("forgotten as far as can be told", "orange", False)
+    assert "what the model lost on other images cannot be told without the original" in alone.reasons
+
+
+def test_the_noise_of_the_auc_is_that_of_the_images_it_compares():
+    known = decide({"original": KNOWN, "unlearned": LIKE_ORACLE | {"auc": 0.42}}, facts())
+    assert known.words == "not forgotten"
+    few = decide({"original": KNOWN, "unlearned": LIKE_ORACLE | {"auc": 0.42}}, facts(n_unseen=10))
+    assert few.words == "forgotten as far as can be told"
+
+
+def test_a_search_without_a_reference_says_how_to_get_one():
+    row = LIKE_ORACLE | {"acc_forget": 0.9, "auc": 0.5}
+    found = verdict.searched(decide({"original": KNOWN, "unlearned": row}, facts(HOLDOUT_ONLY)))
+    assert "report.train_oracle" in found.advice and "fresh=" in found.advice
 
 
 def test_few_examples_are_judged_by_how_sure_the_model_is():
@@ -121,6 +156,31 @@ def test_an_oracle_is_forgotten_and_the_original_is_not():
     oracle = trained(Convolutional(), without=indices)
     assert evaluate(oracle, original=memorizing(), oracle=oracle).verdict.good
     assert evaluate(memorizing(), original=memorizing(), oracle=oracle).verdict.words == "nothing was forgotten"
+
+
+def test_a_network_with_a_part_called_model_is_judged_as_a_whole():
+    class Wrapped(torch.nn.Module):
+        algorithm = "of the user"
+
+        def __init__(self, inner):
+            super().__init__()
+            self.model = inner
+
+        def forward(self, x):
+            return self.model((x - 0.5) / 0.25)
+
+    torch.manual_seed(0)
+    whole = trained(Wrapped(Convolutional()))
+    report = evaluate(whole, original=whole)
+    rows = report.to_frame().set_index("model")
+    assert rows.acc_retain["unlearned"] == rows.acc_retain["original"] > 0.8
+    assert report.about["algorithm"] is None
+
+
+def test_what_is_not_split_is_no_stratum():
+    report = evaluate(memorizing(), np.arange(12), original=memorizing())
+    assert "high stratum" not in str(report) and report.to_frame()[["acc_low", "acc_medium", "acc_high"]].isna().all(axis=None)
+    assert [text.get_text() for text in report.plot().axes[0].get_yticklabels()] == ["all of it", "retain set", "unseen images"]
 
 
 def test_wrong_normalisation_is_told():

@@ -18,6 +18,7 @@ from benchmarks.timing import Growth, Measure, Pair, Spread, Way, difference_of,
 from mulnb import models, pool
 from mulnb.config import Recipe
 from mulnb.core import paths
+from mulnb.core.memory import peak_mb
 from mulnb.core.workers import single_thread
 from mulnb.data import ImageSet
 
@@ -118,11 +119,4 @@ def peak_of_training(count: int) -> float:
     with single_thread():
         _train(digits(), count)
 
-    try:
-        # not getrusage: there, a new process starts with the peak of the one that started it
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1e3
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak_mb()

@@ -8,7 +8,6 @@ made when they are asked for: reading costs next to nothing, so what is measured
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import mulnb
-from mulnb.core import paths
+from mulnb.core import memory, paths
 
 SIZES = (2_000, 10_000, 50_000)
 BATCH = 64
@@ -88,6 +87,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 3:
         started = time.perf_counter()
         {"plain loop": plain_loop, "mulnb.unlearn": unlearn}[sys.argv[1]](int(sys.argv[2]))
-        print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(time.perf_counter() - started, memory.peak_mb() * 1e6 / 2**20)
     else:
         main()

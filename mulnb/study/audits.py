@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CELL = ["algorithm", "strategy", "score"]
 KLOM = ("klom", "klom_retain", "klom_test")  # on S, R and T
+EXAMPLE = ("margin", "lira", "rmia")  # of one example
 MEMBERSHIP = ("lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc")
 
 
@@ -124,10 +125,11 @@ def examples(study: Study, score: str) -> pd.DataFrame:
 
     Returns:
         Columns `algorithm strategy score seed example group margin lira rmia oracle_margin oracle_lira oracle_rmia`; `group` is
-        `forget` (S; `example` is its position in D) or `test` (T; its position in T). Empty where there is no pool.
+        `forget` (S; `example` is its position in D) or `test` (T; its position in T). Without rows where there is no pool, or
+        where `score` chose no forget set.
     """
     if study.shadow is None or score not in study.refining_scores:
-        return pd.DataFrame()
+        return pd.DataFrame(columns=[*CELL, "seed", "example", "group", *EXAMPLE, *(f"oracle_{name}" for name in EXAMPLE)])
 
     frames = []
     for algorithm, strategy, settings in [*ways(study.profile), NOT_UNLEARNED]:

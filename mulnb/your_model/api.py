@@ -32,7 +32,7 @@ from mulnb.proxies import PROXIES
 from mulnb.training import clone
 from mulnb.your_model import checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
-from mulnb.your_model.inputs import Images, Normalize, read
+from mulnb.your_model.inputs import Images, Normalize, TensorImages, read
 from mulnb.your_model.items import pairs
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training, trained_by, with_batch
@@ -324,6 +324,7 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
         raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
 
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
+    _give_colours(data, network)
     try:
         classes = probe.check_outputs(network, probe.first_inputs(data))
     except UserError as error:
@@ -334,6 +335,13 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
     data.memo["classes"] = classes
 
     return data
+
+
+def _give_colours(data: Images, network: Adapted) -> None:
+    """Repeat the channel of a folder's grey images where the network begins with three, as torchvision's folders read them."""
+    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    if isinstance(data, TensorImages) and data.files and first is not None and first.in_channels == 3:
+        data.images = data.images.expand(-1, 3, -1, -1)  # of colour images: no change
 
 
 def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:

@@ -217,9 +217,6 @@ def _accuracy(network: nn.Module, data: Images, index: np.ndarray, where: str) -
 
 def check_strata(strata: Strata, n: int) -> None:
     """Raises `UserError` unless `strata` are disjoint sets of indices into `n` examples, not all empty, that leave some."""
-    if not isinstance(strata, Strata):
-        raise UserError(f"strata is a {type(strata).__name__}: expected what mulnb.strata or mulnb.forget.load(…).strata returns")
-
     every = np.concatenate(list(strata))
     if len(every) == 0:
         raise UserError("the forget set is empty: name at least one example")

@@ -14,6 +14,7 @@ from small import HOLDOUT, IMAGES, LABELS, Convolutional, memorizing
 from mulnb.__main__ import main
 from mulnb.core.errors import UserError
 from mulnb.core.stopping import Stopped
+from mulnb.data.request import indices
 from mulnb.your_model import adapt, api, forgetting, page
 from mulnb.your_model.ledger import Requests
 
@@ -323,3 +324,23 @@ def test_the_ledger_has_a_request_once_its_model_is_on_disk(accepted, project, c
     assert page.weights_hash(left) == entry["model_after"]
     (project / "request.csv").write_text("index\n9\n")
     assert "the model is not the one that request 1 left" in refused(capsys, ledger="ledger.jsonl", out="next")
+
+
+def test_copies_of_requested_images_are_refused_or_forgotten_too(accepted, project, capsys):
+    images, labels = IMAGES.copy(), LABELS.copy()
+    images[9], labels[9] = images[1], labels[1]
+    np.savez(project / "train.npz", images=images, labels=labels)
+    assert "duplicates=" in refused(capsys)
+    assert run(duplicates="forget") in (0, 1)
+    written = project / "out" / "request.json"
+    assert json.loads(written.read_text())["index"] == [1, 4, 9]
+    assert indices(written, N).tolist() == [1, 4, 9]  # what was written is a request again
+
+
+def test_scores_say_which_end_is_memorized_and_stand_ins_may_have_a_maker_of_their_own(accepted, project, capsys, monkeypatch):
+    np.save(project / "own.npy", np.linspace(0, 1, N))
+    assert "which end of 'own' is memorized" in refused(capsys, scores="own.npy")
+    asked = {}
+    monkeypatch.setattr(forgetting, "forget", lambda *given, **options: asked.update(options) or interrupted())
+    run(scores="own.npy", memorized="low", fresh="hostile_nets:Convolutional")
+    assert asked["scores"].tolist() == np.linspace(1, 0, N).tolist() and isinstance(asked["fresh"](), Convolutional)

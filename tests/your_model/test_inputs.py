@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 from small import HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, forgotten, memorizing, same, state
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import mulnb
 from mulnb import your_model
 from mulnb.core.errors import UserError
 from mulnb.data import ImageSet
-from mulnb.your_model import api, checks, inputs
+from mulnb.your_model import adapt, api, checks, inputs
 
 X, Y = torch.from_numpy(IMAGES), torch.from_numpy(LABELS)
 
@@ -369,6 +370,19 @@ def test_the_order_of_classes_is_said_and_can_be_given(tmp_path):
     assert found.images[2 * 2, 0, 0, 0] == 20 and found.files[4] == "2/0.png"
     with pytest.raises(UserError, match="classes"):
         your_model.read_folder(tmp_path / "t", classes=["a"])
+
+
+def test_grey_pictures_are_read_in_colour_for_a_network_that_begins_with_three_channels(tmp_path):
+    """As torchvision's ImageFolder reads them, with which such a network was trained."""
+    for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        (tmp_path / f"class {label}").mkdir(exist_ok=True)
+        Image.fromarray(image[0]).save(tmp_path / f"class {label}" / f"{number:03d}.png")
+    found = []
+    for channels in (1, 3):
+        network = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 4))
+        data = api.beside(adapt.adapt(network), tmp_path, None, None)
+        found.append(data.inputs(torch.arange(5)))
+    assert found[0].shape[1] == 1 and torch.equal(found[1], found[0].expand(-1, 3, -1, -1))
 
 
 def test_what_is_left_out_of_a_folder_is_named(tmp_path):

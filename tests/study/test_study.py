@@ -309,6 +309,8 @@ def test_scores_from_a_file_replace_the_pool(home, tmp_path):
     frame = study.unlearning(profile)
     assert frame.lira_auc.isna().all() and frame.tow.between(0, 1).all() and frame.relearn_epochs.notna().all()
     assert study.proxy_costs(profile).share_of_exact.isna().all()
+    examples = study.audit_examples(profile)
+    assert len(examples) == 0 and {"score", "seed", "group", "lira", "oracle_rmia"} <= set(examples)  # notebook 08 groups them
     assert not (home / "artifacts" / "pool").exists()
 
 

@@ -27,6 +27,7 @@ _FUNCTIONS = {
     "Requests": "your_model.ledger",
     "References": "your_model.references",
     "load_scores": "your_model.scores_file",
+    "save_weights": "your_model.weights",
     "explore": "explorer",
 }
 _MODULES = {

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mulnb.config import Recipe
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, one_line
 from mulnb.examples import Examples, device, draw_moves, examples, moved
 from mulnb.fast import graphs
 from mulnb.fast.stacked import Stack
@@ -268,8 +268,9 @@ def clone(model: nn.Module) -> nn.Module:
     """
     try:
         return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"the model cannot be copied, and mulnb changes copies only: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # a part of the user's may refuse in its own way
+        reason = one_line(error)
+        raise UserError(f"the model cannot be copied, and mulnb changes copies only: {reason}") from None
 
 
 @contextmanager

@@ -263,7 +263,7 @@ class Axis(Frozen):
     @model_validator(mode="after")
     def _one_of_two(self) -> Axis:
         if (self.factor is None) == (self.step is None) or (self.low is None and self.high is None):
-            raise ValueError("give either a factor or a step, and the ends low, high or both")
+            raise ValueError("factor and step: give either a factor or a step, and the ends low, high or both")
 
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low = {self.low:g} is above high = {self.high:g}")

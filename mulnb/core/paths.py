@@ -148,9 +148,9 @@ def real(path: str | Path) -> Path:
 def file_ending(path: str | os.PathLike, suffix: str, what: str) -> Path:
     """The path of a file to be written, with this suffix added where it has another. Raises `UserError` for a folder."""
     found = given(path, what)
-    if found.is_dir():
+    if os.path.isdir(found):  # unlike Path.is_dir, it takes a name that is too long for the system
         raise UserError(f"{what} {found} is a folder: give the name of a file")
-    return found if found.suffix == suffix else found.with_name(f"{found.name}{suffix}")
+    return found if found.suffix.lower() == suffix else found.with_name(f"{found.name}{suffix}")
 
 
 def check_place(path: Path, what: str) -> None:

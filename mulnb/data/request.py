@@ -151,6 +151,7 @@ def _of_both(request: Mapping, key: str, n: int, files: Sequence[str] | None, ro
 
 def _masked(mask: np.ndarray, n: int, what: str) -> np.ndarray:
     """Where a mask is True."""
+    n = len(mask) if n == UNKNOWN else n
     if mask.shape == (n, 1):
         mask = mask[:, 0]
     if mask.shape != (n,):
@@ -204,6 +205,8 @@ def _array(request: Any, n: int, what: str) -> np.ndarray:
             # a generator may have no end; whoever names more than n examples names one twice
             request = list(request if isinstance(request, Sized) else itertools.islice(request, min(n, 10**8) + 1))
 
+        if isinstance(request, np.ma.MaskedArray):
+            raise TypeError("it is a masked array; give its .compressed() values")
         found = np.atleast_1d(np.asarray(request))
         if found.dtype == object:  # paths, bytes, or a column of pandas
             found = np.array([_plain(value) for value in found])

@@ -12,6 +12,9 @@ implementation of a primal-dual interior point method" (SIAM J. Optimization 2, 
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +31,7 @@ GAP = 1e-12  # complementarity per example at which the optimum counts as found
 # With duplicate examples only the sum of their α is determined: stop at this looser gap, before rounding takes over.
 ROUGH_GAP, ROUGH_GRADIENT = 1e-8, 1e-5
 
+_ALONE = threading.Lock()
 STEPS = 100  # Newton steps at most; about twenty are usual
 
 
@@ -44,7 +48,8 @@ class Classifier:
     def decision(self, x: ndarray) -> ndarray:
         """The decision values of float64 x [m, d], float64 [m]."""
         kernel = np.stack([_kernel(landmark, x, self.gamma) for landmark in self.landmarks])  # [r, m]
-        features = np.linalg.solve(self.factor, kernel)  # [r, m], columns of G for x
+        with _one_thread():
+            features = np.linalg.solve(self.factor, kernel)  # [r, m], columns of G for x
 
         return self.w @ features + self.b
 
@@ -67,12 +72,19 @@ def fit(x: ndarray, y: ndarray, c: float, gamma: float) -> Classifier:
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ArithmeticError("the classifier's examples are not finite")
 
-    with _libraries().limit(limits=1, user_api="blas"):  # two, beside a busy process, take ten times as long
+    with _one_thread():
         g, pivots = _factor(x, gamma)
         v = g * y  # [r, n]
         alpha, b = _optimum(v, y, c)
 
     return Classifier(gamma, x[pivots], g[:, pivots].T, v @ alpha, b)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One BLAS thread: two, beside a busy process, take ten times as long. The number is the process's, so one at a time."""
+    with _ALONE, _libraries().limit(limits=1, user_api="blas"):
+        yield
 
 
 @functools.cache

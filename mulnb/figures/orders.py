@@ -31,8 +31,10 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     """
     if not len(crossed):
         return placeholder(profile, "No crossed runs: they need memorization among unlearning.scores, and algorithms with RUM^F.")
-    table = with_means(compare.order_differences(crossed, "order").rename(columns={"order": "score"}))
     orders = [name for name in vocabulary.ordered(crossed["order"]) if name != "memorization"]
+    if not orders:
+        return placeholder(profile, "No crossed runs: they need another score beside memorization.")
+    table = with_means(compare.order_differences(crossed, "order").rename(columns={"order": "score"}))
     lines = []
     for algorithm in vocabulary.ordered(crossed["algorithm"]):
         lines.append((algorithm, ""))

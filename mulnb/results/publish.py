@@ -238,8 +238,8 @@ def _write_search(profile: Profile, found: pd.DataFrame) -> None:
     # six digits, as in the CSV: the page says the same as somebody reads off it
     frame = pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")), dtype={"seeds": str})
     caption = (
-        "The hyper-parameter search, on seeds that no result uses, but on the same images: the test set and the forget sets by "
-        "memorization are those of the results."
+        "The hyper-parameter search, on seeds that no result uses, but on the same images: the test set is that of the results, "
+        "and forget sets by memorization share many examples with theirs."
     )
     if _pinned(profile, found):
         caption += " The chosen settings are those pinned in the profile."

@@ -176,11 +176,7 @@ class Study(Networks):
 
         Whoever needs several seeds asks for all of them first: one after the other, they would be trained one by one.
         """
-        if PROXIES.versions != self._versions:  # in a notebook, a proxy was added or changed meanwhile
-            self._versions = dict(PROXIES.versions)
-            self._scored.clear()
-            self._strata.clear()
-
+        self._forget_other_proxies()
         seeds = list(seeds)
         new = [seed for seed in seeds if seed not in self._scored]
         originals = self.gather([original_job(self, seed) for seed in new], "original models", PROXIES.names)
@@ -193,6 +189,13 @@ class Study(Networks):
             self._scored[seed] = Scored(raw | last.arrays, seconds, known["training_s"], known["acc_train"])
         return {seed: self._scored[seed] for seed in seeds}
 
+    def _forget_other_proxies(self) -> None:
+        """In a notebook, a proxy may have been added or changed since scores were kept."""
+        if PROXIES.versions != self._versions:
+            self._versions = dict(PROXIES.versions)
+            self._scored.clear()
+            self._strata.clear()
+
     def scores(self, score: str, seed: int) -> np.ndarray:
         """The oriented score [N] that the forget sets of `seed` are chosen by."""
         if score == "memorization":
@@ -204,6 +207,7 @@ class Study(Networks):
         """The three strata of `score` for `seed`, which also draws ties; those of the file, where the profile names one."""
         if self.given is not None:
             return self.given.strata
+        self._forget_other_proxies()
         if (score, seed) not in self._strata:
             scores, middle = self.scores(score, seed), centre(score)
             if self.listed is not None:

@@ -181,7 +181,11 @@ def _with_next(key: str, values: tuple, winner: float, before: tuple, axis: Axis
     new = min(new, end) if upwards else max(new, end)
 
     if key == "epochs":  # of three stages; never past the end
-        new = 3 * (math.floor if upwards else math.ceil)(new / 3)
+        near = 3 * round(new / 3)
+        if upwards:
+            new = min(max(near, 3 * (winner // 3) + 3), 3 * math.floor(end / 3))
+        else:
+            new = max(min(near, 3 * math.ceil(winner / 3) - 3), 3 * math.ceil(end / 3))
     else:
         new = round(new) if key in WHOLE else float(f"{new:.4g}")
     return tuple(sorted({*values, new}))

@@ -21,6 +21,7 @@ _PLACES = {
     "forget": "forgetting",
     "load_scores": "scores_file",
     "read_folder": "pictures",
+    "save_weights": "weights",
     "score": "api",
     "strata": "api",
     "tune": "tuning",

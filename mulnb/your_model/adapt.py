@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -28,6 +29,7 @@ from mulnb.your_model.weights import read_weights, renamed, unwrapped
 Model = nn.Module | Mapping[str, Tensor] | str | Path  # a module, or its weights together with a factory
 Factory = Callable[[], nn.Module]
 
+_ALONE = threading.RLock()  # calls may be nested, but not side by side
 NORMS = nn.modules.batchnorm._NormBase  # BatchNorm and InstanceNorm: layers with running statistics
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 fp16: ContextVar[bool] = ContextVar("mulnb_fp16", default=False)  # whether training computes activations in float16
@@ -320,8 +322,14 @@ def protected(where: torch.device, seed: int) -> Iterator[None]:
     """Work with every random generator seeded, with gradients on, and put all generators back afterwards.
 
     Steps are plain ones (no CUDA graphs): anybody's forward pass may do what cannot be recorded. New tensors lie on the CPU
-    unless something else is said, also where the user has set another default.
+    unless something else is said, also where the user has set another default. Generators belong to the process: calls in
+    several threads wait for each other.
     """
+    with _ALONE:
+        yield from _protected(where, seed)
+
+
+def _protected(where: torch.device, seed: int) -> Iterator[None]:
     python, arrays = random.getstate(), np.random.get_state()
     on_mps = where.type == "mps"
     mps = torch.mps.get_rng_state() if on_mps else None
@@ -335,6 +343,7 @@ def protected(where: torch.device, seed: int) -> Iterator[None]:
             torch.random.fork_rng(devices),
             torch.inference_mode(False),
             torch.enable_grad(),
+            torch.autocast(where.type, enabled=False),  # the precision is the model's, or that of Training(precision=…)
         ):
             random.seed(seed)
             np.random.seed(seed % 2**32)

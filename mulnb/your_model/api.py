@@ -164,11 +164,12 @@ def strata(
     if scores is None:
         if forget is None:
             raise UserError("strata: size=n chooses by scores: give scores, or forget=indices")
-        masks = str(getattr(forget, "dtype", "")) in MASKS
-        return whole(indices(forget, len(forget) if masks else UNKNOWN, files=files, what="strata: forget"))
+        return whole(indices(forget, UNKNOWN, files=files, what="strata: forget"))
 
     values = checks.scores_of(scores)
     if size is not None:
+        if centre != "median" and (isinstance(centre, bool) or not isinstance(centre, (int, float, np.number))):
+            raise UserError(f"strata: centre = {centre!r}: should be a number or 'median'")
         return selector.strata(values, checks.size_of(size), centre, seed)
 
     index = indices(forget, len(values), files=files, what="strata: forget")
@@ -324,9 +325,8 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
         raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
 
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
-    _give_colours(data, network)
     try:
-        classes = probe.check_outputs(network, probe.first_inputs(data))
+        classes = _classes(network, data)
     except UserError as error:
         if name == "images":
             raise
@@ -337,11 +337,24 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
     return data
 
 
-def _give_colours(data: Images, network: Adapted) -> None:
-    """Repeat the channel of a folder's grey images where the network begins with three, as torchvision's folders read them."""
-    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
-    if isinstance(data, TensorImages) and data.files and first is not None and first.in_channels == 3:
-        data.images = data.images.expand(-1, 3, -1, -1)  # of colour images: no change
+def _classes(network: Adapted, data: Images) -> int:
+    """How many classes the network tells apart. A folder's grey images are shown in three channels where it needs them.
+
+    torchvision's folders read grey files so, and who trained with them has a network that begins with three channels.
+    """
+    grey = isinstance(data, TensorImages) and bool(data.files) and data.images.shape[1] == 1
+    try:
+        data.repeats = 1
+        return probe.check_outputs(network, probe.first_inputs(data))
+    except UserError as error:
+        if not grey:
+            raise
+        data.repeats = 3
+        try:
+            return probe.check_outputs(network, probe.first_inputs(data))
+        except UserError:
+            data.repeats = 1
+            raise error from None
 
 
 def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:

@@ -238,10 +238,10 @@ def scores_of(scores: Any) -> np.ndarray:
     try:
         if isinstance(scores, Tensor):
             scores = scores.detach().cpu().double()  # numpy has no bfloat16
-        if np.iscomplexobj(scores):
+        if np.iscomplexobj(scores) or isinstance(scores, np.ma.MaskedArray):
             raise TypeError
         values = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):
         raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
 
     if values.ndim != 1 or len(values) == 0:
@@ -311,7 +311,7 @@ def seed_of(seed: Any) -> int:
 
 def one_of(name: str, given: Any, known: Sequence[str]) -> Any:
     """What was given for an argument, if it is one of the words that are known; else raises `UserError`."""
-    if given not in known:
+    if not isinstance(given, str) or given not in known:
         raise UserError(f"{name} = {given!r}: should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
     return given
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuni
 class Forgotten:
     """What `mulnb.forget` returns. `.model` has forgotten the request if `.verdict.good`; `.report` says why, or why not.
 
-    `scores` float [N], higher = more memorized; None for one or two examples, which are not split. `strata`: the request, split
-    by them; `tuned`: the search and its trials.
+    `scores` float [N], higher = more memorized; None where one or two examples were asked for, and none were given.
+    `strata`: the request, split by them; `tuned`: the search and its trials.
     """
 
     unlearned: api.Unlearned
@@ -155,7 +155,11 @@ def forget(
         paths.check_place(paths.given(out, "out"), "out")
 
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
-    if book is not None and already_forgotten is None and len(book):
+    if isinstance(already_forgotten, Iterator):
+        already_forgotten = list(already_forgotten)  # it is looked at more than once
+    if book is not None and already_forgotten is not None:
+        raise UserError(f"already_forgotten beside a ledger: {book.path} says what is forgotten; leave out already_forgotten")
+    if book is not None and len(book):
         already_forgotten = book.forgotten  # it is gone from the model: it must not be retained again
 
     images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)

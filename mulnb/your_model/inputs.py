@@ -43,11 +43,13 @@ class Images(ABC):
         files: the names of the images, where they are files, else None; `root`: the folder that these are relative to.
         classes: the names of the classes, where they are known, else None.
         largest_batch: images to predict at once.
+        repeats: how often the network's inputs have each channel of the images, more than once of grey images in colour.
     """
 
     files: tuple[str, ...] | None = None
     root: str | Path | None = None
     classes: tuple[str, ...] | None = None
+    repeats = 1
 
     def __init__(self, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> None:
         self.labels = labels.to(device)
@@ -69,6 +71,8 @@ class Images(ABC):
         `moves` [B, 3]: how each image is shifted and mirrored; see `training.moved`.
         """
         x = self.pixels(index).to(self.device, non_blocking=True)
+        if self.repeats > 1:
+            x = x.expand(-1, self.repeats * x.shape[1], -1, -1)
         if moves is not None:
             x = moved(x, moves).contiguous()
 
@@ -112,7 +116,7 @@ class TensorImages(Images):
         self.images = images.to(device) if _has_room(device, images) else images
 
     def pixels(self, index: Tensor) -> Tensor:
-        return self.images[index.to(self.images.device)]
+        return self.images[index.to(self.images.device)].contiguous()  # the same bits, however the user holds them
 
 
 class ItemImages(Images):
@@ -167,7 +171,8 @@ class ItemImages(Images):
         for place in (found != said).nonzero().flatten().tolist():
             raise UserError(
                 f"{self.items.label}: example {int(index[place])} has label {int(found[place])} when it is read, and had "
-                f"{int(said[place])} before (or in the data set's .targets or .labels): make them agree, or give labels="
+                f"{int(said[place])} before (or in .targets or .labels of the data set): make them agree, or give "
+                "(data set, labels)"
             )
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Images:

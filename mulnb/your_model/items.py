@@ -88,6 +88,8 @@ def _length(dataset: Any) -> int | None:
 def _check_subset(dataset: Any, name: str) -> None:
     """Raises `UserError` if a Subset names examples that its data set does not have, or has a mask in place of indices."""
     while isinstance(dataset, Subset):
+        if hasattr(dataset.indices, "iloc"):
+            raise UserError(f"{name}: the indices of a Subset are a Series, which torch reads by its own index: give .tolist()")
         index = np.asarray(dataset.indices)
         n = _length(dataset.dataset)
         if len(index) and index.dtype.kind not in "iu":
@@ -183,7 +185,7 @@ class Items:
             raise UserError(message) from error
 
         image, label = self._parts(item, index)
-        image = picture(image, f"{self.label}: example {index}")
+        image = picture(image, f"{self.label}: example {index}").clone()  # a data set may use one buffer for all items
         if self.first is None:
             self.first = image
         check_alike(image, self.first, f"{self.label}: example {index}")

@@ -220,10 +220,10 @@ class Requests:
             given = found.model
             # other versions or another processor round otherwise: then say so instead of handing out a look-alike
             if weights_hash(given) != entry["model_after"]:
-                raise UserError(
-                    f"{self.path}: request {entry['number']} gives other weights than then "
-                    f"(then: {_told(entry['versions'])}; now: {_told(versions())})"
-                )
+                what = f"{self.path}: request {entry['number']} gives other weights than then"
+                if entry["versions"] == versions():
+                    raise UserError(f"{what}: training=, normalize=, fresh= or the number of threads are not those of then")
+                raise UserError(f"{what} (then: {_told(entry['versions'])}; now: {_told(versions())})")
 
             gone += strata.forget.tolist()
 
@@ -308,7 +308,9 @@ def _is_half(line: bytes, first: bool) -> bool:
 
 def _exact(settings: Any) -> Any:
     """Settings as JSON holds them, with every digit: `rebuild` trains with them."""
-    return json.loads(json.dumps(settings, default=lambda value: value.item()))
+    return json.loads(
+        json.dumps(settings, default=lambda value: value.item() if getattr(value, "ndim", None) == 0 else str(value))
+    )
 
 
 def _hash(entry: Mapping[str, Any]) -> str:

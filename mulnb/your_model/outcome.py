@@ -60,9 +60,9 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
     forget = setting.strata.forget
     row: dict[str, float] = {}
 
-    split = min(map(len, setting.strata)) > 0  # what is not split is no stratum
+    split = sum(len(part) > 0 for part in setting.strata) > 1  # what is not split is no stratum
     for name, part in zip(STRATA, setting.strata, strict=True):
-        row[f"acc_{name}"] = float(correct[part].mean()) if split else float("nan")
+        row[f"acc_{name}"] = float(correct[part].mean()) if split and len(part) else float("nan")
 
     row["acc_forget"] = float(correct[forget].mean())
     row["acc_retain"] = float(correct[setting.retain].mean())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mulnb.core.errors import UserError, one_line
 from mulnb.training import clone, frozen
-from mulnb.your_model.adapt import WANTED, Adapted, Factory, described, protected, same_weights, untrained
+from mulnb.your_model.adapt import WANTED, Adapted, Factory, Model, adapt, described, protected, same_weights, untrained
 from mulnb.your_model.inputs import Images
 
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
@@ -117,6 +117,13 @@ def check_beside(network: Adapted, name: str, data: Images) -> None:
     classes = check_outputs(network, first_inputs(data.on(place.device, place.dtype)))
     if classes != data.memo["classes"]:
         raise UserError(f"{name} has {classes} classes, the model has {data.memo['classes']}")
+
+
+def check_untrained(fresh: Factory, original: Model, factory: Factory | None, seed: int) -> None:
+    """Raises `UserError` if `fresh` returns the original's trained weights: its oracle would know the forget set."""
+    like = adapt(original, factory)
+    with protected(next(like.parameters()).device, seed):
+        untrained(fresh, like)(seed)
 
 
 def check_oracle(oracle: Adapted, original: Adapted, data: Images) -> None:

@@ -92,11 +92,8 @@ class Progress:
         # imported here: a call without a bar does not need it
         from tqdm.auto import tqdm
 
-        if self._bar is None:
-            self._bar = tqdm(leave=False)
-        if self._bar.desc != f"{state.doing}: ":
-            self._bar.total = state.total or None  # `reset` keeps the old one where there is none
-            self._bar.reset(self._bar.total)
-            self._bar.set_description(state.doing, refresh=False)
+        if self._bar is None or self._bar.desc != f"{state.doing}: ":
+            self.close()  # a part has its own bar: `reset` keeps the length of the last one where the next is unknown
+            self._bar = tqdm(desc=state.doing, total=state.total or None, leave=False)
 
         self._bar.update(state.done - self._bar.n)

@@ -85,7 +85,7 @@ def trained_by(own: Training | None, data: Images, after_step: Callable[[], None
     if own.optimizer is not None or own.groups is not None or half:
         changes["optimizer"] = _optimizer(own, scaler)
     if own.schedule is not None:
-        changes["schedule"] = SCHEDULES[own.schedule] if isinstance(own.schedule, str) else own.schedule
+        changes["schedule"] = SCHEDULES[own.schedule] if isinstance(own.schedule, str) else _schedule(own.schedule)
     if own.transform is not None:
         changes["transform"] = _transform(own.transform, data)
 
@@ -96,6 +96,21 @@ def trained_by(own: Training | None, data: Images, after_step: Callable[[], None
             stack.callback(fp16.reset, token)
             stack.enter_context(_ScaledLosses(scaler))
         yield
+
+
+def _schedule(own: Callable[[float], float]) -> Callable[[float], float]:
+    """The user's schedule, whose mistakes are one line."""
+
+    def factor(done: float) -> float:
+        try:
+            found = float(own(done))
+        except Exception as error:  # the user's own code
+            raise UserError(f"Training: the schedule failed: {type(error).__name__}: {one_line(error)}") from error
+        if not math.isfinite(found):
+            raise UserError(f"Training: the schedule returns {found} for {done:.2f}: expected a factor of the learning rate")
+        return found
+
+    return factor
 
 
 def _scaler(where: torch.device) -> torch.amp.GradScaler:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mulnb import training
 from mulnb.audit import lira, margins
@@ -17,6 +18,7 @@ from mulnb.data.request import indices
 from mulnb.your_model import api
 from mulnb.your_model.adapt import Factory, Model, adapt
 from mulnb.your_model.outcome import Outcome, Setting, alike
+from mulnb.your_model.page import weights_hash
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class References:
     unseen: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.models, (list, tuple)):
+            raise UserError(f"References: models is a {type(self.models).__name__}: expected a list of models")
+        for name in ("margins", "unseen"):
+            found = getattr(self, name)
+            if found is not None and (np.ndim(found) != 2 or np.asarray(found).dtype.kind not in "fiu"):
+                raise UserError(f"References: {name} should be numbers [M, N], of M models")
+        if self.member is not None and not hasattr(self.member, "__len__"):
+            raise UserError(f"References: member is a {type(self.member).__name__}: expected one entry per model")
         if (len(self.models) > 0) == (self.margins is not None):
             raise UserError("References: give either models, or margins of theirs")
         if (self.margins is None) != (self.unseen is None):
@@ -59,7 +69,13 @@ def references_of(given: References | Sequence[Model] | None) -> References | No
     return References(models=list(given))
 
 
-def attacked(references: References, outcomes: Sequence[Outcome], setting: Setting, factory: Factory | None = None) -> None:
+def attacked(
+    references: References,
+    outcomes: Sequence[Outcome],
+    setting: Setting,
+    factory: Factory | None = None,
+    original: nn.Module | None = None,
+) -> None:
     """Add `lira_auc lira_tpr01 lira_tpr001 rmia_auc` to the row of every outcome.
 
     An AUC is 1 if all of the forget set is recognised, .5 at chance.
@@ -77,7 +93,7 @@ def attacked(references: References, outcomes: Sequence[Outcome], setting: Setti
             f"LiRA and RMIA need at least {lira.FEWEST} for each forgotten example"
         )
 
-    shadow = Shadow.of(*_margins(references, setting, factory, member))
+    shadow = Shadow.of(*_margins(references, setting, factory, member, original))
 
     for found in outcomes:
         scores = shadow.scores(found.margin, found.unseen_margin, np.arange(len(forget)))
@@ -104,7 +120,7 @@ def _member(references: References, setting: Setting) -> np.ndarray:
 
 
 def _margins(
-    references: References, setting: Setting, factory: Factory | None, member: np.ndarray
+    references: References, setting: Setting, factory: Factory | None, member: np.ndarray, original: nn.Module | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Margins [M, n] of the forget set, who was trained on it [M, n], and margins [M, m] of unseen images."""
     forget, like = setting.strata.forget, np.flatnonzero(alike(setting))
@@ -119,9 +135,15 @@ def _margins(
         return seen[:, forget], member, unseen[:, like]
 
     rows: list[tuple[np.ndarray, np.ndarray]] = []
+    known = {} if original is None else {weights_hash(original): "the original"}
 
     for number, model in enumerate(references.models):
         network = adapt(model, factory)
+        own = weights_hash(network)
+        if own in known and not member[number].all():  # one that saw all of it is not used
+            raise UserError(f"references: model {number} has the weights of {known[own]}: give models of trainings of their own")
+        known[own] = f"model {number}"
+
         place = next(network.parameters())
         parts = []
         for images, index in ((setting.data, forget), (setting.unseen, like)):

@@ -14,6 +14,7 @@ from torch import nn
 
 from mulnb import audit
 from mulnb.config import Recipe
+from mulnb.core import paths
 from mulnb.core.errors import UserError, notice
 from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request, whole_classes
@@ -148,8 +149,8 @@ class Report:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per model: `model`, accuracies (`acc_…`), `mia…`, `auc`, `relearn_epochs` (infinite if the limit was met),
-        with reference models `lira_… rmia_auc`, with an oracle `tow tow_mia`. Strata that are empty are NaN; `acc_test_…` come
-        with whole classes only.
+        with reference models `lira_… rmia_auc`, with an oracle `tow tow_mia`. Strata are NaN where they are empty, and all three
+        of a request that is not split; `acc_test_…` come with whole classes only.
         """
         return pd.DataFrame([{"model": name} | dict(row) for name, row in self.rows.items()])
 
@@ -200,7 +201,7 @@ class Report:
         """
         from mulnb.your_model import page
 
-        return page.write(self, Path(path))
+        return page.write(self, paths.given(path, "the report"))
 
     def train_oracle(self, fresh: Factory, *, training: Training | None = None, **recipe: Any) -> Report:
         """Train an oracle without the forget set, and report again with ToW and ToW-MIA. Takes as long as that training.
@@ -220,6 +221,8 @@ class Report:
         how = {"algorithm": "retrain", "strategy": "vanilla", "settings": settings.model_dump(), "duplicates": "keep"}
         models = dict(self._models)
         factory = self._given["factory"]
+        if "original" in models and callable(fresh):
+            probe.check_untrained(fresh, models["original"], factory, self._given["seed"])
         oracle = api.unlearn(models["unlearned"], **data, **how, fresh=fresh, factory=factory, training=training).model
         given = {name: value for name, value in self._given.items() if name != "reference"}
         found = evaluate(models["unlearned"], **given, original=models.get("original"), oracle=oracle)
@@ -274,7 +277,7 @@ def _measured(
         outcomes[name] = outcome(network, setting)
 
     if references is not None:
-        attacked(references, list(outcomes.values()), setting, factory)
+        attacked(references, list(outcomes.values()), setting, factory, networks.get("original"))
 
     # the original's accuracy is the target of relearning, also for a model that was damaged
     known = outcomes.get("original", outcomes["unlearned"]).row

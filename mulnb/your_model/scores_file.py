@@ -52,9 +52,10 @@ def load_scores(
         raise UserError(f"{path}: which end of '{name}' is memorized? give memorized='high' or 'low'")
 
     column = table.scores(name)
-    if index is None and (by := table.order(len(column))):
+    by = None if index is not None else table.order(len(column))
+    if by and (np.diff(table[by]) <= 0).any():
         raise table.error(
-            f"{by} is not 0, 1, 2, …: sort the rows by it, or give index=, the place of each of your examples in the file"
+            f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it"
         )
     rows = _rows(table, len(column), index)
     _check_labels(table, len(column), labels, rows)

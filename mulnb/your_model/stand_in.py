@@ -75,6 +75,9 @@ def stand_ins(
     if build is None:
         return StandIns(None, "parts of the network cannot be drawn anew: give fresh=", 0.0)
 
+    frozen = fresh is None and any(not value.requires_grad and value.ndim > 1 for value in network.parameters())
+    kept = "; its frozen weights are the model's: if they were trained on it, give fresh=" if frozen else ""
+
     batch = own.batch if own is not None and own.batch else max(8, min(64, len(setting.retain) // 8))
     try:
         rate = _seconds_per_step(build, setting, own, batch, seed)
@@ -111,25 +114,25 @@ def stand_ins(
     if len(found) < 2:
         return StandIns(None, DIVERGED, took)
     if all(_near(outcome.row, original.row) for outcome in found):
-        return StandIns(summary(found), "", took)
+        return StandIns(summary(found, kept), "", took)
 
-    reference = scaled(found, original, setting)
+    reference = scaled(found, original, setting, kept)
 
     return StandIns(reference, "" if reference else "stand-ins for an oracle, trained from nothing, learn too little here", took)
 
 
-def summary(found: list[Outcome]) -> Reference:
+def summary(found: list[Outcome], kept: str = "") -> Reference:
     """The mean of some stand-ins, and an interval in which the accuracy of one more should lie."""
     mean, noise = _share(found)
     half = max(WIDTH, noise)
     means = {key: float(np.mean([outcome.row[key] for outcome in found])) for key in ("auc", "acc_test")}
-    source = f"of {len(found)} stand-ins that were trained without it"
+    source = f"of {len(found)} stand-ins that were trained without it{kept}"
     p = float(np.mean([outcome.p.mean() for outcome in found]))
 
     return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), means["auc"], means["acc_test"], True, source, p)
 
 
-def scaled(found: list[Outcome], original: Outcome, setting: Setting) -> Reference | None:
+def scaled(found: list[Outcome], original: Outcome, setting: Setting, kept: str = "") -> Reference | None:
     """A reference from stand-ins that are weaker than an oracle: their accuracy on the forget set, relative to unseen images.
 
     None if they hardly know more than chance.
@@ -144,7 +147,7 @@ def scaled(found: list[Outcome], original: Outcome, setting: Setting) -> Referen
     factor = original.row["acc_test"] / unseen
     mean, half = min(1.0, mean * factor), max(WEAK_WIDTH, noise * factor)
     auc = float(np.mean([outcome.row["auc"] for outcome in found]))
-    source = f"of {len(found)} weak stand-ins that were trained without it on a part of the images, scaled to the original"
+    source = f"of {len(found)} weak stand-ins that were trained without it on a part of the images, scaled to the original{kept}"
 
     return Reference(mean, max(0.0, mean - half), min(1.0, mean + half), auc, float("nan"), True, source)
 

@@ -72,6 +72,8 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 def save_weights(model: nn.Module, path: str | Path) -> Path:
     """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"save_weights: the model is a {type(model).__name__}: expected a torch.nn.Module")
     from safetensors.torch import save_model
 
     path = paths.file_ending(path, ".safetensors", "the file of the weights")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mulnb.fast import svc
 
@@ -49,3 +52,12 @@ def test_many_equal_examples_end_at_the_optimum():
         theirs = SVC(C=3.0, gamma=0.1, tol=1e-7).fit(x, y).decision_function(x)
         clear = np.abs(theirs) > 1e-3
         assert np.isfinite(ours).all() and ((ours > 0) == (theirs > 0))[clear].all()
+
+
+def test_fits_in_several_threads_leave_the_number_of_blas_threads_as_it_was():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((400, 1)), np.repeat([1.0, -1.0], 200)
+    with threadpool_limits(2, user_api="blas"):
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: svc.fit(x, y, 3.0, 1.0), range(12)))
+        assert {entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"} == {2}

@@ -252,6 +252,7 @@ def test_runs_whose_oracle_did_not_fit_are_marked_and_counted():
 def test_one_order_beside_memorization_is_drawn_once_and_not_again_as_the_mean():
     frame = synthetic.crossed()
     many, one = (figures.crossed(PROFILE, rows) for rows in (frame, frame[frame.order.isin(["memorization", "confidence"])]))
+    assert "need another score" in words(figures.crossed(PROFILE, frame[frame.order == "memorization"]))
     assert "mean over the orders" in words(many) and "mean over the orders" not in words(one)
     algorithms = frame.algorithm.nunique()
     assert [len(figure.axes[0].get_yticklabels()) for figure in (many, one)] == [algorithms * 4, algorithms]

@@ -54,6 +54,9 @@ if __name__ == "__main__":
     frame = study.proxies(profile)
     wide = frame[frame.seed == 0].pivot(index="example", columns="proxy", values="value")
     assert np.allclose(wide["doubt"], wide["confidence"], atol=1e-5)
+    first = study.strata(profile, "doubt", 0)
+    PROXIES["doubt"] = Proxy("probability", "probability", signal=lambda out: out.p_true)
+    assert set(study.strata(profile, "doubt", 0).high) != set(first.high)
     PROXIES["doubt"] = Proxy("2 - probability", "probability", signal=lambda out: 2 - out.p_true)  # edited in a notebook
     again = study.proxies(profile)
     assert np.allclose(again[again.proxy == "doubt"].raw, frame[frame.proxy == "doubt"].raw + 1, atol=0.01)  # three digits

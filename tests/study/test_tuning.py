@@ -112,6 +112,9 @@ def test_a_winner_on_the_edge_extends_the_grid_up_to_its_declared_end():
         ("samples", (128, 256), 256, {"factor": 2, "high": 1024}, 512),
         ("epochs", (3, 9), 3, {"factor": 3, "low": 1}, 3),  # there is no smaller number that three stages can share
         ("epochs", (3, 9), 9, {"factor": 2, "high": 11}, 9),
+        ("epochs", (1, 3), 3, {"factor": 1.5, "high": 15}, 6),  # never back to where it stands
+        ("epochs", (3, 9), 9, {"step": 2, "high": 30}, 12),
+        ("epochs", (9, 15), 9, {"step": 2, "low": 3}, 6),
     ],
 )
 def test_the_next_value_lies_within_the_declared_end_and_only_epochs_are_multiples_of_three(key, values, winner, axis, new):

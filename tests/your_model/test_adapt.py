@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -394,3 +395,40 @@ def test_a_factory_leaves_the_random_states_alone():
     before = torch.get_rng_state()
     adapt.plain(memorizing().state_dict(), Convolutional)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_calls_in_several_threads_give_the_bits_of_calls_in_turn_and_leave_the_generators_alone():
+    model = Convolutional(dropout=0.3)
+
+    def call(seed):
+        return weights(mulnb.unlearn(model, IMAGES, LABELS, [1, 2, 3], settings=QUICK, seed=seed).model)
+
+    in_turn = [call(seed) for seed in range(3)]
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    with ThreadPoolExecutor(3) as threads:
+        at_once = list(threads.map(call, range(3)))
+    assert all(torch.equal(one, other) for one, other in zip(in_turn, at_once, strict=True))
+    assert torch.equal(before[0], torch.get_rng_state()) and np.array_equal(before[1], np.random.get_state()[1])
+
+
+def test_mixed_precision_around_a_call_changes_nothing():
+    plain = mulnb.unlearn(memorizing(), IMAGES, LABELS, [1, 2, 3], settings=QUICK)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = mulnb.unlearn(memorizing(), IMAGES, LABELS, [1, 2, 3], settings=QUICK)
+    assert torch.equal(weights(plain.model), weights(mixed.model))
+
+
+def test_an_oracle_does_not_begin_with_the_weights_of_the_original():
+    unlearned = mulnb.unlearn(memorizing(), IMAGES, LABELS, [1, 2, 3], settings=QUICK)
+    report = mulnb.evaluate(unlearned, IMAGES, LABELS, [1, 2, 3], holdout=HOLDOUT, original=memorizing())
+    with pytest.raises(UserError, match="fresh returns the trained weights"):
+        report.train_oracle(lambda: copy.deepcopy(memorizing()), epochs=1)
+
+
+def test_a_part_that_refuses_to_be_copied_is_told_in_one_line():
+    class Refuses(Convolutional):
+        def __deepcopy__(self, memo):
+            raise NotImplementedError()
+
+    with pytest.raises(UserError, match=r"the model cannot be copied, .*: NotImplementedError"):
+        mulnb.unlearn(Refuses(), IMAGES, LABELS, [1], settings=QUICK)

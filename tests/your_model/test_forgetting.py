@@ -244,6 +244,12 @@ def test_tune_on_a_stand_in_request_leaves_the_request_alone():
         mulnb.tune(memorizing(), IMAGES, LABELS, strata, on="stand-in", **given)
 
 
+def test_a_ledger_alone_says_what_is_forgotten(tmp_path):
+    given = {"holdout": HOLDOUT, "progress": False, "trials": 1, "ledger": tmp_path / "requests.jsonl"}
+    with pytest.raises(UserError, match=r"already_forgotten beside a ledger: .* leave out already_forgotten"):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2], already_forgotten=[99], **given)
+
+
 def test_forget_is_module_and_call():
     from mulnb import forget
 

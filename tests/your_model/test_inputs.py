@@ -202,11 +202,44 @@ def test_kept_labels_that_are_not_those_of_all_items_are_told(workers):
 
     data = inputs.read(DataLoader(Noisy(), num_workers=workers), None, torch.device("cpu"), torch.float32)
     with pytest.raises(
-        UserError, match=r"example 93 has label \d when it is read, and had \d before .*make them agree, or give labels="
+        UserError, match=r"example 93 has label \d when it is read, and had \d before .*make them agree, or give "
     ):
         checks.survey(data)
     given = inputs.read(Noisy(), LABELS, torch.device("cpu"), torch.float32)
     assert checks.survey(given).data  # labels that are given beside the data set replace its own
+
+
+def test_a_data_set_may_use_one_buffer_for_all_its_items():
+    class Buffered(Pairs):
+        buffer = torch.empty_like(X[0])
+
+        def __getitem__(self, index):
+            self.buffer.copy_(self.images[index])
+            return self.buffer, int(self.labels[index])
+
+    data = inputs.read(Buffered(), None, torch.device("cpu"), torch.float32)
+    assert torch.equal(data.inputs(torch.arange(9)), X[:9] / 255)
+
+
+def test_a_subset_with_the_index_of_a_table_is_refused():
+    rows = pd.Series(range(20), index=range(20)[::-1])
+    with pytest.raises(UserError, match="the indices of a Subset are a Series, which torch reads by its own index"):
+        inputs.read(Subset(Pairs(), rows), None, torch.device("cpu"), torch.float32)
+
+
+def test_images_give_the_same_bits_however_they_are_held():
+    last = np.ascontiguousarray(IMAGES.transpose(0, 2, 3, 1))
+    how = {"settings": QUICK}
+    one, other = (mulnb.unlearn(memorizing(), images, LABELS, [1, 2], **how).model for images in (IMAGES, last))
+    assert same(state(one), state(other))
+
+
+def test_masked_arrays_are_refused():
+    hidden = np.ma.masked_array([1, 2, 77], mask=[False, False, True])
+    with pytest.raises(UserError, match="it is a masked array"):
+        mulnb.unlearn(memorizing(), IMAGES, LABELS, hidden, settings=QUICK)
+    with pytest.raises(UserError, match="expected one number per example"):
+        mulnb.strata(np.ma.masked_array(np.zeros(160), mask=np.arange(160) == 3), size=10)
 
 
 def test_a_batch_from_a_preprocessor_is_read_and_not_the_picture_beside_it():
@@ -382,7 +415,21 @@ def test_grey_pictures_are_read_in_colour_for_a_network_that_begins_with_three_c
         network = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 4))
         data = api.beside(adapt.adapt(network), tmp_path, None, None)
         found.append(data.inputs(torch.arange(5)))
-    assert found[0].shape[1] == 1 and torch.equal(found[1], found[0].expand(-1, 3, -1, -1))
+        digests = checks.survey(data).digests
+        assert checks.overlap(data, inputs.read(IMAGES[:9], LABELS[:9], data.device, data.dtype), "x") is not None
+    assert found[0].shape[1] == 1 and torch.equal(found[1], found[0].expand(-1, 3, -1, -1)) and len(digests) == 160
+
+    class Colours(nn.Module):
+        """Makes three channels of one by itself."""
+
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 4))
+
+        def forward(self, x):
+            return self.net(x.repeat(1, 3, 1, 1))
+
+    assert api.beside(adapt.adapt(Colours()), tmp_path, None, None).inputs(torch.arange(5)).shape[1] == 1
 
 
 def test_what_is_left_out_of_a_folder_is_named(tmp_path):

@@ -328,3 +328,11 @@ def test_settings_are_written_with_every_digit(tmp_path):
     book.add(strata, found, before=memorizing(), data=DATA)
     again = mulnb.Requests(tmp_path / "requests.jsonl").rebuild(memorizing(), IMAGES, LABELS)
     assert weights_hash(again) == weights_hash(found.model)
+
+
+def test_settings_of_any_kind_are_written_as_text():
+    assert ledger._exact({"layers": {"head"}, "lr": np.float32(0.5), "where": np.arange(2)}) == {
+        "layers": "{'head'}",
+        "lr": 0.5,
+        "where": "[0 1]",
+    }

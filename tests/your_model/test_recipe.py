@@ -238,3 +238,17 @@ def test_progress_is_told_and_can_cancel():
     assert same(before, state(memorizing()))
     with pytest.raises(UserError, match="progress is a int"):
         mulnb.unlearn(memorizing(), IMAGES, LABELS, forgotten()[0], settings=QUICK, progress=3)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        (lambda done: 1 / 0, "the schedule failed: ZeroDivisionError"),
+        (lambda done: "a", "the schedule failed: ValueError"),
+        (lambda done: None, "the schedule failed: TypeError"),
+        (lambda done: float("nan"), "the schedule returns nan for 0.00"),
+    ],
+)
+def test_a_schedule_that_fails_is_one_line(schedule, words):
+    with pytest.raises(UserError, match=words):
+        mulnb.unlearn(memorizing(), IMAGES, LABELS, [1], settings=QUICK, training=mulnb.Training(schedule=schedule))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import warnings
@@ -123,12 +124,17 @@ def test_page_and_json(tmp_path):
         (lambda: mulnb.References(margins=np.zeros((8, 3)), unseen=np.zeros((8, 60))), r"margins are \[8, 3\]"),
         (lambda: mulnb.References(), "give either models, or margins"),
         (lambda: mulnb.References(margins=np.zeros((8, 160))), "go together"),
+        (lambda: [copy.deepcopy(original()) for _ in range(8)], "references: model 0 has the weights of the original"),
+        (lambda: [*references()[0][:7], references()[0][0]], "references: model 7 has the weights of model 0"),
+        (lambda: mulnb.References(original()), "models is a Sequential: expected a list of models"),
+        (lambda: mulnb.References(references()[0], member=5), "member is a int: expected one entry per model"),
+        (lambda: mulnb.References(margins=3.0, unseen=3.0), "margins should be numbers"),
         (lambda: "pool", "references is a str: expected mulnb.References"),
-        (lambda: [small()] * 7 + [nn.Sequential(nn.Flatten(), nn.Linear(36, 2))], "model 7 has 2 classes"),
+        (lambda: [small() for _ in range(7)] + [nn.Sequential(nn.Flatten(), nn.Linear(36, 2))], "model 7 has 2 classes"),
         (lambda: [*references()[0][:7], nn.Flatten()], "parameters"),
     ],
 )
 def test_references_that_do_not_fit(given, message):
     with pytest.raises(UserError, match=message) as error:
-        evaluate(original(), references=given())
+        evaluate(original(), original=original(), references=given())
     assert "\n" not in str(error.value)

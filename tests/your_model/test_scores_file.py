@@ -37,7 +37,10 @@ def test_published_scores_are_read_the_right_way_round(tmp_path):
         (lambda: mulnb.load_scores(tmp_path / "own.npy"), "which end of 'own' is memorized"),
         (lambda: mulnb.load_scores(tmp_path / "scores.npy"), "which end of 'scores' is memorized"),
         (lambda: mulnb.load_scores(tmp_path / "bare.npz"), "which end of 'scores' is memorized"),
-        (lambda: mulnb.load_scores(tmp_path / "rows.csv"), "index is not 0, 1, 2, …: sort the rows by it, or give index="),
+        (
+            lambda: mulnb.load_scores(tmp_path / "rows.csv"),
+            "index is not in increasing order: sort the rows by it, or give index=",
+        ),
         (lambda: mulnb.load_scores(tmp_path / "c.npz", labels=LABELS[:9]), "160 scores for 9 labels: give index="),
         (lambda: mulnb.load_scores(tmp_path / "c.npz", key="x"), "has labels, scores: give key="),
         (lambda: mulnb.load_scores(tmp_path / "none.npz"), "does not exist"),

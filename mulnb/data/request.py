@@ -200,7 +200,8 @@ def _array(request: Any, n: int, what: str) -> np.ndarray:
 
     try:
         if hasattr(request, "detach"):  # a tensor; torch itself takes seconds to import
-            return np.atleast_1d(request.detach().cpu().numpy())
+            request = request.detach().cpu()
+            return np.atleast_1d((request.double() if request.is_floating_point() else request).numpy())  # numpy has no bfloat16
         if isinstance(request, Iterable) and not hasattr(request, "__array__"):
             # a generator may have no end; whoever names more than n examples names one twice
             request = list(request if isinstance(request, Sized) else itertools.islice(request, min(n, 10**8) + 1))

@@ -121,10 +121,13 @@ def check_unseen(data: Images, holdout: Images, name: str = "holdout") -> None:
 
 
 def check_classes(data: Images, holdout: Images) -> None:
-    """Tells of a hold-out that has one class only: nothing is then known about unseen images of the others."""
-    theirs = holdout.labels.unique()
-    if len(theirs) == 1 and len(data.labels.unique()) > 1:
-        notice(f"holdout has images of class {int(theirs)} only: give some of every class, as the training images have them")
+    """Tells of a hold-out that has one class only, or classes that nobody was trained on: it then says little of the others."""
+    ours, theirs = set(data.labels.unique().tolist()), set(holdout.labels.unique().tolist())
+    if len(theirs) == 1 and len(ours) > 1:
+        notice(f"holdout has images of class {theirs.pop()} only: give some of every class, as the training images have them")
+    elif new := sorted(theirs - ours):
+        named = ", ".join(map(str, new[:8])) + (", …" if len(new) > 8 else "")
+        notice(f"holdout has images of class {named}, of which there is no training image: leave these out")
 
 
 def check_duplicates(data: Images, forget: np.ndarray, present: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     SequentialSampler,
     Subset,
@@ -59,6 +60,12 @@ def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
 
     if pairs(given):
         return given, 0
+
+    if isinstance(given, Iterator):
+        what = f"{name}: a {type(given).__name__} is no tensor or array of numbers"
+        raise UserError(f"{what}: it can be read once only; give a list, or a map-style Dataset")
+    if isinstance(given, Dataset) and not hasattr(given, "__len__"):
+        raise UserError(f"{name}: the data set does not say how many examples it has: give it a __len__ that does")
 
     known = (Tensor, np.ndarray, list, tuple, str, bytes, Mapping, range)
     if isinstance(given, known) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):

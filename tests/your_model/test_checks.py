@@ -165,3 +165,9 @@ def test_an_image_equals_its_copy_whatever_stands_beside_it_in_the_batch():
     alone, mixed = checks._canonical(levels), checks._canonical(floats)
     assert all(np.array_equal(one, other) and one.dtype == other.dtype for one, other in zip(alone, mixed, strict=False))
     assert mixed[3].dtype == np.float32
+
+
+def test_a_hold_out_with_classes_that_nobody_was_trained_on_is_told():
+    known = np.flatnonzero(LABELS < 2)
+    with pytest.warns(Notice, match="holdout has images of class 2, 3, of which there is no training image"):
+        mulnb.evaluate(memorizing(), IMAGES[known], LABELS[known], [1, 2, 3], holdout=HOLDOUT)

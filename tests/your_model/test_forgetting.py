@@ -235,6 +235,15 @@ def test_stand_ins_that_diverge_in_half_precision_end_nothing():
     assert found.tuned.reference is not None or "the stand-ins for an oracle diverged" in str(found)
 
 
+def test_stand_ins_that_keep_frozen_weights_say_so():
+    frozen = copy.deepcopy(memorizing())
+    frozen.conv.requires_grad_(False)
+    given = {"holdout": HOLDOUT, "trials": 1, "budget": None, "progress": False}
+    assert "its frozen weights are the model's" in str(mulnb.forget(frozen, (IMAGES, LABELS), [1, 2, 3], **given).verdict)
+    free = mulnb.forget(memorizing(), (IMAGES, LABELS), [1, 2, 3], **given)
+    assert "stand-ins" in str(free.verdict) and "frozen" not in str(free.verdict)
+
+
 def test_tune_on_a_stand_in_request_leaves_the_request_alone():
     strata, _ = forgotten()
     given = {"holdout": HOLDOUT, "trials": 3, "budget": 20, "progress": False}

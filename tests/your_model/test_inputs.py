@@ -234,6 +234,19 @@ def test_images_give_the_same_bits_however_they_are_held():
     assert same(state(one), state(other))
 
 
+def test_what_can_be_read_once_or_has_no_length_is_told():
+    class NoLength(Dataset):
+        def __getitem__(self, index):
+            return X[index], 0
+
+    for given, words in (
+        (zip(IMAGES, LABELS, strict=True), "it can be read once only; give a list, or a map-style Dataset"),
+        (NoLength(), "give it a __len__"),
+    ):
+        with pytest.raises(UserError, match=words):
+            inputs.read(given, None, torch.device("cpu"), torch.float32)
+
+
 def test_masked_arrays_are_refused():
     hidden = np.ma.masked_array([1, 2, 77], mask=[False, False, True])
     with pytest.raises(UserError, match="it is a masked array"):

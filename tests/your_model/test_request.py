@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -322,3 +323,10 @@ def test_lists_that_could_be_taken_for_something_else(tmp_path, text, words):
 def test_a_mask_in_words(tmp_path):
     (tmp_path / "request.csv").write_text("forget\nFalse\nTrue\nfalse\nFALSE\nTRUE\n")
     assert indices(tmp_path / "request.csv", 5, files=FILES).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_whole_numbers_may_come_in_any_floating_point_type(dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert indices(torch.tensor([3.0, 1.0], dtype=dtype), 5).tolist() == [1, 3]

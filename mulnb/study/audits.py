@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mulnb.audit import klom, membership
+from mulnb.audit.compare import CELL
 from mulnb.core.store import Artifact
 from mulnb.forget import Strata
 from mulnb.study.ranking import FOUR_DIGITS, to_bits
@@ -19,7 +20,6 @@ from mulnb.study.study import SHOWN_SEEDS
 if TYPE_CHECKING:
     from mulnb.study.study import Study
 
-CELL = ["algorithm", "strategy", "score"]
 KLOM = ("klom", "klom_retain", "klom_test")  # on S, R and T
 EXAMPLE = ("margin", "lira", "rmia")  # of one example
 MEMBERSHIP = ("lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc")

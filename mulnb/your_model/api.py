@@ -32,13 +32,11 @@ from mulnb.proxies import PROXIES
 from mulnb.training import clone
 from mulnb.your_model import checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
-from mulnb.your_model.inputs import Images, Normalize, TensorImages, read
+from mulnb.your_model.inputs import Images, Normalize, read
 from mulnb.your_model.items import pairs
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training, trained_by, with_batch
 from mulnb.your_model.weights import save_weights
-
-MASKS = ("bool", "torch.bool", "boolean")  # kinds of number that a mask is made of, NumPy's, torch's and pandas'
 
 Given = Any  # images of any kind: see `inputs.read`
 EVERY_ALGORITHM = "neg_grad_plus"
@@ -326,7 +324,7 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
 
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
     try:
-        classes = _classes(network, data)
+        classes = probe.classes_of(network, data)
     except UserError as error:
         if name == "images":
             raise
@@ -335,26 +333,6 @@ def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, n
     data.memo["classes"] = classes
 
     return data
-
-
-def _classes(network: Adapted, data: Images) -> int:
-    """How many classes the network tells apart. A folder's grey images are shown in three channels where it needs them.
-
-    torchvision's folders read grey files so, and who trained with them has a network that begins with three channels.
-    """
-    grey = isinstance(data, TensorImages) and bool(data.files) and data.images.shape[1] == 1
-    try:
-        data.repeats = 1
-        return probe.check_outputs(network, probe.first_inputs(data))
-    except UserError as error:
-        if not grey:
-            raise
-        data.repeats = 3
-        try:
-            return probe.check_outputs(network, probe.first_inputs(data))
-        except UserError:
-            data.repeats = 1
-            raise error from None
 
 
 def pair(network: Adapted, given: Given, name: str, normalize: Normalize) -> Images:
@@ -393,7 +371,8 @@ def nothing(request: Any) -> bool:
     """Whether a request names no example: None, an empty list or ledger, a mask without a True."""
     if request is None or (hasattr(request, "__len__") and getattr(request, "ndim", 1) > 0 and len(request) == 0):
         return True
-    return str(getattr(request, "dtype", "")) in MASKS and not bool(request.any())
+    dtype = str(getattr(request, "dtype", ""))
+    return dtype in ("bool", "torch.bool", "boolean") and not bool(request.any())
 
 
 def _settings(

@@ -244,7 +244,7 @@ def scores_of(scores: Any) -> np.ndarray:
         if np.iscomplexobj(scores) or isinstance(scores, np.ma.MaskedArray):
             raise TypeError
         values = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError, NotImplementedError):
+    except (TypeError, ValueError, RuntimeError):
         raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
 
     if values.ndim != 1 or len(values) == 0:

@@ -168,7 +168,9 @@ class ItemImages(Images):
     def _check_labels(self, index: Tensor, found: Tensor) -> None:
         """Raises `UserError` if an item that was read has another label than the data set said without reading it."""
         said = self.labels[index.to(self.labels.device)].cpu()
-        for place in (found != said).nonzero().flatten().tolist():
+        wrong = (found != said).nonzero().flatten()
+        if len(wrong):
+            place = int(wrong[0])
             raise UserError(
                 f"{self.items.label}: example {int(index[place])} has label {int(found[place])} when it is read, and had "
                 f"{int(said[place])} before (or in .targets or .labels of the data set): make them agree, or give "

@@ -11,7 +11,7 @@ from torch import Tensor
 from mulnb.core.errors import UserError, one_line
 from mulnb.training import clone, frozen
 from mulnb.your_model.adapt import WANTED, Adapted, Factory, Model, adapt, described, protected, same_weights, untrained
-from mulnb.your_model.inputs import Images
+from mulnb.your_model.inputs import Images, TensorImages
 
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
 
@@ -117,6 +117,26 @@ def check_beside(network: Adapted, name: str, data: Images) -> None:
     classes = check_outputs(network, first_inputs(data.on(place.device, place.dtype)))
     if classes != data.memo["classes"]:
         raise UserError(f"{name} has {classes} classes, the model has {data.memo['classes']}")
+
+
+def classes_of(network: Adapted, data: Images) -> int:
+    """How many classes the network tells apart. A folder's grey images are shown in three channels where it needs them.
+
+    torchvision's folders read grey files so, and who trained with them has a network that begins with three channels.
+    """
+    grey = isinstance(data, TensorImages) and bool(data.files) and data.images.shape[1] == 1
+    try:
+        data.repeats = 1
+        return check_outputs(network, first_inputs(data))
+    except UserError as error:
+        if not grey:
+            raise
+        data.repeats = 3
+        try:
+            return check_outputs(network, first_inputs(data))
+        except UserError:
+            data.repeats = 1
+            raise error from None
 
 
 def check_untrained(fresh: Factory, original: Model, factory: Factory | None, seed: int) -> None:

@@ -14,7 +14,7 @@ from mulnb.core import paths
 from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name
 from mulnb.results import record, written
-from mulnb.results.statements import PRIMARY
+from mulnb.results.statements import BY_ID, PRIMARY
 
 OTHER_MACHINE = "other_machine.csv"
 ELSEWHERE = {
@@ -57,7 +57,7 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
         verdicts: the claims frame of this machine.
 
     Returns:
-        The path of `other_machine.csv` among the committed results.
+        The path of `other_machine.csv` among the committed results. A claim whose stage did not run here is left out of it.
 
     Raises:
         UserError: results of this machine are missing or of other settings, the committed results are of the same
@@ -70,16 +70,16 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     if not record.read(folder):
         raise UserError(f"{folder} has no committed results that this machine could be compared with")
 
-    # a stage that did not run here would bring in the committed frames; no verdict rests on those of the mistakes
-    committed = set(record.read(folder).get("stages", {})) - {"mistakes"}
-    if missing := sorted(committed - set(record.read(own).get("stages", {}))):
-        raise UserError(f"{own} lacks {', '.join(missing)}: run all stages of profile {profile.name} first")
-
     here = device_name()
     if _device(folder) == here:
         raise UserError(f"the committed results of {profile.name} are of this processor ({here}), not of another one")
 
-    rows = _primary(verdicts).assign(device=here)
+    # a claim whose stage did not run here was judged by the committed frames
+    ran = set(record.read(own).get("stages", {}))
+    rows = _primary(verdicts)
+    rows = rows[[BY_ID[claim].stage in ran for claim in rows["claim"]]].assign(device=here)
+    if rows.empty:
+        raise UserError(f"{own} has no stage that a verdict rests on: run profile {profile.name} first")
     return paths.write_file(folder / OTHER_MACHINE, lambda to: rows.to_csv(to, index=False))
 
 

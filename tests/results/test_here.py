@@ -16,7 +16,11 @@ from mulnb.results import here
 PROFILE = config.load_profile("smoke")
 COLUMNS = ["claim", "kind", "measured", "verdict", "evidence"]
 VERDICTS = pd.DataFrame(
-    [("a", "primary", "ToW", "shown", "x"), ("b", "primary", "ToW", "undecided", "y"), ("b", "secondary", "one", "shown", "z")],
+    [
+        ("proxy-sign", "primary", "ρ", "shown", "x"),
+        ("refine-vanilla", "primary", "ToW", "undecided", "y"),
+        ("refine-vanilla", "secondary", "one", "shown", "z"),
+    ],
     columns=COLUMNS,
 )
 
@@ -39,7 +43,7 @@ def test_each_primary_verdict_that_differs_is_a_line(committed):
     assert here.differences(PROFILE, VERDICTS) == ["Beside the 2 committed primary verdicts: none differ here."]
 
     changed = VERDICTS.assign(verdict=["shown", "shown", "undecided"])
-    assert here.differences(PROFILE, changed) == ["b, ToW: committed undecided, here shown"]
+    assert here.differences(PROFILE, changed) == ["refine-vanilla, ToW: committed undecided, here shown"]
 
 
 def test_verdicts_of_other_settings_are_not_compared(committed):
@@ -56,15 +60,18 @@ def test_the_record_of_another_machine_is_read_back(committed):
         here.write_other_machine(PROFILE, VERDICTS)
 
     record(own, device_name(), stages=())
-    with pytest.raises(UserError, match="lacks memorization"):
+    with pytest.raises(UserError, match="no stage that a verdict rests on"):
         here.write_other_machine(PROFILE, VERDICTS)
 
-    # no verdict rests on the mistakes, which run only when named
-    record(committed, "another processor", stages=("memorization", "mistakes"))
-    record(own, device_name())
+    record(own, device_name(), stages=("memorization", "proxies", "unlearning"))
     assert here.write_other_machine(PROFILE, VERDICTS) == committed / "other_machine.csv"
     found = here.other_machine(PROFILE.name)
     assert list(found.verdict) == ["shown", "undecided"] and set(found.device) == {device_name()}
+
+    # what did not run here was judged by the committed frames
+    record(own, device_name(), stages=("memorization", "proxies"))
+    here.write_other_machine(PROFILE, VERDICTS)
+    assert list(here.other_machine(PROFILE.name)["claim"]) == ["proxy-sign"]
 
     record(committed, device_name())
     with pytest.raises(UserError, match="of this processor"):

@@ -23,6 +23,24 @@ def test_an_svc_whose_bias_is_not_unique_takes_the_middle_as_libsvm_does():
     assert own == pytest.approx(reference.decision_function(asked), abs=1e-3)
 
 
+@pytest.mark.parametrize("classes", [10, 100])
+def test_probabilities_get_the_values_of_libsvm_from_few_landmarks(classes):
+    """Networks that are sure of most images, and often right: what the attack on all probabilities meets."""
+    from sklearn.svm import SVC
+
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(size=(1000, classes)) * 2
+    right = rng.random(1000) < np.repeat([0.99, 0.75], 500)
+    logits[np.arange(1000), rng.integers(classes, size=1000)] += right * (4 + rng.gamma(3, 2.5, 1000))
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    x, y = p / p.sum(1, keepdims=True), np.repeat([1.0, -1.0], 500)
+
+    classifier = svc.fit(x, y, 3.0, 1 / classes)
+    reference = SVC(C=3, gamma="auto", tol=1e-7).fit(x, y).decision_function(x)
+    assert len(classifier.landmarks) < 250
+    assert classifier.decision(x) == pytest.approx(reference, abs=1e-3)
+
+
 def test_an_svc_of_two_values_alone_finds_its_optimum():
     """Equal examples share what only their sum determines: rounding must not carry the search away (f is −1 everywhere)."""
     seen, unseen = np.ones(180), np.r_[np.ones(296), np.zeros(64)]

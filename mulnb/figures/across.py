@@ -82,10 +82,11 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     if not found:
         return finish(figure, _profiles(frames))
     ends = f" {ENDS_NOTE}." if set(every["strategy"]) & set(ENDS) else ""
+    every_run = pd.concat([frame for frame in frames.values() if frame is not None], ignore_index=True)
     return finish(
         figure,
         f"{_profiles(frames)} Union of all forget sets so far, change since step 1 paired by seed; "
-        f"{captions.interval_note(every['n'])}.{ends}",
+        f"{captions.interval_note(every['n'])}.{ends}{captions.unfit(every_run)}",
     )
 
 

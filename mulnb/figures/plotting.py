@@ -31,7 +31,7 @@ WIDTH = 7.0  # inches: the text width of a two-column page
 SMALL = 7.0  # points: captions, ticks and notes; nothing is smaller
 INK, SOFT, FAINT, PALE = "#222222", "#5F5F5F", "#DDDDDD", "#F4F4F4"
 ALERT = "#C2410C"  # flipped labels
-COLOURS = 48  # of a PNG
+COLOURS = 64  # of a PNG
 
 STYLE = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
@@ -157,8 +157,8 @@ def png(figure: Figure) -> bytes:
 def with_palette(image: Pixels) -> Pixels:
     """An image in `COLOURS` colours.
 
-    Half of them are those of the most pixels, which stay exactly as they are: areas, grids and bands keep their hue. The other
-    half covers the rest, so that the colour of a single small marker is among them.
+    The colour of the most pixels comes first; each next one is the colour that those before it miss most: by the square of its
+    distance to them, times the root of its number of pixels. So a small marker keeps its hue beside large areas.
 
     Args:
         image: in RGB.
@@ -172,15 +172,20 @@ def with_palette(image: Pixels) -> Pixels:
     codes, place, count = np.unique(pixels @ (1 << 16, 1 << 8, 1), return_inverse=True, return_counts=True)
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)  # [U, 3]
 
-    frequent = colours[np.argsort(-count, kind="stable")[: COLOURS // 2]]
-    spread = image.quantize(COLOURS // 2, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    covering = np.array(spread.getpalette()).reshape(-1, 3)[: COLOURS // 2]
-    palette = np.concatenate([frequent, covering])  # [K, 3]
+    chosen = np.zeros(len(colours), dtype=np.uint8)  # [U], each colour's place in the palette
+    missed = np.full(len(colours), np.inf)  # [U], squared distance to the nearest colour of the palette
+    palette = [int(count.argmax())]
 
-    distance = ((colours[:, None] - palette[None]) ** 2).sum(-1)  # [U, K]
-    chosen = distance.argmin(1)[place].reshape(pixels.shape[:2]).astype(np.uint8)
-    found = Image.fromarray(chosen, mode="P")
-    found.putpalette(palette.astype(np.uint8).tobytes())
+    while True:
+        distance = ((colours - colours[palette[-1]]) ** 2).sum(-1)  # [U]
+        chosen[distance < missed] = len(palette) - 1
+        missed = np.minimum(missed, distance)
+        if len(palette) == COLOURS or not missed.any():
+            break
+        palette.append(int((missed * np.sqrt(count)).argmax()))
+
+    found = Image.fromarray(chosen[place].reshape(pixels.shape[:2]), mode="P")
+    found.putpalette(colours[palette].astype(np.uint8).tobytes())
     return found
 
 

@@ -15,7 +15,7 @@ from mulnb.config import Profile
 from mulnb.core import vocabulary
 from mulnb.core.stats import Interval
 from mulnb.core.vocabulary import CEILING, FLOOR, METRICS
-from mulnb.results.captions import interval_note, sentence
+from mulnb.results.captions import interval_note, seeds, sentence
 from mulnb.results.compare import RUN, in_order
 
 BETTER, WORSE = "▲", "▼"
@@ -139,7 +139,8 @@ def _note(frame: pd.DataFrame) -> str:
     if "n" not in frame:
         return ""
 
-    note = f"{sentence(interval_note(frame['n']))}."
+    intervals = any(column.endswith("_low") for column in frame)
+    note = f"{sentence(interval_note(frame['n']))}." if intervals else f"No intervals; {seeds(frame['n'])}."
     if "tow_gain_low" in frame and frame["tow_gain_low"].notna().any():
         against = " to vanilla" if "tow" in frame else ""
         if "order" in frame:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 
@@ -53,3 +56,25 @@ def test_a_palette_keeps_the_colours_of_areas_and_those_of_single_markers_nearly
     assert (found[100:] == image[100:]).all(-1).mean() > 0.9999
     assert np.abs(found[250, 250] - (0, 158, 115)).max() < 90
     assert len(np.unique(found.reshape(-1, 3), axis=0)) <= plotting.COLOURS
+
+
+def test_an_area_in_a_picture_of_many_colours_keeps_its_own():
+    """Forty shades of orange and the letters on them: the two violet cells of opposite orders had turned grey."""
+    from PIL import Image
+
+    names = [f"audit {k}" for k in range(9)]
+    pairs = [(one, other) for k, one in enumerate(names) for other in names[k:]]
+    table = pd.DataFrame(pairs, columns=["audit", "other"])
+    table = table.assign(tau=np.linspace(-0.18, 0.93, len(table)), low=0.1, high=0.2, n_methods=12, n_seeds=10)
+    drawn = io.BytesIO()
+    with plotting.style():
+        figures.audit_agreement(PROFILE, table).savefig(drawn, format="png", dpi=150)
+
+    image = Image.open(drawn).convert("RGB")
+    exact, packed = np.array(image).astype(int), np.array(plotting.with_palette(image).convert("RGB"))
+    colours, count = np.unique(exact.reshape(-1, 3), axis=0, return_counts=True)
+    areas = colours[count > 2000]
+    assert len(areas) > 35
+    for colour in areas:
+        found = packed[(exact == colour).all(-1)]
+        assert np.abs(found - colour).max() < 12

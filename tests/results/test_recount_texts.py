@@ -225,8 +225,10 @@ def test_what_the_readme_says_of_later_strata():
     assert "but then it *is* `repeat`" in text
 
     found = again.decided("cifar10-small").set_index(["claim", "kind", "metric", "algorithm"])
-    row = found.loc[("refine-repeat", "primary", "tow", "all")]
-    told = [f"{row['estimate']:.3f}", f"{(row['high'] - row['low']) / 2:.3f}"]
+    told = []
+    for key in (("refine-repeat", "primary", "tow", "all"), ("refine-shuffle", "primary", "tow", "salun")):
+        row = found.loc[key]
+        told += [f"{row['estimate']:.3f}", f"{(row['high'] - row['low']) / 2:.3f}"]
     for algorithm, others in (
         ("fine_tune", ("rum_f", "vanilla")),
         ("salun", ("rum_f", "vanilla")),
@@ -308,15 +310,36 @@ def test_the_pairs_side_by_side_in_the_readme():
 
 def test_what_the_readme_says_of_sizes_and_replication():
     text = " ".join((TREE / "README.md").read_text().split())
-    estimates, alike, opposite = again.replication("cifar10-small")
-    assert f"decide {alike} of {estimates} estimates alike and {opposite or 'none'} in opposite ways" in text
+    for profile in ("cifar10-small", "cifar100-mini"):
+        estimates, alike, opposite = again.replication(profile)
+        assert f"decide {alike} of {estimates} estimates alike and {opposite or 'none'} in opposite ways" in text
 
     run = record("cifar10-small")["profile"]
     sure = again.reliability("cifar10-small")
-    assert f"exact scores from M = {run['pool']['models']} networks (split-half reliability {sure:.3f})" in text
+    pool = f"exact scores from M = {run['pool']['models']} networks"
+    assert f"{pool} (reliability {sure:.3f}, from ρ between halves of the pool)" in text
     assert f"n = {len(run['seeds'])} seeds, strata of {run['forget']['size']} images, three passes over the retain set" in text
     runs = again.methods(need("cifar10-small", "unlearning"))
     assert (runs["passes_retain"] == 3).all() and runs["converged"].all()
+
+
+def test_what_the_readme_says_of_how_far_above_the_floor_methods_end():
+    runs = need("tiny-imagenet-mini", "unlearning")
+    floor = runs[runs["algorithm"] == "nothing"].set_index(["score", "seed"])["tow"]
+    levels = runs.set_index(["algorithm", "strategy", "score", "seed"])["tow"]
+    gained = levels.sub(floor).groupby(["algorithm", "strategy"]).mean()
+    range_of = {name: (part.min(), part.max()) for name, part in gained.groupby("algorithm")}
+
+    text = " ".join((TREE / "README.md").read_text().split())
+    low = max(range_of[name][1] for name in ("fine_tune", "l1_sparse", "influence"))
+    assert f"fine-tuning, L1-sparse and influence end at most {low:.3f} above the floor" in text
+    for words, names in (
+        ("NegGrad and SCRUB {} to {}", ("neg_grad", "scrub")),
+        ("NegGrad+, SalUn and random labels end {} to {} above it", ("neg_grad_plus", "salun", "random_label")),
+    ):
+        ends = np.array([range_of[name] for name in names])
+        assert words.format(f"{ends.min():.3f}", f"{ends.max():.3f}") in text
+    assert f"a second oracle {gained.loc['retrain'].item():.3f}" in text
 
 
 def test_the_results_of_digits_in_the_readme():

@@ -119,6 +119,8 @@ def logits_of(output: Any, n: int) -> Tensor:
     found = _main(output)
     if not isinstance(found, Tensor):
         raise UserError(f"the model returns {_kind(output)}: {WANTED}")
+    if found.layout != torch.strided or found.is_meta:
+        raise UserError(f"the model returns a {'meta' if found.is_meta else 'sparse'} tensor: {WANTED}")
     if found.ndim > 2 and found.shape[:2].numel() == found.numel():
         found = found.flatten(1)
     if found.is_floating_point() and found.shape in ((n,), (n, 1)):

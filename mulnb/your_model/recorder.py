@@ -42,7 +42,10 @@ class Recorder:
             raise UserError(f"Recorder({n!r}): give the number of training examples")
 
         self.n = int(n)
-        self._counts = np.zeros(self.n, dtype=np.int64)
+        try:
+            self._counts = np.zeros(self.n, dtype=np.int64)
+        except (MemoryError, ValueError):
+            raise UserError(f"Recorder({n}): so many examples do not fit into memory") from None
         self._sums = {name: np.zeros(self.n) for name, proxy in PROXIES.items() if proxy.signal is not None}
         self._right: list[np.ndarray] = []  # bool [N] each: the k-th time an example was recorded, it was classified right
         self._aside: list[tuple[np.ndarray, Tensor, Tensor]] = []
@@ -64,7 +67,10 @@ class Recorder:
         Raises:
             UserError: they do not fit each other or the recorder.
         """
-        places = np.array(index.detach().cpu().numpy() if isinstance(index, Tensor) else index).reshape(-1)
+        try:
+            places = np.array(index.detach().cpu().numpy() if isinstance(index, Tensor) else index).reshape(-1)
+        except (TypeError, ValueError, RuntimeError):  # ragged, sparse, without data
+            raise UserError(f"Recorder: index is a {type(index).__name__}: expected whole numbers 0 … {self.n - 1}") from None
         if places.size == 0:
             return
         if places.dtype.kind not in "biuf":
@@ -76,7 +82,7 @@ class Recorder:
         if len(np.unique(places)) < len(places):
             raise UserError("Recorder: a batch has an example twice: record every example once an epoch")
 
-        if isinstance(logits, np.ndarray):
+        if isinstance(logits, np.ndarray) and logits.dtype.kind == "f":
             logits = torch.from_numpy(logits)
         z = logits_of(logits, len(places)).detach().float()  # [B, K]
         try:

@@ -5,22 +5,30 @@ Both readers of scores use it: `data.load_scores`, which joins them to a profile
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
 
-LABELS = ("tr_labels", "labels", "label", "train_labels")  # names under which a file may hold the labels of its examples
-INDICES = ("index", "source_index", "example", "id", "idx")  # and the numbers of the examples that the scores belong to
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Names, in any case, under which a file may hold the labels of its examples,
+LABELS = ("tr_labels", "labels", "label", "train_labels", "targets", "target")
+# and the numbers of the examples that the scores belong to; pandas calls a column without a name "Unnamed: 0".
+INDICES = ("index", "source_index", "example", "id", "idx", "indices", "image_id", "example_id", "unnamed: 0")
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 LONGEST = 256 * 2**20  # bytes of a file, or of one array of an .npz: the scores of thirty million examples
+EXACT = 2.0**53  # whole numbers below it are exact as float64
 AGREE = 0.99  # the least share of labels in the file that must equal those of the data
 
 Orientation = Literal["memorization", "consistency"]
@@ -105,7 +113,7 @@ class ScoreFile:
         else:
             raise self.error(f"no key '{key}': it has {self.names}")
 
-        if name in LABELS:
+        if name.casefold() in LABELS:
             raise self.error(f"{name} are labels and not scores: say which key holds the scores: it has {self.names}")
         if values.dtype.kind not in "fiub" and values.size:
             every = values.reshape(-1)
@@ -119,16 +127,43 @@ class ScoreFile:
         with np.errstate(over="ignore"):  # what is too large for float64 becomes infinite, which is refused
             return Column(name, values.astype(np.float64))
 
+    def called(self, names: Sequence[str]) -> list[str]:
+        """The arrays with one of these names, in any case, in the order of `names`."""
+        every = list(self.arrays)
+        return [own for name in names for own in every if own.strip().casefold() == name]
+
     def order(self, found: int) -> str | None:
         """The name of an array that puts the `found` scores into another order than 0, 1, 2, …; None if there is none."""
-        for name in filter(self.__contains__, INDICES):
-            try:
-                given = self[name]
-            except UserError:  # pickled text, for example: no index
-                continue
-            if given.shape == (found,) and given.dtype.kind in "iu" and not np.array_equal(given, np.arange(found)):
+        for name in self.called(INDICES):
+            given = self.whole_numbers(name, found)
+            if given is not None and not np.array_equal(given, np.arange(found)):
                 return name
         return None
+
+    def whole_numbers(self, name: str, found: int) -> np.ndarray | None:
+        """An array as a whole number for each of `found` scores, int64 [found]; None if it is something else.
+
+        Floats, of a column that once had a gap, and digits as text are whole numbers, too.
+        """
+        try:
+            given = self[name]
+        except UserError:  # pickled text, for example: no index
+            return None
+
+        if given.shape == (found, 1):
+            given = given[:, 0]
+        if given.shape != (found,) or given.dtype.kind in "bcmM":
+            return None
+        if given.dtype.kind in "iu":
+            return given.astype(np.int64)
+
+        with np.errstate(invalid="ignore"):
+            try:
+                numbers = given.astype(np.float64)
+            except (TypeError, ValueError):  # names, for example
+                return None
+            whole = (np.abs(numbers) < EXACT) & (numbers % 1 == 0)
+        return numbers.astype(np.int64) if whole.all() else None
 
     def error(self, text: str) -> UserError:
         """The error to raise about this file."""
@@ -183,22 +218,37 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
         separator = plain_file.separator(head)
     else:
         text = rest
-    decimal = "," if separator != "," and re.search(r"\d,\d", text) else "."
 
-    frame = pd.read_csv(io.StringIO(text), sep=separator, decimal=decimal, low_memory=False)
+    heading = [name.strip() for name in next(csv.reader([text.partition("\n")[0]], delimiter=separator), [])]
+    if twice := [name for name in heading if name and heading.count(name) > 1]:
+        raise ValueError(f"two columns are called {twice[0]}")
+
+    frame = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False)
     if all(_is_number(name) for name in frame):
         raise ValueError("the first line must name the columns")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for names of the rows
         raise ValueError("its lines have more columns than the first line names")
-    return {str(name).strip(): frame[name].to_numpy() for name in frame}
+    columns = {str(name).strip(): frame[name] for name in frame}
+    return {name: (column if separator == "," else _decimal_points(column)).to_numpy() for name, column in columns.items()}
+
+
+def _decimal_points(column: pd.Series) -> pd.Series:
+    """A column whose numbers were written with decimal commas as numbers; any other as it is."""
+    cells = column.dropna()
+    if column.dtype.kind in "iufb" or not all(DECIMAL_COMMA.fullmatch(str(cell).strip()) for cell in cells):
+        return column
+    return column.str.strip().str.replace(",", ".").astype(float)
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a table."""
+    """The columns of a table, and the numbers of its rows as a column `index` if they are not 0, 1, 2, …"""
     import pandas as pd
 
     with path.open("rb") as file:  # Arrow takes no name that is no text
         frame = pd.read_parquet(file, use_threads=False)  # see `results.frame_file.read`
+
+    if not frame.index.equals(pd.RangeIndex(len(frame))):  # sorted before it was saved, for example
+        frame = frame.reset_index(names=None if frame.index.nlevels > 1 else frame.index.name or "index")
     return {str(name): frame[name].to_numpy() for name in frame}
 
 

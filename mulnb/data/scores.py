@@ -121,9 +121,10 @@ def _rows_by_index(table: ScoreFile, name: str, found: int, data: ImageSet) -> n
     if name not in table:
         raise table.error(f"no key '{name}' for the index: use source, train, or one of {table.names}")
 
-    given = table[name]
-    if given.shape != (found,) or given.dtype.kind not in "iu":
-        raise table.error(f"{name} is {given.dtype} {list(given.shape)}: expected one whole number for each of {found} scores")
+    given = table.whole_numbers(name, found)
+    if given is None:
+        odd = table[name]
+        raise table.error(f"{name} is {odd.dtype} {list(odd.shape)}: expected one whole number for each of {found} scores")
 
     order = np.argsort(given, kind="stable")
     ordered = given[order]
@@ -161,7 +162,7 @@ def _check_finite(table: ScoreFile, column: Column, scores: np.ndarray, data: Im
 
 def _check_labels(table: ScoreFile, column: Column, rows: np.ndarray, index: str | None, data: ImageSet) -> None:
     """Compare the labels of the file, if it has any, with those of the data, and print the share that is equal."""
-    name = next((name for name in LABELS if name in table and name != column.name), None)
+    name = next((name for name in table.called(LABELS) if name != column.name), None)
 
     if name is None:
         whole_source = data.source_size in (None, len(column))

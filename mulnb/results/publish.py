@@ -45,6 +45,7 @@ def publish(profile: Profile, stage: str) -> Frames:
     memory.forget_peak()
     study.Study.of(profile).worker_peak_mb = 0.0
     frames = STAGES[stage](profile)
+    record.begin(profile)
     for name, frame in frames.items():
         path = paths.results(profile.name) / "data" / f"{name}.parquet"
         paths.write_file(path, lambda to, frame=frame: frame_file.write(frame, to))
@@ -131,6 +132,9 @@ def _of_these_settings(profile: Profile, frame: str) -> pd.DataFrame | None:
     path = paths.find_result(profile.name, f"data/{frame}.parquet")
     made = record.read(path.parents[1]) if path.is_file() else {}
     stage = STAGE_OF.get(frame, frame)
+    if path.is_file() and "profile" not in made and (path.parents[1] / "run.json").exists():
+        notice(f"{path} is left out: run.json beside it is damaged and does not say its settings: run the stage {stage} again")
+        return None
     if "profile" in made and (made["profile"] != profile.numbers() or stage not in made.get("stages", {})):
         notice(f"{path} was made with other settings than these and is left out: run the stage {stage} with these")
         return None

@@ -49,6 +49,23 @@ def _is_stage(found: Any) -> bool:
     return isinstance(peaks, dict) and all(type(peak) in (int, float) for peak in peaks.values())
 
 
+def begin(profile: Profile) -> None:
+    """Say in `run.json`, before the first frame is written, which settings its frames are of from now on.
+
+    A run that is killed half-way leaves frames of two settings; the stages of the earlier ones are forgotten before that.
+
+    Args:
+        profile: the study.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder, numbers = paths.results(profile.name), profile.numbers()
+    with locks.held([f"results/{profile.name}"]):
+        if read(folder).get("profile") != numbers:
+            paths.write_text(folder / "run.json", json.dumps({"profile": numbers, "stages": {}}, indent=1) + "\n")
+
+
 def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], order: Iterable[str]) -> None:
     """Add a stage to `run.json`; stages that were run with other settings are forgotten.
 

@@ -46,14 +46,14 @@ def load_scores(
         name = table.path.stem if bare else names[0]
     if name not in names and not bare:
         raise UserError(f"{path} has {table.names}: give key=, the one that holds the scores")
-    labelled = not bare and any(known in table for known in LABELS)
+    labelled = not bare and bool(table.called(LABELS))
     consistent = name in CONSISTENT or (name == PUBLISHED and labelled)
     if memorized is None and name not in MEMORIZED and not consistent:
         raise UserError(f"{path}: which end of '{name}' is memorized? give memorized='high' or 'low'")
 
     column = table.scores(name)
     by = None if index is not None else table.order(len(column))
-    if by and (np.diff(table[by]) <= 0).any():
+    if by and (np.diff(table.whole_numbers(by, len(column))) <= 0).any():
         raise table.error(
             f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it"
         )
@@ -99,7 +99,7 @@ def _check_labels(table: ScoreFile, found: int, labels: Any, rows: np.ndarray) -
     if len(mine) != len(rows):
         raise table.error(f"has {len(rows)} scores for {len(mine)} labels: give index=, the place of each example in the file")
 
-    name = next((known for known in LABELS if known in table), None)
+    name = next(iter(table.called(LABELS)), None)
     if name is None:
         return
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mulnb
 from mulnb import load_data, load_profile
 from mulnb.core.errors import UserError
 from mulnb.data import ImageSet, load_scores
@@ -254,6 +255,37 @@ def test_a_column_that_puts_the_scores_into_another_order_is_not_overlooked(tmp_
     assert np.array_equal(load_scores(plain, "mem", data=part()), SCORES[part().index])
 
 
+MIXED = np.random.default_rng(2).permutation(N)
+TABLE = pd.DataFrame({"mem": SCORES[MIXED]}, index=MIXED)  # as a frame that was sorted by something
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("Unnamed: 0", lambda path: TABLE.to_csv(path.with_suffix(".csv"))),
+        ("index", lambda path: TABLE.to_parquet(path.with_suffix(".parquet"))),
+        ("ID", lambda path: TABLE.rename_axis("ID").to_parquet(path.with_suffix(".parquet"))),
+        ("Index", lambda path: TABLE.to_csv(path.with_suffix(".csv"), index_label="Index")),
+        ("image_id", lambda path: TABLE.to_csv(path.with_suffix(".csv"), index_label="image_id")),
+        ("index", lambda path: saved(path.with_suffix(".npz"), mem=SCORES[MIXED], index=MIXED.astype(float))),
+        ("index", lambda path: saved(path.with_suffix(".npz"), mem=SCORES[MIXED], index=MIXED[:, None])),
+        ("index", lambda path: saved(path.with_suffix(".npz"), mem=SCORES[MIXED], index=MIXED.astype(str))),
+    ],
+)
+def test_the_order_of_the_rows_is_seen_however_it_is_written(tmp_path, name, index):
+    index(tmp_path / "a")
+    (file,) = tmp_path.iterdir()
+    assert f"{name} is not 0, 1, 2, …: say index = {name}" in refused(file, "mem")
+    assert np.allclose(load_scores(file, "mem", index=name, data=part()), SCORES[part().index])
+    with pytest.raises(UserError, match=f"{name} is not in increasing order"):
+        mulnb.load_scores(file, key="mem", memorized="high")
+
+
+def test_labels_are_found_in_any_case(tmp_path):
+    file = saved(tmp_path / "a.npz", mem=SCORES, Targets=(LABELS + 1) % 4)
+    assert "Targets equals the labels of the data for 0.0000" in refused(file, "mem")
+
+
 def test_a_column_called_like_an_order_is_told(tmp_path):
     file = saved(tmp_path / "a.npz", mem=SCORES, source=np.arange(N)[::-1])
     assert "index = source means the order of the scores, but there is a column of this name" in refused(
@@ -282,8 +314,10 @@ CSV = "mem,label\n" + "".join(f"{score},{label}\n" for score, label in zip(SCORE
         CSV.replace("\n", "\r\n").encode(),
         b"sep=;\r\n" + CSV.replace(",", ";").encode(),
         CSV.replace("mem,label", " mem , label").encode(),
+        ("mem;what\n" + "".join(f"{score};1,2 cats\n" for score in SCORES)).encode(),
+        CSV.replace(",", ";").replace(".", ",").encode(),
     ],
-    ids=["UTF-16", "BOM", "CRLF", "sep=", "spaces"],
+    ids=["UTF-16", "BOM", "CRLF", "sep=", "spaces", "a comma elsewhere", "decimal commas"],
 )
 def test_tables_as_spreadsheets_write_them(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
@@ -297,6 +331,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path, content):
         (CSV + "total,\n", "score 40 is 'total'"),
         ("mem\n" + "".join(f"{score:.1%}\n" for score in SCORES), "score 0 is '63.7%'"),
         ("mem,label\n", "mem has the shape [0]: expected one score per example"),
+        (CSV.replace("mem,label", "mem, mem"), "two columns are called mem"),
         (CSV.replace("\n", ",\n").replace("label,", "label"), "its lines have more columns than the first line names"),
         ("mem,label\n" + "".join(f"r{row},0.5,0\n" for row in range(N)), "its lines have more columns than the first line names"),
     ],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
 
+from mulnb import load_profile
+from mulnb.core import paths
 from mulnb.results import frame_file, publish
 
 FRAMES = {
@@ -41,3 +45,32 @@ def test_claims_are_published_from_the_frames_that_are_there(tmp_path, monkeypat
     told = set(verdicts.loc[verdicts["verdict"] != "no results", "claim"])
     assert told == {"proxy-sign", "proxy-range", "refine-vanilla", "refine-repeat", "refine-shuffle", "proxy-as-good"}
     assert (tmp_path / profile.name / "claims.md").is_file()
+
+
+def test_a_run_that_is_killed_between_its_frames_and_its_record_is_not_told_as_another_profiles(home, monkeypatch):
+    """It leaves frames of its own settings beside the record of earlier ones."""
+    earlier, later = load_profile("smoke"), load_profile("smoke", {"pool.models": 12})
+    truth = synthetic.memorization()
+    monkeypatch.setattr(publish, "STAGES", {"memorization": lambda profile: {"memorization": truth}})
+    monkeypatch.setattr(publish.thumbnails, "write", lambda profile: None)
+    folder = paths.results("smoke")
+    paths.write_text(folder / "run.json", json.dumps({"profile": earlier.numbers(), "stages": {"memorization": {}}}))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish.record, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish.publish(later, "memorization")
+    assert (folder / "data/memorization.parquet").is_file()
+    with pytest.warns(UserWarning, match="made with other settings"):
+        assert publish._of_these_settings(earlier, "memorization") is None
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "null", "{", '{"stages": {}}'])
+def test_frames_beside_a_damaged_record_are_left_out(home, text):
+    folder = paths.results("smoke")
+    paths.write_file(folder / "data/unlearning.parquet", lambda to: frame_file.write(synthetic.unlearning(), to))
+    paths.write_text(folder / "run.json", text)
+    with pytest.warns(UserWarning, match=r"run.json beside it is damaged .*: run the stage unlearning again"):
+        assert publish._of_these_settings(load_profile("smoke"), "unlearning") is None

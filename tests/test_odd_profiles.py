@@ -87,13 +87,19 @@ def test_what_is_odd_and_right(tmp_path, instead):
         ),
         ("proxies.loss_curvature.h=1e300", "h = '1e300': should be less than or equal to 1000"),
         ("proxies.loss_curvature.h=1.0e-300", "h = 1e-300: should be greater than or equal to 0.000001"),
+        ("training.lr=1.0e+39", "training.lr = 1e+39: should be less than or equal to 1"),
+        ("training.weight_decay=1.0e+39", "training.weight_decay = 1e+39: should be less than or equal to 1"),
+        (
+            "tune.extend={lr: {step: 1.0e+300, high: 1.0e+308}}",
+            "tune.extend.lr.high: fine_tune: lr = 1e+308: should be positive and",
+        ),
         ("training.schedule=step", "training.schedule = 'step' with milestones = []"),
         ("audit.relearn.milestones=[2]", "audit.relearn.schedule = 'constant' with milestones = [2]"),
         (
             "unlearning.algorithms.fine_tune.vanilla.epochs=1e300",
             "epochs = 1e+300: should be a whole number of at least 0, and at most",
         ),
-        ("unlearning.algorithms.fine_tune.vanilla.batch=1e300", "and at most 2147483648"),
+        ("unlearning.algorithms.fine_tune.vanilla.batch=1e300", "and at most 2147483647"),
         ("unlearning.algorithms.salun={rum_f: {}}", "unlearning.algorithms.salun has no 'vanilla'"),
         (
             "unlearning.algorithms.salun.shufle={}",

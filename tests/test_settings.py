@@ -27,6 +27,10 @@ BAD = [
     ("fine_tune", "epochs", -1, "should be a whole number of at least 0"),
     ("fine_tune", "epochs", 2.5, "should be a whole number of at least 0"),
     ("random_label", "batch", 1, "should be a whole number of at least 2"),
+    ("random_label", "batch", 2**31, "should be a whole number of at least 2, and at most 2147483647"),
+    ("salun", "epochs", 2**31, "and at most 2147483647"),
+    ("neg_grad", "lr", 1e38, "should be positive and at most 1e+36"),
+    ("scrub", "temperature", 1e30, "should be positive and at most 1e18"),
 ]
 GOOD = [
     ("neg_grad_plus", {"alpha": 0}),

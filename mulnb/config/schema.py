@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES
 from mulnb.core.validation import explain, wrong_setting
 from mulnb.core.values import (
+    FASTEST,
     LARGEST,
     BatchSize,
     Count,
@@ -77,7 +78,7 @@ class Recipe(Frozen):
     milestones: tuple[Count, ...] = ()  # epochs after which `step` multiplies the rate by `gamma`
     gamma: Rate = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=FASTEST)] = 5e-4
     augment: bool = False  # shift by up to 4 pixels and mirror, at random
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's activations in training; losses and signals are always fp32
 

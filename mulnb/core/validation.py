@@ -14,20 +14,22 @@ from pydantic import BaseModel, ValidationError
 
 from mulnb.core.errors import did_you_mean
 from mulnb.core.registry import ALGORITHMS
-from mulnb.core.values import LARGEST
+from mulnb.core.values import FASTEST, LARGEST
+
+MOST = LARGEST - 1  # of whole numbers
 
 RANGES: dict[str, tuple[float, float, str]] = {  # of every algorithm that has a setting of the name: lowest, highest, words
     "alpha": (0, math.inf, "0 or more"),
     "keep": (1e-12, 1, "above 0 and at most 1"),
     "gamma": (0, math.inf, "0 or more"),
     "beta": (0, math.inf, "0 or more"),
-    "temperature": (1e-12, math.inf, "positive"),
+    "temperature": (1e-12, 1e18, "positive and at most 1e18"),  # its square is a factor
     "damping": (1e-300, math.inf, "positive"),
-    "samples": (1, LARGEST, "a whole number of at least 1"),
-    "msteps": (0, LARGEST, "a whole number of at least 0"),
-    "lr": (1e-300, math.inf, "positive"),
-    "epochs": (0, LARGEST, "a whole number of at least 0"),
-    "batch": (2, LARGEST, "a whole number of at least 2"),
+    "samples": (1, MOST, "a whole number of at least 1"),
+    "msteps": (0, MOST, "a whole number of at least 0"),
+    "lr": (1e-300, FASTEST, f"positive and at most {FASTEST:g}"),
+    "epochs": (0, MOST, "a whole number of at least 0"),
+    "batch": (2, MOST, "a whole number of at least 2"),
 }
 NARROWER: dict[tuple[str, str], tuple[float, float, str]] = {  # what a name means in one algorithm
     ("neg_grad_plus", "alpha"): (0, 1, "between 0 (ascent alone) and 1 (fine-tuning)"),
@@ -146,7 +148,7 @@ def wrong_setting(algorithm: str, settings: Mapping[str, Any], function: Callabl
         if ranged and name in RANGES:
             low, high, words = NARROWER.get((algorithm, name), RANGES[name])
             if not low <= number <= high or (name in WHOLE and not number.is_integer()):
-                most = f", and at most {LARGEST}" if number > high == LARGEST else ""
+                most = f", and at most {MOST}" if number > high == MOST else ""
                 return f"{name} = {_shown(value)}: should be {words}{most}"
         elif isinstance(value, Real) and not isinstance(value, bool) and math.isnan(number):
             return f"{name} = {_shown(value)}: should be a finite number"

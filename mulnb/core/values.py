@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from mulnb.core.errors import UserError
 from mulnb.core.registry import Registry
 
-LARGEST = 2**31  # beyond it, a whole number is a mistake
+LARGEST = 2**31  # from it on, a whole number is a mistake
+FASTEST = 1e36  # a learning rate must be a float32, and every training diverges long before
 
 
 class Frozen(BaseModel):
@@ -85,7 +86,7 @@ Several = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_dist
 
 Number = Annotated[float | int, BeforeValidator(_no_bool)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=FASTEST)]
 Count = Annotated[int, Field(ge=1, lt=LARGEST)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]  # of an image's side
 BatchSize = Annotated[int, Field(ge=2, lt=LARGEST)]

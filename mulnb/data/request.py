@@ -247,7 +247,7 @@ def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequenc
 
 def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, what: str) -> np.ndarray:
     """bool [N]: which examples are of a class, by its number or name."""
-    if isinstance(wanted, str):
+    if named := isinstance(wanted, str):
         names = [normal(name) for name in classes or ()]
         if normal(wanted) not in names:
             known = ", ".join(classes) if classes else "not known here; give its number"
@@ -260,6 +260,10 @@ def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, wh
         number = float(wanted)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's own, of a tensor with several values
         raise UserError(f"{what}: class {wanted!r} is neither a number nor a name") from None
+
+    text, names = f"{number:g}", list(classes or ())
+    if not named and text in names and names.index(text) != number:
+        raise UserError(f"{what}: class {text} may be the number {text} or the name '{text}': give the name, as text")
 
     found = labels == number
     if not found.any():

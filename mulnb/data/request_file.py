@@ -17,6 +17,7 @@ from mulnb.core.errors import UserError, one_line
 
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
+FLAGS = ("forget", "delete", "remove", "erase", "mask")  # columns that say of each row whether it is meant
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
 THOUSANDS = re.compile(r"\b[0-9]{1,3},0[0-9]{2}\b")  # 1,000, which is not the examples 1 and 0
 LONGEST = 256 * 2**20  # bytes; a list of a million examples has nine million
@@ -133,6 +134,7 @@ def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[
     known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
     if known:
         place, rows = heads.index(known[0]), rows[1:]
+        _check_table(path, heads, rows, known[0])
     elif not any(any(row[1:]) for row in rows):  # one column: a separator at the end of a line begins no second one
         place = 0
         titled = heads[0][:1].isalpha() and not _is_mask(heads[:1]) and not re.search(r"[./\\]", heads[0])
@@ -153,6 +155,27 @@ def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[
     if name in (None, heads[place]) or any(len(row) <= heads.index(name) for row in rows):
         return found
     return {heads[place]: found, name: [row[heads.index(name)] for row in rows]}
+
+
+def _check_table(path: Path, heads: list[str], rows: list[list[str]], column: str) -> None:
+    """Raises `UserError` for a table with a heading that cannot be read in one way only."""
+    if heads.count(column) > 1:
+        raise UserError(f"{path} has two columns '{column}': keep the one that names the examples")
+
+    for number, row in enumerate(rows):
+        if any(row[len(heads) :]):
+            raise UserError(
+                f"{path}: line {number + 2} has more cells than the heading: write numbers without separators of thousands, and "
+                "names that hold the separator in quotation marks"
+            )
+
+    for place, head in enumerate(heads):
+        cells = [row[place].lower() for row in rows if len(row) > place]
+        flags = head in FLAGS and bool(cells) and set(cells) <= {"0", "1", "true", "false"}
+        if flags and set(cells) & {"0", "false"}:
+            raise UserError(
+                f"{path}: column '{head}' does not mark every row: keep the rows that are to be forgotten, without it"
+            )
 
 
 def _separator(lines: list[str]) -> str:

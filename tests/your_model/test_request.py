@@ -215,6 +215,10 @@ def test_a_class_by_number_or_name():
     for given in ([0, 1], ["cat", 1], np.array([0, 1]), torch.tensor([1, 0]), {"cat", "dog"}):
         assert indices({"classes": given}, 5, labels=labels, classes=["cat", "dog"]).tolist() == [0, 1, 2, 3, 4]
     assert indices({"class": torch.tensor(1)}, 5, labels=labels).tolist() == [2, 3, 4]
+    assert indices({"class": 1}, 5, labels=labels, classes=["0", "1"]).tolist() == [2, 3, 4]
+    assert indices({"class": "1"}, 5, labels=labels, classes=["1", "0"]).tolist() == [0, 1]
+    with pytest.raises(UserError, match="class 1 may be the number 1 or the name '1': give the name, as text"):
+        indices({"class": 1}, 5, labels=labels, classes=["1", "0"])
     present = np.ones(5, dtype=bool)
     assert whole_classes(np.array([2, 3, 4]), labels, present) == (1,)
     assert whole_classes(np.array([2, 3]), labels, present) == ()
@@ -312,12 +316,22 @@ def test_titles_of_names_as_people_write_them(tmp_path, title):
         ("0\n1\n0\n0\n1\n", "5 times 0 or 1, a mask perhaps"),
         ("c/1.png\nc/2.png\nb/3.png\n", r"'c/1.png' is not among the images \(2 of 3 names are not\)"),
         (b"file\nb\xfc.png\n", "it is not in UTF-8: save it as such"),
+        ("index\n1,000\n3\n", "line 2 has more cells than the heading: write numbers without separators of thousands"),
+        ("file\nb,3.png\n", "line 2 has more cells than the heading"),
+        ("index,index\n1,2\n", "has two columns 'index'"),
+        ("index,forget\n0,0\n1,1\n", "column 'forget' does not mark every row: keep the rows that are to be forgotten"),
+        ("index,delete\n0,True\n1,False\n", "column 'delete' does not mark every row"),
     ],
 )
 def test_lists_that_could_be_taken_for_something_else(tmp_path, text, words):
     (tmp_path / "request.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=words):
         indices(tmp_path / "request.csv", 5, files=FILES)
+
+
+def test_a_table_with_a_mark_on_every_row_and_empty_cells_at_the_end(tmp_path):
+    (tmp_path / "request.csv").write_text("index,forget\n1,1\n4,1,,\n")
+    assert indices(tmp_path / "request.csv", 5, files=FILES).tolist() == [1, 4]
 
 
 def test_a_mask_in_words(tmp_path):

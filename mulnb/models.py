@@ -114,12 +114,13 @@ def _initialise(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-ARCHITECTURES |= {
+_OWN: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": _small_cnn,
     "resnet18": _resnet("resnet18"),
     "resnet50": _resnet("resnet50"),
     "vgg16_bn": _vgg16_bn,
 }
+ARCHITECTURES.attach(_OWN)
 
 
 def build(

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from mulnb.core.errors import UserError
 from mulnb.core.registry import PROXIES, Registry
 from mulnb.recording import Outputs, SignalRecorder
 
@@ -120,7 +121,7 @@ def _el2n(out: Outputs) -> Tensor:
     return squares.clamp(min=0).sqrt()
 
 
-PROXIES |= {
+_OWN = {
     "confidence": Proxy(
         "mean over epochs of the probability of the true class",
         "1 − mean probability of the label",
@@ -187,6 +188,23 @@ PROXIES |= {
         history=learning_time,
     ),
 }
+PROXIES.attach(_OWN)
+
+
+def _check(name: str, proxy: Proxy) -> None:
+    """Raises `UserError` for a proxy from outside that cannot be used."""
+    if not isinstance(proxy, Proxy):
+        raise UserError(f"proxy '{name}' is a {type(proxy).__name__}: make it with mulnb.proxies.Proxy(about, unit, signal=…)")
+    if proxy.direction not in get_args(Direction):
+        known = ", ".join(repr(direction) for direction in get_args(Direction))
+        raise UserError(f"proxy '{name}': direction = {proxy.direction!r}: should be one of {known}")
+    if proxy.post_hoc or (proxy.signal is None) == (proxy.history is None):
+        raise UserError(f"proxy '{name}': give either signal or history; those computed from a trained model are mulnb's own")
+    if not callable(proxy.signal or proxy.history):
+        raise UserError(f"proxy '{name}': its signal or history is no function")
+
+
+PROXIES.check_entry = _check
 
 
 def holdout_retraining(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mulnb.core.errors import UserError
 from mulnb.core.registry import PROXIES
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class SignalRecorder:
 
         for name, proxy in self._signals.items():
             started = time.perf_counter()
-            self._sums[name].index_add_(0, index, proxy.signal(outputs))
+            self._sums[name].index_add_(0, index, _of_signal(name, proxy, outputs))
             self._seconds[name] += shared + time.perf_counter() - started
 
         started = time.perf_counter()
@@ -156,5 +157,36 @@ class SignalRecorder:
         if self._correct:
             correct = np.stack([epoch.cpu().numpy() for epoch in self._correct])  # [epochs, k·N]
             for name, proxy in self._histories.items():
-                found[name] = proxy.history(correct).reshape(self._shape)
+                found[name] = _of_history(name, proxy, correct).reshape(self._shape)
+
+        for name in PROXIES.added.keys() & found.keys():  # where the network itself did not diverge
+            finite = np.isfinite(found[name])
+            if not finite.all() and np.isfinite(found["confidence"]).all():
+                place = int(np.flatnonzero(~finite)[0]) % self._examples
+                raise UserError(f"proxy '{name}': its value for example {place} is not finite")
         return found
+
+
+def _of_signal(name: str, proxy: Proxy, outputs: Outputs) -> Tensor:
+    """What a proxy says of a step, float32 [n]. Raises `UserError` for anything but a number per example."""
+    import torch
+
+    values = proxy.signal(outputs)
+    if not isinstance(values, torch.Tensor) or values.shape != outputs.labels.shape or values.is_complex():
+        kind = f"{values.dtype} {list(values.shape)}" if hasattr(values, "shape") else f"a {type(values).__name__}"
+        raise UserError(
+            f"proxy '{name}': its signal gives {kind}: expected a tensor, a number per example [{len(outputs.labels)}]"
+        )
+    return values.detach().float()
+
+
+def _of_history(name: str, proxy: Proxy, correct: np.ndarray) -> np.ndarray:
+    """What a proxy says of the epochs that were right, bool [epochs, n], as floats [n]. Raises `UserError` likewise."""
+    values = np.asarray(proxy.history(correct))
+    if values.shape != correct.shape[1:] or values.dtype.kind not in "biuf":
+        raise UserError(
+            f"proxy '{name}': its history gives {values.dtype} {list(values.shape)}: expected a number per example "
+            f"[{correct.shape[1]}]"
+        )
+    # whole numbers without a sign would wrap around when they are turned
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)

@@ -144,6 +144,7 @@ def unlearn(
 
         retain = [np.flatnonzero(row) for row in kept]
         shifted = [own + STAGE_SEED * number for own in seeds]
+        guard = _Guard(name, model, data) if name in ALGORITHMS.added else None
         try:
             model = ALGORITHMS[name](
                 model,
@@ -157,6 +158,8 @@ def unlearn(
         except Diverged as error:
             where = f"{name}, stage {number + 1} of {count} ({len(forget[0])} examples)"
             raise Diverged(f"{where}: {error}") from None
+        if guard is not None:
+            guard.check(model)
 
     workers.synchronise()  # a GPU may still be at work
     return Unlearned(model, time.perf_counter() - started, *reads.passes())
@@ -195,6 +198,37 @@ class _Reads:
         retain = retain.cpu().numpy().astype(np.float64)
         forget = forget.cpu().numpy().astype(np.float64)
         return (retain, forget) if self._stacked else (retain[0], forget[0])
+
+
+class _Guard:
+    """Sees that an algorithm from outside gives back such a network as it got, and leaves the examples as they were."""
+
+    def __init__(self, name: str, model: nn.Module, data: Examples) -> None:
+        self._name, self._data = name, data
+        self._labels = data.labels.clone()
+        self._images = getattr(data, "images", None)  # a user's own data set is read item by item
+        self._version = getattr(self._images, "_version", 0)  # torch counts the changes in place
+        self._state = _state(model)
+
+    def check(self, model: Any) -> None:
+        """Raises `UserError` if it did not; changed labels are put back."""
+        if not torch.equal(self._labels, self._data.labels):
+            self._data.labels.copy_(self._labels)
+            raise UserError(
+                f"algorithm '{self._name}' changes the labels that all runs share: change a copy, data.labels.clone()"
+            )
+        if getattr(self._images, "_version", 0) != self._version:
+            raise UserError(f"algorithm '{self._name}' changes the images that all runs share: change a copy of those it reads")
+
+        if not isinstance(model, nn.Module):
+            raise UserError(f"algorithm '{self._name}' returns a {type(model).__name__}: return the network")
+        if _state(model) != self._state:
+            raise UserError(f"algorithm '{self._name}' returns another network: expected the one it got, with other weights")
+
+
+def _state(model: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Shape and kind of every weight of a network."""
+    return {name: (value.shape, value.dtype) for name, value in model.state_dict().items()}
 
 
 def _algorithms(algorithm: str | Sequence[str | None], strategy: str, count: int) -> list[str | None]:

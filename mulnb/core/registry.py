@@ -9,12 +9,13 @@ an entry of your own:
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from collections.abc import Iterable
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mulnb.core.errors import UserError, did_you_mean
+from mulnb.core.fingerprint import fingerprint, packed
 
 Entry = TypeVar("Entry")
 
@@ -25,12 +26,52 @@ class Registry(dict[str, Entry]):
     Args:
         kind: what they are, for messages ("proxy").
         builtin: the names that this package brings; its modules attach the entries.
+        reserved: names that mean something else.
+
+    Attributes:
+        check_entry: looks at an entry from outside, and raises `UserError` for one that cannot be used. The module that
+            implements the package's own sets it.
     """
 
-    def __init__(self, kind: str, builtin: Iterable[str]) -> None:
+    def __init__(self, kind: str, builtin: Iterable[str], reserved: Iterable[str] = ()) -> None:
         super().__init__()
         self.kind = kind
         self.builtin = tuple(builtin)
+        self.reserved = frozenset(reserved)
+        self.check_entry: Callable[[str, Entry], None] | None = None
+        self._told: dict[str, str] = {}  # versions of entries that came from another process
+
+    def attach(self, entries: Mapping[str, Entry]) -> None:
+        """Add the package's own entries, for the module that implements them."""
+        for name, entry in entries.items():
+            super().__setitem__(name, entry)
+
+    def __setitem__(self, name: str, entry: Entry) -> None:
+        """Add an entry from outside. Raises `UserError` for a name that is taken, and for an entry that cannot be used."""
+        if not isinstance(name, str) or not name.isprintable() or not name.strip() or "/" in name:
+            raise UserError(f"{self.kind} {name!r}: give it a name on one line, without '/'")
+        if name in self.builtin:
+            raise UserError(f"{self.kind} '{name}' is mulnb's own: add yours under another name")
+        if name in self.reserved:
+            raise UserError(f"{self.kind} '{name}': the name means something else here: choose another")
+        if self.check_entry is not None:
+            self.check_entry(name, entry)
+
+        self._told.pop(name, None)
+        super().__setitem__(name, entry)
+
+    def update(self, *entries: Any, **named: Entry) -> None:
+        for name, entry in dict(*entries, **named).items():
+            self[name] = entry
+
+    def __ior__(self, entries: Any) -> Registry[Entry]:  # type: ignore[override]
+        self.update(entries)
+        return self
+
+    def setdefault(self, name: str, entry: Entry) -> Entry:  # type: ignore[override]
+        if name not in self:
+            self[name] = entry
+        return self[name]
 
     @property
     def names(self) -> list[str]:
@@ -58,23 +99,24 @@ class Registry(dict[str, Entry]):
 
     @property
     def versions(self) -> dict[str, str]:
-        """A hash of the source of every entry from outside, for the keys of results.
+        """A hash of what every entry from outside does, for the keys of results.
 
         The package's own code is part of every key already (`store.code_version`).
         """
-        return {name: hashlib.sha256(_source(entry).encode()).hexdigest()[:16] for name, entry in self.added.items()}
+        return {name: self._told.get(name) or fingerprint(entry) for name, entry in self.added.items()}
 
+    def version(self, name: str) -> str | None:
+        """The hash of one entry from outside; None for the package's own."""
+        if name not in self.added:
+            return None
+        return self._told.get(name) or fingerprint(self[name])
 
-def _source(entry: Any) -> str:
-    """The source text of a function, or of every function that a record holds; its `repr` where there is no source."""
-    functions = [entry]
-    if hasattr(entry, "__dataclass_fields__"):  # a `Proxy`, for example
-        functions = [value for value in vars(entry).values() if callable(value)]
-
-    try:
-        return "\n".join(map(inspect.getsource, functions))
-    except (OSError, TypeError):
-        return repr(entry)
+    def adopt(self, entries: Mapping[str, Entry], versions: Mapping[str, str]) -> None:
+        """Take entries of another process, with the versions that they have there; those that are here already stay."""
+        for name, entry in entries.items():
+            if self._told.get(name) != versions[name]:
+                super().__setitem__(name, entry)
+                self._told[name] = versions[name]
 
 
 PROXIES: Registry[Any] = Registry(
@@ -85,12 +127,15 @@ PROXIES: Registry[Any] = Registry(
         # not the paper's, at the same cost
         *("cumulative_loss", "el2n", "aum", "forgetting", "learning_time"),
     ],
+    # the exact score, and what is stored beside the signals of a training
+    reserved=["memorization", "margin", "margin_test", "correct"],
 )
 DATASETS: Registry[Any] = Registry("data set", ["digits", "cifar10", "cifar100", "tiny-imagenet", "folder"])
 ARCHITECTURES: Registry[Any] = Registry("architecture", ["small_cnn", "resnet18", "resnet50", "vgg16_bn"])
 ALGORITHMS: Registry[Any] = Registry(
     "unlearning algorithm",
     ["fine_tune", "influence", "l1_sparse", "neg_grad", "neg_grad_plus", "random_label", "retrain", "salun", "scrub"],
+    reserved=["nothing"],  # the floor
 )
 
 # Of the package's own, these can be trained as a stack of k small networks (`fast.stacked`).
@@ -100,12 +145,25 @@ STACKABLE_ALGORITHMS = frozenset(ALGORITHMS.builtin) - {"influence"}
 REGISTRIES = (PROXIES, DATASETS, ARCHITECTURES, ALGORITHMS)
 
 
-def additions() -> list[dict[str, Any]]:
-    """What was added from outside to each of `REGISTRIES`, by name, to be sent to a worker process."""
-    return [registry.added for registry in REGISTRIES]
+@dataclass(frozen=True)
+class Additions:
+    """What was added from outside to each of `REGISTRIES`, to be sent to a worker process."""
+
+    entries: bytes  # the pickled dicts of entries by name
+    versions: tuple[dict[str, str], ...]
 
 
-def adopt(found: list[dict[str, Any]]) -> None:
+def additions() -> Additions:
+    """What this process has added."""
+    added = [registry.added for registry in REGISTRIES]
+    versions = tuple(registry.versions for registry in REGISTRIES)
+    every = [entry for entries in added for entry in entries.values()]
+    return Additions(packed(added, every) if every else pickle.dumps(added), versions)
+
+
+def adopt(found: Additions) -> None:
     """Add to the registries what `additions` found in another process."""
-    for registry, entries in zip(REGISTRIES, found, strict=True):
-        registry.update(entries)
+    if tuple(registry.versions for registry in REGISTRIES) == found.versions:
+        return
+    for registry, entries, versions in zip(REGISTRIES, pickle.loads(found.entries), found.versions, strict=True):
+        registry.adopt(entries, versions)

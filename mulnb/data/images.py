@@ -43,6 +43,15 @@ class ImageSet:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
 
+        if not isinstance(images, np.ndarray):
+            raise UserError(f"images are a {type(images).__name__}: expected a numpy array, uint8 [N, C, H, W]")
+        if isinstance(labels, (list, tuple)) or (isinstance(labels, np.ndarray) and labels.dtype != np.int64):
+            labels = _whole(np.asarray(labels))
+            object.__setattr__(self, "labels", labels)
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+            kind = f"of shape {labels.shape}" if isinstance(labels, np.ndarray) else f"a {type(labels).__name__}"
+            raise UserError(f"labels are {kind}: expected a numpy array, int64 [N]")
+
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(f"images are {images.dtype} of shape {images.shape}: expected uint8 [N, C, H, W]")
         if len(images) != len(labels):
@@ -63,6 +72,15 @@ class ImageSet:
         """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions."""
         index = None if self.index is None else self.index[chosen]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index)
+
+
+def _whole(labels: np.ndarray) -> np.ndarray:
+    """Labels as int64. Raises `UserError` unless they are whole numbers."""
+    if labels.dtype.kind in "iu" or not labels.size:
+        return labels.astype(np.int64)
+    if labels.dtype.kind == "f" and (labels % 1 == 0).all():
+        return labels.astype(np.int64)
+    raise UserError(f"labels are {labels.dtype}: expected whole numbers, the places of the classes")
 
 
 @dataclass(frozen=True, repr=False)

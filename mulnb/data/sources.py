@@ -113,13 +113,14 @@ def image_folder(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
 
 
 SOURCES: Registry[Source] = DATASETS
-SOURCES |= {
+_OWN: dict[str, Source] = {
     "digits": digits,
     "cifar10": cifar_images,
     "cifar100": cifar_images,
     "tiny-imagenet": tiny_imagenet,
     "folder": image_folder,
 }
+SOURCES.attach(_OWN)
 
 
 def _root(dataset: Dataset) -> Path:

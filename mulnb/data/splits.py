@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class Splits:
     def std(self) -> np.ndarray:
         """Channel standard deviations of the training images in [0, 1], float32 [C]."""
         _, variance = self._moments
+        variance = np.where(variance > 0, variance, 255.0**2)  # a channel that is the same everywhere says nothing
         return (np.sqrt(variance) / 255).astype(np.float32)
 
     @cached_property
@@ -100,7 +102,13 @@ def load_data(profile: Profile) -> Splits:
     dataset = profile.dataset
     rng = np.random.default_rng(dataset.seed)
 
-    train, test = SOURCES[dataset.name](dataset)
+    found = SOURCES[dataset.name](dataset)
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise UserError(
+            f"data set '{dataset.name}' gives a {type(found).__name__}: expected (training images, test images or None)"
+        )
+    train, test = found
+    _check_alike(dataset.name, train, test)
     classes = dataset.classes
     if classes is not None and profile.limit.steps is not None:  # a dry run takes fewer, and the user named no number
         classes = min(classes, len(train.classes))
@@ -120,6 +128,22 @@ def load_data(profile: Profile) -> Splits:
     check_sizes(profile, len(train), len(holdout), len(test), side=min(train.images.shape[2:]))
     _report_shared(train, {"hold-out": holdout, "test": test})
     return Splits(train, holdout, test, flipped)
+
+
+def _check_alike(name: str, train: Any, test: Any) -> None:
+    """Raises `UserError` unless a source gives training images, and test images like them or None."""
+    for what, images in (("training", train), ("test", test)):
+        if not isinstance(images, ImageSet) and not (what == "test" and images is None):
+            raise UserError(f"data set '{name}': its {what} images are a {type(images).__name__}: expected an ImageSet")
+    if test is not None and (test.images.shape[1:], test.classes) != (train.images.shape[1:], train.classes):
+        raise UserError(
+            f"data set '{name}': test images {list(test.images.shape[1:])} of {len(test.classes)} classes, training images "
+            f"{list(train.images.shape[1:])} of {len(train.classes)}: they must have the same size and the same classes"
+        )
+
+
+def _at_most(size: int) -> str:
+    return f"at most {size}" if size else "take more training images: dataset.train_images"
 
 
 def _first_classes(whole: ImageSet, count: int | None) -> ImageSet:
@@ -242,14 +266,14 @@ def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int
     if 3 * size > train:
         raise UserError(
             f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {train} training examples; "
-            f"at most {train // 3}"
+            f"{_at_most((train - 1) // 6)}"
         )
 
     most = (train - 1) // (3 * size)
     if most < 2:
         raise UserError(
             f"profile {profile.name}: forget.size = {size}: two steps of sequential unlearning take {6 * size} of {train} "
-            f"examples, and something must be left; at most {(train - 1) // 6}"
+            f"examples, and something must be left; {_at_most((train - 1) // 6)}"
         )
     if steps > most:
         raise UserError(

@@ -70,7 +70,7 @@ def code() -> str:
 
 def _work(
     profile: Profile,
-    added: list[dict[str, Any]],
+    added: registry.Additions,
     version: str,
     images: str,
     jobs: Sequence[Job],

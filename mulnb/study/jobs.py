@@ -238,7 +238,7 @@ def _compare(job: Job, again: Artifact, before: Artifact) -> None:
     )
 
 
-def _work(profile: Profile, added: list[dict[str, Any]], driver: int, jobs: Sequence[Job]) -> float:
+def _work(profile: Profile, added: registry.Additions, driver: int, jobs: Sequence[Job]) -> float:
     """What a worker process does: its own study of the profile stays loaded from task to task.
 
     Returns:

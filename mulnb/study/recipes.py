@@ -32,12 +32,13 @@ TRAINING = ("examples", "fast.graphs", "fast.sgd", "fast.stacked", "models", "st
 MEASURED = ("audit.evaluation", "audit.attack", "audit.margins", "audit.relearn", "fast.svc")
 
 
-def made_from(study: Study, *modules: str) -> dict[str, Any]:
+def made_from(study: Study, *modules: str, architecture: str | None = None) -> dict[str, Any]:
     """The part of a key that says which data, which network, and which code.
 
     Args:
         study: the data and the network.
         modules: names below `mulnb` of the code that the result depends on, besides those of `TRAINING`.
+        architecture: of the network, where it is not that of the profile's own.
     """
     key = {
         "data": [study.splits.fingerprint, study.splits.mean, study.splits.std],
@@ -46,9 +47,8 @@ def made_from(study: Study, *modules: str) -> dict[str, Any]:
     }
 
     # entries from outside the package are not in its code
-    architecture = study.profile.model.arch
-    if architecture in ARCHITECTURES.added:
-        key["architecture"] = ARCHITECTURES.versions[architecture]
+    if version := ARCHITECTURES.version(architecture or study.profile.model.arch):
+        key["architecture"] = version
     if PROXIES.added and "proxies" in modules:
         key["proxies"] = PROXIES.versions
     return key
@@ -62,7 +62,7 @@ def pool_jobs(study: Study) -> list[Job]:
     profile = study.profile
     plan = profile.pool
     recipe = {
-        **made_from(study, "pool", "audit.margins"),
+        **made_from(study, "pool", "audit.margins", architecture=profile.pool_model.arch),
         "model": profile.pool_model,
         "recipe": profile.pool_training,
         "share": plan.share,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from mulnb import memorization as exact
 from mulnb.config import Profile, check_is_profile
 from mulnb.core import on_ray, paths, store
 from mulnb.core.bits import Bits
-from mulnb.core.registry import PROXIES
+from mulnb.core.registry import ARCHITECTURES, DATASETS, PROXIES
 from mulnb.core.store import Artifact
 from mulnb.data import forget_file
 from mulnb.forget import ForgetSet, Strata
@@ -59,6 +59,7 @@ class Study(Networks):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
+        self._entries = _entries(profile)
         self._scored: dict[int, Scored] = {}
         self._versions: dict[str, str] = {}  # of the proxies in `_scored`
         self._strata: dict[tuple[str, int], Strata] = {}
@@ -69,7 +70,7 @@ class Study(Networks):
         """The study of `profile` with the current store. Equal profiles share one study. Raises `UserError` for no profile."""
         check_is_profile(profile)
         key = (profile.model_dump_json(), paths.home())
-        if key not in _open:
+        if key not in _open or _open[key]._entries != _entries(profile):
             _open[key] = cls(profile)
         return _open[key]
 
@@ -254,3 +255,9 @@ class Study(Networks):
 def _joined(groups: Sequence[Artifact], name: str) -> np.ndarray:
     """The rows of all groups of the pool, [M, …]."""
     return np.concatenate([group.arrays[name] for group in groups])
+
+
+def _entries(profile: Profile) -> tuple[Any, ...]:
+    """The data set and the networks from outside that a study of the profile keeps in memory: in a notebook they are edited."""
+    networks = [ARCHITECTURES.version(model.arch) for model in (profile.model, profile.pool_model)]
+    return DATASETS.added.get(profile.dataset.name), *networks

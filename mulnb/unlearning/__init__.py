@@ -33,8 +33,29 @@ from mulnb.core.registry import ALGORITHMS
 
 Algorithm = Callable[..., nn.Module]
 
-for _name in ALGORITHMS.builtin:  # one file each, with a function of the file's name
-    ALGORITHMS.setdefault(_name, getattr(importlib.import_module(f"{__name__}.{_name}"), _name))
+# one file each, with a function of the file's name
+ALGORITHMS.attach({name: getattr(importlib.import_module(f"{__name__}.{name}"), name) for name in ALGORITHMS.builtin})
+
+
+def _check_entry(name: str, algorithm: Algorithm) -> None:
+    """Raises `UserError` for an algorithm from outside that cannot be called as those of the package."""
+    if not callable(algorithm):
+        raise UserError(f"algorithm '{name}' is a {type(algorithm).__name__}: expected a function")
+    try:
+        parameters = inspect.signature(algorithm)
+    except (TypeError, ValueError):  # written in C
+        return
+    known = parameters.parameters.values()
+    others = {p.name: None for p in known if p.kind is p.KEYWORD_ONLY and p.default is p.empty}  # settings without a default
+    try:
+        parameters.bind(None, None, None, None, **others | {"seed": 0, "fresh": None})
+    except TypeError as error:
+        raise UserError(
+            f"algorithm '{name}' cannot be called as algorithm(model, data, forget, retain, *, seed, fresh, **settings): {error}"
+        ) from None
+
+
+ALGORITHMS.check_entry = _check_entry
 
 
 def check(name: str, settings: Mapping[str, Any]) -> None:

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mulnb.core import paths, store
+from mulnb.core import paths, plain_file, store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
+
+LONGEST = 256 * 2**20  # bytes of a file; a million examples have nine million
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
     """
     path = _find(path)
     try:
-        tree = json.loads(path.read_text())
+        tree = plain_file.json_tree(plain_file.text(path, LONGEST))
         if tree["format"] != FORMAT:
             raise ValueError
         strata = Strata(*(_indices(tree[name]) for name in STRATA))
@@ -188,7 +190,7 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
         stated = tree["hash"]
     except OSError as error:
         raise UserError(f"forget set {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is no forget set: expected a JSON file written by mulnb.forget.save or the explorer") from None
 
     if stated != found.hash:

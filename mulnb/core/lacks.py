@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 SIGNS_OF_MEMORY = (
     "MemoryError",
@@ -50,4 +51,14 @@ def lack(error: BaseException) -> str | None:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return f"{reason}: {ADVICE[error.errno]}"
         return f"{error.filename}: {reason}: choose another place, or make this one usable"
+    if error.errno == errno.ENOENT and not _has_folder():
+        return "the folder that this was started in does not exist any more: change to another one"
     return f"{reason}: {ADVICE[error.errno]}" if error.errno in ADVICE else None
+
+
+def _has_folder() -> bool:
+    """Whether the current folder exists."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False

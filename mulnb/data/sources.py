@@ -104,6 +104,10 @@ def image_folder(dataset: Dataset) -> tuple[ImageSet, ImageSet | None]:
         raise UserError(f"{root} is not a folder: unpack it, if it is an archive, and set dataset.root to the folder with train")
 
     folder = Folder(root)
+    if os.path.isfile(root / "test"):
+        raise UserError(
+            f"{root / 'test'} is a file: expected a folder with the test images, test/<class>/*; call the file otherwise"
+        )
     others = [name for name in folder.entries("").folders if name != "train"]
     if others and "test" not in others and folder.has("train"):
         notice(f"{root}: {others[0]} is not read and a share of train becomes the test set: call it test to use it")
@@ -143,6 +147,7 @@ def _find_tiny_imagenet(root: Path) -> Folder:
 
     for place in (root, root / name, root / f"{name}.zip"):
         if (place / "train").is_dir():
+            _check_layout(place / "train")
             return Folder(place)
         if place.suffix.lower() == ".zip" and place.is_file():
             return Folder(unpacked(place))
@@ -151,3 +156,13 @@ def _find_tiny_imagenet(root: Path) -> Folder:
         f"{root}: no Tiny-ImageNet here: put {name}.zip there, or the folder {name} that it unpacks to, or set dataset.root to "
         "where it is"
     )
+
+
+def _check_layout(train: Path) -> None:
+    """Raises `UserError` for images right below their class, which is not how Tiny-ImageNet is published."""
+    classes = sorted(place for place in train.iterdir() if place.is_dir())
+    if classes and not any((place / "images").exists() for place in classes):
+        raise UserError(
+            f"{classes[0]}: no folder images, as Tiny-ImageNet has it in every class: for images in train/<class>/* set "
+            "dataset.name: folder"
+        )

@@ -105,6 +105,8 @@ def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) ->
 def publish_claims(profile: Profile) -> pd.DataFrame:
     """Compare the paper's claims with what this profile shows; writes `claims.csv` and `claims.md`.
 
+    Where all frames are of other settings, nothing is written: the claims that stand there are those of these frames.
+
     Args:
         profile: a profile whose stages were published.
 
@@ -123,8 +125,16 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
         frames["correlations"] = evidence.correlations(proxies, memorization)
 
     verdicts = claims.verdicts(profile, **frames)
-    claims.write(verdicts, profile)
+    if not all_left_out(profile):
+        claims.write(verdicts, profile)
     return verdicts
+
+
+def all_left_out(profile: Profile) -> bool:
+    """Whether there are results of this profile, and all are of other settings."""
+    folder = paths.results(profile.name)
+    made = record.read(folder)
+    return "profile" in made and made["profile"] != profile.numbers()
 
 
 def _of_these_settings(profile: Profile, frame: str) -> pd.DataFrame | None:

@@ -17,7 +17,7 @@ from mulnb.results import frame_file
 COLUMNS = {  # of a frame, those without which nobody can read it; later versions have added others
     "memorization": ("example", "label", "memorization"),
     "proxies": ("example", "proxy", "seed", "value"),
-    "proxy_costs": ("proxy", "seconds", "spearman", "ci_low", "ci_high"),
+    "proxy_costs": ("proxy", "seconds", "spearman", "ci_low", "ci_high", "share_of_exact"),
     "unlearning": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia", "seconds"),
     "crossed": ("algorithm", "strategy", "score", "seed", "tow", "tow_mia"),
     "sequential": ("algorithm", "strategy", "seed", "step", "scope", "tow", "tow_mia"),
@@ -30,6 +30,7 @@ IDENTITY = {  # the columns that tell a frame's rows apart, as far as its versio
     "crossed": ("algorithm", "strategy", "score", "seed", "order"),
     "sequential": ("algorithm", "strategy", "seed", "step", "scope"),
 }
+TEXTS = {"algorithm", "strategy", "score", "scope", "order", "proxy", "source", "kind"}  # every other column has numbers
 NUMBERS = {"memorization": ("memorization",), "proxies": ("value",)}  # columns of finite numbers; of other frames: `METRICS`
 
 
@@ -48,6 +49,7 @@ def frame(path: Path) -> pd.DataFrame:
     name = path.stem
     found = frame_file.read(path)
     check_columns(path, found, COLUMNS.get(name, ()))
+    check_kinds(path, found, COLUMNS.get(name, ()))
     check_rows(path, found, IDENTITY.get(name, ()), NUMBERS.get(name, METRICS))
     return found
 
@@ -85,6 +87,22 @@ def check_columns(path: Path, frame: pd.DataFrame, columns: Iterable[str]) -> No
     """
     if missing := [name for name in columns if name not in frame]:
         raise UserError(f"{path}: no column '{missing[0]}': it is another table: remove it and write it again with mulnb run")
+
+
+def check_kinds(path: Path, frame: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Refuse a frame with text where numbers belong.
+
+    Raises:
+        UserError: the first such column.
+    """
+    for name in columns:
+        if name not in TEXTS and frame[name].dtype.kind not in "iuf":
+            raise UserError(
+                f"{path}: the column {name} holds {frame[name].dtype} and not numbers: remove the file and write it again with "
+                "mulnb run"
+            )
+    if "seed" in columns and frame["seed"].isna().any():
+        raise UserError(f"{path}: a row has no seed: remove the file and write it again with mulnb run")
 
 
 def check_rows(path: Path, frame: pd.DataFrame, identity: Iterable[str], numbers: Iterable[str]) -> None:

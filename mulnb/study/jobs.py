@@ -263,9 +263,9 @@ def check(profile: Profile) -> None:
 
     where = f"profile {profile.name}: "
     if profile.forget.file and forget_file.find(profile.forget.file) is None:
-        raise UserError(f"{where}forget.file = {profile.forget.file}: there is no such file: correct the path")
+        raise UserError(f"{where}forget.file = {profile.forget.file}: there is no file of this name: correct the path")
     if (scores := profile.pool.scores) and not os.path.isfile(paths.expanded(scores.file)):
-        raise UserError(f"{where}pool.scores.file = {scores.file}: there is no such file: correct the path")
+        raise UserError(f"{where}pool.scores.file = {scores.file}: there is no file of this name: correct the path")
 
     wanted = profile.unlearning.every_setting
     wanted += [(f"tune.grid.{algorithm}", algorithm, dict.fromkeys(axes)) for algorithm, axes in profile.tune.grid.items()]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
+import synthetic
 
 from mulnb.core.errors import UserError
-from mulnb.results import record, written
+from mulnb.results import frame_file, record, written
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,25 @@ def test_a_record_is_read(tmp_path):
     told = {"device": "x", "stages": {"proxies": {"device": "y"}}}
     (tmp_path / "run.json").write_text(json.dumps(told))
     assert record.read(tmp_path) == told and record.read(tmp_path / "none") == {}
+
+
+WRONG_KINDS = {
+    "tow": (lambda frame: frame.assign(tow=frame["tow"].astype(str)), "the column tow holds str and not numbers"),
+    "bool": (lambda frame: frame.assign(tow=frame["tow"] > 0.5), "the column tow holds bool and not numbers"),
+    "seed": (lambda frame: frame.assign(seed=[f"s{row}" for row in range(len(frame))]), "the column seed holds str"),
+    "no seed": (lambda frame: frame.assign(seed=np.where(frame["seed"] == 1, np.nan, frame["seed"])), "a row has no seed"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KINDS)
+def test_a_frame_with_other_kinds_of_columns_is_one_line(tmp_path, name):
+    change, words = WRONG_KINDS[name]
+    frame_file.write(change(synthetic.unlearning().reset_index(drop=True)), tmp_path / "unlearning.parquet")
+    with pytest.raises(UserError, match=words):
+        written.frame(tmp_path / "unlearning.parquet")
+
+
+def test_costs_without_shares_are_another_table(tmp_path):
+    frame_file.write(synthetic.costs().drop(columns="share_of_exact"), tmp_path / "proxy_costs.parquet")
+    with pytest.raises(UserError, match="no column 'share_of_exact'"):
+        written.frame(tmp_path / "proxy_costs.parquet")

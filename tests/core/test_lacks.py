@@ -41,3 +41,12 @@ def test_what_the_system_refuses_comes_with_advice(error, words):
 @pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2"), ImportError("no module"), OSError("?"), OSError(9, "Bad file")])
 def test_a_fault_of_the_program_is_nothing_that_is_lacking(error):
     assert lack(error) is None
+
+
+def test_a_working_folder_that_is_gone_is_called_so(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError) as error:
+        os.getcwd()
+    assert "does not exist any more: change to another one" in lack(error.value)

@@ -60,6 +60,16 @@ def test_nested_folders_and_links_to_nowhere(tmp_path):
     assert "holds a folder, images" in message and "tiny-imagenet" in message
 
 
+def test_layouts_that_are_taken_for_each_other(tmp_path):
+    tree(tmp_path / "a")
+    message = refused("tiny-imagenet", tmp_path / "a")
+    assert f"{tmp_path / 'a' / 'train' / 'cat'}: no folder images" in message and "set dataset.name: folder" in message
+
+    shutil.rmtree(tmp_path / "a" / "test")
+    (tmp_path / "a" / "test").write_text("a list of names")
+    assert "test is a file: expected a folder with the test images" in refused("folder", tmp_path / "a")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file(tmp_path):
     tree(tmp_path / "a")

@@ -172,3 +172,11 @@ def test_a_study_splits_a_plain_list_by_the_score_of_the_run(tmp_path, monkeypat
     assert [part.tolist() for part in (high, medium, low)] == [list(range(100 + k, 110 + k)) for k in (0, 10, 20)]
     assert {run.score for run in study.runs} == {study.profile.unlearning.scores[0]}
     assert frames.orders_of(study) == ([], [], [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_saved_strata_are_read_as_editors_write_them(tmp_path, encoding):
+    file = tmp_path / "set.json"
+    forget.save(file, forget.Strata(np.array([0]), np.array([1]), np.array([2])), "x", 9)
+    file.write_text(file.read_text(), encoding=encoding)
+    assert forget.load(file).strata.forget.tolist() == [0, 1, 2]

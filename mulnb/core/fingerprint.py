@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 PACKAGE = __name__.partition(".")[0]
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 
@@ -132,6 +130,8 @@ class _Walk:
 
     def _value(self, thing: Any) -> None:
         """Anything else: containers, arrays and objects, by what they hold."""
+        import numpy as np
+
         kind = type(thing)
         if isinstance(thing, (tuple, list)):
             self._several(kind.__name__, thing)

@@ -7,6 +7,7 @@ the value alone.
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from mulnb.results.compare import RUN, in_order
 BETTER, WORSE = "▲", "▼"
 MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference{{}}, paired by seed, lies above / below 0."
 UNFIT = "†"
+SENTENCE = 60  # signs of the longest cell from which a column counts as one of sentences
 UNFIT_NOTE = f" {UNFIT}: the original or the oracle of at least one of its runs did not fit the retain set."
 
 HEADINGS = {
@@ -82,9 +84,13 @@ def grid(frame: pd.DataFrame) -> str:
         frame: any frame; its values are written as they are.
 
     Returns:
-        The table, without a line end.
+        The table, without a line end. A last column of sentences is not filled up with spaces: they were a third of a page.
     """
-    return frame.to_markdown(index=False, disable_numparse=True)
+    table = frame.to_markdown(index=False, disable_numparse=True)
+    rule = table.splitlines()[1]
+    if len(rule) - rule.rindex("|", 0, -1) < SENTENCE:
+        return table
+    return re.sub(r":-+\|$", ":---|", re.sub(r" +\|$", " |", table, flags=re.MULTILINE), flags=re.MULTILINE)
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:

@@ -170,9 +170,10 @@ def _sample(whole: ImageSet, count: int | None, key: str, rng: np.random.Generat
     available = np.bincount(whole.labels, minlength=classes)
     short = int((available - quota).argmin())
     if available[short] < quota[short]:
+        most = classes * available.min()
+        how = f"at most {most}" if most else "leave more of them: a smaller dataset.test, if it takes the test images from these"
         raise UserError(
-            f"{key} = {count}: class {whole.classes[short]} has {available[short]} images, {quota[short]} are needed; "
-            f"at most {classes * available.min()}"
+            f"{key} = {count}: class {whole.classes[short]} has {available[short]} images, {quota[short]} are needed; {how}"
         )
 
     chosen = []

@@ -24,6 +24,7 @@ from mulnb.training import Diverged, Examples, clone
 from mulnb.unlearning import ALGORITHMS, check
 
 Settings = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+OWN = frozenset(ALGORITHMS.builtin)  # the package's algorithms
 STAGE_SEED = 7919  # added to the seed from stage to stage
 
 
@@ -144,7 +145,7 @@ def unlearn(
 
         retain = [np.flatnonzero(row) for row in kept]
         shifted = [own + STAGE_SEED * number for own in seeds]
-        guard = _Guard(name, model, data) if name in ALGORITHMS.added else None
+        guard = None if name in OWN else _Guard(name, model, data)
         try:
             model = ALGORITHMS[name](
                 model,

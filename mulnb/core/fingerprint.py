@@ -1,8 +1,9 @@
 """What a function from outside the package does, as a hash for the keys of results, and as bytes for other processes.
 
 Its source text is not enough: two closures of one text differ in what they close over, and a function in the values of its
-defaults and of the globals that it reads. So the hash goes through all of these. What belongs to Python, to an installed library
-or to this package counts by its name.
+defaults and of the globals that it reads. So the hash goes through all of these, as they are at that moment: a function that
+changes what it reads, a list that it appends to, has another hash each time. What belongs to Python, to an installed library or
+to this package counts by its name.
 """
 
 from __future__ import annotations

@@ -103,3 +103,9 @@ def test_a_stricter_level_takes_more_seeds_and_one_seed_says_nothing():
 def test_impossible_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_values_without_any_spread_decide_by_themselves():
+    assert decisions.seeds_to_decide([0.01, 0.01, 0.01]) == 2
+    assert decisions.equivalence([0.01, 0.01, 0.01], margin=0.03) == 0
+    assert decisions.equivalence([0.05, 0.05, 0.05], margin=0.03) == 1

@@ -164,6 +164,15 @@ def test_a_damaged_pack_is_one_line_and_nothing_of_it_is_stored(damage, tmp_path
     assert not list(store_there.glob("*/*"))
 
 
+def test_a_pack_under_the_name_of_another_is_refused(tmp_path, monkeypatch):
+    one, other = (packs.write(tmp_path, "a", "facts", [artifact(seed)[1]])[0] for seed in (1, 2))
+    other.replace(one)
+    there = elsewhere(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match="its checksum is not that of its name"):
+        packs.unpack(one)
+    assert not list(there.glob("*/*"))
+
+
 def test_a_pack_writes_nowhere_but_into_the_store(tmp_path, monkeypatch):
     _, piece = artifact(1)
     said = json.dumps({"manifest": piece.manifest, "names": piece.names}).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -122,6 +121,16 @@ def test_a_damaged_artifact_is_computed_again(home, damage):
     assert store.get("kind", PARTS) is not None
 
 
+def test_sealed_parts_of_another_key_are_no_whole_artefact(home):
+    store.put("kind", PARTS, artifact())
+    manifest, _ = store.read(store.folder("kind", PARTS))
+    assert store.whole(manifest) == manifest
+    manifest["parts"] = PARTS | {"seed": 2}
+    manifest["seal"] = store._seal(manifest)
+    with pytest.raises(ValueError, match="the key is not that of the recipe"):
+        store.whole(manifest)
+
+
 def test_facts_of_every_kind_come_back_under_their_seal(home):
     facts = {"pair": (1, 2), "by number": {10: "a", 9: "b"}, "nan": float("nan"), "tiny": 1e-300, "none": None, "word": "größer"}
     store.put("kind", PARTS | {"array": np.arange(3), "pair": (1, 2.5)}, Artifact({}, facts))
@@ -217,7 +226,6 @@ except UserError as error:
 
 @pytest.mark.parametrize("what", ["store", "file"])
 def test_a_full_disk_names_the_path_and_leaves_nothing_half_written(home, what):
-    assert resource.RLIMIT_FSIZE is not None
     done = subprocess.run([sys.executable, "-c", FULL_DISK, what], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "cannot write" in done.stdout and str(home) in done.stdout and "File too large: allow larger files" in done.stdout

@@ -107,3 +107,8 @@ def test_a_mistake_that_moves_nothing_is_not_counted():
     none = EXACT.assign(wrong=EXACT["right"])
     assert "Of 4 mistakes, 0 lower and 0 raise" in effects.found(none)
     assert (effects.rankings(none)["tau"] == 1).all()
+
+
+def test_an_interval_goes_from_the_2_5th_to_the_97_5th_percentile_of_the_draws(monkeypatch):
+    monkeypatch.setattr(effects, "tau_b", lambda a, b: np.linspace(0, 1, effects.DRAWS))
+    assert effects._bootstrap(np.eye(3), np.eye(3)) == pytest.approx((0.025, 0.975))

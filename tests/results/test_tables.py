@@ -277,3 +277,18 @@ def test_written_files_are_the_same_every_time_and_read_back(tmp_path):
 )
 def test_the_note_says_what_the_intervals_are(counts, text):
     assert text in captions.interval_note(counts)
+
+
+def test_a_difference_that_is_undecided_bears_no_mark():
+    table = tables.tow_table(synthetic.unlearning(gain=0, spread=0.1))
+    undecided = (table["tow_gain_low"] < 0) & (table["tow_gain_high"] > 0)
+    assert undecided.any() and table["tow_gain"].notna().any()
+    for row in table[undecided].to_dict("records"):
+        assert markdown._mark(row, "tow") == ""
+
+
+def test_a_pair_of_which_either_run_did_not_converge_counts_as_unconverged():
+    runs = synthetic.unlearning(seeds=4)
+    for strategy in ("rum_f", "vanilla"):
+        lost = runs.assign(converged=(runs["strategy"] != strategy) | (runs["seed"] != 2))
+        assert set(compare.differences(lost, "rum_f", "vanilla")["unconverged"]) == {1}, strategy

@@ -67,7 +67,8 @@ def test_holms_procedure_over_the_cases_by_hand():
 
 def test_a_verdict_of_odd_seeds_that_even_seeds_contradict_is_undecided():
     seeds = np.arange(12)
-    values = np.where(seeds % 2, 0.30, -0.10) + 0.001 * seeds
+    values = np.where(seeds % 2, 0.30, -0.02) + 0.001 * seeds
+    assert stats.t_interval(values).low > 0  # the interval alone would show it
     decision = primary(Case(values, seeds), BETTER)
     assert (decision.halves, decision.verdict) == ("disagree", "undecided")
 
@@ -75,4 +76,18 @@ def test_a_verdict_of_odd_seeds_that_even_seeds_contradict_is_undecided():
 def test_halves_agree_or_leave_it_open():
     assert primary(case(0.3, 0.05), BETTER).halves == "agree"
     assert primary(case(0.03, 0.05), BETTER).halves == "open"
+    assert primary(case(0, 0.01, 12), BETTER).halves == "agree"  # both are equivalent
     assert primary(Case(np.array([0.1, 0.1, 0.1]), np.array([0, 2, 4])), BETTER).halves == "open"  # no odd seed
+
+
+def test_halves_go_by_the_seed_and_not_by_its_place():
+    values = np.array([1, 1.1, 1.2, -1, -1.1, -1.2])
+    shuffled = Case(values, np.array([0, 2, 4, 1, 3, 5]))
+    assert shuffled.half(odd=True).tolist() == [-1, -1.1, -1.2] and shuffled.half(odd=False).tolist() == [1, 1.1, 1.2]
+
+
+def test_equivalence_of_many_cases_is_corrected():
+    one = case(0.0, 0.03956)
+    assert decisions.equivalence(one.values, 0.03) == pytest.approx(0.02, abs=1e-3)
+    assert primary(one, BETTER).verdict == "equivalent"
+    assert {decision.verdict for decision in secondary([one] * 20, BETTER)} == {"undecided"}

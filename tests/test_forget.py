@@ -55,6 +55,12 @@ def test_method10_04_ties_are_broken_by_seed_not_by_index():
     assert all(100 < part.mean() < 300 for part in tied)
 
 
+def test_medium_takes_no_side_among_scores_that_are_equally_far_from_the_centre():
+    scores = np.r_[np.zeros(5), np.full(20, 0.25), np.full(20, 0.75), np.ones(5)]
+    medium = forget.strata(scores, (5, 10, 5), centre=0.5).medium
+    assert 0 < (scores[medium] == 0.25).sum() < 10
+
+
 def test_only_candidates_are_chosen():
     candidates = np.arange(0, 200, 2)
     chosen = forget.strata(np.arange(200.0), 10, candidates=candidates)

@@ -135,6 +135,16 @@ def test_scores_from_bits_and_in_blocks_are_the_same(monkeypatch):
     )
 
 
+def test_models_of_different_seeds_have_different_subsets():
+    one, two = (memorization.membership(range(10), 50, 0.7, seed=seed) for seed in (1, 2))
+    assert not any(np.array_equal(ours, theirs) for ours in one for theirs in two)
+    assert memorization.membership(range(1), 50, 0.75, seed=0).sum() == 38  # 37.5 is rounded, not cut
+
+
+def test_three_values_are_too_few_for_an_agreement():
+    assert np.isnan(memorization.agreement(np.arange(3.0), np.arange(3.0)))
+
+
 @pytest.mark.slow
 def test_as_many_examples_as_ImageNet_fit_into_little_memory():
     """N = 1 280 000, M = 400: as bool arrays, membership and correctness alone would be 1 GB."""

@@ -97,6 +97,27 @@ def test_the_ranking_puts_the_most_disputed_method_first():
     assert places["spread"].iloc[0] == 5 and places.index[0] in (METHODS[0], METHODS[-1])
 
 
+def test_methods_that_are_equally_far_share_their_place():
+    rows = frame(seeds=1)
+    rows.loc[rows["algorithm"] == "fine_tune", "tow"] = 0.99
+    assert sorted(compare.ranking(rows)["tow"]) == [1.5, 1.5, 3, 4, 5, 6]
+
+
+def test_the_interval_goes_from_the_2_5th_to_the_97_5th_percentile_of_the_draws(monkeypatch):
+    taus = iter(np.linspace(0, 1, compare.DRAWS + 1))  # the first is the estimate
+
+    def counted_up(means):
+        return np.full((len(means), len(means)), next(taus))
+
+    def nothing_of_itself(values, order):
+        return np.full(len(values), np.nan)
+
+    monkeypatch.setattr(compare, "_tau", counted_up)
+    monkeypatch.setattr(compare, "_self_agreement", nothing_of_itself)
+    row = tau(compare.agreement(frame(seeds=2)), "tow", "lira_auc")
+    assert (row["low"], row["high"]) == pytest.approx((0.026, 0.975), abs=0.002)
+
+
 def test_results_without_an_audit_are_one_line():
     with pytest.raises(UserError, match="run the stage unlearning first"):
         compare.agreement(frame()[["algorithm", "strategy", "score", "seed", "acc_forget"]])

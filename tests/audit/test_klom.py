@@ -79,3 +79,9 @@ def test_shapes_that_do_not_fit_are_one_line():
         klom.per_example(np.zeros((3, 4)), np.zeros((3, 5)))
     with pytest.raises(UserError, match="expected the shape of both margins"):
         klom.per_example(np.zeros((3, 4)), np.zeros((2, 4)), np.ones((3, 4), dtype=bool))
+
+
+def test_five_models_that_forget_an_example_are_enough_and_four_are_not():
+    present = np.arange(12)[:, None] < np.array([[5, 4]])
+    draws = np.random.default_rng(0).normal(size=(2, 12, 2))
+    assert np.isnan(klom.per_example(*draws, present)).tolist() == [False, True]

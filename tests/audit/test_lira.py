@@ -102,3 +102,9 @@ def test_shapes_that_do_not_fit_are_one_line():
     pool_margin, member = pool()
     with pytest.raises(UserError, match=r"expected \[n\], \[M, n\] and \[M, n\]"):
         lira.scores(np.zeros(39), pool_margin, member)
+
+
+def test_eight_models_without_an_example_are_enough():
+    member = np.ones((20, 1), dtype=bool)
+    member[:8] = False
+    lira.check(member)

@@ -99,3 +99,10 @@ def test_a_pool_that_does_not_fit_is_one_line():
         member = np.zeros((20, 5), dtype=bool)
         member[3:, 2] = True
         membership.Shadow.of(np.zeros((20, 5)), member, np.zeros((20, 4)))
+
+
+def test_the_two_rates_are_at_one_percent_and_at_a_tenth_of_it():
+    """Five of a thousand others lie above the only member."""
+    scores = membership.Scores(np.array([995.0]), np.arange(1000.0), np.zeros(1), np.zeros(1))
+    summary = scores.summary()
+    assert (summary["lira_tpr01"], summary["lira_tpr001"]) == (1, 0)

@@ -76,6 +76,11 @@ def test_a_tpr_of_zero_has_an_interval_too():
     assert usual == roc.tpr_interval(members, others, 0.01)  # the bootstrap is seeded
 
 
+def test_a_tpr_of_one_is_not_certain_either():
+    interval = roc.tpr_interval(np.full(40, 9.0), np.arange(100.0) / 100, 0.01)
+    assert interval.mean == interval.high == 1 and interval.low == pytest.approx(0.025 ** (1 / 40))
+
+
 def test_the_curve_rises_from_zero_to_one():
     fpr, tpr = roc.curve(*drawn(0))
     assert fpr[0] == tpr[0] == 0 and fpr[-1] == tpr[-1] == 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from mulnb import audit, examples, models, training
+from mulnb.audit import evaluation
 from mulnb.config import Recipe
 from mulnb.training import Examples, predict
 
@@ -40,3 +42,28 @@ def test_method10_08_a_recipe_that_augments_does_so_in_training_alone(monkeypatc
     first, second = (audit.evaluate(model, data, data, np.arange(10), np.arange(10, 80), seed=0) for _ in range(2))
     assert len(moves) == 8 and first == second
     assert statistics and all(torch.equal(statistics[name], value) for name, value in model.named_buffers())
+
+
+def test_outcomes_by_hand(monkeypatch):
+    """Which images are counted, and which the attack is trained on and asked about."""
+    odds = torch.tensor([2.0, -1, 4, 4.5, 5, 5.5, 6, -3])  # S is the first two, R the other six
+    test_odds = torch.tensor([-2.0, 0.5, 1, 1.5])
+    asked = []
+
+    def attack(*given):
+        asked.append([features[:, 0] for features in given])
+        return 0.25
+
+    def logits(of_class_0):
+        return torch.stack([of_class_0, torch.zeros(len(of_class_0))], 1)
+
+    monkeypatch.setattr(evaluation, "mia", attack)
+    labels = torch.zeros(8, dtype=torch.int64)
+    sets = np.arange(2), np.arange(2, 8)
+    found = audit.evaluate_outputs(logits(odds), labels, logits(test_odds), labels[:4], *sets, 0, ("confidence",))
+    assert found == {"acc_forget": 0.5, "acc_retain": pytest.approx(5 / 6), "acc_test": 0.75, "mia": 0.25}
+
+    [(members, others, forget)] = asked
+    p, p_test = (values.double().sigmoid().numpy() for values in (odds, test_odds))
+    assert np.allclose(others, p_test) and np.allclose(forget, p[:2])
+    assert len(members) == len(others) and np.isin(members.round(9), p[2:].round(9)).all()  # as many of R as of T

@@ -69,3 +69,8 @@ def test_beyond_the_limit_is_infinity_and_a_divergence_is_nan(study):
     assert relearn_epochs(oracle, train, forget, slow, known, seed=0) == math.inf
     wild = RECIPE.model_copy(update={"epochs": 30, "lr": 1e12})
     assert math.isnan(relearn_epochs(oracle, train, forget, wild, known, seed=0))
+
+
+def test_an_accuracy_exactly_on_the_target_is_enough(study):
+    train, forget, original, _, known = study
+    assert relearn_epochs(original, train, forget, RECIPE, known, seed=0, share=1.0) == 0

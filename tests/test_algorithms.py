@@ -17,6 +17,7 @@ from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.training import Batch, Diverged, Examples, fit, predict
+from mulnb.unlearning import influence as influence_module
 from mulnb.unlearning import l1_sparse as l1_sparse_module
 from mulnb.unlearning import scrub as scrub_module
 
@@ -143,6 +144,20 @@ def test_scrub_alternates_max_and_min_passes(data, original, monkeypatch):
     assert "".join(passes) == "SRSRRR"
 
 
+def test_scrub_climbs_in_an_order_of_its_own_in_every_epoch(data, original, monkeypatch):
+    climbs = []
+
+    def spied(model, data, recipe, seed, *, index, objective, after_epoch=None):
+        if len(index) == len(FORGET):
+            climbs.append((seed, recipe.epochs, recipe.batch, recipe.lr))
+        return fit(model, data, recipe, seed, index=index, objective=objective, after_epoch=after_epoch)
+
+    monkeypatch.setattr(scrub_module, "fit", spied)
+    run("scrub", original, data, seed=3, msteps=3, epochs=3, batch=64, lr=0.01)
+    assert len({seed for seed, *_ in climbs} | {3}) == 4  # nor is it the order of the descent
+    assert {tuple(recipe) for _, *recipe in climbs} == {(1, 64, 0.01)}
+
+
 def test_scrub_objectives_by_hand_and_the_teacher_stays_the_original(data, original, monkeypatch):
     """Looked at when the training is over: a teacher that learned along would be at distance 0 from its student."""
     objectives = {}
@@ -171,6 +186,19 @@ def test_influence_moves_weights_only_and_by_alpha(data, original):
     assert torch.allclose(theta(run("influence", original, data, alpha=0.5, samples=32, batch=7)), theta(once), atol=1e-5)
     assert not same(once, run("influence", original, data, seed=4, alpha=0.5, samples=32))  # the seed draws the samples
     assert same(original, run("influence", original, data, alpha=0))
+
+
+def test_influence_takes_so_many_samples_or_all_there_are(data, original, monkeypatch):
+    counts = []
+
+    def kept(gradients, target, damping):
+        counts.append(len(gradients))
+        return torch.zeros_like(target)
+
+    monkeypatch.setattr(influence_module, "solve", kept)
+    for samples in (8, 500):
+        influence_module.influence(copy.deepcopy(original), data, FORGET, RETAIN[:16], seed=3, samples=samples)
+    assert counts == [8, 16]
 
 
 def test_influence_leaves_frozen_parameters_alone(data, original):

@@ -17,8 +17,8 @@ def networks(seeds, channels: int = 1, width: int = 4):
     return [models.build("small_cnn", num_classes=5, in_channels=channels, width=width, seed=seed) for seed in seeds]
 
 
-def images(n: int, channels: int = 1, size: int = 8) -> Examples:
-    generator = torch.Generator().manual_seed(7)
+def images(n: int, channels: int = 1, size: int = 8, seed: int = 7) -> Examples:
+    generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 5, (n,), generator=generator)
     return Examples(pixels, labels, torch.full((channels,), 0.5), torch.full((channels,), 0.25))
@@ -63,11 +63,37 @@ def test_training_a_stack_is_training_each_network():
 
 def test_a_pool_model_does_not_depend_on_its_group():
     profile = load_profile("smoke", {"pool.training": {"epochs": 2, "batch": 16, "lr": 0.05}})
-    data, test = images(60), images(20)
+    data, test = images(60), images(20, seed=8)
     whole = pool.train_group(profile, data, test, range(2, 8), 5)
     parts = [pool.train_group(profile, data, test, numbers, 5) for numbers in (range(2, 3), range(3, 8))]
     for name in ("member", "correct", "margin", "margin_test"):
         assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts])), name
+
+
+SHORT = {"pool.training": {"epochs": 1, "batch": 16, "lr": 0.05}}
+
+
+def test_margins_of_the_test_set_are_those_of_its_images():
+    """A test set of the training images in reverse has their margins in reverse; other images have others."""
+    profile, data, scale = load_profile("smoke", SHORT), images(60), (torch.full((1,), 0.5), torch.full((1,), 0.25))
+    reverse = Examples(data.images.flip(0), data.labels.flip(0), *scale)
+    others = Examples(images(60, seed=8).images, data.labels, *scale)
+    same, apart = (pool.train_group(profile, data, test, range(2), 5) for test in (reverse, others))
+    assert np.allclose(same.margin_test, same.margin[:, ::-1], atol=1e-2)
+    assert not np.allclose(apart.margin_test, apart.margin, atol=1e-2)
+
+
+def test_pools_of_different_seeds_share_no_network(monkeypatch):
+    build, seeds = models.build, []
+
+    def spied(*given, seed, **more):
+        seeds.append(seed)
+        return build(*given, seed=seed, **more)
+
+    monkeypatch.setattr(pool.models, "build", spied)
+    for own in (0, 1):
+        pool.train_group(load_profile("smoke", SHORT | {"pool.seed": own}), images(60), images(20, seed=8), range(3), 5)
+    assert len(set(seeds)) == len(seeds) == 6
 
 
 def test_architectures_that_cannot_be_stacked_give_the_same_pool_one_after_another():

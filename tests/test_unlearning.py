@@ -15,6 +15,8 @@ from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.forget import Strata
 from mulnb.training import Batch, Examples, fit, predict
+from mulnb.unlearning import neg_grad_plus as neg_grad_plus_module
+from mulnb.unlearning import random_label as random_label_module
 from mulnb.unlearning.salun import saliency_mask
 
 ALGORITHMS = sorted(set(unlearning.ALGORITHMS) - {"retrain"})
@@ -66,6 +68,42 @@ def test_neg_grad_plus_forgets_more_with_a_smaller_alpha(data, original):
     assert losses[0] < losses[1] < losses[2]
 
 
+def test_neg_grad_plus_objective_by_hand(data, monkeypatch):
+    objectives = []
+
+    def kept(model, *_, objective, **__):
+        objectives.append(objective)
+        return model
+
+    monkeypatch.setattr(neg_grad_plus_module, "fit", kept)
+    model = run("neg_grad_plus", fresh(0), data, alpha=0.7, batch=256).eval()
+    on = RETAIN[:32]
+    found = objectives[0](model, Batch(on, data.inputs(on), data.labels[on], 0))[0].item()
+    loss_r, loss_s = (F.cross_entropy(predict(model, data, index), data.labels[index]).item() for index in (on, FORGET))
+    assert found == pytest.approx(0.7 * loss_r - 0.3 * loss_s, rel=1e-4)
+
+
+def test_neg_grad_plus_goes_through_the_forget_set_in_a_new_order_each_time():
+    ascent = neg_grad_plus_module._cycle(torch.arange(24), 24, 3)
+    first, second = next(ascent), next(ascent)
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(24)) and not torch.equal(first, second)
+    of_the_batches = torch.randperm(24, generator=torch.Generator().manual_seed(3))
+    assert not torch.equal(first, of_the_batches)
+
+
+def test_random_labels_are_drawn_from_the_seed(data, original, monkeypatch):
+    draw, drawn = random_label_module._wrong_labels, []
+
+    def kept(*given):
+        drawn.append(draw(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(random_label_module, "_wrong_labels", kept)
+    for seed in (3, 4):
+        random_label_module.random_label(copy.deepcopy(original), data, FORGET, RETAIN, seed=seed, epochs=1, batch=256)
+    assert not torch.equal(*drawn)
+
+
 def test_method10_01_salun_moves_only_the_masked_in_weights(data, original):
     """Momentum and weight decay would move the others as well."""
     mask = saliency_mask(original, data, FORGET, keep=0.5)
@@ -75,6 +113,10 @@ def test_method10_01_salun_moves_only_the_masked_in_weights(data, original):
     changed = sum((before != after).sum().item() for before, after in zip(original.parameters(), moved.parameters(), strict=True))
     assert changed > 0.9 * sum(chosen.sum().item() for chosen in mask)
     assert not same(moved, run("random_label", original, data, lr=0.1, epochs=2, batch=32))
+
+
+def test_salun_keeps_one_weight_at_least(data, original):
+    assert sum(chosen.sum().item() for chosen in saliency_mask(original, data, FORGET, keep=1e-9)) == 1
 
 
 def test_method10_01_saliency_mask_keeps_the_largest_gradients_of_an_untouched_model(data, original):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
+from mulnb import load_profile
 from mulnb.core.store import Artifact
-from mulnb.study.frames import FAR_BELOW, compare, converged, second_oracles_fitted
+from mulnb.study.frames import FAR_BELOW, _facts, compare, converged, second_oracles_fitted
 from mulnb.study.study import Scored
 
 OUTCOME = {"acc_forget": 0.5, "acc_retain": 0.9, "acc_test": 0.8, "mia": 0.3, "seconds": 2.0}
@@ -47,3 +49,10 @@ def test_a_run_that_diverged_has_no_numbers_and_the_worst_tow():
     assert row["oracle_mia"] == 0.3 and row["oracle_seconds"] == 2.0
     same = compare(OUTCOME, OUTCOME)
     assert same["tow"] == same["tow_mia"] == 1
+
+
+def test_an_oracle_passes_over_the_retain_set_in_every_epoch_and_never_over_the_forget_set():
+    study = SimpleNamespace(profile=load_profile("smoke"))
+    trained = Artifact(meta={"outcomes": [{"mia": 0.5}], "seconds": 1.0, "relearn_epochs": 2})
+    facts = _facts(study, trained)
+    assert (facts["passes_retain"], facts["passes_forget"]) == (study.profile.training.epochs, 0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
@@ -44,3 +47,9 @@ def test_numbers_that_stand_far_apart_become_short():
     scores = np.float32([0.1, 0.5, 0.75, 0.8])  # the two in the middle make the median, which stays as it is
     bits = ranking._keeping_order(scores).view(np.uint32)[[0, 3]]
     assert not (bits & (2 ** (24 - ranking.THREE_DIGITS) - 1)).any()  # the last bits of each are zero, so that they take no room
+
+
+def test_the_reliability_is_that_of_the_largest_halves_stepped_up_to_the_whole_pool(monkeypatch):
+    table = pd.DataFrame({"models": [20, 20, 50, 50, 100], "split_half": [0.4, 0.6, 0.7, 0.9, np.nan]})
+    monkeypatch.setattr(ranking, "convergence", lambda study: table)
+    assert ranking.reliability(SimpleNamespace(pool="any")) == pytest.approx(2 * 0.8 / 1.8)  # Spearman and Brown

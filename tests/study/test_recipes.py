@@ -62,6 +62,42 @@ def test_every_job_has_a_key_of_its_own(study):
     assert [job.key for job in all_jobs(study)] == [job.key for job in all_jobs(study)]
 
 
+POOL, ORIGINAL, HOLDOUT, ORACLE, CEILING, ORACLE_ONLY, UNLEARNED, FIRST, SECOND, FLOOR = range(10)  # places in `all_jobs`
+ALL = set(range(10))
+CHANGES = {
+    "pool.share": (0.4, {POOL}),
+    "pool.seed": (1, {POOL}),
+    "unlearning.retain_later_strata": (False, {UNLEARNED, FIRST, SECOND}),
+    "proxies.holdout_retraining.epochs": (9, {HOLDOUT, FIRST, SECOND}),
+    "proxies.loss_curvature.h": (0.5, ALL - {POOL, ORACLE_ONLY}),
+    "audit.relearn.epochs": (9, {ORACLE, CEILING, UNLEARNED}),
+    "training.epochs": (9, ALL),
+    "forget.size": (11, {FIRST, SECOND}),
+}
+
+
+def keys(std: float = 0.25, **changes: object) -> list[str]:
+    study = Study(load_profile("smoke", changes))
+    study.splits = SimpleNamespace(fingerprint="of some images", mean=[0.5], std=[std])
+    return [job.key for job in all_jobs(study)]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_setting_changes_the_keys_of_what_depends_on_it_and_no_others(name):
+    value, expected = CHANGES[name]
+    pairs = zip(keys(), keys(**{name: value}), strict=True)
+    assert {place for place, (before, after) in enumerate(pairs) if before != after} == expected
+
+
+def test_every_key_depends_on_how_images_are_scaled():
+    assert not {*keys()} & {*keys(std=0.5)}
+
+
+def test_a_key_depends_on_the_code_of_its_algorithm_and_of_what_that_imports(study):
+    assert recipes.made_from(study, "rum")["code"] != recipes.made_from(study)["code"]
+    assert recipes._with_imports("salun") == {"salun", "random_label"}
+
+
 def test_the_ceiling_is_the_second_oracle_and_the_floor_a_run_that_does_nothing(study):
     ceiling = recipes.job_of(study, Run(*SECOND_ORACLE[:2], "confidence", 0, SECOND_ORACLE[2]), CHOSEN)
     assert ceiling.key == recipes.oracle_job(study, CHOSEN.forget, [CHOSEN.forget], 0, number=1).key

@@ -125,6 +125,27 @@ def test_the_next_value_lies_within_the_declared_end_and_only_epochs_are_multipl
     assert wider == {key: tuple(sorted({*values, new}))}
 
 
+def test_the_winner_is_best_in_the_sum_of_both_metrics_over_seeds_and_runs_that_did_not_fit_are_counted(monkeypatch):
+    from types import SimpleNamespace
+
+    from mulnb.study import tuning
+
+    def outcomes(study, runs, label):
+        """The small learning rate is worse in ToW and far better in ToW-MIA; the model of seed 7 never fits."""
+        small = [run.settings["lr"] < 0.05 for run in runs]
+        frame = pd.DataFrame({name: [getattr(run, name) for run in runs] for name in ("algorithm", "strategy", "seed")})
+        frame = frame.assign(tow=[0.8 if own else 0.9 for own in small], tow_mia=[0.7 if own else 0.1 for own in small])
+        return frame.assign(passes_retain=1.0, converged=frame["seed"] != 7)
+
+    monkeypatch.setattr(tuning, "outcomes", outcomes)
+    here = SimpleNamespace(profile=load_profile("smoke", {"tune.seeds": [7, 8, 9]}))
+    found = tuning._tried(here, "fine_tune", [{"lr": 0.03, "epochs": 3}, {"lr": 0.1, "epochs": 3}])
+    assert set(found["objective"].round(9)) == {1.5, 1.0}
+    assert [json.loads(candidate)["lr"] for candidate in found.loc[found["chosen"], "candidate"]] == [0.03] * (len(found) // 2)
+    scores = len(here.profile.tune.scores)
+    assert set(found["n"]) == {3 * scores} and set(found["unconverged"]) == {scores}
+
+
 def test_a_winner_on_the_edge_after_the_last_extension_is_recorded_as_on_it(monkeypatch):
     from mulnb.study import tuning
 

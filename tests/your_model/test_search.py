@@ -1,0 +1,17 @@
+"""The search for settings: what it maximises."""
+
+from __future__ import annotations
+
+import pytest
+
+from mulnb.your_model import search
+from mulnb.your_model.verdict import Reference
+
+KNOWN = {"acc_forget": 1.0, "acc_retain": 1.0, "acc_test": 0.9, "auc": 0.7}
+ORACLE = Reference(0.5, 0.42, 0.58, 0.3, 0.9, True, "of the oracle", 0.5)
+
+
+@pytest.mark.parametrize(("auc", "factor", "side"), [(0.3, 1.0, 0), (0.5, 0.8, -1)])
+def test_the_objective_counts_how_far_the_attack_is_from_the_references(auc, factor, side):
+    row = {"acc_forget": 0.5, "acc_retain": 0.99, "acc_test": 0.9, "auc": auc}
+    assert search.objective(row, KNOWN, ORACLE, noise=0.08) == (pytest.approx(0.99 * factor), side)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mulnb.your_model import verdict
 from mulnb.your_model.verdict import DAMAGED, FORGOTTEN, NO_POWER, NOT_FORGOTTEN, NOTHING, OVER, Facts, Reference, decide
 
 KNOWN = {"acc_forget": 1.0, "acc_retain": 1.0, "acc_test": 0.9, "mia": 0.0, "mia_unseen": 0.6, "mia_retain": 0.1, "auc": 0.7}
@@ -55,6 +54,5 @@ def test_a_mean_change_of_one_percent_is_none_and_one_of_five_is():
 
 def test_lira_gives_the_attack_power_if_it_recognises_the_original():
     weak = {"acc_forget": 0.9, "acc_retain": 0.91, "acc_test": 0.9, "mia": 0.5, "mia_unseen": 0.5, "mia_retain": 0.47, "auc": 0.5}
-    assert verdict.POWER == 0.1
     assert words(weak | {"lira_auc": 0.5}, weak | {"lira_auc": 0.7}, HOLDOUT_ONLY) == FORGOTTEN
     assert words(weak | {"lira_auc": 0.5}, weak | {"lira_auc": 0.55}, HOLDOUT_ONLY) == NO_POWER

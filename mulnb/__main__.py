@@ -242,7 +242,7 @@ def _claims(options: argparse.Namespace) -> None:
     verdicts = publish.publish_claims(profile)
     every = f"every estimate: {paths.results(profile.name) / 'claims.md'}"
     if publish.all_left_out(profile):
-        every = f"{paths.results(profile.name)} keeps the claims of its own settings"
+        every = f"nothing was written: the results in {paths.results(profile.name)} are of other settings"
     print("\n".join([claims.text(verdicts), "", *here.differences(profile, verdicts), every]))
     if options.other_machine:
         print(f"written to {here.write_other_machine(profile, verdicts)}")

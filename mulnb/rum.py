@@ -146,8 +146,9 @@ def unlearn(
         retain = [np.flatnonzero(row) for row in kept]
         shifted = [own + STAGE_SEED * number for own in seeds]
         guard = None if name in OWN else _Guard(name, model, data)
+        returned = None
         try:
-            model = ALGORITHMS[name](
+            returned = ALGORITHMS[name](
                 model,
                 reads,
                 index(forget),
@@ -159,8 +160,11 @@ def unlearn(
         except Diverged as error:
             where = f"{name}, stage {number + 1} of {count} ({len(forget[0])} examples)"
             raise Diverged(f"{where}: {error}") from None
+        finally:
+            changed = guard.put_back() if guard else None
         if guard is not None:
-            guard.check(model)
+            guard.check(returned, changed)
+        model = returned
 
     workers.synchronise()  # a GPU may still be at work
     return Unlearned(model, time.perf_counter() - started, *reads.passes())
@@ -178,6 +182,12 @@ class _Reads:
     def __getattr__(self, name: str) -> Any:
         """Everything else is as in the examples themselves."""
         return getattr(self._data, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """An algorithm that sets `data.labels` would change what the stages after it read."""
+        if not name.startswith("_"):
+            raise UserError(f"an algorithm sets data.{name}, which all stages share: keep the change in a name of its own")
+        super().__setattr__(name, value)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -206,20 +216,26 @@ class _Guard:
 
     def __init__(self, name: str, model: nn.Module, data: Examples) -> None:
         self._name, self._data = name, data
-        self._labels = data.labels.clone()
-        self._images = getattr(data, "images", None)  # a user's own data set is read item by item
-        self._version = getattr(self._images, "_version", 0)  # torch counts the changes in place
         self._state = _state(model)
 
-    def check(self, model: Any) -> None:
-        """Raises `UserError` if it did not; changed labels are put back."""
-        if not torch.equal(self._labels, self._data.labels):
-            self._data.labels.copy_(self._labels)
-            raise UserError(
-                f"algorithm '{self._name}' changes the labels that all runs share: change a copy, data.labels.clone()"
-            )
-        if getattr(self._images, "_version", 0) != self._version:
-            raise UserError(f"algorithm '{self._name}' changes the images that all runs share: change a copy of those it reads")
+        self._kept = {"labels": data.labels.clone()}
+        if isinstance(getattr(data, "images", None), Tensor):  # a user's own data set is read item by item
+            self._kept["images"] = data.images.clone()
+
+    def put_back(self) -> str | None:
+        """Undo what it did to the examples, also where it failed; what that was, if anything."""
+        changed = None
+        for what, before in self._kept.items():
+            now = getattr(self._data, what)
+            if not torch.equal(before, now):
+                now.copy_(before)
+                changed = what
+        return changed
+
+    def check(self, model: Any, changed: str | None) -> None:
+        """Raises `UserError` if it changed the examples, or returned another network."""
+        if changed:
+            raise UserError(f"algorithm '{self._name}' changes the {changed} that all runs share: change a copy of them")
 
         if not isinstance(model, nn.Module):
             raise UserError(f"algorithm '{self._name}' returns a {type(model).__name__}: return the network")
@@ -229,7 +245,7 @@ class _Guard:
 
 def _state(model: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
     """Shape and kind of every weight of a network."""
-    return {name: (value.shape, value.dtype) for name, value in model.state_dict().items()}
+    return {name: (value.shape, value.dtype) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _algorithms(algorithm: str | Sequence[str | None], strategy: str, count: int) -> list[str | None]:

@@ -96,7 +96,7 @@ def relabels(model, data, forget, retain, *, seed, fresh=None):
 
 
 def blackens(model, data, forget, retain, *, seed, fresh=None):
-    data.images[forget] = 0
+    data.images[forget] = 255
     return model
 
 

@@ -1,9 +1,10 @@
 """What a function from outside the package does, as a hash for the keys of results, and as bytes for other processes.
 
 Its source text is not enough: two closures of one text differ in what they close over, and a function in the values of its
-defaults and of the globals that it reads. So the hash goes through all of these, as they are at that moment: a function that
-changes what it reads, a list that it appends to, has another hash each time. What belongs to Python, to an installed library or
-to this package counts by its name.
+defaults and of the globals that it reads. So the hash goes through all of these. It is taken when an entry is added, since a
+function may change what it reads (a list that it appends to); only numbers and words among the globals are looked at again. What
+belongs to Python, to an installed library or to this package counts by its name. Another version of Python compiles functions
+otherwise, and gives other hashes.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ import hashlib
 import importlib.util
 import pickle
 import sys
+import threading
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mulnb.core.errors import notice, one_line
+
+_ALONE = threading.Lock()  # cloudpickle's list of modules is the process's
 PACKAGE = __name__.partition(".")[0]
+OF_PYTHON = {"__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"}  # of a class, not its author's
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 
 
@@ -32,7 +38,31 @@ def fingerprint(thing: Any) -> str:
     Returns:
         16 hexadecimal digits, the same in every process for the same code and values.
     """
-    return _walked(thing).hash.hexdigest()[:16]
+    try:
+        return _walked(thing).hash.hexdigest()[:16]
+    except RecursionError:  # lists in lists in lists: then the code alone
+        codes = [function.__code__ for function in _functions(thing)]
+        return hashlib.sha256(repr([(code.co_code, code.co_names) for code in codes]).encode()).hexdigest()[:16]
+
+
+def plain_globals(thing: Any) -> str:
+    """The numbers and words that the functions of an entry read as globals, as they are now."""
+    found = {}
+    for function in _functions(thing):
+        for name in _globals(function.__code__):
+            value = function.__globals__.get(name)
+            if isinstance(value, PLAIN) or (isinstance(value, tuple) and all(isinstance(part, PLAIN) for part in value)):
+                found[name] = value
+    return repr(sorted(found.items()))
+
+
+def _functions(thing: Any) -> list[types.FunctionType]:
+    """The functions that an entry consists of, without those that they call."""
+    if isinstance(thing, functools.partial):
+        thing = thing.func
+    parts = list(vars(thing).values()) if _is_record(thing) else [thing]
+    parts = [getattr(part, "__func__", part) for part in parts]
+    return [part for part in parts if isinstance(part, types.FunctionType) and _is_users(part.__module__)]
 
 
 def packed(things: Any, entries: list[Any]) -> bytes:
@@ -44,13 +74,20 @@ def packed(things: Any, entries: list[Any]) -> bytes:
     """
     import cloudpickle
 
+    with _ALONE:
+        return _packed(things, entries, cloudpickle)
+
+
+def _packed(things: Any, entries: list[Any], cloudpickle: types.ModuleType) -> bytes:
     modules = {module for entry in entries for module in _walked(entry).modules}
-    known = [sys.modules[name] for name in sorted(modules) if name in sys.modules and name != "__main__"]
+    registered = cloudpickle.list_registry_pickle_by_value()  # by the user
+    known = [sys.modules[name] for name in sorted(modules - registered) if name in sys.modules and name != "__main__"]
     for module in known:
         cloudpickle.register_pickle_by_value(module)
     try:
         return cloudpickle.dumps(things)
-    except Exception:  # a lock among the globals of such a module, for example: then by its name
+    except Exception as error:  # a lock among the globals of such a module, for example: then by its name
+        _say_by_name(", ".join(sorted(modules)), one_line(error))
         for module in known:
             cloudpickle.unregister_pickle_by_value(module)
         known = []
@@ -60,9 +97,19 @@ def packed(things: Any, entries: list[Any]) -> bytes:
             cloudpickle.unregister_pickle_by_value(module)
 
 
+@functools.cache
+def _say_by_name(modules: str, reason: str) -> None:
+    notice(f"{modules} cannot be sent to worker processes ({reason}): they import it; after editing it, start Python anew")
+
+
+def _is_record(thing: Any) -> bool:
+    """Whether this is a dataclass that holds functions, such as a `Proxy`, and is none itself."""
+    return hasattr(thing, "__dataclass_fields__") and not callable(thing)
+
+
 def _walked(thing: Any) -> _Walk:
     walk = _Walk()
-    if hasattr(thing, "__dataclass_fields__"):  # its words do not count
+    if _is_record(thing):  # its words do not count
         for value in vars(thing).values():
             if callable(value):
                 walk.add(value)
@@ -96,7 +143,9 @@ class _Walk:
         self._seen[id(thing)] = len(self._seen)
         self._alive.append(thing)
 
-        if isinstance(thing, types.ModuleType):
+        if hasattr(thing, "known_as"):  # a registry of this package
+            self._say("known", thing.known_as)
+        elif isinstance(thing, types.ModuleType):
             self._module(thing.__name__)
         elif isinstance(thing, types.CodeType):
             self._code(thing)
@@ -108,6 +157,12 @@ class _Walk:
             self._several("partial", [thing.func, thing.args, thing.keywords])
         elif isinstance(thing, types.MethodType):
             self._several("method", [thing.__self__, thing.__func__])
+        elif isinstance(thing, (staticmethod, classmethod)):
+            self._several(type(thing).__name__, [thing.__func__])
+        elif isinstance(thing, property):
+            self._several("property", [thing.fget, thing.fset, thing.fdel])
+        elif isinstance(thing, functools.cached_property):
+            self._several("property", [thing.func])
         elif isinstance(thing, type):
             self._class(thing)
         else:
@@ -123,10 +178,12 @@ class _Walk:
         self._say("code", code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars)
         for constant in code.co_consts:
             self.add(constant)
+        for name in _imports(code):
+            self._module(name)
 
     def _class(self, found: type) -> None:
         self._own(found.__module__)
-        own = {name: value for name, value in vars(found).items() if name not in {"__dict__", "__weakref__", "__doc__"}}
+        own = {name: value for name, value in vars(found).items() if name not in OF_PYTHON}
         self._several("class", [found.__qualname__, found.__bases__, own])
 
     def _value(self, thing: Any) -> None:
@@ -134,19 +191,27 @@ class _Walk:
         import numpy as np
 
         kind = type(thing)
+        users = _is_users(kind.__module__)
+        if users:
+            self.add(kind)
         if isinstance(thing, (tuple, list)):
             self._several(kind.__name__, thing)
         elif isinstance(thing, Mapping):
             self._several(kind.__name__, [part for pair in thing.items() for part in pair])
         elif isinstance(thing, (set, frozenset)):
             self._say(kind.__name__, sorted(fingerprint(part) for part in thing))
-        elif hasattr(thing, "detach") and hasattr(thing, "numpy"):  # a tensor of torch
-            self._value(thing.detach().cpu().numpy())
-        elif isinstance(thing, np.ndarray) and thing.dtype.kind != "O":
+        elif isinstance(thing, np.ndarray) and thing.dtype.kind in "biufcSUmM":
             self._say("array", thing.dtype.str, thing.shape)
-            self.hash.update(np.ascontiguousarray(thing).view(np.uint8) if thing.size else b"")
-        elif hasattr(thing, "__dict__"):
-            self._several("object", [kind, vars(thing)])
+            self.hash.update(thing.tobytes())
+        elif hasattr(thing, "detach") and hasattr(thing, "layout"):  # a tensor of torch
+            self._say("tensor", str(thing.dtype), tuple(thing.shape))
+            self.hash.update(_bytes_of(thing))
+        elif hasattr(thing, "state_dict"):  # a network
+            self._several("network", [kind, dict(thing.state_dict())])
+        elif users and hasattr(thing, "__dict__"):
+            self._several("object", [vars(thing)])
+        elif users and hasattr(kind, "__slots__"):
+            self._several("object", [getattr(thing, name, None) for name in kind.__slots__])
         else:
             self._say("object", f"{kind.__module__}.{kind.__qualname__}", _pickled(thing))
 
@@ -182,6 +247,11 @@ def _globals(code: types.CodeType) -> list[str]:
     return sorted(found)
 
 
+def _imports(code: types.CodeType) -> list[str]:
+    """The modules that code imports itself."""
+    return sorted({line.argval for line in dis.get_instructions(code) if line.opname == "IMPORT_NAME" and line.argval})
+
+
 def _is_empty(cell: types.CellType) -> bool:
     try:
         _ = cell.cell_contents
@@ -190,8 +260,18 @@ def _is_empty(cell: types.CellType) -> bool:
     return False
 
 
+def _bytes_of(tensor: Any) -> bytes:
+    """The values of a tensor of any type; of one without plain values (sparse, quantized, meta), none."""
+    import torch
+
+    try:
+        return tensor.detach().cpu().resolve_conj().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, TypeError):
+        return b""
+
+
 def _pickled(thing: Any) -> bytes:
-    """The bytes of an object without a `__dict__`; of one that cannot be pickled, none."""
+    """The bytes of an object of a library; of one that cannot be pickled, none."""
     try:
         return pickle.dumps(thing, protocol=4)
     except Exception:  # an open file, for example: its class alone says something

@@ -9,13 +9,14 @@ an entry of your own:
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
-from mulnb.core.errors import UserError, did_you_mean
-from mulnb.core.fingerprint import fingerprint, packed
+from mulnb.core.errors import UserError, did_you_mean, one_line
+from mulnb.core.fingerprint import fingerprint, packed, plain_globals
 
 Entry = TypeVar("Entry")
 
@@ -39,6 +40,7 @@ class Registry(dict[str, Entry]):
         self.builtin = tuple(builtin)
         self.reserved = frozenset(reserved)
         self.check_entry: Callable[[str, Entry], None] | None = None
+        self._added_as: dict[str, str] = {}  # the fingerprint of each entry when it was added
         self._told: dict[str, str] = {}  # versions of entries that came from another process
 
     def attach(self, entries: Mapping[str, Entry]) -> None:
@@ -58,6 +60,7 @@ class Registry(dict[str, Entry]):
             self.check_entry(name, entry)
 
         self._told.pop(name, None)
+        self._added_as[name] = fingerprint(entry)
         super().__setitem__(name, entry)
 
     def update(self, *entries: Any, **named: Entry) -> None:
@@ -72,6 +75,15 @@ class Registry(dict[str, Entry]):
         if name not in self:
             self[name] = entry
         return self[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, a function that reads a registry reads the one that is there."""
+        return _registry, (self.kind,)
+
+    @property
+    def known_as(self) -> str:
+        """What a fingerprint says of a registry."""
+        return self.kind
 
     @property
     def names(self) -> list[str]:
@@ -103,13 +115,16 @@ class Registry(dict[str, Entry]):
 
         The package's own code is part of every key already (`store.code_version`).
         """
-        return {name: self._told.get(name) or fingerprint(entry) for name, entry in self.added.items()}
+        return {name: self._version(name) for name in self.added}
 
     def version(self, name: str) -> str | None:
         """The hash of one entry from outside; None for the package's own."""
-        if name not in self.added:
-            return None
-        return self._told.get(name) or fingerprint(self[name])
+        return self._version(name) if name in self.added else None
+
+    def _version(self, name: str) -> str:
+        if name in self._told:
+            return self._told[name]
+        return hashlib.sha256(f"{self._added_as.get(name)} {plain_globals(self[name])}".encode()).hexdigest()[:16]
 
     def adopt(self, entries: Mapping[str, Entry], versions: Mapping[str, str]) -> None:
         """Take entries of another process, with the versions that they have there; those that are here already stay."""
@@ -145,25 +160,44 @@ STACKABLE_ALGORITHMS = frozenset(ALGORITHMS.builtin) - {"influence"}
 REGISTRIES = (PROXIES, DATASETS, ARCHITECTURES, ALGORITHMS)
 
 
-@dataclass(frozen=True)
-class Additions:
-    """What was added from outside to each of `REGISTRIES`, to be sent to a worker process."""
+def _registry(kind: str) -> Registry[Any]:
+    """The registry of this process with a kind."""
+    return next(registry for registry in REGISTRIES if registry.kind == kind)
 
-    entries: bytes  # the pickled dicts of entries by name
-    versions: tuple[dict[str, str], ...]
+
+class Additions:
+    """What was added from outside to each of `REGISTRIES`, to be sent to a worker process; pickled only then."""
+
+    def __init__(self, added: list[dict[str, Any]], versions: list[dict[str, str]]) -> None:
+        self.added, self.versions = added, versions
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        every = [entry for entries in self.added for entry in entries.values()]
+        try:
+            return packed(self.added, every)
+        except Exception as error:  # it closes over a lock or an open file, for example
+            names = ", ".join(name for entries in self.added for name in entries)
+            raise UserError(
+                f"{names}: cannot be sent to worker processes ({one_line(error)}): use --backend serial, or MULNB_BACKEND=serial"
+            ) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not any(self.added):
+            return Additions, (self.added, self.versions)
+        return _unpacked, (self._bytes, self.versions)
+
+
+def _unpacked(content: bytes, versions: list[dict[str, str]]) -> Additions:
+    return Additions(pickle.loads(content), versions)
 
 
 def additions() -> Additions:
     """What this process has added."""
-    added = [registry.added for registry in REGISTRIES]
-    versions = tuple(registry.versions for registry in REGISTRIES)
-    every = [entry for entries in added for entry in entries.values()]
-    return Additions(packed(added, every) if every else pickle.dumps(added), versions)
+    return Additions([registry.added for registry in REGISTRIES], [registry.versions for registry in REGISTRIES])
 
 
 def adopt(found: Additions) -> None:
     """Add to the registries what `additions` found in another process."""
-    if tuple(registry.versions for registry in REGISTRIES) == found.versions:
-        return
-    for registry, entries, versions in zip(REGISTRIES, pickle.loads(found.entries), found.versions, strict=True):
+    for registry, entries, versions in zip(REGISTRIES, found.added, found.versions, strict=True):
         registry.adopt(entries, versions)

@@ -261,7 +261,7 @@ def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, wh
     except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's own, of a tensor with several values
         raise UserError(f"{what}: class {wanted!r} is neither a number nor a name") from None
 
-    text, names = f"{number:g}", list(classes or ())
+    text, names = str(int(number)) if number % 1 == 0 else "", list(classes or ())
     if not named and text in names and names.index(text) != number:
         raise UserError(f"{what}: class {text} may be the number {text} or the name '{text}': give the name, as text")
 

@@ -18,6 +18,7 @@ from mulnb.core.errors import UserError, one_line
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
 FLAGS = ("forget", "delete", "remove", "erase", "mask")  # columns that say of each row whether it is meant
+MARKED, UNMARKED = {"1", "1.0", "true", "t", "yes", "y"}, {"0", "0.0", "false", "f", "no", "n", ""}
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
 THOUSANDS = re.compile(r"\b[0-9]{1,3},0[0-9]{2}\b")  # 1,000, which is not the examples 1 and 0
 LONGEST = 256 * 2**20  # bytes; a list of a million examples has nine million
@@ -162,17 +163,19 @@ def _check_table(path: Path, heads: list[str], rows: list[list[str]], column: st
     if heads.count(column) > 1:
         raise UserError(f"{path} has two columns '{column}': keep the one that names the examples")
 
+    place = heads.index(column)
     for number, row in enumerate(rows):
-        if any(row[len(heads) :]):
+        # cells that are too many may come from a text further right; not those of a number that was cut in two
+        cut = len(row) > place + 1 and re.fullmatch("[0-9]{3}", row[place + 1])
+        if any(row[len(heads) :]) and (place == len(heads) - 1 or cut):
             raise UserError(
                 f"{path}: line {number + 2} has more cells than the heading: write numbers without separators of thousands, and "
                 "names that hold the separator in quotation marks"
             )
 
     for place, head in enumerate(heads):
-        cells = [row[place].lower() for row in rows if len(row) > place]
-        flags = head in FLAGS and bool(cells) and set(cells) <= {"0", "1", "true", "false"}
-        if flags and set(cells) & {"0", "false"}:
+        cells = {row[place].lower() for row in rows if len(row) > place}
+        if head in FLAGS and cells & MARKED and cells & UNMARKED and cells <= MARKED | UNMARKED:
             raise UserError(
                 f"{path}: column '{head}' does not mark every row: keep the rows that are to be forgotten, without it"
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LABELS = ("tr_labels", "labels", "label", "train_labels", "targets", "target")
 # and the numbers of the examples that the scores belong to; pandas calls a column without a name "Unnamed: 0".
 INDICES = ("index", "source_index", "example", "id", "idx", "indices", "image_id", "example_id", "unnamed: 0")
-DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 LONGEST = 256 * 2**20  # bytes of a file, or of one array of an .npz: the scores of thirty million examples
 EXACT = 2.0**53  # whole numbers below it are exact as float64
 AGREE = 0.99  # the least share of labels in the file that must equal those of the data
@@ -132,9 +132,12 @@ class ScoreFile:
         every = list(self.arrays)
         return [own for name in names for own in every if own.strip().casefold() == name]
 
-    def order(self, found: int) -> str | None:
-        """The name of an array that puts the `found` scores into another order than 0, 1, 2, …; None if there is none."""
+    def order(self, column: Column) -> str | None:
+        """The name of another array that puts the scores into another order than 0, 1, 2, …; None if there is none."""
+        found = len(column)
         for name in self.called(INDICES):
+            if name == column.name:
+                continue
             given = self.whole_numbers(name, found)
             if given is not None and not np.array_equal(given, np.arange(found)):
                 return name
@@ -220,10 +223,10 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
         text = rest
 
     heading = [name.strip() for name in next(csv.reader([text.partition("\n")[0]], delimiter=separator), [])]
-    if twice := [name for name in heading if name and heading.count(name) > 1]:
-        raise ValueError(f"two columns are called {twice[0]}")
-
     frame = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False)
+    for name, kind in zip(heading, frame.dtypes, strict=False):
+        if name and heading.count(name) > 1 and kind.kind in "iufb":  # scores, an index or labels; two notes do no harm
+            raise ValueError(f"two columns are called {name}")
     if all(_is_number(name) for name in frame):
         raise ValueError("the first line must name the columns")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for names of the rows
@@ -247,8 +250,11 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:  # Arrow takes no name that is no text
         frame = pd.read_parquet(file, use_threads=False)  # see `results.frame_file.read`
 
-    if not frame.index.equals(pd.RangeIndex(len(frame))):  # sorted before it was saved, for example
-        frame = frame.reset_index(names=None if frame.index.nlevels > 1 else frame.index.name or "index")
+    index = frame.index
+    if not index.equals(pd.RangeIndex(len(frame))):  # sorted before it was saved, for example
+        names = [name if name is not None else "index" for name in index.names]
+        if not set(names) & set(frame.columns) and len(set(names)) == len(names):
+            frame = frame.reset_index(names=names)
     return {str(name): frame[name].to_numpy() for name in frame}
 
 

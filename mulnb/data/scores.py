@@ -84,10 +84,10 @@ def _rows(table: ScoreFile, column: Column, index: str | None, data: ImageSet) -
         raise table.error(f"index = {index} means the order of the scores, but there is a column of this name, too: rename it")
 
     if index is None:
-        if name := table.order(found):
+        if name := table.order(column):
             raise table.error(
                 f"{name} is not 0, 1, 2, …: say index = {name} if it is the source index of each score; if not, say "
-                "index = source or index = train for the order of the scores"
+                "index = source or index = train for the order of the scores, or leave the column out of the file"
             )
         index = "train" if found == n and _only_in_order(data) else "source"
 

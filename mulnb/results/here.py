@@ -15,6 +15,7 @@ from mulnb.core.errors import UserError
 from mulnb.core.machine import device_name
 from mulnb.results import record, written
 from mulnb.results.statements import BY_ID, PRIMARY
+from mulnb.results.verdicts import NO_RESULTS
 
 OTHER_MACHINE = "other_machine.csv"
 ELSEWHERE = {
@@ -42,6 +43,9 @@ def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
         return ["The committed verdicts were made with other settings: they are not compared."]
 
     committed = written.table(folder / "claims.csv", [*RECORDED, "kind"])
+    if (_primary(verdicts)["verdict"] == NO_RESULTS).all():
+        return ["There are no results with these settings to compare with the committed verdicts."]
+
     pairs = _primary(committed).merge(_primary(verdicts), on=KEY, suffixes=("", "_here"))
     other = pairs[pairs["verdict"] != pairs["verdict_here"]]
     if other.empty:

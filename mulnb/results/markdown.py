@@ -145,7 +145,7 @@ def _note(frame: pd.DataFrame) -> str:
     if "n" not in frame:
         return ""
 
-    intervals = any(column.endswith("_low") for column in frame)
+    intervals = any(column.endswith(("_low", "_half")) for column in frame)
     note = f"{sentence(interval_note(frame['n']))}." if intervals else f"No intervals; {seeds(frame['n'])}."
     if "tow_gain_low" in frame and frame["tow_gain_low"].notna().any():
         against = " to vanilla" if "tow" in frame else ""

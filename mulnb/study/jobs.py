@@ -246,11 +246,11 @@ def _work(profile: Profile, added: registry.Additions, driver: int, jobs: Sequen
     """
     from mulnb.study.study import Study
 
-    registry.adopt(added)
     if os.getpid() == driver:
         run_together(Study.of(profile), jobs)
         return 0.0
 
+    registry.adopt(added)
     memory.forget_peak()
     run_together(Study.of(profile), jobs)
     return memory.peak_mb()

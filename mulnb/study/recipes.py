@@ -234,7 +234,7 @@ def algorithm_version(name: str) -> str:
     if (ALGORITHM_FILES / f"{name}.py").is_file():  # read from its file: torch takes seconds to import
         return store.code_version(*(f"unlearning.{file}" for file in _with_imports(name)))
     ALGORITHMS.check(name)
-    return ALGORITHMS.versions.get(name, "")
+    return ALGORITHMS.version(name) or ""
 
 
 @functools.cache  # every job of a study asks

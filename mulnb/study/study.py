@@ -260,4 +260,4 @@ def _joined(groups: Sequence[Artifact], name: str) -> np.ndarray:
 def _entries(profile: Profile) -> tuple[Any, ...]:
     """The data set and the networks from outside that a study of the profile keeps in memory: in a notebook they are edited."""
     networks = [ARCHITECTURES.version(model.arch) for model in (profile.model, profile.pool_model)]
-    return DATASETS.added.get(profile.dataset.name), *networks
+    return DATASETS.version(profile.dataset.name), *networks

@@ -42,11 +42,14 @@ def _check_entry(name: str, algorithm: Algorithm) -> None:
     if not callable(algorithm):
         raise UserError(f"algorithm '{name}' is a {type(algorithm).__name__}: expected a function")
     try:
-        parameters = inspect.signature(algorithm)
+        parameters = inspect.signature(algorithm, follow_wrapped=False)
     except (TypeError, ValueError):  # written in C
         return
-    known = parameters.parameters.values()
-    others = {p.name: None for p in known if p.kind is p.KEYWORD_ONLY and p.default is p.empty}  # settings without a default
+    others = {}  # settings without a default
+    for place, parameter in enumerate(parameters.parameters.values()):
+        by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if by_name and place >= 4 and parameter.default is parameter.empty:
+            others[parameter.name] = None
     try:
         parameters.bind(None, None, None, None, **others | {"seed": 0, "fresh": None})
     except TypeError as error:

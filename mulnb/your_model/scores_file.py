@@ -52,10 +52,11 @@ def load_scores(
         raise UserError(f"{path}: which end of '{name}' is memorized? give memorized='high' or 'low'")
 
     column = table.scores(name)
-    by = None if index is not None else table.order(len(column))
+    by = None if index is not None else table.order(column)
     if by and (np.diff(table.whole_numbers(by, len(column))) <= 0).any():
         raise table.error(
-            f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it"
+            f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it; if "
+            "it says nothing of the order, leave the column out"
         )
     rows = _rows(table, len(column), index)
     _check_labels(table, len(column), labels, rows)

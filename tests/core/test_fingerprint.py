@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import pickle
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -50,6 +53,44 @@ def by_keyword(k):
     return f
 
 
+@dataclass
+class Callable:
+    k: int
+
+    def __call__(self, x):
+        return x * self.k
+
+
+class Slots:
+    __slots__ = ("k",)
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, x):
+        return x * self.k
+
+
+class Pair(NamedTuple):
+    k: int
+
+    def __call__(self, x):
+        return x * self.k
+
+
+def with_members(k):
+    class Own:
+        @property
+        def a(self):
+            return k
+
+        @staticmethod
+        def b():
+            return k
+
+    return times(Own)
+
+
 MAKERS = {
     "a closure": times,
     "a default": by_default,
@@ -62,6 +103,12 @@ MAKERS = {
     "a mapping": lambda k: times({"a": [k]}),
     "a set": lambda k: times({1, 2, k + 5}),
     "a function in a function": lambda k: times(times(k)),
+    "a callable dataclass": Callable,
+    "slots": Slots,
+    "a named tuple": Pair,
+    "properties": with_members,
+    "a network": lambda k: times(torch.nn.Linear(2, 2 + k)._apply(torch.zeros_like)),
+    "a bfloat16 tensor": lambda k: times(torch.full((2,), float(k), dtype=torch.bfloat16)),
     "a proxy": lambda k: Proxy("a", "b", signal=times(k)),
 }
 
@@ -83,6 +130,18 @@ def test_a_global_that_is_read_counts(function, monkeypatch):
 def test_words_and_what_cannot_be_pickled_do_not_count():
     assert fingerprint(Proxy("a", "b", signal=scaled)) == fingerprint(Proxy("other words", "c", signal=scaled))
     assert fingerprint(times(threading.Lock())) == fingerprint(times(threading.Lock()))
+
+
+def test_other_loggers_and_endless_lists_change_nothing():
+    own = times(logging.getLogger("mine"))
+    before = fingerprint(own)
+    logging.getLogger("another").warning("x")
+    assert fingerprint(own) == before
+
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    assert len(fingerprint(times(deep))) == 16
 
 
 def test_a_function_that_calls_itself_ends():
@@ -139,8 +198,9 @@ def test_an_edited_module_travels_as_it_is_here(tmp_path, monkeypatch):
     assert pickle.loads(sent)["f"]() == 2222
 
 
-def test_a_module_with_a_lock_travels_by_its_name(tmp_path, monkeypatch):
+def test_a_module_with_a_lock_travels_by_its_name_and_says_so(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "locked_module.py").write_text("import threading\nLOCK = threading.Lock()\ndef f():\n    with LOCK: return 7\n")
     module = importlib.import_module("locked_module")
-    assert pickle.loads(packed([module.f], [module.f]))[0] is module.f
+    with pytest.warns(UserWarning, match=r"locked_module cannot be sent to worker processes .*: they import it"):
+        assert pickle.loads(packed([module.f], [module.f]))[0] is module.f

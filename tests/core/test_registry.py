@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,10 @@ def signal(out):
 
 
 def algorithm(model, data, forget, retain, *, seed, fresh=None, strength):
+    return model
+
+
+def positional(model, data, forget, retain, seed, fresh, lr):
     return model
 
 
@@ -52,7 +59,13 @@ def test_what_cannot_be_used_is_refused_when_it_is_added(name):
 
 @pytest.mark.parametrize(
     "entry",
-    [algorithm, lambda *a, **k: a[0], lambda a, b, c, d, seed, fresh: a, lambda m, d, f, r, *, seed=0, fresh=None, lr=1: m],
+    [
+        positional,
+        algorithm,
+        lambda *a, **k: a[0],
+        lambda a, b, c, d, seed, fresh: a,
+        lambda m, d, f, r, *, seed=0, fresh=None, lr=1: m,
+    ],
 )
 def test_algorithms_that_can_be_called(entry, monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "x", entry)
@@ -63,7 +76,7 @@ def test_another_process_keeps_an_entry_until_it_changes(monkeypatch):
     here = Registry("thing", ["own"])
     monkeypatch.setattr(registry, "REGISTRIES", (here,))
     here["f"] = lambda x: x + 1
-    sent = registry.additions()
+    sent = pickle.loads(pickle.dumps(registry.additions()))
 
     there = Registry("thing", ["own"])
     monkeypatch.setattr(registry, "REGISTRIES", (there,))
@@ -75,16 +88,58 @@ def test_another_process_keeps_an_entry_until_it_changes(monkeypatch):
 
     here["f"] = lambda x: x + 2
     monkeypatch.setattr(registry, "REGISTRIES", (here,))
-    sent = registry.additions()
+    sent = pickle.loads(pickle.dumps(registry.additions()))
     monkeypatch.setattr(registry, "REGISTRIES", (there,))
     registry.adopt(sent)
     assert there["f"](1) == 3 and there.versions == here.versions
 
 
-def test_a_large_data_set_is_told_by_its_content():
+SCALE = 1
+SEEN = []
+
+
+def test_what_a_function_does_to_its_globals_changes_no_key_and_what_a_user_does_to_numbers_does(monkeypatch):
+    def own(x):
+        SEEN.append(x)
+        return SCALE * x
+
+    found = Registry("thing", [])
+    found["own"] = own
+    before = found.versions
+    own(3)
+    assert found.versions == before
+    monkeypatch.setitem(globals(), "SCALE", 2)
+    assert found.versions != before
+
+
+def test_a_data_set_that_is_added_again_is_told_by_its_content():
     images = np.zeros((10, 1, 4, 4), np.uint8)
     found = Registry("data set", [])
     found["mine"] = lambda dataset: images
     before = found.versions
     images[3] += 1
+    found["mine"] = found["mine"]
     assert found.versions != before
+
+
+def test_a_function_that_reads_a_registry_finds_the_one_of_its_process(monkeypatch):
+    def calls(model, data, forget, retain, *, seed, fresh=None):
+        return ALGORITHMS["neg_grad"]
+
+    monkeypatch.setitem(ALGORITHMS, "calls", calls)
+    before = ALGORITHMS.version("calls")
+    monkeypatch.setitem(ALGORITHMS, "another", algorithm)
+    assert ALGORITHMS.version("calls") == before
+
+    sent = pickle.loads(pickle.dumps(registry.additions()))
+    found = next(entries["calls"] for entries in sent.added if "calls" in entries)
+    assert found(None, None, None, None, seed=0) is ALGORITHMS["neg_grad"]
+    assert pickle.loads(pickle.dumps(ALGORITHMS)) is ALGORITHMS
+
+
+def test_what_cannot_be_sent_is_one_line_and_only_where_it_is_sent(monkeypatch):
+    lock = threading.Lock()
+    monkeypatch.setitem(DATASETS, "locked", lambda dataset: lock)
+    added = registry.additions()
+    with pytest.raises(UserError, match=r"locked: cannot be sent to worker processes .*: use --backend serial"):
+        pickle.dumps(added)

@@ -267,7 +267,7 @@ def check_sizes(profile: Profile, train: int, holdout: int, test: int, side: int
     if 3 * size > train:
         raise UserError(
             f"profile {profile.name}: forget.size = {size}: three strata need {3 * size} of {train} training examples; "
-            f"{_at_most((train - 1) // 6)}"
+            f"at most {train // 3}"
         )
 
     most = (train - 1) // (3 * size)

@@ -49,8 +49,8 @@ def frame(path: Path) -> pd.DataFrame:
     name = path.stem
     found = frame_file.read(path)
     check_columns(path, found, COLUMNS.get(name, ()))
-    check_kinds(path, found, COLUMNS.get(name, ()))
     check_rows(path, found, IDENTITY.get(name, ()), NUMBERS.get(name, METRICS))
+    check_kinds(path, found, COLUMNS.get(name, ()))
     return found
 
 

@@ -14,8 +14,6 @@ from mulnb.core import paths, plain_file, store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
 
-LONGEST = 256 * 2**20  # bytes of a file; a million examples have nine million
-
 
 @dataclass(frozen=True)
 class Strata:
@@ -182,7 +180,7 @@ def load(path: str | Path, data: str | None = None, n: int | None = None) -> For
     """
     path = _find(path)
     try:
-        tree = plain_file.json_tree(plain_file.text(path, LONGEST))
+        tree = plain_file.json_tree(plain_file.text(path))
         if tree["format"] != FORMAT:
             raise ValueError
         strata = Strata(*(_indices(tree[name]) for name in STRATA))

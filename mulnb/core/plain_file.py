@@ -14,6 +14,8 @@ from typing import Any
 
 from mulnb.core.errors import UserError
 
+LONGEST = 256 * 2**20  # bytes of a list, a table or scores; a million examples have nine million
+
 
 def read(path: Path, limit: int) -> bytes:
     """The content of a file.
@@ -40,7 +42,7 @@ def read(path: Path, limit: int) -> bytes:
     return content
 
 
-def text(path: Path, limit: int) -> str:
+def text(path: Path, limit: int = LONGEST) -> str:
     """A text in UTF-8, or in the UTF-16 that spreadsheets write; arguments and errors as of `read`.
 
     Raises:

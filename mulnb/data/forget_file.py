@@ -15,7 +15,6 @@ from mulnb.data import request
 from mulnb.forget import ForgetSet
 
 PLAIN = (".csv", ".tsv", ".txt", ".npy", ".npz")  # besides JSON, which may hold either
-LONGEST = 256 * 2**20  # bytes; a set of a million examples has nine million
 KINDS = f"a .json file saved by mulnb.forget.save or the explorer, or a list of examples ({', '.join(PLAIN)}, .json)"
 
 
@@ -72,7 +71,7 @@ def _is_plain(place: Path) -> bool:
 def _tree(place: Path) -> object:
     """What a JSON file holds. Raises `UserError` if it is none, or longer than any forget set."""
     try:
-        return plain_file.json_tree(plain_file.text(place, LONGEST))
+        return plain_file.json_tree(plain_file.text(place))
     except (ValueError, RecursionError) as error:  # ValueError: also bytes that are no text
         raise UserError(f"forget set {place} is no JSON ({one_line(error)}): expected {KINDS}") from None
 

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from mulnb.core.errors import UserError
+from mulnb.core.whole import whole
 
 AS_PUBLISHED = "as published"
 BY_FILE_NAME = "by file name"
@@ -46,7 +47,10 @@ class ImageSet:
         if not isinstance(images, np.ndarray):
             raise UserError(f"images are a {type(images).__name__}: expected a numpy array, uint8 [N, C, H, W]")
         if isinstance(labels, (list, tuple)) or (isinstance(labels, np.ndarray) and labels.dtype != np.int64):
-            labels = _whole(np.asarray(labels))
+            given = np.asarray(labels)
+            labels = whole(given) if given.size else given.astype(np.int64)
+            if labels is None:
+                raise UserError(f"labels are {given.dtype}: expected whole numbers, the places of the classes")
             object.__setattr__(self, "labels", labels)
         if not isinstance(labels, np.ndarray) or labels.ndim != 1:
             kind = f"of shape {labels.shape}" if isinstance(labels, np.ndarray) else f"a {type(labels).__name__}"
@@ -72,15 +76,6 @@ class ImageSet:
         """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions."""
         index = None if self.index is None else self.index[chosen]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index)
-
-
-def _whole(labels: np.ndarray) -> np.ndarray:
-    """Labels as int64. Raises `UserError` unless they are whole numbers."""
-    if labels.dtype.kind in "iu" or not labels.size:
-        return labels.astype(np.int64)
-    if labels.dtype.kind == "f" and (labels % 1 == 0).all():
-        return labels.astype(np.int64)
-    raise UserError(f"labels are {labels.dtype}: expected whole numbers, the places of the classes")
 
 
 @dataclass(frozen=True, repr=False)

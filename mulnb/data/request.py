@@ -12,6 +12,7 @@ import numpy as np
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError
+from mulnb.core.whole import EXACT, whole
 from mulnb.data import request_file
 from mulnb.data.folders import normal
 from mulnb.data.request_file import WHOLE, list_key, name_key
@@ -21,7 +22,6 @@ CLASS_KEYS = ("class", "classes")
 NESTED = 3  # mappings around the list of examples, as in {"request": {"index": [1, 4]}}
 
 UNKNOWN = 2**62  # `n` where nobody knows how many examples there are
-EXACT = 2**53  # below, every whole number is a floating-point number of its own
 
 Request = Any  # indices, a bool mask, file names, {"class": …}, Strata, or the path of a file
 
@@ -72,8 +72,8 @@ def indices(
         values = _named([str(_plain(value)) for value in values.reshape(-1)], files, root, what)
     elif values.dtype == bool:
         values = _masked(values, n, what)
-    elif values.dtype.kind == "f" and (np.abs(values) < EXACT).all() and (values % 1 == 0).all():
-        values = values.astype(np.int64)  # a column of a table that once had a gap
+    elif values.dtype.kind == "f" and (exact := whole(values)) is not None:
+        values = exact
     return _checked(values, n, what)
 
 

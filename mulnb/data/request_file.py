@@ -14,6 +14,7 @@ import numpy as np
 from mulnb import forget as forget_sets
 from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
+from mulnb.core.plain_file import LONGEST
 
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
@@ -21,7 +22,6 @@ FLAGS = ("forget", "delete", "remove", "erase", "mask")  # columns that say of e
 MARKED, UNMARKED = {"1", "1.0", "true", "t", "yes", "y"}, {"0", "0.0", "false", "f", "no", "n", ""}
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
 THOUSANDS = re.compile(r"\b[0-9]{1,3},0[0-9]{2}\b")  # 1,000, which is not the examples 1 and 0
-LONGEST = 256 * 2**20  # bytes; a list of a million examples has nine million
 
 
 def read(path: Path, what: str, n: int | None = None) -> Any:
@@ -56,7 +56,7 @@ def read(path: Path, what: str, n: int | None = None) -> Any:
         if kind not in {".csv", ".tsv", ".txt", ".json"}:
             raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
 
-        text = plain_file.text(path, LONGEST)
+        text = plain_file.text(path)
         if kind == ".json":
             return _json(plain_file.json_tree(text), path, n)
 

@@ -18,6 +18,8 @@ import numpy as np
 
 from mulnb.core import plain_file
 from mulnb.core.errors import UserError, one_line
+from mulnb.core.plain_file import LONGEST
+from mulnb.core.whole import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +29,6 @@ LABELS = ("tr_labels", "labels", "label", "train_labels", "targets", "target")
 # and the numbers of the examples that the scores belong to; pandas calls a column without a name "Unnamed: 0".
 INDICES = ("index", "source_index", "example", "id", "idx", "indices", "image_id", "example_id", "unnamed: 0")
 DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?|inf|nan)", re.IGNORECASE)
-LONGEST = 256 * 2**20  # bytes of a file, or of one array of an .npz: the scores of thirty million examples
-EXACT = 2.0**53  # whole numbers below it are exact as float64
 AGREE = 0.99  # the least share of labels in the file that must equal those of the data
 
 Orientation = Literal["memorization", "consistency"]
@@ -155,18 +155,14 @@ class ScoreFile:
 
         if given.shape == (found, 1):
             given = given[:, 0]
-        if given.shape != (found,) or given.dtype.kind in "bcmM":
+        if given.shape != (found,):
             return None
-        if given.dtype.kind in "iu":
-            return given.astype(np.int64)
-
-        with np.errstate(invalid="ignore"):
+        if given.dtype.kind in "USTO":
             try:
-                numbers = given.astype(np.float64)
+                given = given.astype(np.float64)
             except (TypeError, ValueError):  # names, for example
                 return None
-            whole = (np.abs(numbers) < EXACT) & (numbers % 1 == 0)
-        return numbers.astype(np.int64) if whole.all() else None
+        return whole(given)
 
     def error(self, text: str) -> UserError:
         """The error to raise about this file."""
@@ -214,7 +210,7 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     """The columns of a table, which must have names: without a header, pandas would take the first score for one."""
     import pandas as pd
 
-    text = plain_file.text(path, LONGEST)
+    text = plain_file.text(path)
     head, _, rest = text.partition("\n")
     separator = plain_file.told_separator(head)
     if separator is None:
@@ -260,7 +256,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> dict[str, np.ndarray]:
     """An object of lists, a list of objects with the same names, or a list of numbers."""
-    content = plain_file.json_tree(plain_file.text(path, LONGEST))
+    content = plain_file.json_tree(plain_file.text(path))
 
     if isinstance(content, dict):
         return {name: np.asarray(column) for name, column in content.items()}

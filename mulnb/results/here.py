@@ -39,7 +39,7 @@ def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
     folder = paths.committed() / profile.name
     if not (folder / "claims.csv").is_file():
         return [f"Profile {profile.name} has no committed verdicts to compare with."]
-    if not _same_settings(folder, profile):
+    if not record.is_of(folder, profile):
         return ["The committed verdicts were made with other settings: they are not compared."]
 
     committed = written.table(folder / "claims.csv", [*RECORDED, "kind"])
@@ -68,7 +68,7 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
             processor, or the folder cannot be written.
     """
     own, folder = paths.results(profile.name), paths.committed() / profile.name
-    if own == folder or not _same_settings(own, profile):
+    if own == folder or not record.is_of(own, profile):
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
     if not record.read(folder):
@@ -99,11 +99,6 @@ def other_machine(profile_name: str) -> pd.DataFrame | None:
 
 def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
     return verdicts.loc[verdicts["kind"] == PRIMARY, RECORDED]
-
-
-def _same_settings(folder: Path, profile: Profile) -> bool:
-    """Whether the results in a folder were made with this very profile, wherever its images lie."""
-    return record.read(folder).get("profile") == profile.numbers()
 
 
 def _device(folder: Path) -> str | None:

@@ -132,9 +132,7 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
 
 def all_left_out(profile: Profile) -> bool:
     """Whether there are results of this profile, and all are of other settings."""
-    folder = paths.results(profile.name)
-    made = record.read(folder)
-    return "profile" in made and made["profile"] != profile.numbers()
+    return record.is_of(paths.results(profile.name), profile) is False
 
 
 def _of_these_settings(profile: Profile, frame: str) -> pd.DataFrame | None:

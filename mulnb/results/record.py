@@ -43,6 +43,12 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
+def is_of(folder: Path, profile: Profile) -> bool | None:
+    """Whether the results in a folder are of this very profile, wherever its images lie; None where the record does not say."""
+    known = read(folder).get("profile")
+    return None if known is None else known == profile.numbers()
+
+
 def _is_stage(found: Any) -> bool:
     """Whether this can be what the record says of a stage: the peaks of earlier runs are compared with this one's."""
     peaks = found.get("peak_memory_mb", {}) if isinstance(found, dict) else None
@@ -62,7 +68,7 @@ def begin(profile: Profile) -> None:
     """
     folder, numbers = paths.results(profile.name), profile.numbers()
     with locks.held([f"results/{profile.name}"]):
-        if read(folder).get("profile") != numbers:
+        if not is_of(folder, profile):
             paths.write_text(folder / "run.json", json.dumps({"profile": numbers, "stages": {}}, indent=1) + "\n")
 
 

@@ -22,7 +22,7 @@ from mulnb.results.compare import RUN, in_order
 BETTER, WORSE = "▲", "▼"
 MARKS = f" {BETTER} / {WORSE}: the 95 % interval of the difference{{}}, paired by seed, lies above / below 0."
 UNFIT = "†"
-SENTENCE = 60  # signs of the longest cell from which a column counts as one of sentences
+WIDE = 220  # signs: no screen shows a wider line as it stands in the file
 UNFIT_NOTE = f" {UNFIT}: the original or the oracle of at least one of its runs did not fit the retain set."
 
 HEADINGS = {
@@ -84,13 +84,13 @@ def grid(frame: pd.DataFrame) -> str:
         frame: any frame; its values are written as they are.
 
     Returns:
-        The table, without a line end. A last column of sentences is not filled up with spaces: they were a third of a page.
+        The table, without a line end. One that is wider than a screen is not filled up with spaces: they were a third of it.
     """
     table = frame.to_markdown(index=False, disable_numparse=True)
-    rule = table.splitlines()[1]
-    if len(rule) - rule.rindex("|", 0, -1) < SENTENCE:
+    heading, rule, *rows = table.splitlines()
+    if len(rule) <= WIDE:
         return table
-    return re.sub(r":-+\|$", ":---|", re.sub(r" +\|$", " |", table, flags=re.MULTILINE), flags=re.MULTILINE)
+    return "\n".join(re.sub(r" +\|", " |", line) for line in (heading, re.sub("-+", "---", rule), *rows))
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:

@@ -45,7 +45,9 @@ def publish(profile: Profile, stage: str) -> Frames:
     memory.forget_peak()
     study.Study.of(profile).worker_peak_mb = 0.0
     frames = STAGES[stage](profile)
-    record.begin(profile)
+    record.begin(profile)  # before the first table, too: all that lies there from now on is of this profile
+    if stage in TABLES:
+        TABLES[stage](profile, frames)
     for name, frame in frames.items():
         path = paths.results(profile.name) / "data" / f"{name}.parquet"
         paths.write_file(path, lambda to, frame=frame: frame_file.write(frame, to))
@@ -157,18 +159,44 @@ def _memorization(profile: Profile) -> Frames:
 
 
 def _proxies(profile: Profile) -> Frames:
-    frames = {"proxies": study.proxies(profile), "proxy_costs": study.proxy_costs(profile)}
+    return {"proxies": study.proxies(profile), "proxy_costs": study.proxy_costs(profile), "fidelity": study.fidelity(profile)}
+
+
+def _unlearning(profile: Profile) -> Frames:
+    frames = {"unlearning": study.unlearning(profile), "crossed": study.crossed(profile)}
+    if len(frames["crossed"]) == 0:  # a given forget set has no order by memorization
+        del frames["crossed"]
+    return frames
+
+
+def _sequential(profile: Profile) -> Frames:
+    return {"sequential": study.sequential(profile), "sequential_scores": study.sequential_scores(profile)}
+
+
+def _audits(profile: Profile) -> Frames:
+    """Membership scores example by example, of the forget sets by the first score; the audits' columns are in `unlearning`."""
+    return {"audit_examples": study.audit_examples(profile, study.Study.of(profile).refining_scores[0])}
+
+
+def _mistakes(profile: Profile) -> Frames:
+    """What common mistakes would have done to the results; no verdict rests on it."""
+    return {"mistakes": study.mistakes(profile)}
+
+
+# ---- their tables
+
+
+def _proxy_tables(profile: Profile, frames: Frames) -> None:
     caption = (
         "Table 1. Each proxy against exact memorization: Spearman ρ of the oriented proxy (raw, and corrected for the noise of "
         "the exact scores), the share of its high stratum that is in memorization's, and its cost on top of training. "
         f"Hold-out retraining fine-tunes on {UNSEEN[profile.proxies.holdout_retraining.holdout]}."
     )
     tables.write(tables.proxy_table(frames["proxy_costs"]), profile, "table1_proxies", caption)
-    return frames | {"fidelity": study.fidelity(profile)}
 
 
-def _unlearning(profile: Profile) -> Frames:
-    frame = study.unlearning(profile)
+def _unlearning_tables(profile: Profile, frames: Frames) -> None:
+    frame = frames["unlearning"]
     full_rum = vocabulary.mix(profile.unlearning.rum)
     note = f" {full_rum}." if full_rum else ""
 
@@ -196,12 +224,9 @@ def _unlearning(profile: Profile) -> Frames:
         caption = f"The full {full_rum} against every other run on the same forget sets, each for itself: above 0, RUM is better."
         tables.write(tables.rum_table(frame), profile, "table_rum", caption)
 
-    crossed = study.crossed(profile)
-    if len(crossed) == 0:  # a given forget set has no order by memorization
-        return {"unlearning": frame}
-    caption = "Only the order differs: the forget set of memorization, refined by RUM^F in the order of each score."
-    tables.write(tables.crossed_table(crossed), profile, "table_crossed", caption)
-    return {"unlearning": frame, "crossed": crossed}
+    if "crossed" in frames:
+        caption = "Only the order differs: the forget set of memorization, refined by RUM^F in the order of each score."
+        tables.write(tables.crossed_table(frames["crossed"]), profile, "table_crossed", caption)
 
 
 def _counted(examples: dict[str, int]) -> str:
@@ -209,13 +234,7 @@ def _counted(examples: dict[str, int]) -> str:
     return f" ({', '.join(f'{count} by {vocabulary.label(score)}' for score, count in examples.items())})"
 
 
-def _audits(profile: Profile) -> Frames:
-    """Membership scores example by example, of the forget sets by the first score; the audits' columns are in `unlearning`."""
-    return {"audit_examples": study.audit_examples(profile, study.Study.of(profile).refining_scores[0])}
-
-
-def _sequential(profile: Profile) -> Frames:
-    frames = {"sequential": study.sequential(profile), "sequential_scores": study.sequential_scores(profile)}
+def _sequential_tables(profile: Profile, frames: Frames) -> None:
     steps, score = profile.sequential.steps, vocabulary.label(profile.sequential.score)
     caption = (
         f"Figure 3 as numbers: {steps} sets in a row, each chosen by {score} on the current model, so that each strategy has its "
@@ -223,12 +242,9 @@ def _sequential(profile: Profile) -> Frames:
         f"{vocabulary.label(profile.sequential.strategies[0])}. Passes over R: over all of D but the step's set."
     )
     tables.write(tables.sequential_table(frames["sequential"]), profile, "table_sequential", caption)
-    return frames
 
 
-def _mistakes(profile: Profile) -> Frames:
-    """What common mistakes would have done to the results; no verdict rests on it."""
-    return {"mistakes": study.mistakes(profile)}
+# ---- the search
 
 
 def _tune(profile: Profile) -> Frames:
@@ -274,5 +290,10 @@ STAGES: dict[str, Callable[[Profile], Frames]] = {
     "sequential": _sequential,
     "audits": _audits,
     "mistakes": _mistakes,
+}
+TABLES: dict[str, Callable[[Profile, Frames], None]] = {
+    "proxies": _proxy_tables,
+    "unlearning": _unlearning_tables,
+    "sequential": _sequential_tables,
 }
 ON_REQUEST = ("mistakes",)  # stages that run only when they are named, as `tune` does

@@ -42,7 +42,7 @@ def made(request, tmp_path, monkeypatch) -> Path:
 def test_tables_and_claims_are_those_of_the_frames(made):
     profile = load_profile(made.name)
     for stage in ("proxies", "unlearning", "sequential"):
-        publish.STAGES[stage](profile)
+        publish.TABLES[stage](profile, publish.STAGES[stage](profile))
     publish.publish_claims(profile)
     publish._write_search(profile, pd.read_csv(COMMITTED / made.name / "tune.csv", dtype={"seeds": str}))
 

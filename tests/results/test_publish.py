@@ -11,7 +11,7 @@ import synthetic
 
 from mulnb import load_profile
 from mulnb.core import paths
-from mulnb.results import frame_file, publish
+from mulnb.results import frame_file, publish, record
 
 FRAMES = {
     "unlearning": synthetic.unlearning,
@@ -45,6 +45,24 @@ def test_claims_are_published_from_the_frames_that_are_there(tmp_path, monkeypat
     told = set(verdicts.loc[verdicts["verdict"] != "no results", "claim"])
     assert told == {"proxy-sign", "proxy-range", "refine-vanilla", "refine-repeat", "refine-shuffle", "proxy-as-good"}
     assert (tmp_path / profile.name / "claims.md").is_file()
+
+
+@pytest.mark.parametrize("stage", publish.TABLES)
+def test_the_record_says_whose_the_tables_are_before_the_first_is_written(stage, home, monkeypatch):
+    earlier, later = load_profile("smoke"), load_profile("smoke", {"pool.models": 12})
+    record.begin(earlier)
+    frames = {"unlearning": synthetic.unlearning(), "proxy_costs": None, "sequential": None}
+    monkeypatch.setitem(publish.STAGES, stage, lambda profile: frames)
+    for name in ("proxy_table", "tow_table", "sequential_table"):
+        monkeypatch.setattr(publish.tables, name, lambda frame: frame)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish.tables, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish.publish(later, stage)
+    assert record.is_of(paths.results("smoke"), later)
 
 
 def test_a_run_that_is_killed_between_its_frames_and_its_record_is_not_told_as_another_profiles(home, monkeypatch):

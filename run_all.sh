@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named): every figure and table
+Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named): figures and tables
        ./run_all.sh --lab [options]     open the threshold explorer (a copy of notebook 06) in JupyterLab
        ./run_all.sh --site [--out DIR]  build a static web site from the published results
        ./run_all.sh --test              run the linter, the tests and the committed notebooks

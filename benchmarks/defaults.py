@@ -8,6 +8,7 @@ end within the interval of oracles, or its verdict must say that it does not: `s
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
 
@@ -197,5 +198,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     main()

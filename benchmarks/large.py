@@ -8,6 +8,7 @@ its imports take is not counted. Writes `large.csv` and `large.png` beside the o
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -178,13 +179,16 @@ def _picture(frame: pd.DataFrame):
 
     with style():
         figure = Picture(height=2.8)
-        for axes, column, unit in zip(figure.subplots(1, 2), ("seconds", "megabytes"), ("s", "MB"), strict=True):
+        titles = {"seconds": "Time", "megabytes": "Memory"}
+        for axes, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
             for (part, rows), marker in zip(frame.groupby("part", sort=False), "osD", strict=True):
                 axes.plot(rows["n"], rows[column], marker=marker, label=part)
-            axes.set(xscale="log", yscale="log", xlabel="examples N", ylabel=unit, title=column)
+            axes.set(xscale="log", yscale="log", xlabel="examples N", ylabel=column, title=title)
         axes.legend()
     return figure
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or list(SIZES))
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("sizes", nargs="*", type=int, default=list(SIZES), help="numbers of examples")
+    main(arguments.parse_args().sizes)

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from benchmarks.measures import Measurements
 from benchmarks.timing import Growth, Measure, Pair, Spread
 from mulnb.core import paths
+from mulnb.core.vocabulary import label
 from mulnb.figures import plotting
 from mulnb.figures.plotting import INK, SOFT
 from mulnb.results.markdown import grid
@@ -199,7 +200,7 @@ def _draw_epochs(axes: Axes, measures: list[Measure]) -> None:
         axes.plot(measure.value.median, row, "s", color=HERE, markersize=4)
 
     axes.set_title("Unlearning epoch")
-    axes.set_yticks(range(len(measures)), [measure.name.removeprefix("epoch of ") for measure in measures])
+    axes.set_yticks(range(len(measures)), [label(measure.name.removeprefix("epoch of ")) for measure in measures])
     axes.set_ylim(len(measures) - 0.5, -0.5)
     axes.set_xlim(0, max(measure.value.high for measure in measures) * 1.1)
     axes.set_xlabel("epochs of plain training")
@@ -214,8 +215,8 @@ def _draw_growth(axes: Axes, costs: list[Growth]) -> None:
         x = [size / cost.sizes[0] for size in cost.sizes]
         y = [seconds / cost.seconds[0] for seconds in cost.seconds]
         axes.plot(x, y, marker=marker, color=color)
-        label = f"{cost.name}: ∝ {cost.size}$^{{{cost.slope:.2f}}}$"
-        handles.append(Line2D([], [], color=color, marker=marker, label=label))
+        text = f"{cost.name}: ∝ {cost.size}$^{{{cost.slope:.2f}}}$"
+        handles.append(Line2D([], [], color=color, marker=marker, label=text))
 
     most = max(cost.sizes[-1] / cost.sizes[0] for cost in costs)
     axes.plot([1, most], [1, most], color=SOFT, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)

@@ -8,6 +8,7 @@ made when they are asked for: reading costs next to nothing, so what is measured
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -89,4 +90,5 @@ if __name__ == "__main__":
         {"plain loop": plain_loop, "mulnb.unlearn": unlearn}[sys.argv[1]](int(sys.argv[2]))
         print(time.perf_counter() - started, memory.peak_mb() * 1e6 / 2**20)
     else:
+        argparse.ArgumentParser(description=__doc__).parse_args()
         main()

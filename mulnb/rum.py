@@ -44,7 +44,7 @@ def stages(strata: Strata, strategy: str, seed: int) -> list[np.ndarray]:
     Args:
         strata: S as low, medium and high.
         strategy: `vanilla`: S at once. `rum_f` and `rum`: low, then medium, then high. Three controls: `shuffle` (three random
-            parts of S of the same sizes: more stages, no order), `repeat` (S three times over: as many steps, no refinement)
+            parts of S of the same sizes: more stages, no order), `repeat` (S three times over: as many stages, no refinement)
             and `nothing` (no stage at all).
         seed: draws the parts of `shuffle`, ≥ 0.
 

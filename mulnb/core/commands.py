@@ -54,7 +54,7 @@ def add_profile(parser: argparse.ArgumentParser, by_place: bool = False) -> None
     text = "a profile's name, or the path of a YAML file (default: digits)"
     ways.add_argument("--profile", default="digits", metavar="NAME|FILE", help=text)
     if by_place:
-        ways.add_argument("profile", nargs="?", default=argparse.SUPPRESS, metavar="NAME|FILE", help="the same in one word")
+        ways.add_argument("profile", nargs="?", default=argparse.SUPPRESS, metavar="NAME|FILE", help="instead of --profile")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="change one value; repeatable")
 
 

@@ -16,7 +16,7 @@ from mulnb.figures.ends import ENDS, ENDS_NOTE, end_keys, ends_note
 from mulnb.figures.marks import rows
 from mulnb.figures.plotting import PALE, SMALL, SOFT, STYLE, WIDTH, Picture, bare, finish, headline, style, wrapped
 from mulnb.figures.refinement import figure_2_scores, make_room, rum_legend, rum_panel
-from mulnb.figures.steps import sequential_headline, step_panel
+from mulnb.figures.steps import sequential_headline, step_panel, unlearned
 from mulnb.results import captions, compare, tables
 
 Frames = Mapping[str, pd.DataFrame | None]
@@ -86,7 +86,7 @@ def sequential_across(frames: Frames, pairs: Sequence[str] = ()) -> Picture:
     return finish(
         figure,
         f"{_profiles(frames)} Union of all forget sets so far, change since step 1 paired by seed; "
-        f"{captions.interval_note(every['n'])}.{ends}{captions.unfit(every_run)}",
+        f"{captions.interval_note(every['n'])}.{ends}{captions.unfit(unlearned(every_run), mark='')}",
     )
 
 

@@ -94,11 +94,12 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     handles += [key(ENDS[name], text, line=True) for name, text in END_NAMES.items() if name in ends]
     handles.append(Line2D([], [], color=FAINT, linewidth=2, label="chance"))
     headline(figure, "Can the forget set still be told from examples that were never seen?", handles)
+    sets = ", ".join(vocabulary.label(score) for score in vocabulary.ordered(examples["score"]))
     return finish(
         figure,
-        f"{captioned(profile)}. Share of the forget set that an attack finds while it takes a given share of unseen examples for "
-        f"members; mean over {captions.seeds([examples['seed'].nunique()])} (no interval). The curve to reach is the "
-        "oracle's, not chance: the forget set is no random sample.",
+        f"{captioned(profile)}. Share of the forget set (by {sets}) that an attack finds while it takes a given share of "
+        f"unseen examples for members; mean over {captions.seeds([examples['seed'].nunique()])} (no interval). The curve to "
+        "reach is the oracle's, not chance: the forget set is no random sample.",
     )
 
 
@@ -181,7 +182,8 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Examples of the forget sets chosen by {vocabulary.label(score)}; logit margin of the true class, "
         f"mean over the runs ({captions.seeds([shown['seed'].nunique()])}). Recognised: LiRA's score lies above that of all but "
-        f"{100 * RECOGNISED:.0f} % of the unseen examples in more than half of the example's runs."
+        f"{100 * RECOGNISED:.0f} % of the unseen examples in more than half of the example's runs. The few points furthest out "
+        f"are not shown."
         f"{crowd.note(found['example'].nunique())}",
     )
 
@@ -294,7 +296,7 @@ def audit_agreement(profile: Profile, agreement: pd.DataFrame) -> Picture:
         f"{captioned(profile)}. Kendall's τ between the rankings of {methods} methods (algorithm × strategy) by closeness to the "
         f"oracle, from means over scores and {n}; {'in brackets the 95 % interval over seeds' if known else 'no interval'}. "
         "Orange: the same order; violet: opposite orders. Diagonal, bold: an audit against itself on two halves of the seeds; "
-        "two audits that agree as well as that do not disagree.",
+        "two audits that agree as well as that do not disagree. –: KLoM is one number for all seeds.",
     )
 
 

@@ -29,7 +29,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
             averaged over `count` trainings) or `pool` (exact scores from `count` models, repeats in `seed`).
 
     Returns:
-        The figure. The dashed line is the ceiling √reliability: not even a perfect ranking correlates better with noisy scores.
+        The figure. The dashed line is the limit √reliability: not even a perfect ranking correlates better with noisy scores.
     """
     measures = {name: _measure(fidelity, name) for name in ("spearman", "overlap")}
     found = vocabulary.ordered(rows(fidelity, kind="proxy")["name"])
@@ -66,7 +66,7 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "
         "averaged over k trainings, with the seconds of the further ones. Pool: exact scores from M models against those of the "
-        f"models left out, which are fewer, so that its ceiling is lower; intervals over repeated choices of M models.{ceiling}",
+        f"models left out, which are fewer, so that its limit is lower; intervals over repeated choices of M models.{ceiling}",
     )
 
     # the layout is final: now it is known what a text would cover

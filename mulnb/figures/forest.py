@@ -64,8 +64,8 @@ def strategy_differences(profile: Profile, unlearning: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. Differences paired by seed; {captions.interval_note(counts)}, without a correction for their "
         f"number. Bold rows: the mean over the scores within each seed. Blue band: ± {MARGIN}, within which a difference does "
-        f"not matter. An interval that crosses 0 shows no difference; one that reaches the frame goes on. {captions.SEEDS_VARY}."
-        f"{captions.unfit(runs)}",
+        f"not matter. An interval that crosses 0 leaves open which is better; one that reaches the frame goes on. "
+        f"{captions.SEEDS_VARY}.{captions.unfit(runs)}",
     )
 
 

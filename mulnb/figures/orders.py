@@ -45,7 +45,7 @@ def crossed(profile: Profile, crossed: pd.DataFrame) -> Picture:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, metric in zip(panels, METRICS, strict=True):
         _differences(axes, table, metric, lines, MEAN if len(orders) > 1 else look(SCORE, orders[0]))
-        forest_frame(axes, metric, lines, [columns(table, metric)])
+        forest_frame(axes, metric, lines, [columns(table, name) for name in METRICS])  # one scale for both
 
     name_rows(panels[0], lines)
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in orders]

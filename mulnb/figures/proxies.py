@@ -144,8 +144,8 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
     return finish(
         figure,
         f"{captioned(profile)}. Proxies, turned so that higher = more memorized, mean over {n}. Top: distribution. "
-        "Middle: memorization per tenth of the examples, ordered by proxy; bars: 95 % t interval over the examples. "
-        "Bottom: every example; ρ: mean of the seeds' Spearman correlations, as in Table 1. "
+        "Middle: memorization per tenth of the examples, ordered by proxy (ties share one); bars: 95 % t interval over the "
+        "examples. Bottom: every example; ρ: mean of the seeds' Spearman correlations, as in Table 1. "
         f"{captions.sentence(captions.memorized(truth))}.{crowd.note(len(truth))}",
     )
 

@@ -62,7 +62,8 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
         models = int((memorization["n_in"] + memorization["n_out"]).median())
         _standard_errors(figure.add_subplot(grid[:, 1]), groups, _worst_case(profile, models))
         source = f"from one pool of M = {models} models"
-        worst = f" Dashed: the worst case for an example that {100 * profile.pool.share:.0f} % of the models saw."
+        share = f"{100 * profile.pool.share:.0f} %"
+        worst = f" Dashed: the worst case for an example that {share} of the models saw; those above it were seen by more."
         drawn = crowd.note(len(memorization))
     else:
         source, worst = "imported", ""
@@ -70,7 +71,7 @@ def memorization_profile(profile: Profile, memorization: pd.DataFrame, strata: A
 
     handles = [Patch(facecolor=CLEAN_FILL, edgecolor=CLEAN, label=groups[0][0])]
     handles += [Patch(facecolor="white", edgecolor=ALERT, hatch="////", label=name) for name, *_ in groups[1:]]
-    headline(figure, "How much of each training example is memorized", handles)
+    headline(figure, "How strongly is each training example memorized?", handles)
     return finish(
         figure,
         f"{captioned(profile)}. Feldman-Zhang scores of {len(memorization)} training examples, {source}, n = 1 set of scores; "

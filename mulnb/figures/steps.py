@@ -51,8 +51,14 @@ def sequential(profile: Profile, sequential: pd.DataFrame) -> Picture:
         figure,
         f"{captioned(profile)}. {vocabulary.label(plan.algorithm)} on {table['step'].max()} forget sets, one after the other, "
         f"chosen by {vocabulary.label(plan.score)}; change paired by seed, {captions.interval_note(table['n'])}. "
-        f"{f'{ENDS_NOTE}. ' if set(table['strategy']) & set(ENDS) else ''}{captions.SEEDS_VARY}.{captions.unfit(sequential)}",
+        f"{f'{ENDS_NOTE}. ' if set(table['strategy']) & set(ENDS) else ''}{captions.SEEDS_VARY}."
+        f"{captions.unfit(unlearned(sequential), mark='')}",
     )
+
+
+def unlearned(sequential: pd.DataFrame) -> pd.DataFrame:
+    """A row for each unlearned model: each step is measured twice, on its own set and on the union, and beside both ends."""
+    return sequential[(sequential["scope"] == "union") & ~sequential["strategy"].isin(list(ENDS))]
 
 
 def sequential_headline(figure: Picture, table: pd.DataFrame) -> None:
@@ -111,6 +117,7 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
         row[0].set_ylabel(vocabulary.mathtext(strategy), fontsize=9, fontweight="bold")
     for axes, step in zip(panels[0], steps, strict=True):
         axes.set_title(f"step {step}")
+    panels[-1][len(steps) // 2].set_xlabel(f"{vocabulary.label(profile.sequential.score)} (log scale)")
 
     handles = [Patch(facecolor=BEFORE_FACE, edgecolor=BEFORE_EDGE, label="before the step")]
     for group, (_, color) in RIDGES.items():
@@ -120,7 +127,8 @@ def before_after(profile: Profile, values: pd.DataFrame) -> Picture:
     return finish(
         figure,
         f"{captioned(profile)}. Scores by {vocabulary.label(profile.sequential.score)} on the current model (log scale, higher = "
-        f"more memorized); densities drawn to equal height, examples of {n} together (no interval).",
+        f"more memorized); densities drawn to equal height, examples of {n} together (no interval). Values beyond the frame "
+        f"count at its edge.",
     )
 
 

@@ -44,7 +44,7 @@ def draw(rows: Rows, sizes: Mapping[str, int]) -> Picture:
     return finish(
         figure,
         f"Forget set of {sum(sizes.values())} examples, one run. MIA efficacy: share taken for unseen by an attack on the "
-        f"model's confidence; the line runs from retained to unseen images, the reference.{tow}",
+        f"model's confidence; the line runs from retained to unseen images.{tow}",
     )
 
 

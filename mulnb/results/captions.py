@@ -47,8 +47,12 @@ def memorized(scores: pd.Series) -> str:
     return f"{low:.0f} % of the examples have memorization below {HARDLY}, {high:.0f} % above {1 - HARDLY}"
 
 
-def unfit(frame: pd.DataFrame) -> str:
+def unfit(frame: pd.DataFrame, mark: str = "† ") -> str:
     """How many runs of a frame have an original or oracle that did not fit the retain set.
+
+    Args:
+        frame: a row per run.
+        mark: what stands at such runs in the figure, with a space; "" if nothing does.
 
     Returns:
         A sentence that begins with a space, or "" if all fitted or the frame does not say.
@@ -59,7 +63,7 @@ def unfit(frame: pd.DataFrame) -> str:
     if marked.all():
         return ""
     count = int((~marked).sum())
-    return f" † {count} of {len(frame)} runs have an original or oracle that did not fit the retain set."
+    return f" {mark}{count} of {len(frame)} runs have an original or oracle that did not fit the retain set."
 
 
 def unfit_ceiling(unlearning: pd.DataFrame) -> str:
@@ -75,7 +79,7 @@ def unfit_ceiling(unlearning: pd.DataFrame) -> str:
     if not unfit(pairs):
         return ""
     count = int((~pairs["converged"].dropna().astype(bool)).sum())
-    return f" Behind the ceiling: {count} of {len(pairs)} pairs of oracles with one that did not fit the retain set."
+    return f" Behind the ceiling: in {count} of {len(pairs)} pairs an oracle did not fit the retain set."
 
 
 def sentence(text: str) -> str:

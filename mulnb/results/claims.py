@@ -45,7 +45,11 @@ def summary(verdicts: pd.DataFrame, profile: Profile) -> str:
     parts = [head + (f" {full_rum}." if full_rum else "")]
     parts += ["### The ledger", "\n".join(f"{k}. {line}" for k, line in enumerate(ledger(verdicts), 1))]
     parts += [_replication(verdicts), RULES]
-    parts += ["### Primary estimates", markdown.grid(_shown(verdicts, PRIMARY))]
+    parts += [
+        "### Primary estimates",
+        "The claims by their short names, in the order of the ledger.",
+        markdown.grid(_shown(verdicts, PRIMARY)),
+    ]
     parts += ["### Every case", markdown.grid(_shown(verdicts, SECONDARY))]
     return "\n\n".join(part for part in parts if part) + "\n"
 

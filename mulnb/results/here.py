@@ -39,6 +39,8 @@ def differences(profile: Profile, verdicts: pd.DataFrame) -> list[str]:
     folder = paths.committed() / profile.name
     if not (folder / "claims.csv").is_file():
         return [f"Profile {profile.name} has no committed verdicts to compare with."]
+    if paths.find_result(profile.name, "run.json").parent == folder:
+        return ["These are the committed verdicts: run the profile to compare this machine's with them."]
     if not record.is_of(folder, profile):
         return ["The committed verdicts were made with other settings: they are not compared."]
 

@@ -118,7 +118,7 @@ def _decided(part: Evidence, kind: str, name: str, decision: Decision, group: pd
         sentences.append(part.note)
     if "converged" in group and not group["converged"].all():
         count = int((~group["converged"]).sum())
-        sentences.append(f"† {count} of {len(group)} pairs have an original or oracle that did not fit the retain set")
+        sentences.append(f"† {count} of {len(group)} differences have an original or oracle that did not fit the retain set")
 
     numbers = {"estimate": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
     return _row(part.claim, kind, name, verdict, "; ".join(sentences), halves=decision.halves, **numbers)

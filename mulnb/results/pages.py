@@ -5,6 +5,7 @@ Nothing is computed here and no number is typed: a page shows what the CSV table
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -197,4 +198,5 @@ def _tow_rows(tow: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     sys.exit(commands.exit_code(lambda: print(update_readme("digits"))))

@@ -22,7 +22,7 @@ PUBLISHED_SHARE = {"confidence": 2e-5, "holdout_retraining": 1e-5, "loss_curvatu
 PAPER_PROXIES = ("confidence", "max_confidence", "entropy", "binary_accuracy", "holdout_retraining", "loss_curvature")
 
 _EVERYWHERE = {"of width": 64, "stem": "cifar", "epochs": 30, "examples a stratum": 1000}
-_CIFAR = {"training images": 50_000, "test images": 10_000, "pixels a side": 32, **_EVERYWHERE, "pool share": 0.7}
+_CIFAR = {"training and hold-out images": 50_000, "test images": 10_000, "pixels a side": 32, **_EVERYWHERE, "pool share": 0.7}
 
 #: The paper's pairs of data set and architecture (`dataset.name` and `model.arch` of a profile), and their sizes. Tiny-ImageNet
 #: has no exact scores in the paper, so there is no pool to compare with; those of CIFAR-100 are Feldman and Zhang's release.
@@ -31,7 +31,7 @@ SIZES = {
     ("cifar100", "resnet50"): {"classes": 100, **_CIFAR, "pool models": 4000},
     ("tiny-imagenet", "vgg16_bn"): {
         "classes": 200,
-        "training images": 100_000,
+        "training and hold-out images": 100_000,
         "test images": 10_000,
         "pixels a side": 64,
         **_EVERYWHERE,

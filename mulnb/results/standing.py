@@ -35,12 +35,12 @@ def deviations(profile: Profile) -> list[str]:
         profile: a profile of one of the paper's pairs.
 
     Returns:
-        One phrase per number that differs, for example "3000 training images instead of 50000".
+        One phrase per number that differs, for example "3000 training and hold-out images instead of 50000".
     """
     data, model = profile.dataset, profile.model
     numbers = {
         "classes": data.classes,
-        "training images": data.train_images,
+        "training and hold-out images": data.train_images,
         "test images": data.test_images,
         "pixels a side": data.size,
         "of width": model.width,

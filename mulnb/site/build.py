@@ -29,7 +29,7 @@ MISSING = "missing:"  # the address of a link whose target is not in the site, u
 LINK = re.compile(r'((?:href|src)=")([^"#:]+)(#[^"]*)?(")')  # relative links; addresses have a colon
 OWN = {"index.html", "style.css", "choose.html", "choose.js", "choose_data.js"}  # files of the site that have no source
 MADE_BY = "Made by mulnb"  # at the foot of every page
-FOOTER = f"{MADE_BY} {mulnb.__version__} from published results; no number is typed by hand."
+FOOTER = f"{MADE_BY} {mulnb.__version__} from published results."
 NUMBERED = "[0-9][0-9]_*.ipynb"
 INTRODUCTION = """
 # Memorization-aware machine unlearning

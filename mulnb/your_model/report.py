@@ -38,7 +38,7 @@ COLUMNS = {
     "acc_test_all": "accuracy, unseen images, forgotten classes included",
     "acc_test_class": "accuracy, unseen images of the forgotten classes",
     "mia": "MIA efficacy, forget set",
-    "mia_unseen": "MIA efficacy, unseen images (the reference)",
+    "mia_unseen": "MIA efficacy, unseen images (to compare)",
     "mia_retain": "MIA efficacy, retain set",
     "auc": "AUC, forget set against unseen images",
     "lira_auc": "LiRA with reference models, AUC",
@@ -55,10 +55,10 @@ NO_ORACLE = (
 )
 HOW_TO_READ = f"""\
 MIA efficacy: the share taken for unseen by an attack that was trained on retained against unseen images. A forget set like any
-other should come near the reference; a harder one (wrong labels, rare cases) exceeds it even for an oracle. AUC: how often the
-model is surer of a forgotten than of an unseen image; .5 is like any other, a harder set lies below. Epochs to relearn: of
-training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's (of the model's own on the
-retain set where no original is given). Few mean that traces remain, or that the set is easy."""
+other should come near that of unseen images; a harder one (wrong labels, rare cases) exceeds it even for an oracle. AUC: how
+often the model is surer of a forgotten than of an unseen image; .5 is like any other, a harder set lies below. Epochs to
+relearn: of training on the forget set alone, until its accuracy is {audit.relearn.SHARE:g} of the original's (without an
+original: of the model's own on the retain set). Few mean that traces remain, or that the set is easy."""
 WITH_REFERENCES = """\
 LiRA and RMIA ask, example by example, whether the model is surer than reference models that were trained without it. AUC: .5 is
 chance, 1 if every forgotten example is told from every unseen one; compare with the oracle's, which a hard set pulls below .5."""

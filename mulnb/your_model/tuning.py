@@ -83,8 +83,9 @@ def tune(
         budget: seconds, at most (the trial that runs then is finished). None: only `trials` counts, however long they take.
         trials: how many candidates, at most.
         algorithm, strategy: what may be used; by default several algorithms, and `rum_f` where the request is split into strata.
-        oracle: a model retrained without the request. Without it, stand-ins are trained where the budget allows it, from `fresh`
-            or from the network with its weights drawn anew; else the hold-out is the reference.
+        oracle: a model retrained without the request. Without it, stand-ins are trained where the budget allows it; else the
+            hold-out is the reference.
+        fresh: builds an untrained network for stand-ins (default: a copy of the network with its weights drawn anew).
         on: "request", or "stand-in": the search is done on retained examples with the same scores, so that the request is
             unlearned once only, with settings that were not chosen on it.
         scores: [N], which a stand-in request needs.

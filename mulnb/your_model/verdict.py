@@ -107,14 +107,20 @@ class Facts:
 
 
 def interval(share: float, n: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share that was counted over n examples."""
+    """Where the share of another model over n examples may lie, if this one's is `share` (95 %).
+
+    The Wilson interval of the share, and whatever count of n examples is no surprise at it: of six examples at .97, all six.
+    """
     if n == 0 or math.isnan(share):
         return 0.0, 1.0
+
+    from scipy.stats import binom
 
     z = 1.96
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    fewest, most = binom.ppf((0.025, 0.975), n, min(max(share, 0.0), 1.0)) / n
+    return float(min(max(0.0, centre - half), fewest)), float(max(min(1.0, centre + half), most))
 
 
 def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:

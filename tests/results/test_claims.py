@@ -212,7 +212,7 @@ PAIRS = (("cifar10", "resnet18"), ("cifar100", "resnet50"), ("tiny-imagenet", "v
 def test_the_papers_pairs_are_told_from_their_reduced_versions(name, arch):
     assert claims.standing(sized(name, arch)).startswith("One of the paper's pairs")
     reduced = claims.standing(sized(name, arch, images=3000, width=8))
-    assert "A reduced version" in reduced and "3000 training images instead of" in reduced
+    assert "A reduced version" in reduced and "3000 training and hold-out images instead of" in reduced
     assert "of width 8 instead of 64" in reduced
 
 

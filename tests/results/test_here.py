@@ -40,10 +40,18 @@ def committed(tmp_path, monkeypatch):
 
 
 def test_each_primary_verdict_that_differs_is_a_line(committed):
+    record(paths.results(PROFILE.name), device_name())
     assert here.differences(PROFILE, VERDICTS) == ["Beside the 2 committed primary verdicts: none differ here."]
 
     changed = VERDICTS.assign(verdict=["shown", "shown", "undecided"])
     assert here.differences(PROFILE, changed) == ["refine-vanilla, ToW: committed undecided, here shown"]
+
+
+def test_the_committed_verdicts_are_not_compared_with_themselves(committed, monkeypatch):
+    monkeypatch.setattr(paths, "readable", lambda: [paths.figures(), paths.committed()])
+    assert "run the profile to compare" in here.differences(PROFILE, VERDICTS)[0]
+    monkeypatch.setattr(paths, "figures", paths.committed)  # as with --publish
+    assert "run the profile to compare" in here.differences(PROFILE, VERDICTS)[0]
 
 
 def test_verdicts_of_other_settings_are_not_compared(committed):

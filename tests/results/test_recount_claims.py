@@ -165,11 +165,16 @@ def test_what_a_page_of_results_says_of_its_profile(profile):
     # METHOD §6: the paper's sizes
     for word, ours, theirs in re.findall(r"(of width|stem) (\w+) instead of (\w+)", text):
         assert (ours, theirs) == ((str(run["model"]["width"]), "64") if word == "of width" else (run["model"]["stem"], "cifar"))
-    here = {"training images": run["dataset"]["train_images"], "test images": run["dataset"]["test_images"]}
+    here = {"training and hold-out images": run["dataset"]["train_images"], "test images": run["dataset"]["test_images"]}
     here |= {"epochs": run["training"]["epochs"], "examples a stratum": run["forget"]["size"]}
     here |= {"pool models": run["pool"]["models"], "classes": run["dataset"]["classes"], "pixels a side": run["dataset"]["size"]}
     many = "tiny" in profile
-    paper = {"training images": 100_000 if many else 50_000, "test images": 10_000, "epochs": 30, "examples a stratum": 1000}
+    paper = {
+        "training and hold-out images": 100_000 if many else 50_000,
+        "test images": 10_000,
+        "epochs": 30,
+        "examples a stratum": 1000,
+    }
     paper |= {"pool models": 4000 if "cifar100" in profile else 400, "pixels a side": 64 if many else 32}
     paper["classes"] = 200 if many else 100 if "cifar100" in profile else 10
     for ours, words, theirs in re.findall(r"[(,] ?(\d+) ([a-z ]+) instead of (\d+)", text):

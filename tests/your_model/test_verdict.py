@@ -117,7 +117,10 @@ def test_few_examples_are_judged_by_how_sure_the_model_is():
 
 def test_the_interval_of_a_share():
     low, high = interval(0.5, 100)
-    assert np.allclose([low, high], [0.4038, 0.5962], atol=1e-4)  # Wilson's
+    assert np.allclose([low, high], [0.40, 0.60])  # so many of 100 may be right; Wilson says .404 and .596
+    assert interval(0.965, 6)[1] == 1.0  # four times in five, all six are right
+    assert interval(29 / 30, 30)[1] == 1.0  # the second oracle may be right about one more
+    assert 0.05 < interval(0.0, 30)[1] < 0.15
     assert interval(0.0, 10)[0] == 0 < interval(0.0, 10)[1] < interval(0.0, 5)[1] and interval(0.3, 0) == (0.0, 1.0)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import multiprocessing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 LONGEST = 1500  # signs of a message; a user's own value in it may have millions
@@ -54,6 +55,17 @@ def notice(text: str) -> None:
 def one_line(error: BaseException) -> str:
     """What an exception says, in one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Let an error of the user's own code inside a `with` block be one line that begins with `what`; a `UserError` stays."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # it may raise anything
+        raise UserError(f"{what}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def did_you_mean(given: str, known: Sequence[str]) -> str:

@@ -76,13 +76,6 @@ def write(folder: Path, name: str, part: str, pieces: Iterable[Piece], limit: in
     members: list[tuple[str, bytes]] = []
     size = END
 
-    def close() -> None:
-        nonlocal size
-        if members:
-            files.append(_write_file(folder, f"{name}.{part}", members))
-        members.clear()
-        size = END
-
     for piece in pieces:
         own = _members(piece)
         grown = HEADERS + sum(2 * len(member) + len(zlib.compress(content)) for member, content in own)
@@ -92,10 +85,12 @@ def write(folder: Path, name: str, part: str, pieces: Iterable[Piece], limit: in
                 "copy the folder artifacts instead"
             )
         if size + grown > limit:
-            close()
+            files.append(_write_file(folder, f"{name}.{part}", members))
+            members, size = [], END
         members += own
         size += grown
-    close()
+    if members:
+        files.append(_write_file(folder, f"{name}.{part}", members))
     return files
 
 

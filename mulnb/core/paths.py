@@ -170,29 +170,16 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
 
     Args:
         path: where the file goes; missing folders are made.
-        write: fills the temporary file whose path it is given. The file lies beside `path` and is renamed afterwards.
+        write: fills the temporary file whose path it is given. The file has the same name, in a folder beside `path`, and is
+            moved afterwards.
 
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason. No partial file stays.
     """
-    temporary: Path | None = None
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Keep the suffix: savefig and to_parquet choose the format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_prefix(path.parent), suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-
-        write(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
+    with _temporary_folder(path.parent, path) as temporary:
+        write(temporary / path.name)
+        os.chmod(temporary / path.name, 0o644)  # whatever mask this process has
+        os.replace(temporary / path.name, path)
     return path
 
 

@@ -40,16 +40,10 @@ def unpacked(archive: Path) -> Path:
         notice(f"{place}: files of the unpacked {archive.name} are missing or cut off; it is {done} and unpacked again")
 
     if not place.is_dir():
-        paths.write_folder(place, lambda to: _unpack_and_count(archive, to))
+        paths.write_folder(place, lambda to: _unpack(archive, to))
 
     content = [path for path in place.iterdir() if not is_litter(path.name)]
     return content[0] if len(content) == 1 and content[0].is_dir() else place
-
-
-def _unpack_and_count(archive: Path, to: Path) -> None:
-    """Unpack a zip, and write down how many files and bytes that gave."""
-    _unpack(archive, to)
-    (to / RECORD).write_text(json.dumps(_counted(to)))
 
 
 def _is_whole(place: Path) -> bool:
@@ -74,7 +68,10 @@ def _counted(place: Path) -> list[int]:
 
 
 def _unpack(archive: Path, to: Path) -> None:
-    """Unpack all files of a zip into the folder `to`; zipfile keeps them inside it, whatever their names say."""
+    """Unpack all files of a zip into the folder `to`, and write down how many files and bytes that gave.
+
+    zipfile keeps them inside the folder, whatever their names say.
+    """
     try:
         packed = zipfile.ZipFile(archive)
     except (OSError, zipfile.BadZipFile) as error:
@@ -87,6 +84,8 @@ def _unpack(archive: Path, to: Path) -> None:
         for start in workers.progress(range(0, len(names), CHUNK), math.ceil(len(names) / CHUNK), "unpacking images"):
             for name in names[start : start + CHUNK]:
                 _extract(packed, name, to)
+
+    (to / RECORD).write_text(json.dumps(_counted(to)))
 
 
 def _refuse_bomb(packed: zipfile.ZipFile, size: int) -> None:

@@ -38,16 +38,14 @@ class Listing:
     test: list[Member] | None  # None if there is no test set
     stamps: list[File]  # all that was listed: they change when a file does
     ignored: list[str] = field(default_factory=list)  # files that are not images by their suffix
-    hidden: list[str] = field(default_factory=list)  # files and folders that are hidden, or that an operating system left behind
     complete: bool = True  # whether all classes of the folder are listed
 
 
 class Entries(NamedTuple):
-    """What lies in a folder, each list sorted by name. Hidden files and folders are in no other list."""
+    """What lies in a folder, sorted by name, without what is hidden."""
 
     folders: list[str]
     files: list[File]
-    hidden: list[str]
 
 
 @dataclass(frozen=True)
@@ -71,14 +69,14 @@ class Folder:
             UserError: the folder cannot be listed, or holds a link to nowhere.
         """
         place = self.place / name
-        folders, files, hidden = [], [], []
+        folders, files = [], []
 
         try:
             with os.scandir(place) as found:
                 for entry in found:
                     if is_litter(entry.name):
-                        hidden.append(entry.name)
-                    elif entry.is_dir():
+                        continue
+                    if entry.is_dir():
                         folders.append(entry.name)
                     else:
                         stat = entry.stat()
@@ -89,7 +87,7 @@ class Folder:
         except OSError as error:
             raise UserError(f"{error.filename or place}: cannot be read: {error.strerror}") from None
 
-        return Entries(sorted(folders), sorted(files), sorted(hidden))
+        return Entries(sorted(folders), sorted(files))
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -139,7 +137,7 @@ def class_folders(folder: Folder, limit: int | None = None) -> Listing:
         test = scan.classes("test", [spelling[normal(name)] for name in classes])
 
     complete = len(classes) == len(folder.entries("train").folders)
-    return Listing(tuple(classes), train, test, scan.stamps, scan.ignored, scan.hidden, complete)
+    return Listing(tuple(classes), train, test, scan.stamps, scan.ignored, complete)
 
 
 def class_folder(folder: Folder, order: Sequence[str] | None = None) -> Listing:
@@ -168,7 +166,7 @@ def class_folder(folder: Folder, order: Sequence[str] | None = None) -> Listing:
 
     scan = _Scan(folder)
     members = scan.classes("", classes)
-    return Listing(tuple(classes), members, None, scan.stamps, scan.ignored, scan.hidden)
+    return Listing(tuple(classes), members, None, scan.stamps, scan.ignored)
 
 
 def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
@@ -209,7 +207,7 @@ def tiny_imagenet(folder: Folder, limit: int | None = None) -> Listing:
     names = _class_names(folder, wnids)
     stamps = [*scan.stamps, ("val_annotations", repr(sorted(wnid_of.items()))), ("words", repr(names))]
     complete = len(wnids) == len(folder.entries("train").folders)
-    return Listing(names, train, test, stamps, scan.ignored, scan.hidden, complete)
+    return Listing(names, train, test, stamps, scan.ignored, complete)
 
 
 class _Scan:
@@ -219,13 +217,11 @@ class _Scan:
         self.folder = folder
         self.stamps: list[File] = []
         self.ignored: list[str] = []
-        self.hidden: list[str] = []
 
     def classes(self, part: str, classes: Iterable[str], below: str = "") -> list[Member]:
         """The images of all classes, from the folders <part>/<class>/<below>; their labels count the classes."""
         beside = self.folder.entries(part)
         self.ignored += [_join(part, name) for name, _ in beside.files]
-        self.hidden += [_join(part, name) for name in beside.hidden]
 
         classes = list(classes)
         _check_names(self.folder.where(part), classes)
@@ -243,8 +239,7 @@ class _Scan:
 
     def images(self, place: str) -> list[File]:
         """The images of one folder, named relative to the root. Sub-folders are refused."""
-        folders, files, hidden = self.folder.entries(place)
-        self.hidden += [_join(place, name) for name in hidden]
+        folders, files = self.folder.entries(place)
 
         if folders:
             # Unpacked by hand, Tiny-ImageNet is often read with the wrong dataset.name.

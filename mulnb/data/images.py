@@ -1,4 +1,4 @@
-"""`ImageSet`: images, their labels and class names, checked. `FolderImages`: the same with the names of their files."""
+"""`ImageSet`: images, their labels and class names, checked; of a user's folder, also the names of their files."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class ImageSet:
             where it is unknown. No result is keyed by it.
         source_size: how many examples the source has in that order; None where it is unknown.
         order: which order that is, `AS_PUBLISHED` or `BY_FILE_NAME`; "" where it is unknown.
+        files: [N], the file of each example of a user's folder, relative to the folder; () where there is no such folder.
 
     Raises:
         UserError: another dtype or shape, more or fewer labels than images, or a label without a class.
@@ -40,6 +41,7 @@ class ImageSet:
     index: np.ndarray | None = None
     source_size: int | None = None
     order: str = ""
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -73,24 +75,7 @@ class ImageSet:
         return f"{type(self).__name__}({len(self)} images of {size}, {len(self.classes)} classes, {self.source or 'no source'})"
 
     def take(self, chosen: np.ndarray) -> Self:
-        """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions."""
+        """The examples at the positions `chosen` (int [n]), in that order; they keep their source positions and files."""
         index = None if self.index is None else self.index[chosen]
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index)
-
-
-@dataclass(frozen=True, repr=False)
-class FolderImages(ImageSet):
-    """The images of a folder, with the way back from an example to its file.
-
-    Args:
-        files: [N], the file of each example, relative to the folder.
-        skipped: what was left out: (file or folder, reason).
-    """
-
-    files: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-
-    def take(self, chosen: np.ndarray) -> Self:
-        """The examples at the positions `chosen` (int [n]), in that order; they keep their files."""
-        part = super().take(chosen)
-        return replace(part, files=tuple(self.files[position] for position in chosen))
+        files = tuple(self.files[position] for position in chosen) if self.files else ()
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], index=index, files=files)

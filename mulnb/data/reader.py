@@ -17,8 +17,8 @@ from mulnb.config import Dataset
 from mulnb.core import memory, paths, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.data.decode import Chunk, Size, Task, decode_files, times
-from mulnb.data.folders import SUFFIXES, Folder, Listing, Member, class_folder
-from mulnb.data.images import BY_FILE_NAME, FolderImages, ImageSet
+from mulnb.data.folders import Folder, Listing, Member, class_folder
+from mulnb.data.images import BY_FILE_NAME, ImageSet
 
 CHUNK = 1000  # files that one task decodes
 
@@ -82,7 +82,7 @@ def read(folder: Folder, listing: Listing, dataset: Dataset, source: str) -> tup
 
 def read_folder(
     root: str | Path, size: int | None = None, skip_corrupt: bool = False, classes: Sequence[str] | None = None
-) -> FolderImages:
+) -> ImageSet:
     """Read all images of a folder with one sub-folder per class, as those of a profile are read. Nothing is stored.
 
     Images are upright RGB; 16-bit grey keeps its range, and what is transparent becomes white. Hidden files and folders, and
@@ -96,8 +96,8 @@ def read_folder(
         classes: the names of all classes in the order of their labels; None: sorted by name as text ("10" before "2").
 
     Returns:
-        Images uint8 [N, 3, H, W] sorted by class, then by file name, with `files` (the file of each example), `index` (its
-        position in the listing, in which unreadable images count) and `skipped` (what was left out, and why).
+        Images uint8 [N, 3, H, W] sorted by class, then by file name, with `files` (the file of each example) and `index`
+        (its position in the listing, in which unreadable images count).
 
     Raises:
         UserError: the folder is missing or has another layout, a class has no readable image, an image is unreadable (unless
@@ -120,9 +120,8 @@ def read_folder(
 
     images, labels = found.arrays["train_images"], found.arrays["train_labels"]
     source = f"{folder.place.resolve().name} (image folder)" + _what_was_done(found.meta, rules)
-    skipped = _skipped(listing, found.meta)
     n = len(listing.train)
-    return FolderImages(images, labels, listing.classes, source, index, n, BY_FILE_NAME, files, skipped)
+    return ImageSet(images, labels, listing.classes, source, index, n, BY_FILE_NAME, files)
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------------
@@ -277,14 +276,6 @@ def _other_sizes(meta: dict, rules: Rules) -> list[list[int]]:
     if rules.size is None:
         return []
     return [size for size in meta["sizes"] if list(size) != [rules.size, rules.size]]
-
-
-def _skipped(listing: Listing, meta: dict) -> tuple[tuple[str, str], ...]:
-    """All that was left out, and why."""
-    skipped = [(name, "hidden, or left behind by an operating system") for name in listing.hidden]
-    skipped += [(name, f"not one of {', '.join(SUFFIXES)}") for name in listing.ignored]
-    skipped += [(name, f"unreadable: {reason}") for name, reason in meta["corrupt"]]
-    return tuple(sorted(skipped))
 
 
 def _describe_corrupt(folder: Folder, corrupt: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
@@ -79,8 +79,3 @@ class Aside:
             self.voice.failed(error)
             return
         self.voice.guard(self.redraw)()
-
-    def wait(self) -> Any:
-        """Until the map has its places; for tests and unattended notebooks."""
-        if self.map.thread is not None:
-            self.map.thread.join()

@@ -34,15 +34,6 @@ class Attack(NamedTuple):
     region: list[tuple[float, float]]  # where it says "unseen"
     axis: tuple[float, float]  # the ends of the picture
 
-    @property
-    def efficacy(self) -> float:
-        """m: the share of the forget set in the region."""
-        places = np.clip(np.concatenate(self.asked), *self.axis)
-        inside = np.zeros(len(places), dtype=bool)
-        for low, high in self.region:
-            inside |= (low <= places) & (places <= high)
-        return float(inside.mean())
-
 
 def attack(seen: np.ndarray, unseen: np.ndarray, chosen: Strata, seed: int) -> Attack:
     """Train the attack as `audit.evaluation` does, and find where it says "unseen".

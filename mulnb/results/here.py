@@ -73,11 +73,13 @@ def write_other_machine(profile: Profile, verdicts: pd.DataFrame) -> Path:
     if own == folder or not record.is_of(own, profile):
         raise UserError(f"{own} has no results of this machine with these settings: run profile {profile.name} first")
 
-    if not record.read(folder):
+    committed = record.read(folder)
+    if not committed:
         raise UserError(f"{folder} has no committed results that this machine could be compared with")
 
     here = device_name()
-    if _device(folder) == here:
+    # the machine of the runs behind the verdicts; other stages may have been made elsewhere
+    if committed.get("stages", {}).get("unlearning", {}).get("device", committed.get("device")) == here:
         raise UserError(f"the committed results of {profile.name} are of this processor ({here}), not of another one")
 
     # a claim whose stage did not run here was judged by the committed frames
@@ -101,9 +103,3 @@ def other_machine(profile_name: str) -> pd.DataFrame | None:
 
 def _primary(verdicts: pd.DataFrame) -> pd.DataFrame:
     return verdicts.loc[verdicts["kind"] == PRIMARY, RECORDED]
-
-
-def _device(folder: Path) -> str | None:
-    """The machine that the runs behind the verdicts were made on; other stages may have been made elsewhere."""
-    found = record.read(folder)
-    return found.get("stages", {}).get("unlearning", {}).get("device", found.get("device"))

@@ -49,8 +49,9 @@ def frame(path: Path) -> pd.DataFrame:
     name = path.stem
     found = frame_file.read(path)
     check_columns(path, found, COLUMNS.get(name, ()))
-    check_rows(path, found, IDENTITY.get(name, ()), NUMBERS.get(name, METRICS))
-    check_kinds(path, found, COLUMNS.get(name, ()))
+    wrong = _wrong_row(found, IDENTITY.get(name, ()), NUMBERS.get(name, METRICS)) or _wrong_kind(found, COLUMNS.get(name, ()))
+    if wrong:
+        raise UserError(f"{path}: {wrong}: remove the file and write it again with mulnb run")
     return found
 
 
@@ -89,48 +90,27 @@ def check_columns(path: Path, frame: pd.DataFrame, columns: Iterable[str]) -> No
         raise UserError(f"{path}: no column '{missing[0]}': it is another table: remove it and write it again with mulnb run")
 
 
-def check_kinds(path: Path, frame: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Refuse a frame with text where numbers belong.
-
-    Raises:
-        UserError: the first such column.
-    """
-    for name in columns:
-        if name not in TEXTS and frame[name].dtype.kind not in "iuf":
-            raise UserError(
-                f"{path}: the column {name} holds {frame[name].dtype} and not numbers: remove the file and write it again with "
-                "mulnb run"
-            )
-    if "seed" in columns and frame["seed"].isna().any():
-        raise UserError(f"{path}: a row has no seed: remove the file and write it again with mulnb run")
-
-
-def check_rows(path: Path, frame: pd.DataFrame, identity: Iterable[str], numbers: Iterable[str]) -> None:
-    """Refuse a frame with a row that stands there twice, or without a number: somebody put it together.
-
-    Args:
-        path: its file, for messages.
-        frame: what was read.
-        identity: the columns that tell its rows apart; those that are missing do not count.
-        numbers: columns of finite numbers; likewise.
-
-    Raises:
-        UserError: the first such row.
-    """
-    again = "remove the file and write it again with mulnb run"
-
+def _wrong_row(frame: pd.DataFrame, identity: Iterable[str], numbers: Iterable[str]) -> str:
+    """A row that somebody put in: one that stands there twice by its `identity`, or lacks one of its finite `numbers`; or ""."""
     keys = [name for name in identity if name in frame]
     twice = frame.duplicated(keys) if keys else pd.Series(dtype=bool)
     if twice.any():
         row = ", ".join(f"{name} {value}" for name, value in frame[keys].iloc[twice.to_numpy().argmax()].items())
-        raise UserError(f"{path}: a row stands there twice ({row}): {again}")
+        return f"a row stands there twice ({row})"
 
-    for name in numbers:
-        if name not in frame:
-            continue
+    for name in [name for name in numbers if name in frame]:
         bad = ~np.isfinite(pd.to_numeric(frame[name], errors="coerce"))
         if bad.any():
-            raise UserError(f"{path}: row {int(bad.to_numpy().argmax()) + 1} has no number in the column {name}: {again}")
+            return f"row {int(bad.to_numpy().argmax()) + 1} has no number in the column {name}"
+    return ""
+
+
+def _wrong_kind(frame: pd.DataFrame, columns: Iterable[str]) -> str:
+    """A column with text where numbers belong, or with a gap where seeds do; or ""."""
+    for name in columns:
+        if name not in TEXTS and frame[name].dtype.kind not in "iuf":
+            return f"the column {name} holds {frame[name].dtype} and not numbers"
+    return "a row has no seed" if "seed" in columns and frame["seed"].isna().any() else ""
 
 
 def check_same_examples(path: Path, proxies: pd.DataFrame, memorization: pd.DataFrame) -> None:

@@ -107,20 +107,15 @@ def _sequential(study: Study) -> list[Work]:
         jobs_of = functools.partial(chains.step_jobs, study, step)
         work.append(Work(f"sequential unlearning, step {step}", chain_count, lambda of: mean(of.steps.values()), jobs_of))
 
-    def oracles() -> list[Job]:
-        return [link.oracle(study) for link in chains.links(study)]
+    def ends() -> list[chains.Link]:
+        return chains.at_the_ends(study, chains.links(study))
 
-    def ceilings() -> list[Job]:
-        return [link.oracle(study, number=1) for link in chains.at_the_ends(study, chains.links(study))]
-
-    def floors() -> list[Job]:
-        return [link.floor(study) for link in chains.at_the_ends(study, chains.links(study))]
-
+    every, few = chain_count * steps, seeds * steps
     return [
         *work,
-        Work("oracles of the steps", chain_count * steps, lambda of: of.oracle, oracles),
-        Work("floor of the steps", seeds * steps, lambda of: of.floor, floors),
-        Work("ceiling of the steps", seeds * steps, lambda of: of.oracle, ceilings),
+        Work("oracles of the steps", every, lambda of: of.oracle, lambda: [link.oracle(study) for link in chains.links(study)]),
+        Work("floor of the steps", few, lambda of: of.floor, lambda: [link.floor(study) for link in ends()]),
+        Work("ceiling of the steps", few, lambda of: of.oracle, lambda: [link.oracle(study, number=1) for link in ends()]),
     ]
 
 

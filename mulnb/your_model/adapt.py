@@ -10,7 +10,7 @@ import copy
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mulnb.core import paths
-from mulnb.core.errors import UserError, one_line
+from mulnb.core.errors import UserError, one_line, users_code
 from mulnb.fast.graphs import plain_steps
 from mulnb.training import clone
 from mulnb.your_model.weights import read_weights, renamed, unwrapped
@@ -271,12 +271,8 @@ def built_by(factory: Factory, name: str) -> nn.Module:
     if not callable(factory):
         raise UserError(f"{what}, and it is a {type(factory).__name__}")
 
-    try:
+    with users_code(f"{what}, and it failed"):
         found = factory()
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code
-        raise UserError(f"{what}, and it failed: {type(error).__name__}: {one_line(error)}") from error
 
     if not isinstance(found, nn.Module):
         raise UserError(f"{what}, and it returned a {type(found).__name__}")
@@ -327,16 +323,13 @@ def protected(where: torch.device, seed: int) -> Iterator[None]:
     unless something else is said, also where the user has set another default. Generators belong to the process: calls in
     several threads wait for each other.
     """
-    with _ALONE:
-        yield from _protected(where, seed)
+    with ExitStack() as stack:
+        stack.enter_context(_ALONE)
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
+        if where.type == "mps":
+            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
 
-
-def _protected(where: torch.device, seed: int) -> Iterator[None]:
-    python, arrays = random.getstate(), np.random.get_state()
-    on_mps = where.type == "mps"
-    mps = torch.mps.get_rng_state() if on_mps else None
-
-    try:
         devices = [where] if where.type == "cuda" else []
         usual = torch.get_default_device().type == "cpu"  # the other way, every call of torch takes longer
         with (
@@ -351,11 +344,6 @@ def _protected(where: torch.device, seed: int) -> Iterator[None]:
             np.random.seed(seed % 2**32)
             torch.manual_seed(seed)
             yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
-        if on_mps:
-            torch.mps.set_rng_state(mps)
 
 
 def described(value: Tensor) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mulnb.core import commands, paths
-from mulnb.core.errors import UserError, one_line
+from mulnb.core.errors import UserError, one_line, users_code
 
 if TYPE_CHECKING:
     from mulnb.your_model.forgetting import Forgotten
@@ -164,12 +164,8 @@ def data_of(text: str, option: str) -> Any:
 
 def _returned(make: Callable[[], Any], text: str, option: str) -> Any:
     """The data set that a function of the user's returns."""
-    try:
+    with users_code(f"{option} {text}: the function failed"):
         found = make()
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code
-        raise UserError(f"{option} {text}: the function failed: {type(error).__name__}: {one_line(error)}") from error
 
     if found is None:
         raise UserError(f"{option} {text}: the function returned None: it must return a data set, or (images, labels)")

@@ -282,7 +282,7 @@ def _of_folder(
     pixels = torch.as_tensor(found.images)
     own = pictures.labels_of(found.labels if labels is None else labels, len(pixels), "images")
     images = TensorImages(pixels, own, device, dtype, normalize)
-    images.files, images.root = getattr(found, "files", None) or None, getattr(found, "root", None)
+    images.files, images.root = found.files or None, getattr(found, "root", None)
     images.classes = tuple(found.classes)
     return images
 

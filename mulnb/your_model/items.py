@@ -22,7 +22,7 @@ from torch.utils.data import (
     default_convert,
 )
 
-from mulnb.core.errors import UserError, one_line
+from mulnb.core.errors import UserError, users_code
 from mulnb.your_model.pictures import check_alike, labels_of, picture
 
 # in this order: beside `pixel_values`, an `image` is the picture that they were made from
@@ -153,16 +153,11 @@ class Collated:
 
 def tensors_of(dataset: Any) -> tuple[Tensor, Tensor] | None:
     """Images and labels of a TensorDataset, also behind Subsets; None for other data sets."""
-    if isinstance(dataset, Subset):
-        found = tensors_of(dataset.dataset)
-        if found is None:
-            return None
-
-        index = torch.as_tensor(list(dataset.indices), dtype=torch.long)
-        return found[0][index], found[1][index]
-    if type(dataset) is TensorDataset and len(dataset.tensors) >= 2 and dataset.tensors[0].ndim == 4:
-        return dataset.tensors[0], dataset.tensors[1]
-    return None
+    whole, places = _behind(dataset)
+    if type(whole) is not TensorDataset or len(whole.tensors) < 2 or whole.tensors[0].ndim != 4:
+        return None
+    images, labels = whole.tensors[:2]
+    return (images, labels) if places is None else (images[places], labels[places])
 
 
 class Items:
@@ -183,13 +178,8 @@ class Items:
         return self._n
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
+        with users_code(f"{self.label}: example {index} cannot be read"):
             item = self.dataset[index]
-        except UserError:
-            raise
-        except Exception as error:  # the user's own code
-            message = f"{self.label}: example {index} cannot be read: {type(error).__name__}: {one_line(error)}"
-            raise UserError(message) from error
 
         image, label = self._parts(item, index)
         image = picture(image, f"{self.label}: example {index}").clone()  # a data set may use one buffer for all items
@@ -246,7 +236,7 @@ class Items:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes, where the data set knows them."""
-        dataset = _whole(self.dataset)
+        dataset, _ = _behind(self.dataset)
         names = getattr(dataset, "classes", None)
         features = getattr(dataset, "features", None)  # of Hugging Face data sets
         if names is None and isinstance(features, Mapping):
@@ -258,24 +248,28 @@ class Items:
     @property
     def files(self) -> tuple[tuple[str, ...], Path] | None:
         """The file of each item and the folder that these names are relative to, for torchvision's image folders."""
-        found = _kept_files(self.dataset)
-        root = getattr(_whole(self.dataset), "root", None)
-        if found is None or not isinstance(root, (str, Path)):
+        whole, places = _behind(self.dataset)
+        samples, root = getattr(whole, "samples", None), getattr(whole, "root", None)
+        if not isinstance(samples, list) or len(samples) != len(whole) or not isinstance(root, (str, Path)):
+            return None
+        if not all(isinstance(sample, tuple) and sample and isinstance(sample[0], str) for sample in samples):
             return None
 
+        chosen = samples if places is None else [samples[place] for place in places]
         try:
-            return tuple(Path(file).relative_to(root).as_posix() for file in found), Path(root)
+            return tuple(Path(file).relative_to(root).as_posix() for file, *_ in chosen), Path(root)
         except ValueError:
             return None
 
     def known_labels(self) -> Any | None:
         """All labels without reading the images, where the data set keeps them and they are those of its first items."""
-        found = _kept_labels(self.dataset)
+        whole, places = _behind(self.dataset)
+        found = _kept_labels(whole)
         if found is None:
             return None
 
         try:
-            kept = labels_of(found, len(self), self.label)
+            kept = labels_of(found if places is None else np.asarray(found)[places], len(self), self.label)
         except UserError:
             return None
 
@@ -288,29 +282,17 @@ class Items:
         return torch.cat(list(loaded(self, pieces, workers, _only_labels)))
 
 
-def _whole(dataset: Any) -> Any:
-    """The data set behind Subsets."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
-    return dataset
-
-
-def _kept_files(dataset: Any) -> list[str] | None:
-    if isinstance(dataset, Subset):
-        found = _kept_files(dataset.dataset)
-        return None if found is None else [found[int(place)] for place in dataset.indices]
-
-    samples = getattr(dataset, "samples", None)
-    if not isinstance(samples, list) or len(samples) != len(dataset):
-        return None
-    good = all(isinstance(sample, tuple) and sample and isinstance(sample[0], str) for sample in samples)
-    return [sample[0] for sample in samples] if good else None
+def _behind(dataset: Any) -> tuple[Any, np.ndarray | None]:
+    """The data set behind Subsets, and the places of their items in it, int64 [n]; None where there is no Subset."""
+    if not isinstance(dataset, Subset):
+        return dataset, None
+    whole, places = _behind(dataset.dataset)
+    own = np.asarray(list(dataset.indices), dtype=np.int64)
+    return whole, own if places is None else places[own]
 
 
 def _kept_labels(dataset: Any) -> Any | None:
-    if isinstance(dataset, Subset):
-        found = _kept_labels(dataset.dataset)
-        return None if found is None else np.asarray(found)[np.asarray(list(dataset.indices), dtype=np.int64)]
+    """All labels of a data set that keeps them."""
     if getattr(dataset, "target_transform", None) is not None:
         return None
 

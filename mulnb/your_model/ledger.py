@@ -156,11 +156,7 @@ class Requests:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per request: `number time about n algorithm strategy verdict model_after`."""
-        rows = []
-        for entry in self._entries:
-            n = sum(len(part) for part in entry["strata"].values())
-            rows.append({name: entry[name] for name in ("number", "time", "about")} | {"n": n})
-            rows[-1] |= {name: entry[name] for name in ("algorithm", "strategy", "verdict", "model_after")}
+        rows = [entry | {"n": sum(map(len, entry["strata"].values()))} for entry in self._entries]
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def rebuild(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mulnb import training
-from mulnb.core.errors import UserError, one_line
+from mulnb.core.errors import UserError, one_line, users_code
 from mulnb.your_model.adapt import Adapted, described, fp16
 from mulnb.your_model.inputs import Images
 
@@ -156,17 +156,12 @@ def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[
         network = model.module if isinstance(model, Adapted) else model
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
 
-        try:
+        with users_code("Training: the optimizer cannot be built"):
             what = trained if own.groups is None else own.groups(network)
             if own.optimizer is None:
                 found = torch.optim.SGD(what, lr=lr, momentum=0.9, weight_decay=5e-4)
             else:
                 found = own.optimizer(what, lr)
-        except UserError:
-            raise
-        except Exception as error:  # the user's own code
-            message = f"Training: the optimizer cannot be built: {type(error).__name__}: {one_line(error)}"
-            raise UserError(message) from error
 
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
             raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")

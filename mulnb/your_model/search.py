@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,6 @@ class Trial:
     side: int
     seconds: float
     unlearned: api.Unlearned | None = field(repr=False, default=None)
-    outcome: Outcome | None = field(repr=False, default=None)
 
 
 @dataclass
@@ -105,10 +104,8 @@ class Search:
             unlearned = api.run(self.network, self.setting.data, self.setting.strata, *how, self.present, self.shown)
             network = api.adapt(unlearned.model)
             found = outcome(network, self.setting)
-        except Diverged:
-            trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
         except UserError as error:
-            if "not finite" not in str(error):
+            if not isinstance(error, Diverged) and "not finite" not in str(error):
                 raise
             trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
         else:
@@ -118,19 +115,13 @@ class Search:
             if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
                 side = -1  # unseen images cannot vouch for a model that did not change
 
-            trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned, found)
+            trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned)
 
-        self._keep(trial)
-
-        return trial
-
-    def _keep(self, trial: Trial) -> None:
-        """Add a trial, and let go of the models that are not the best."""
         self.trials.append(trial)
         best = self.best
-        for place, other in enumerate(self.trials):
-            if other is not best and other.unlearned is not None:
-                self.trials[place] = Trial(other.candidate, other.row, other.objective, other.side, other.seconds)
+        # let go of the models that are not the best
+        self.trials = [other if other is best else replace(other, unlearned=None) for other in self.trials]
+        return trial
 
     def frame(self) -> pd.DataFrame:
         """One row per trial: `trial algorithm strategy settings acc_forget acc_retain acc_test auc objective side seconds`."""

@@ -151,7 +151,13 @@ def tuned(
     limit = trials or TRIALS
     seconds = budget if budget is not None else float("inf")
     original = outcome(network, setting)
-    reference, why = _reference(network, setting, original, oracle, seconds, fresh, seed, own, shown)
+    reference, why = None if oracle is None else oracle_reference(oracle), ""
+    # a model that never saw a class does not say it: no training is needed to know that
+    if oracle is None and not setting.gone:
+        # without a budget nothing depends on how fast this machine is
+        part = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
+        stands = stand_ins(network, setting, original, budget=part, seed=seed, shown=shown, own=own, fresh=fresh)
+        reference, why = stands.reference, stands.why
     n, n_test = len(setting.strata.forget), len(setting.tested)
 
     def judged(row: Mapping[str, float]) -> Reference:
@@ -173,29 +179,6 @@ def tuned(
     took = time.monotonic() - started
 
     return Tuned(how.algorithm, how.strategy, how.settings, best.objective, task.frame(), known, why, took, best.unlearned)
-
-
-def _reference(
-    network: Adapted,
-    setting: Setting,
-    original: Outcome,
-    oracle: Outcome | None,
-    seconds: float,
-    fresh: Factory | None,
-    seed: int,
-    own: Training | None,
-    shown: Progress,
-) -> tuple[Reference | None, str]:
-    """What the trials are compared with, and why it is nothing better."""
-    if oracle is not None:
-        return oracle_reference(oracle), ""
-    if setting.gone:
-        return None, ""  # a model that never saw a class does not say it: no training is needed to know that
-
-    # without a budget nothing depends on how fast this machine is
-    budget = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
-    found = stand_ins(network, setting, original, budget=budget, seed=seed, shown=shown, own=own, fresh=fresh)
-    return found.reference, found.why
 
 
 def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:

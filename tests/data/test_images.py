@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mulnb.core.errors import UserError
-from mulnb.data import FolderImages, ImageSet
+from mulnb.data import ImageSet
 
 
 def test_images_that_are_none():
@@ -22,13 +22,13 @@ def test_images_that_are_none():
 def test_every_example_keeps_its_source_index_and_its_file():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 1, 2, 2), dtype=np.uint8)
-    whole = FolderImages(images, np.arange(6) % 2, ("a", "b"), index=np.arange(10, 16), files=tuple("uvwxyz"))
+    whole = ImageSet(images, np.arange(6) % 2, ("a", "b"), index=np.arange(10, 16), files=tuple("uvwxyz"))
 
     part = whole.take(np.array([4, 1])).take(np.array([1]))
     assert part.index.tolist() == [11] and part.files == ("v",) and np.array_equal(part.images, images[[1]])
 
     plain = ImageSet(images, np.zeros(6, np.int64), ("a",))
     assert plain.index is None and plain.take(np.arange(2)).index is None
-    assert repr(plain) == "ImageSet(6 images of 1×2×2, 1 classes, no source)" and repr(whole).startswith("FolderImages(6 images")
+    assert repr(plain) == "ImageSet(6 images of 1×2×2, 1 classes, no source)"
     with pytest.raises(UserError, match="6 images but 5 source positions"):
         ImageSet(images, np.zeros(6, np.int64), ("a",), index=np.arange(5))

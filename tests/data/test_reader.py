@@ -153,7 +153,7 @@ def test_a_users_folder_comes_with_the_file_of_every_example(tmp_path, home):
     expected = folder_of(tmp_path / "mine")
     found = read_folder(tmp_path / "mine")
     assert np.array_equal(found.images, expected) and found.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert found.classes == ("cat", "dog") and found.index.tolist() == list(range(6)) and found.skipped == ()
+    assert found.classes == ("cat", "dog") and found.index.tolist() == list(range(6))
     for file, image in zip(found.files, found.images, strict=True):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "mine" / file)).transpose(2, 0, 1), image)
     assert not home.exists()  # a user's images are copied nowhere
@@ -176,9 +176,6 @@ def test_nothing_is_left_out_of_a_users_folder_without_a_word(tmp_path):
 
     assert found.labels.tolist() == [0, 0, 0, 1, 1] and found.index.tolist() == [0, 1, 2, 3, 5]
     assert found.files[3:] == ("dog/dog_00.png", "dog/dog_02.png") and found.classes == ("cat", "dog")
-    reasons = dict(found.skipped)
-    assert set(reasons) == {".ipynb_checkpoints", "cat/.DS_Store", "cat/scan.tif", "notes.txt", "dog/dog_01.png"}
-    assert reasons["dog/dog_01.png"] == "unreadable: the file is empty" and "hidden" in reasons[".ipynb_checkpoints"]
 
 
 def test_the_order_of_classes_is_told_and_can_be_chosen(tmp_path):

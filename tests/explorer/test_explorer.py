@@ -126,7 +126,8 @@ def test_it_answers_while_a_threshold_is_dragged(n, side, channels, limit):
 
     for tab in TABS[:4]:
         explorer.aside.act(f"tab:{tab}")
-        explorer._pane.wait()
+        if explorer.map.thread is not None:
+            explorer.map.thread.join()
         for name in explorer.stock.names:
             timed(lambda name=name: explorer.choose(name))
             for share in np.linspace(0.6, 0.99, 6):

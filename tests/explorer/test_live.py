@@ -204,6 +204,12 @@ def test_the_chart_shows_the_floor_and_the_ceiling_of_the_set(smoke):
 # --- why this MIA efficacy -----------------------------------------------------------------------------------------------
 
 
+def efficacy(found):
+    """The share of the forget set in the attack's region."""
+    places = np.clip(np.concatenate(found.asked), *found.axis)
+    return np.mean([any(low <= place <= high for low, high in found.region) for place in places])
+
+
 def test_the_attacks_region_gives_its_efficacy(smoke):
     explorer = Explorer(smoke)
     explorer.unlearn("neg_grad_plus", "rum_f")
@@ -213,8 +219,8 @@ def test_the_attacks_region_gives_its_efficacy(smoke):
         bench.chart.act(f"run:{row.number}")
         attacks = bench.explanation._attacks[row.number]
         # stored probabilities are rounded, so an example at the edge may change its side
-        assert attacks["unlearned"].efficacy == pytest.approx(row.mia, abs=2.5 / row.n_forget)
-        assert attacks["oracle"].efficacy == pytest.approx(row.oracle_mia, abs=2.5 / row.n_forget)
+        assert efficacy(attacks["unlearned"]) == pytest.approx(row.mia, abs=2.5 / row.n_forget)
+        assert efficacy(attacks["oracle"]) == pytest.approx(row.oracle_mia, abs=2.5 / row.n_forget)
         assert f"m = {row.mia:.3f}" in bench.why.html and f"m = {row.oracle_mia:.3f}" in bench.why.html
         assert f"= {1 - abs(row.mia - row.oracle_mia):.3f}<" in bench.why.html
     assert not explorer.voice.errors.outputs
@@ -226,7 +232,7 @@ def test_the_attack_separates_what_can_be_separated():
     chosen = Strata(np.arange(10), np.arange(10, 20), np.arange(20, 30))
     seen[:10], seen[10:20] = 0.1, 0.99  # the low stratum looks unseen, medium does not, high is as it was
     found = attacked.attack(seen, unseen, chosen, seed=0)
-    assert found.efficacy == pytest.approx(1 / 3)
+    assert efficacy(found) == pytest.approx(1 / 3)
     assert len(found.member) == len(unseen) and found.member.min() > attacked.log_odds(0.89)
     [(low, high)] = found.region
     assert low == found.axis[0] and 0.4 < attacked.probability(high) < 0.9

@@ -11,7 +11,7 @@ from mulnb.explorer import Explorer, explore
 
 def opened(explorer: Explorer) -> Explorer:
     explorer.aside.act("tab:map")
-    explorer._pane.wait()
+    explorer.map.thread.join()
     return explorer
 
 

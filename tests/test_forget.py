@@ -26,6 +26,10 @@ def test_method10_03_medium_of_a_proxy_lies_at_the_median_of_the_candidates():
     assert scores[forget.strata(scores, 5, candidates=upper).medium].mean() == pytest.approx(np.median(scores[50:]), abs=0.003)
 
 
+def test_the_median_is_that_of_all_candidates_and_not_of_what_the_other_strata_leave():
+    assert forget.strata(np.arange(20.0), (2, 2, 8)).medium.tolist() == [9, 10]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_disjoint_and_of_exact_size_even_when_everything_is_tied(seed):
     scores = np.random.default_rng(seed).integers(0, 3, 90) / 3

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mulnb import models
 from mulnb.training import Examples
 from mulnb.unlearning import influence as influence_module  # the module: the package has the functions in `ALGORITHMS`
 
@@ -102,3 +103,30 @@ def test_influence_steps_towards_the_retrained_optimum():
     each = torch.stack([gradient(one) for one in convex.retain.split(1)])
     found = Logistic.DECAY * step + each.T @ (each @ step) / 570
     assert torch.allclose(found, 30 / 600 * (gradient(convex.forget) - gradient(convex.retain)), atol=1e-5)
+
+
+def test_the_step_is_that_of_eval_mode_of_the_drawn_examples_and_of_what_may_change():
+    """α·H⁻¹·g of a network with BatchNorm and a frozen layer; H is of m examples of R."""
+    generator = torch.Generator().manual_seed(0)
+    data = Examples(torch.randn(40, 1, 8, 8, generator=generator), torch.randint(0, 4, (40,), generator=generator))
+    before = models.build("small_cnn", num_classes=4, in_channels=1, width=2, seed=0).train()
+    frozen = next(before.parameters()).requires_grad_(False)
+    forget, retain = torch.arange(8), torch.arange(8, 40)
+    after = influence_module.influence(
+        copy.deepcopy(before), data, forget, retain, seed=5, alpha=0.3, samples=6, damping=0.5, batch=7
+    )
+    assert after.training and all(torch.equal(a, b) for a, b in zip(before.buffers(), after.buffers(), strict=True))
+    assert torch.equal(next(after.parameters()), frozen)
+
+    before.eval()
+    moved = [parameter for parameter in before.parameters() if parameter.requires_grad]
+
+    def gradient(index: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(before(data.inputs(index)), data.labels[index])
+        return torch.cat([part.flatten() for part in torch.autograd.grad(loss, moved)])
+
+    drawn = retain[torch.randperm(32, generator=torch.Generator().manual_seed(5))[:6]]
+    each = torch.stack([gradient(one) for one in drawn.split(1)])
+    step = (theta(after) - theta(before))[frozen.numel() :]
+    found = 0.5 * step + each.T @ (each @ step) / 6
+    assert torch.allclose(found, 0.3 * 8 / 40 * (gradient(forget) - gradient(retain)), atol=1e-6)

@@ -98,6 +98,15 @@ def test_smaller_pools_agree_less():
     assert frame.mean_se.is_monotonic_decreasing
 
 
+def test_the_halves_of_a_pool_are_scored_each_by_its_own_models():
+    draw = np.random.default_rng(0)
+    correct, member = draw.random((2, 30, 40)) < 0.5
+    [row] = memorization.convergence(correct, member, (15,), 1, seed=3).itertuples()
+    halves = np.split(np.random.default_rng(3).permutation(30), 2)
+    one, other = (memorization.scores(correct[half], member[half]) for half in halves)
+    assert row.split_half == memorization.agreement(one, other)
+
+
 def test_models_build_is_seeded_and_leaves_the_generator_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()

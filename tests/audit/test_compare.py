@@ -64,6 +64,11 @@ def test_noise_widens_the_interval_and_lowers_what_an_audit_says_of_itself():
     assert np.isnan(tau(calm, "klom_p50", "klom_p50")["tau"])  # one number for all seeds
 
 
+def test_an_audit_is_compared_with_itself_over_disjoint_halves_of_the_seeds():
+    values = np.array([[[0.0, 0, 1, 1], [5, 5, 0, 0]]])  # [audits, methods, seeds]
+    assert compare._self_agreement(values, np.arange(4)) == pytest.approx(-1)
+
+
 def test_one_seed_has_no_interval():
     row = tau(compare.agreement(frame(seeds=1), draws=20), "tow", "lira_auc")
     assert row["tau"] == pytest.approx(1) and np.isnan(row["low"]) and np.isnan(row["high"])

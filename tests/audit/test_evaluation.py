@@ -67,3 +67,5 @@ def test_outcomes_by_hand(monkeypatch):
     p, p_test = (values.double().sigmoid().numpy() for values in (odds, test_odds))
     assert np.allclose(others, p_test) and np.allclose(forget, p[:2])
     assert len(members) == len(others) and np.isin(members.round(9), p[2:].round(9)).all()  # as many of R as of T
+    audit.evaluate_outputs(logits(odds), labels, logits(test_odds), labels[:4], *sets, 1, ("confidence",))
+    assert sorted(asked[1][0]) != sorted(members)

@@ -82,6 +82,8 @@ def test_a_part_is_balanced_and_drawn_by_seed(tmp_path):
     assert sorted(counts) == [10, 10, 11] and np.bincount(splits.test.labels).tolist() == [3, 3, 3]
     again, other = (part_of(tmp_path / "a", train_images=31, test_images=9, holdout=0.1, seed=seed) for seed in (0, 1))
     assert splits.fingerprint == again.fingerprint != other.fingerprint
+    drawn = [{*part.train.index, *part.holdout.index} for part in (splits, other)]
+    assert drawn[0] != drawn[1] and {*splits.test.index} != {*other.test.index}
     source_images = {image.tobytes() for image in source("folder", tmp_path / "a")[0].images}
     assert {image.tobytes() for image in splits.train.images} <= source_images
     assert (np.diff(splits.train.labels) >= 0).all()  # still in the source's order

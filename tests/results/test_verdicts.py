@@ -91,3 +91,16 @@ def test_equivalence_of_many_cases_is_corrected():
     assert decisions.equivalence(one.values, 0.03) == pytest.approx(0.02, abs=1e-3)
     assert primary(one, BETTER).verdict == "equivalent"
     assert {decision.verdict for decision in secondary([one] * 20, BETTER)} == {"undecided"}
+
+
+def test_holms_levels_go_by_the_threshold_of_the_claim():
+    cases = [case(0.0, 0.03), case(-0.028, 0.03)]  # the first is further from −.03, the second from 0
+    found = secondary(cases, NO_WORSE)
+    for one, decision, level in zip(cases, found, (0.025, 0.05), strict=True):
+        assert decision.interval.half == pytest.approx(stats.t_interval(one.values, 1 - level).half)
+
+
+@pytest.mark.parametrize(("t", "halves"), [(2.4, "open"), (2.9, "agree")])  # of five seeds: 2.13 at 90 %, 2.78 at 95 %
+def test_each_half_of_the_seeds_decides_at_95_percent(t, halves):
+    half = case(t / np.sqrt(5), 1.0, n=5).values
+    assert primary(Case(np.repeat(half, 2), np.arange(10)), BETTER).halves == halves

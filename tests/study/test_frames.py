@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from smaller import store_scores
 
 from mulnb import load_profile
 from mulnb.core.store import Artifact
-from mulnb.study.frames import FAR_BELOW, _facts, compare, converged, second_oracles_fitted
+from mulnb.study import Study
+from mulnb.study.frames import FAR_BELOW, _facts, compare, converged, orders_of, second_oracles_fitted
 from mulnb.study.study import Scored
 
 OUTCOME = {"acc_forget": 0.5, "acc_retain": 0.9, "acc_test": 0.8, "mia": 0.3, "seconds": 2.0}
@@ -56,3 +58,15 @@ def test_an_oracle_passes_over_the_retain_set_in_every_epoch_and_never_over_the_
     trained = Artifact(meta={"outcomes": [{"mia": 0.5}], "seconds": 1.0, "relearn_epochs": 2})
     facts = _facts(study, trained)
     assert (facts["passes_retain"], facts["passes_forget"]) == (study.profile.training.epochs, 0)
+
+
+def test_crossed_runs_refine_the_memorization_set_in_the_order_of_each_score():
+    here = Study.of(load_profile("smoke"))
+    store_scores(here)
+    runs, orders, sets = orders_of(here)
+    assert len(runs) == 3 * 4 * 2 and set(orders) == set(here.profile.unlearning.scores)
+    for run, order, chosen in zip(runs, orders, sets, strict=True):
+        assert (run.strategy, run.score) == ("rum_f", "memorization")
+        assert np.array_equal(chosen.forget, here.strata("memorization", run.seed).forget)
+        low, medium, high = (here.scores(order, run.seed)[part] for part in chosen)
+        assert low.max() <= medium.min() and medium.max() <= high.min()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from smaller import SMALL
@@ -134,8 +135,9 @@ def test_the_winner_is_best_in_the_sum_of_both_metrics_over_seeds_and_runs_that_
         """The small learning rate is worse in ToW and far better in ToW-MIA; the model of seed 7 never fits."""
         small = [run.settings["lr"] < 0.05 for run in runs]
         frame = pd.DataFrame({name: [getattr(run, name) for run in runs] for name in ("algorithm", "strategy", "seed")})
-        frame = frame.assign(tow=[0.8 if own else 0.9 for own in small], tow_mia=[0.7 if own else 0.1 for own in small])
-        return frame.assign(passes_retain=1.0, converged=frame["seed"] != 7)
+        spread = 0.01 * (frame["seed"] - 8)
+        frame = frame.assign(tow=[0.8 if own else 0.9 for own in small] + spread, tow_mia=[0.7 if own else 0.1 for own in small])
+        return frame.assign(passes_retain=frame["seed"], converged=frame["seed"] != 7)
 
     monkeypatch.setattr(tuning, "outcomes", outcomes)
     here = SimpleNamespace(profile=load_profile("smoke", {"tune.seeds": [7, 8, 9]}))
@@ -144,6 +146,9 @@ def test_the_winner_is_best_in_the_sum_of_both_metrics_over_seeds_and_runs_that_
     assert [json.loads(candidate)["lr"] for candidate in found.loc[found["chosen"], "candidate"]] == [0.03] * (len(found) // 2)
     scores = len(here.profile.tune.scores)
     assert set(found["n"]) == {3 * scores} and set(found["unconverged"]) == {scores}
+    assert set(found["passes_retain"]) == {8.0}
+    of_all = np.repeat([-0.01, 0, 0.01], scores)
+    assert found["se"].to_numpy() == pytest.approx(np.full(len(found), of_all.std(ddof=1) / np.sqrt(3 * scores)))
 
 
 def test_a_winner_on_the_edge_after_the_last_extension_is_recorded_as_on_it(monkeypatch):
@@ -158,6 +163,7 @@ def test_a_winner_on_the_edge_after_the_last_extension_is_recorded_as_on_it(monk
     profile = load_profile("smoke", ONE_SEARCH | {"tune.extend": {"lr": {"factor": 2, "high": 1000}}})
     found = tuning._search(study.Study.of(profile), "random_label", {"lr": (0.1, 0.2)})
     assert found[found.chosen].edge.tolist() == ["lr"] and found["round"].max() == tuning.ROUNDS
+    assert found["round"].min() == 0
 
 
 def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypatch):

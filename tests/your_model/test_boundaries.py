@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mulnb.your_model.verdict import DAMAGED, FORGOTTEN, NO_POWER, NOT_FORGOTTEN, NOTHING, OVER, Facts, Reference, decide
+from mulnb.your_model.verdict import DAMAGED, FORGOTTEN, NO_POWER, NOT_FORGOTTEN, NOTHING, OVER, WRONG, Facts, Reference, decide
 
 KNOWN = {"acc_forget": 1.0, "acc_retain": 1.0, "acc_test": 0.9, "mia": 0.0, "mia_unseen": 0.6, "mia_retain": 0.1, "auc": 0.7}
 LIKE_ORACLE = KNOWN | {"acc_forget": 0.5, "acc_retain": 0.99, "mia": 0.6, "auc": 0.3}
@@ -14,9 +14,10 @@ WIDE = Reference(0.5, 0.0, 1.0, 0.3, 0.9, True, "of the oracle", 0.5)  # accurac
 HOLDOUT_ONLY = Reference(0.9, 0.82, 0.96, 0.5, float("nan"), False, "of unseen images")
 
 
-def words(row: dict, original: dict = KNOWN, reference: Reference = ORACLE, **about: object) -> str:
+def words(row: dict, original: dict = KNOWN, reference: Reference = ORACLE, oracle: dict | None = None, **about: object) -> str:
     usual = dict(n_forget=100, n_retain=1000, n_test=300, n_unseen=300, chance=0.1, moved=0.4, p=0.5, changed=0.5)
-    return decide({"original": original, "unlearned": row}, Facts(reference=reference, **usual | about)).words
+    rows = {"original": original, "unlearned": row} | ({"oracle": oracle} if oracle else {})
+    return decide(rows, Facts(reference=reference, **usual | about)).words
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,8 @@ def words(row: dict, original: dict = KNOWN, reference: Reference = ORACLE, **ab
         ({"acc_test": 0.84}, {}, OVER),
         ({"acc_test": 0.84}, {"reference": WEAK_ORACLE}, FORGOTTEN),  # an oracle loses as much
         ({"acc_test": 0.80}, {"reference": WEAK_ORACLE}, FORGOTTEN),
+        ({"acc_test": 0.80}, {"n_test": 20}, FORGOTTEN),  # of few images, two standard errors
+        ({"acc_test": 0.75}, {"n_test": 20}, OVER),
         ({}, {"reference": WIDE, "n_forget": 19, "p": 0.85}, NOT_FORGOTTEN),  # few: the model is surer than an oracle would be
         ({}, {"reference": WIDE, "n_forget": 20, "p": 0.85}, FORGOTTEN),
         ({}, {"reference": WIDE, "n_forget": 19, "p": 0.75}, FORGOTTEN),
@@ -56,3 +59,14 @@ def test_lira_gives_the_attack_power_if_it_recognises_the_original():
     weak = {"acc_forget": 0.9, "acc_retain": 0.91, "acc_test": 0.9, "mia": 0.5, "mia_unseen": 0.5, "mia_retain": 0.47, "auc": 0.5}
     assert words(weak | {"lira_auc": 0.5}, weak | {"lira_auc": 0.7}, HOLDOUT_ONLY) == FORGOTTEN
     assert words(weak | {"lira_auc": 0.5}, weak | {"lira_auc": 0.55}, HOLDOUT_ONLY) == NO_POWER
+
+
+def test_what_is_known_of_unseen_images_is_compared_with_guessing_and_with_the_training_images():
+    assert words(LIKE_ORACLE, KNOWN | {"acc_test": 0.25}, guess=0.3) == WRONG
+    assert words(LIKE_ORACLE, KNOWN | {"acc_retain": 0.6, "acc_test": 0.45}, chance=0.45) == FORGOTTEN  # it knows little of both
+
+
+def test_lira_is_compared_with_the_oracles_where_there_is_one():
+    new = LIKE_ORACLE | {"lira_auc": 0.62}
+    assert words(new, oracle=LIKE_ORACLE | {"lira_auc": 0.5}) == NOT_FORGOTTEN
+    assert words(new, oracle=LIKE_ORACLE | {"lira_auc": 0.6}) == FORGOTTEN

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small import HOLDOUT, IMAGES, LABELS, Convolutional, memorizing
+from small import HOLDOUT, IMAGES, LABELS, TEST, Convolutional, memorizing
 
 from mulnb.__main__ import main
 from mulnb.core.errors import UserError
@@ -22,6 +22,12 @@ N = len(LABELS)
 NETS = """
 import numpy as np
 from small import HOLDOUT, IMAGES, LABELS, Convolutional
+
+class Normalised(Convolutional):
+    # expects (x - 0.5) / 0.25, and notes where it is moved
+    places = []
+    def forward(self, x): return super().forward(0.25 * x + 0.5)
+    def to(self, place): self.places.append(place); return super().to(place)
 
 NUMBER = 5
 def needs(width): return Convolutional()
@@ -344,3 +350,20 @@ def test_scores_say_which_end_is_memorized_and_stand_ins_may_have_a_maker_of_the
     monkeypatch.setattr(forgetting, "forget", lambda *given, **options: asked.update(options) or interrupted())
     run(scores="own.npy", memorized="low", fresh="hostile_nets:Convolutional")
     assert asked["scores"].tolist() == np.linspace(1, 0, N).tolist() and isinstance(asked["fresh"](), Convolutional)
+
+
+def test_every_option_arrives_where_it_is_meant(accepted, project):
+    np.savez(project / "test.npz", images=TEST[0][:25], labels=TEST[1][:25])
+    normalised = {"factory": "hostile_nets:Normalised", "mean": "0.5", "std": "0.25", "device": "cpu"}
+    assert run(**normalised, test="test.npz", seed="7", about="by letter", ledger="ledger.jsonl") in (0, 1)
+    report, asked = (json.loads((project / "out" / name).read_text()) for name in ("report.json", "request.json"))
+
+    with torch.no_grad():
+        known, unseen = (memorizing()(torch.from_numpy(images) / 255).argmax(1).numpy() for images in (IMAGES, TEST[0][:25]))
+    right = np.delete(known == LABELS, [1, 4]).mean()
+    assert report["rows"]["original"]["acc_retain"] == pytest.approx(right, abs=1e-6)
+    assert report["rows"]["original"]["acc_test"] == pytest.approx((unseen == TEST[1][:25]).mean(), abs=1e-6)
+    assert report["how"]["seed"] == 7 and "cpu" in sys.modules["hostile_nets"].Normalised.places
+    assert asked["how"]["reference"] is None and "longer than the budget" in asked["how"]["why"]
+    assert len((project / "out" / "trials.csv").read_text().splitlines()) == 1 + 1
+    assert [entry["about"] for entry in Requests("ledger.jsonl")] == ["by letter"]

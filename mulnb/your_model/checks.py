@@ -187,13 +187,14 @@ def at_chance(
     """
     where = "the training images" if retain is None else "the retain set"
     chance, guess = chances(data.labels)
-    known, n = _accuracy(network, data, np.arange(len(data)) if retain is None else retain, where)
-    told = verdict.near_chance(known, chance, n, where)
+    right, labels = _right(network, data, np.arange(len(data)) if retain is None else retain, where)
+    known = float(right.mean())
+    told = verdict.near_chance(known, chance, len(right), where, verdict.above_chance(right, labels))
     if told or unseen is None:  # a model that does not know its own images says nothing about a hold-out
         return told, ""
 
-    accuracy, _ = _accuracy(network, unseen, np.arange(len(unseen)), "the hold-out")
-    return "", verdict.unseen_at_chance(accuracy, known, guess, "the hold-out")
+    right, _ = _right(network, unseen, np.arange(len(unseen)), "the hold-out")
+    return "", verdict.unseen_at_chance(float(right.mean()), known, guess, "the hold-out")
 
 
 def chances(labels: Tensor) -> tuple[float, float]:
@@ -202,8 +203,8 @@ def chances(labels: Tensor) -> tuple[float, float]:
     return float(shares.max()), float((shares**2).sum())
 
 
-def _accuracy(network: nn.Module, data: Images, index: np.ndarray, where: str) -> tuple[float, int]:
-    """The accuracy on some of the images at `index`, and on how many."""
+def _right(network: nn.Module, data: Images, index: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the model is right about some of the images at `index`, bool [n], and their labels [n]."""
     if len(index) > SAMPLE:  # its own generator: no other draw depends on it
         index = np.sort(np.random.default_rng(0).choice(index, SAMPLE, replace=False))
 
@@ -215,7 +216,8 @@ def _accuracy(network: nn.Module, data: Images, index: np.ndarray, where: str) -
             f"the model's outputs on {where} are not finite: its weights or normalize=(mean, std) are wrong"
         ) from None
 
-    return float((found == data.labels[chosen]).float().mean()), len(index)
+    labels = data.labels[chosen]
+    return (found == labels).cpu().numpy(), labels.cpu().numpy()
 
 
 def check_strata(strata: Strata, n: int) -> None:

@@ -13,6 +13,7 @@ from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
 from mulnb.your_model.adapt import Adapted
 from mulnb.your_model.inputs import Images
+from mulnb.your_model.verdict import above_chance
 
 RELEARN = Recipe(epochs=50, batch=64, lr=0.01)  # at most so many epochs are tried
 
@@ -37,7 +38,7 @@ class Setting:
 @dataclass(frozen=True)
 class Outcome:
     """One model. `row`: what a report shows. On the forget set, in its order: `right` bool [n], `p` [n], p of the label, and
-    `margin` [n], its log-odds. `unseen_margin` [m]: that of the unseen images which are `alike`.
+    `margin` [n], its log-odds. `unseen_margin` [m]: that of the unseen images which are `alike`. `balanced`: see `verdict.Facts`.
     """
 
     row: dict[str, float]
@@ -45,6 +46,7 @@ class Outcome:
     p: np.ndarray
     margin: np.ndarray | None = None
     unseen_margin: np.ndarray | None = None
+    balanced: float = 0.0
 
 
 def outcome(network: Adapted, setting: Setting) -> Outcome:
@@ -77,7 +79,8 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
     margin = audit.margins.log_odds(logits[forget].float(), labels[forget])
     unseen_margin = audit.margins.log_odds(unseen_logits[like].float(), unseen_labels[like])
 
-    return Outcome(row, correct[forget], seen[forget, 0], margin, unseen_margin)
+    balanced = above_chance(correct[setting.retain], labels.numpy()[setting.retain])
+    return Outcome(row, correct[forget], seen[forget, 0], margin, unseen_margin, balanced)
 
 
 def alike(setting: Setting) -> np.ndarray:

@@ -22,7 +22,7 @@ from mulnb.your_model.adapt import Adapted
 from mulnb.your_model.outcome import Outcome, Setting, alike, outcome
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training
-from mulnb.your_model.verdict import APART, LOST, SAME, Reference, auc_noise
+from mulnb.your_model.verdict import APART, LOST, SAME, Reference, auc_noise, has_power, knows
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 KEPT = 0.02  # accuracy on the retain set that an epoch of fine-tuning may cost at the learning rate that is used
@@ -92,6 +92,10 @@ class Search:
         enough = best is not None and best.side == 0 and best.objective >= GOOD
         return enough or len(self.trials) >= self.limit or time.monotonic() > self.deadline
 
+    def forgets_nothing(self, reference: Reference, noise: float) -> bool:
+        """Whether the original may stay as it is: it does not know the forget set better, and the reference can tell."""
+        return reference.exact and not knows(self.original.row, reference, noise) and has_power(self.original.row)
+
     def run(self, candidate: Candidate) -> Trial:
         """Try a candidate. A training that diverges is a trial that forgot too much."""
         number = len(self.trials) + 1
@@ -112,8 +116,8 @@ class Search:
             reference = self.reference(found.row)
             noise = max(APART, auc_noise(len(found.right), int(alike(self.setting).sum())))
             value, side = objective(found.row, self.original.row, reference, noise)
-            if not reference.exact and float(np.abs(found.p - self.original.p).mean()) < SAME:
-                side = -1  # unseen images cannot vouch for a model that did not change
+            if float(np.abs(found.p - self.original.p).mean()) < SAME and not self.forgets_nothing(reference, noise):
+                side = -1  # a model that did not change
 
             trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned)
 

@@ -144,7 +144,7 @@ def scaled(found: list[Outcome], original: Outcome, setting: Setting, kept: str 
         return None
 
     mean, noise = _share(found)
-    factor = original.row["acc_test"] / unseen
+    factor = max(1.0, original.row["acc_test"] / unseen)  # they are weaker: one that is right more often scales nothing down
     mean, half = min(1.0, mean * factor), max(WEAK_WIDTH, noise * factor)
     auc = float(np.mean([outcome.row["auc"] for outcome in found]))
     source = f"of {len(found)} weak stand-ins that were trained without it on a part of the images, scaled to the original{kept}"
@@ -155,10 +155,10 @@ def scaled(found: list[Outcome], original: Outcome, setting: Setting, kept: str 
 def _share(found: list[Outcome]) -> tuple[float, float]:
     """Mean accuracy on the forget set, and 1.96 standard errors of that of one more stand-in."""
     right = np.stack([outcome.right for outcome in found])  # [stand-ins, n]
-    share = right.mean(0)
     n = right.shape[1]
-    # an example on which they disagree is right or wrong by chance in the next one
-    one_more = math.sqrt(float((share * (1 - share)).sum()) * len(found) / (len(found) - 1)) / n
+    # an example is right or wrong by chance in the next one, even where these few agree: half a success and half a failure more
+    share = (right.sum(0) + 0.5) / (len(found) + 1)
+    one_more = math.sqrt(float((share * (1 - share)).sum())) / n
     return float(right.mean()), max(1 / n, 1.96 * one_more * math.sqrt(1 + 1 / len(found)))
 
 

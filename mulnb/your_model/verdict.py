@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 NOTHING = "nothing was forgotten"
 NOT_FORGOTTEN = "not forgotten"
 FORGOTTEN = "forgotten as far as can be told"
@@ -28,6 +30,7 @@ MISFIT = "labels, their order or normalize=(mean, std) are wrong"
 LOST = 0.05  # accuracy on the retain set or on unseen images that a model may lose before it counts as damaged
 SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
 APART = 0.08  # difference of two AUCs that counts, where there are many examples
+BALANCED = 0.5  # share of the way from chance to 1 beyond which a model knows its classes, however rare some are
 USELESS = 0.5  # how much less often a model is right about unseen images, where these are at chance, before they must be wrong
 FEW = 20  # examples of a forget set, below which accuracy cannot tell
 SURE = 0.3  # difference of the mean probability of their labels that then counts
@@ -89,7 +92,8 @@ class Facts:
     accuracy of the most frequent class. `guess`: accuracy of guessing labels as often as they occur; NaN takes `chance`.
     `overlap`: a sentence about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in
     the unlearned model. `moved`: mean |change| of these since the original. `changed`: share of its predictions that became
-    right or wrong since; both are NaN without an original. `gone`: the classes that are forgotten as a whole.
+    right or wrong since; both are NaN without an original. `gone`: the classes that are forgotten as a whole. `balanced`: how
+    far above chance the mean of the classes' accuracies on the retain set is, as a share of the way to 1.
     """
 
     n_forget: int
@@ -104,6 +108,7 @@ class Facts:
     changed: float = math.nan
     gone: tuple[int, ...] = field(default=())
     guess: float = math.nan
+    balanced: float = 0.0
 
 
 def interval(share: float, n: int) -> tuple[float, float]:
@@ -123,7 +128,7 @@ def interval(share: float, n: int) -> tuple[float, float]:
     return float(min(max(0.0, centre - half), fewest)), float(max(min(1.0, centre + half), most))
 
 
-def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
+def near_chance(accuracy: float, chance: float, n: int, where: str, balanced: float = 0.0) -> str:
     """The sentence of every door about a model that knows next to nothing of images that it was trained on, or "".
 
     Args:
@@ -131,14 +136,34 @@ def near_chance(accuracy: float, chance: float, n: int, where: str) -> str:
         chance: the accuracy of always saying the most frequent class.
         n: over how many images the accuracy was counted.
         where: what these images are called.
+        balanced: see `Facts`: who weights rare classes gives up some accuracy for theirs.
     """
     if chance == 1:
         return "all training images have the same label: nothing can be told from a model of one class"
     # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond; of a few images, half
     noise = min(0.5 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1)))
-    if accuracy > chance + max(0.1 * (1 - chance), noise):
+    if accuracy > chance + max(0.1 * (1 - chance), noise) or balanced > BALANCED:
         return ""
     return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}): {MISFIT}"
+
+
+def above_chance(right: np.ndarray, labels: np.ndarray) -> float:
+    """How far the mean of the classes' accuracies lies above that of always saying one class, as a share of the way to 1.
+
+    Args:
+        right: bool [n], which examples a model is right about.
+        labels: [n].
+    """
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        return 0.0
+    mean = float(np.mean([right[labels == name].mean() for name in classes]))
+    return (mean - 1 / len(classes)) / (1 - 1 / len(classes))
+
+
+def knows(row: Mapping[str, float], reference: Reference, noise: float) -> bool:
+    """Whether a model knows the forget set better than one that never saw it; a difference of the AUC within `noise` is none."""
+    return row["acc_forget"] > reference.high or row["auc"] > reference.auc + max(SAME, noise)
 
 
 def unseen_at_chance(accuracy: float, known: float, chance: float, where: str) -> str:
@@ -158,7 +183,7 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     new = rows["unlearned"]
     original = rows.get("original")
     known_best = original or new
-    lost = near_chance(known_best["acc_retain"], facts.chance, facts.n_retain, "the retain set")
+    lost = near_chance(known_best["acc_retain"], facts.chance, facts.n_retain, "the retain set", facts.balanced)
     wrong = [told for told in (lost, facts.overlap) if told]  # signs that the data do not fit the model
     same = original is not None and facts.changed <= 1 / max(facts.n_forget, 50) and facts.moved < SAME
     reference = facts.reference
@@ -166,9 +191,9 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     damage = _damage(new, rows.get(whole), whole, reference, facts)
     under, over = _beside_reference(new, reference, facts)
     under += _recognised(new, rows.get("oracle"), facts)
-    power = original is None or _power(original)
+    known = original is not None and knows(original, reference, auc_noise(facts.n_forget, facts.n_unseen))
+    power = original is None or known or has_power(original)
 
-    known = original is not None and (original["acc_forget"] > reference.high or original["auc"] > reference.auc + SAME)
     # no change is told first: it needs no hold-out, and it is what defaults most often do
     unchanged = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
     if same and not lost and (known or not power or wrong or not reference.exact):
@@ -297,7 +322,7 @@ def _pairs(new: Mapping[str, float], reference: Reference) -> str:
     )
 
 
-def _power(row: Mapping[str, float]) -> bool:
+def has_power(row: Mapping[str, float]) -> bool:
     """Whether retained and unseen images can be told apart at all, by the attack, by accuracy, or by LiRA."""
     if row.get("lira_auc", 0.5) - 0.5 > POWER:
         return True

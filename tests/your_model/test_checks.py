@@ -102,16 +102,16 @@ def test_a_hold_out_is_judged_by_guessing_and_not_by_the_most_frequent_class():
 def test_of_many_images_a_sample_is_enough():
     images = np.concatenate([IMAGES] * 8)
     network, data = api.opened(memorizing(), images, np.concatenate([LABELS] * 8))
-    accuracy, count = checks._accuracy(network, data, np.arange(len(images)), "the training images")
-    assert count == checks.SAMPLE < len(images) and accuracy > 0.99
+    right, labels = checks._right(network, data, np.arange(len(images)), "the training images")
+    assert len(right) == len(labels) == checks.SAMPLE < len(images) and right.mean() > 0.99
 
 
 def test_what_is_to_be_kept_is_looked_at_once_before_a_search(monkeypatch):
     network = api.adapt(memorizing())
     given = {"images": IMAGES, "labels": LABELS, "holdout": HOLDOUT, "test": None, "normalize": None}
     setting, _ = report.setting_of(network, given, REQUEST, None, 0)
-    asked, ask = [], checks._accuracy
-    monkeypatch.setattr(checks, "_accuracy", lambda *given: asked.append(given[-1]) or ask(*given))
+    asked, ask = [], checks._right
+    monkeypatch.setattr(checks, "_right", lambda *given: asked.append(given[-1]) or ask(*given))
     tuning.check_accuracy(network, setting)
     assert asked == ["the retain set", "the hold-out"]
 

@@ -23,7 +23,8 @@ def weak(acc_test: float) -> list[Outcome]:
 def test_weak_stand_ins_are_scaled_to_the_originals_accuracy():
     reference = stand_in.scaled(weak(0.6), ORIGINAL, SETTING)
     assert reference.acc_forget == pytest.approx(0.4 * 0.9 / 0.6)
-    assert reference.high - reference.low == pytest.approx(2 * stand_in.WEAK_WIDTH)
+    assert reference.high - reference.low > 2 * stand_in.WEAK_WIDTH  # of 100 examples a few more or less are right by chance
+    assert stand_in.scaled(weak(0.95), ORIGINAL, SETTING).acc_forget == pytest.approx(0.4)  # stronger than the original
 
 
 def test_stand_ins_that_know_hardly_more_than_chance_are_no_reference():

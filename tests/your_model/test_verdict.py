@@ -248,3 +248,27 @@ def test_at_the_end_of_a_search_nobody_is_sent_to_search():
     assert "mulnb." not in verdict.searched(found).advice and verdict.searched(found).reasons == found.reasons
     other = verdict.Verdict(verdict.OVER, ("a reason",), "fewer epochs")
     assert verdict.searched(other) == other
+
+
+def test_a_classifier_of_a_rare_class_is_judged_by_both_classes():
+    weighted = KNOWN | {"acc_retain": 0.92, "acc_test": 0.91}
+    rare = {"original": weighted, "unlearned": LIKE_ORACLE | {"acc_retain": 0.92, "acc_test": 0.91}}
+    assert decide(rare, facts(chance=0.95, balanced=0.87)).good
+    assert decide(rare, facts(chance=0.95, balanced=0.1)).words == verdict.WRONG
+
+    labels = np.repeat([0, 1], [95, 5])
+    assert verdict.above_chance(np.ones(100, bool), labels) == 1
+    assert verdict.above_chance(labels == 0, labels) == 0  # it says the frequent class alone
+
+
+def test_whole_classes_that_went_are_told_where_the_attack_is_blind():
+    blind = {"mia_unseen": 0.1, "mia_retain": 0.08, "acc_test": 1.0, "acc_retain": 1.0}
+    gone = Reference(0.0, 0.0, 0.1, 0.5, float("nan"), True, "of a model that never saw the class")
+    rows = {"original": KNOWN | blind, "unlearned": KNOWN | blind | {"acc_forget": 0.0, "auc": 0.5}}
+    assert decide(rows, facts(gone, gone=(3,))).words == verdict.FORGOTTEN
+
+
+def test_the_noise_of_few_examples_does_not_make_an_original_know_more():
+    reference = Reference(1.0, 0.8, 1.0, 0.5, float("nan"), True, "of stand-ins")
+    assert not verdict.knows({"acc_forget": 1.0, "auc": 0.6}, reference, verdict.auc_noise(10, 60))
+    assert verdict.knows({"acc_forget": 1.0, "auc": 0.6}, reference, verdict.auc_noise(1000, 1000))

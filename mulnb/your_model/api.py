@@ -292,6 +292,7 @@ def run(
     found.model.zero_grad(set_to_none=True)
     result = clone(found.model).module  # without what the last step of the training left in it
 
+    result.train(network.module.training)  # what a train() of the user's own sets besides
     for part, was in zip(result.modules(), network.module.modules(), strict=False):
         part.training = was.training
 

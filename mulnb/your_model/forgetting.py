@@ -36,6 +36,7 @@ from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
 from mulnb.your_model.tuning import ALGORITHMS, BUDGET, Tuned, check_accuracy, judge_of, names_of, tuned, ways_of
 from mulnb.your_model.verdict import Verdict, searched
+from mulnb.your_model.weights import check_savable
 
 SCORING_RATES = (0.1, 0.01, 0.001)  # tried one after the other, while fine-tuning on the hold-out diverges
 
@@ -169,6 +170,8 @@ def forget(
     with protected(api.place_of(given_model), seed):
         network = adapt(given_model, factory)
         check_trainable(network)
+        if out is not None:
+            check_savable(network.module)
         examples = api.beside(network, images, labels, normalize)
         index = _index(examples, request, already_forgotten, duplicates)
 

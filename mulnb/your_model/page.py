@@ -52,9 +52,12 @@ dd { margin: 0; overflow-wrap: anywhere }
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of a module's state dict: names, types, shapes and values."""
+    """SHA-256 of a module's state dict: names, types, shapes and values; of what is no tensor, what it is printed as."""
     found = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
+        if not isinstance(value, torch.Tensor):  # what a module's get_extra_state adds
+            found.update(f"{name} {value!r}\n".encode())
+            continue
         value = value.detach().cpu().contiguous()  # numpy has no bfloat16: hash the bytes
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())

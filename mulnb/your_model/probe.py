@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mulnb.core.errors import UserError, one_line
+from mulnb.core.errors import UserError, notice, one_line
 from mulnb.training import clone, frozen
 from mulnb.your_model.adapt import WANTED, Adapted, Factory, Model, adapt, described, protected, same_weights, untrained
 from mulnb.your_model.inputs import Images, TensorImages
@@ -26,6 +26,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
     Raises:
         UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
     """
+    _check_modes(model)
     inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
     trial = clone(model)
     trainable = any(parameter.requires_grad for parameter in trial.parameters())
@@ -48,6 +49,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
             trial.requires_grad_(False)
 
         _probabilities(trial, inputs)
+        _tell_of_other_heads(trial, inputs)
 
     second, first = found
     if first.shape != second.shape:
@@ -56,6 +58,19 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
         )
 
     return first.shape[1]
+
+
+def _tell_of_other_heads(model: Adapted, inputs: Tensor) -> None:
+    """Say that only the first of several matrices is trained and measured. `model` is in eval mode: no head is auxiliary."""
+    with torch.no_grad():
+        output = model.module(inputs)
+    if not isinstance(output, (tuple, list)):
+        return  # what has names says which are the logits
+
+    matrices = [value for value in output if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
+    if len(matrices) > 1:
+        shapes = ", ".join(described(value) for value in matrices)
+        notice(f"the model returns {shapes}: the first is taken for the logits; what the others say may change, unmeasured")
 
 
 def _probabilities(model: Adapted, inputs: Tensor) -> None:
@@ -99,6 +114,23 @@ def check_trainable(model: Adapted) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
     check_finite(model)
+
+
+def _check_modes(model: Adapted) -> None:
+    """Raises `UserError` if train() and eval() change weights: training would go on with those of the other mode."""
+    if all((type(part).train, type(part).eval) == (nn.Module.train, nn.Module.eval) for part in model.module.modules()):
+        return  # torch's own: no copy is needed
+
+    trial = clone(model)
+    for mode in (True, False, True):
+        before = [value.detach().clone() for value in trial.parameters()]
+        trial.train(mode)
+        moved = any(not torch.equal(one, other) for one, other in zip(before, trial.parameters(), strict=True))
+        if moved:
+            raise UserError(
+                "the model's train() and eval() change its weights, as adapters do that are merged for eval: merge them for "
+                "good first, or switch the merging off"
+            )
 
 
 def check_differentiable(model: Adapted, inputs: Tensor) -> None:

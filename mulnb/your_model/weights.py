@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,28 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def save_weights(model: nn.Module, path: str | Path) -> Path:
-    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written."""
+    """Write the weights of a module as a .safetensors file. Raises `UserError` where that cannot be written, or not hold them."""
     if not isinstance(model, nn.Module):
         raise UserError(f"save_weights: the model is a {type(model).__name__}: expected a torch.nn.Module")
     from safetensors.torch import save_model
 
-    path = paths.file_ending(path, ".safetensors", "the file of the weights")
-    # save_model keeps tied weights once, and says so in the file
-    return paths.write_file(path, lambda temporary: save_model(model, str(temporary)))
+    where = "leave out the file, and save model.state_dict() by torch.save"
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"the model cannot be written as .safetensors: '{name}' of its state dict is no tensor; {where}")
+
+    def write(temporary: Path) -> None:
+        try:
+            save_model(model, str(temporary))  # it keeps tied weights once, and says so in the file
+        except OSError:
+            raise
+        except Exception as error:  # tensors that are parts of each other, for example
+            raise UserError(f"the model cannot be written as .safetensors: {one_line(error)[:160]}; {where}") from None
+
+    return paths.write_file(paths.file_ending(path, ".safetensors", "the file of the weights"), write)
+
+
+def check_savable(model: nn.Module) -> None:
+    """Raises `UserError` if `save_weights` could not write this model: better before the work than after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_weights(model, Path(folder) / "model.safetensors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import IMAGES, LABELS, QUICK, Convolutional, forgotten, memorizing
+from small import HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, forgotten, memorizing
 
 import mulnb
 from mulnb.core.errors import UserError
@@ -51,3 +51,22 @@ def test_a_pickled_module_is_told_from_weights(tmp_path):
     torch.save(memorizing(), tmp_path / "whole.pt")
     with pytest.raises(UserError, match=r"whole\.pt holds more than tensors, a whole module perhaps: save model\.state_dict\(\)"):
         unlearn(tmp_path / "whole.pt", factory=Convolutional)
+
+
+def test_what_safetensors_cannot_hold_is_told_before_the_work(tmp_path, monkeypatch):
+    class Extra(Convolutional):
+        def get_extra_state(self):
+            return {"version": 1}
+
+        def set_extra_state(self, state):
+            pass
+
+    class View(Convolutional):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("row", next(self.parameters()).data[0])
+
+    monkeypatch.setattr("mulnb.your_model.forgetting.tuned", lambda *_, **__: pytest.fail("it has searched"))
+    for network in (Extra(), View()):
+        with pytest.raises(UserError, match=r"cannot be written as \.safetensors: .*torch\.save"):
+            mulnb.forget(network, (IMAGES, LABELS), [1, 2], holdout=HOLDOUT, out=tmp_path / "out", progress=False)

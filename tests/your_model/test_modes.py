@@ -1,0 +1,64 @@
+"""Networks whose train() and eval() do more than set a flag, and networks with several heads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small import FLIPPED, HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, memorizing
+from torch import nn
+
+import mulnb
+from mulnb.core.errors import Notice, UserError
+
+
+class Merging(nn.Module):
+    """An adapter beside a linear layer, which eval() adds to its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.beside, self.merged = memorizing(), nn.Parameter(torch.ones(1)), False
+
+    def train(self, mode: bool = True) -> Merging:
+        super().train(mode)
+        if mode == self.merged:
+            next(self.network.parameters()).data += -self.beside.data if mode else self.beside.data
+            self.merged = not mode
+        return self
+
+    def forward(self, images):
+        return self.network(images) + 0 * self.beside
+
+
+def test_weights_that_move_with_the_mode_are_refused_at_every_door():
+    for ask in (
+        lambda: mulnb.unlearn(Merging(), IMAGES, LABELS, FLIPPED, settings=QUICK),
+        lambda: mulnb.evaluate(Merging(), IMAGES, LABELS, FLIPPED, holdout=HOLDOUT),
+        lambda: mulnb.forget(Merging().eval(), (IMAGES, LABELS), FLIPPED, holdout=HOLDOUT, progress=False),
+    ):
+        with pytest.raises(UserError, match=r"train\(\) and eval\(\) change its weights"):
+            ask()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_result_is_in_the_mode_of_the_model_by_its_own_train(training):
+    class Deployed(Convolutional):
+        def train(self, mode: bool = True) -> Deployed:
+            self.deployed = not mode
+            return super().train(mode)
+
+    found = mulnb.unlearn(Deployed().train(training), IMAGES, LABELS, FLIPPED, settings=QUICK).model
+    assert (found.training, found.deployed) == (training, not training)
+
+
+def test_a_second_head_is_told_of():
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = memorizing()
+
+        def forward(self, images):
+            logits = self.network(images)
+            return logits, logits.flip(1)
+
+    with pytest.warns(Notice, match=r"returns float32 \[8, 4\], float32 \[8, 4\]: the first is taken for the logits"):
+        mulnb.unlearn(Two(), IMAGES, LABELS, FLIPPED, settings=QUICK)

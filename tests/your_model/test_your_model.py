@@ -198,7 +198,7 @@ def test_the_report_without_an_oracle():
     assert frame.mia["unlearned"] > frame.mia["original"]
     text = str(reported())
     assert "ToW and ToW-MIA compare with an oracle" in text and "report.train_oracle(" in text
-    assert "MIA efficacy, unseen images (the reference)" in text and f"{len(indices)} examples" in text
+    assert "MIA efficacy, unseen images (to compare)" in text and f"{len(indices)} examples" in text
     words = [text.get_text() for text in reported().plot().findobj(lambda one: hasattr(one, "get_text"))]
     assert "unseen images" in words and " unseen" in words
 

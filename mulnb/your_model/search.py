@@ -62,6 +62,10 @@ class Search:
         network, setting: the original, and what is measured on.
         original: what the original does there.
         reference: what a model without the forget set does; None takes each trial's own hold-out.
+        present: int64, the examples that are not forgotten yet.
+        seed: of every trial.
+        own: the user's recipe of training, or None.
+        shown: hears of every trial.
         deadline: when to stop, in seconds of `time.monotonic`; `limit`: trials at most.
     """
 
@@ -223,7 +227,7 @@ def _rate(task: Search, batch: int) -> float:
     while low < high and not task.over():
         middle = (low + high) // 2
         trial = task.run(Candidate("fine_tune", "vanilla", {"lr": RATES[middle], "epochs": 1, "batch": batch}))
-        kept = trial.row and task.original.row["acc_retain"] - trial.row["acc_retain"] <= KEPT
+        kept = bool(trial.row) and task.original.row["acc_retain"] - trial.row["acc_retain"] <= KEPT
         if kept and trial.row["acc_test"] >= task.original.row["acc_test"] - 2 * KEPT:
             high = middle
         else:
@@ -236,7 +240,8 @@ def _strength(
 ) -> None:
     """Halve an algorithm's ladder by what each trial forgot; at the end, one trial between the last two rungs."""
 
-    def weaker_next(rung: Mapping[str, float]) -> bool:
+    def try_rung(rung: Mapping[str, float]) -> bool:
+        """Try one rung; whether the next one should be weaker."""
         settings = dict(rung)
         if algorithm != "influence":
             settings |= {"lr": rate * settings.get("lr", 1.0), "batch": batch}
@@ -253,13 +258,13 @@ def _strength(
 
     while low <= high and not task.over():
         middle = (low + high) // 2
-        if weaker_next(ladder[middle]):
+        if try_rung(ladder[middle]):
             high = middle - 1
         else:
             low = middle + 1
 
     if 0 < low < len(ladder) and not task.over():
-        weaker_next(_between(ladder[low - 1], ladder[low]))
+        try_rung(_between(ladder[low - 1], ladder[low]))
 
 
 def _between(weak: Mapping[str, float], strong: Mapping[str, float]) -> dict[str, float]:

@@ -62,7 +62,7 @@ class Search:
         network, setting: the original, and what is measured on.
         original: what the original does there.
         reference: what a model without the forget set does; None takes each trial's own hold-out.
-        present: int64, the examples that are not forgotten yet.
+        present: bool [N], what the model still contains.
         seed: of every trial.
         own: the user's recipe of training, or None.
         shown: hears of every trial.

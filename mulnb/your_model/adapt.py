@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -23,7 +24,8 @@ from torch.nn.parameter import is_lazy
 from mulnb.core import paths
 from mulnb.core.errors import UserError, one_line, users_code
 from mulnb.fast.graphs import plain_steps
-from mulnb.training import clone
+from mulnb.training import clone, predict
+from mulnb.your_model.copies import carry_over, still
 from mulnb.your_model.weights import read_weights, renamed, unwrapped
 
 Model = nn.Module | Mapping[str, Tensor] | str | Path  # a module, or its weights together with a factory
@@ -37,13 +39,14 @@ WANTED = "mulnb needs logits [batch, classes]: wrap the model in a small Module 
 
 
 class Adapted(nn.Module):
-    """The working copy. `module` is the plain network, with the keys that the user knows."""
+    """The working copy. `module` is the plain network, with the keys that the user knows; `given()` is what it is a copy of."""
 
     def __init__(self, module: nn.Module, frozen_norms: tuple[str, ...]) -> None:
         super().__init__()
         self.module = module
         self.frozen_norms = frozen_norms  # names of the layers that stay in eval mode
         self.training = module.training
+        self.given = weakref.ref(module)  # copies keep it: a weak reference is copied as it is
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adapted:
         """A copy, also of a network that holds results of its last forward pass.
@@ -59,6 +62,7 @@ class Adapted(nn.Module):
         copied = Adapted.__new__(Adapted)
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        carry_over(self.module, memo)
         return copied
 
     def train(self, mode: bool = True) -> Adapted:
@@ -168,7 +172,7 @@ def _kind(output: Any) -> str:
 
 
 def plain(model: Any, factory: Factory | None = None) -> nn.Module:
-    """The plain module behind wrappers, or one built by `factory` and filled with the weights given. Nothing is copied.
+    """The plain module behind wrappers, not copied; or a copy of what `factory` builds, filled with the weights given.
 
     Args:
         model: a module, a state dict, or the path of a checkpoint (.safetensors, .pt, .pth).
@@ -248,7 +252,7 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
     Raises (when called):
         UserError: `fresh` returns no module, or the trained model itself.
     """
-    parameter = next(like.parameters())
+    parameter = first_floating(like)
     trained = {value.data_ptr() for value in like.parameters()}
 
     def make(seed: int) -> Adapted:
@@ -260,9 +264,31 @@ def untrained(fresh: Factory, like: nn.Module) -> Callable[[int], Adapted]:
         if same_weights(built, like):
             raise UserError("fresh returns the trained weights: it must build a new, untrained network")
 
-        return adapt(built.to(parameter.device, parameter.dtype))
+        return adapt(_copied(built).to(parameter.device, parameter.dtype))  # it may be a network that lives elsewhere
 
     return make
+
+
+def first_floating(network: nn.Module) -> nn.Parameter:
+    """The first floating-point parameter, whose device and precision are those of the images; others may be integers.
+
+    Raises:
+        UserError: there is none.
+    """
+    for parameter in network.parameters():
+        if parameter.is_floating_point():
+            return parameter
+    raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
+
+
+def predicted(network: Adapted, data: Any, index: Tensor | None = None) -> Tensor:
+    """`training.predict` by a network that is left as it was, also where its buffers move in eval mode."""
+    with still(network):
+        return predict(network, data, index)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    return clone(Adapted(module, ())).module
 
 
 def built_by(factory: Factory, name: str) -> nn.Module:
@@ -295,7 +321,7 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
         weights = read_weights(paths.given(weights, "the model"))
 
     with protected(torch.device("cpu"), 0):  # its weights are drawn, and then replaced
-        model = plain(built_by(factory, "factory"))
+        model = _copied(plain(built_by(factory, "factory")))  # it may return a network that lives elsewhere
     given = renamed(unwrapped(weights), known=model.state_dict().keys())
 
     try:

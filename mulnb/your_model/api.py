@@ -31,7 +31,7 @@ from mulnb.forget import Strata
 from mulnb.proxies import PROXIES
 from mulnb.training import clone
 from mulnb.your_model import checks, probe
-from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, first_floating, protected
 from mulnb.your_model.inputs import Images, Normalize, read
 from mulnb.your_model.items import pairs
 from mulnb.your_model.progress import Callback, Progress
@@ -319,10 +319,7 @@ def opened(
 
 def beside(network: Adapted, images: Given, labels: Any, normalize: Normalize, name: str = "images") -> Images:
     """Checked images beside a working copy."""
-    parameter = next((value for value in network.parameters() if value.is_floating_point()), None)
-    if parameter is None:
-        raise UserError("the model has no floating-point parameter (is it quantised?): give the model before that")
-
+    parameter = first_floating(network)
     data = read(images, labels, parameter.device, parameter.dtype, normalize=normalize, name=name)
     try:
         classes = probe.classes_of(network, data)

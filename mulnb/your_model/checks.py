@@ -22,6 +22,7 @@ from mulnb.core.errors import UserError, notice
 from mulnb.core.validation import wrong_setting
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
+from mulnb.your_model.adapt import predicted
 from mulnb.your_model.inputs import Images
 
 SCALES = 20  # 0 … 255 is 255 times 0 … 1; the brightest pixel of two sets of images differs by much less
@@ -210,7 +211,7 @@ def _right(network: nn.Module, data: Images, index: np.ndarray, where: str) -> t
 
     chosen = torch.from_numpy(index).to(data.device)
     try:
-        found = training.predict(network, data, chosen).argmax(1)
+        found = predicted(network, data, chosen).argmax(1)
     except training.Diverged:
         raise UserError(
             f"the model's outputs on {where} are not finite: its weights or normalize=(mean, std) are wrong"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from mulnb import audit, training
+from mulnb import audit
 from mulnb.config import Recipe
 from mulnb.core.vocabulary import STRATA
 from mulnb.forget import Strata
-from mulnb.your_model.adapt import Adapted
+from mulnb.your_model.adapt import Adapted, first_floating, predicted
 from mulnb.your_model.inputs import Images
 from mulnb.your_model.verdict import above_chance
 
@@ -51,11 +51,11 @@ class Outcome:
 
 def outcome(network: Adapted, setting: Setting) -> Outcome:
     """Accuracies and membership inference of one model, which is not changed."""
-    place = next(network.parameters())
+    place = first_floating(network)
     data, unseen, tested = (part.on(place.device, place.dtype) for part in (setting.data, setting.unseen, setting.tested))
     # on the CPU from here on: some devices have no float64
-    logits, unseen_logits = training.predict(network, data).cpu(), training.predict(network, unseen).cpu()
-    tested_logits = unseen_logits if tested is unseen else training.predict(network, tested).cpu()
+    logits, unseen_logits = predicted(network, data).cpu(), predicted(network, unseen).cpu()
+    tested_logits = unseen_logits if tested is unseen else predicted(network, tested).cpu()
     labels, unseen_labels, tested_labels = data.labels.cpu(), unseen.labels.cpu(), tested.labels.cpu()
 
     correct = (logits.argmax(1) == labels).numpy()
@@ -138,7 +138,7 @@ def relearn(network: Adapted, data: Images, forget: np.ndarray, accuracy: float,
 
     Infinity if that takes too long, NaN if nothing in the model can be trained or the training diverges.
     """
-    place = next(network.parameters())
+    place = first_floating(network)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return float("nan")
     return audit.relearn.relearn_epochs(network, data.on(place.device, place.dtype), forget, RELEARN, accuracy, seed)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mulnb.core.errors import UserError, notice, one_line
 from mulnb.training import clone, frozen
-from mulnb.your_model.adapt import WANTED, Adapted, Factory, Model, adapt, described, protected, same_weights, untrained
+from mulnb.your_model.adapt import (
+    WANTED,
+    Adapted,
+    Factory,
+    Model,
+    adapt,
+    described,
+    first_floating,
+    protected,
+    same_weights,
+    untrained,
+)
+from mulnb.your_model.copies import foreign, hooked, refuse_shared, still
 from mulnb.your_model.inputs import Images, TensorImages
 
+NO_GRADIENT = (
+    "the model's outputs have no gradient: its forward pass works under torch.no_grad(), detaches, or uses no parameter that has "
+    "requires_grad"
+)
+GRADIENT_IN_EVAL = ("salun", "influence")  # algorithms that read gradients off the network as it predicts
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
 
 
@@ -24,7 +41,8 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
         inputs: a few network inputs [B, C, H, W].
 
     Raises:
-        UserError: the network cannot read them, or returns no logits. Outputs of a sigmoid are only warned about.
+        UserError: the network cannot read them, returns no logits, or cannot be trained: its outputs have no gradient, a sparse
+            one, or one that goes to weights of others. Outputs of a sigmoid are only warned about.
     """
     _check_modes(model)
     inputs = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])  # BatchNorm cannot train on one image
@@ -32,7 +50,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
     trainable = any(parameter.requires_grad for parameter in trial.parameters())
     inputs = inputs.detach()
 
-    with protected(inputs.device, 0):
+    with protected(inputs.device, 0), still(model.given()):
         found = []
         for training in (True, False):
             try:
@@ -41,11 +59,9 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
                 raise UserError(f"the model cannot be put into train and eval mode: {one_line(error)}") from None
 
             found.append(trial(inputs))
-            if trainable and not found[0].requires_grad:
-                raise UserError(
-                    "the model's outputs have no gradient: its forward pass works under torch.no_grad(), detaches, or uses no "
-                    "parameter that has requires_grad"
-                )
+            if trainable and training:
+                _check_own(model, trial, found[0], inputs)
+                _check_gradients(trial, found[0])
             trial.requires_grad_(False)
 
         _probabilities(trial, inputs)
@@ -71,6 +87,36 @@ def _tell_of_other_heads(model: Adapted, inputs: Tensor) -> None:
     if len(matrices) > 1:
         shapes = ", ".join(described(value) for value in matrices)
         notice(f"the model returns {shapes}: the first is taken for the logits; what the others say may change, unmeasured")
+
+
+def _check_own(model: Adapted, trial: Adapted, outputs: Tensor, inputs: Tensor) -> None:
+    """Raises `UserError` if the outputs of a trial copy in train mode depend on weights that are those of no copy."""
+    given = model.given()
+    found = foreign(outputs, trial, given)
+    if found:
+        with protected(inputs.device, 0):
+            other = clone(model).train()
+            refuse_shared(found, foreign(other(inputs.detach().clone()), other, given), given)
+
+
+def _check_gradients(trial: Adapted, outputs: Tensor) -> None:
+    """Raises `UserError` unless a backward pass gives the trial copy gradients that every algorithm can work with."""
+    if not outputs.requires_grad:
+        raise UserError(NO_GRADIENT)
+
+    name = hooked(trial.module)
+    blamed = f"a gradient hook (that of weight '{name}', for example) does not work on a copy: remove it"
+    try:
+        outputs.sum().backward()
+    except Exception as error:  # the user's own code
+        raise UserError(f"the model's backward pass failed: {one_line(error)[:200]}{f'; {blamed}' if name else ''}") from error
+
+    gradients = {key: value.grad for key, value in trial.module.named_parameters() if value.grad is not None}
+    if not gradients:
+        raise UserError(f"the model is left without gradients: {blamed}" if name else NO_GRADIENT)
+    for key, gradient in gradients.items():
+        if gradient.layout != torch.strided:
+            raise UserError(f"weight '{key}' has sparse gradients, which are not supported: build its layer with sparse=False")
 
 
 def _probabilities(model: Adapted, inputs: Tensor) -> None:
@@ -143,9 +189,30 @@ def check_differentiable(model: Adapted, inputs: Tensor) -> None:
             )
 
 
+def usable(algorithms: Sequence[str], network: Adapted, inputs: Tensor) -> list[str]:
+    """Those algorithms that can be tried: some need a gradient in eval mode too, which a network need not have there.
+
+    Raises:
+        UserError: none of them can.
+    """
+    trial = clone(network).eval()
+    try:
+        every = trial(inputs.detach().clone()).requires_grad
+    except UserError:  # it works without gradients only
+        every = False
+
+    found = [name for name in algorithms if every or name not in GRADIENT_IN_EVAL]
+    if not found:
+        names = ", ".join(algorithms)
+        raise UserError(
+            f"{names}: the model's outputs have no gradient in eval mode, which this needs: use neg_grad_plus or scrub"
+        )
+    return found
+
+
 def check_beside(network: Adapted, name: str, data: Images) -> None:
     """Raises `UserError` unless another network reads the images that the model reads, and has as many classes."""
-    place = next(network.parameters())
+    place = first_floating(network)
     classes = check_outputs(network, first_inputs(data.on(place.device, place.dtype)))
     if classes != data.memo["classes"]:
         raise UserError(f"{name} has {classes} classes, the model has {data.memo['classes']}")

@@ -16,7 +16,7 @@ from mulnb.audit.membership import Shadow
 from mulnb.core.errors import UserError
 from mulnb.data.request import indices
 from mulnb.your_model import api
-from mulnb.your_model.adapt import Factory, Model, adapt
+from mulnb.your_model.adapt import Factory, Model, adapt, first_floating
 from mulnb.your_model.outcome import Outcome, Setting, alike
 from mulnb.your_model.page import weights_hash
 
@@ -144,7 +144,7 @@ def _margins(
             raise UserError(f"references: model {number} has the weights of {known[own]}: give models of trainings of their own")
         known[own] = f"model {number}"
 
-        place = next(network.parameters())
+        place = first_floating(network)
         parts = []
         for images, index in ((setting.data, forget), (setting.unseen, like)):
             data = images.on(place.device, place.dtype)

@@ -8,10 +8,12 @@ Where not even this works, the hold-out is the only reference, and the verdict s
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +23,13 @@ from mulnb import training
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
 from mulnb.training import Batch, clone
-from mulnb.your_model.adapt import Adapted, Factory
+from mulnb.your_model.adapt import Adapted, Factory, first_floating, predicted
+from mulnb.your_model.checks import SAMPLE, chances
 from mulnb.your_model.outcome import Outcome, Setting, outcome
 from mulnb.your_model.probe import untrained_beside
 from mulnb.your_model.progress import Progress
 from mulnb.your_model.recipe import Training, trained_by
-from mulnb.your_model.verdict import Reference
+from mulnb.your_model.verdict import Reference, near_chance
 
 COUNT = 3  # stand-ins, whose disagreement gives the interval
 EPOCHS = 60  # at most
@@ -35,6 +38,8 @@ FEWEST = 60  # examples of that part
 NEAR = 0.08  # a stand-in that is so much less accurate than the original is a weak one
 WEAKEST = 0.3  # share of the way from chance to the original's accuracy on unseen images that a weak one must reach
 DIVERGED = "the stand-ins for an oracle diverged"
+KNOWS = "drawn anew, the network still knows the images, from what is not trained (buffers, a frozen copy): give fresh="
+DRAWS = 8  # of an untrained network, in all of which it must know the images: one may be lucky
 WIDTH, WEAK_WIDTH = 0.05, 0.08  # the interval reaches at least so far to both sides
 
 
@@ -74,6 +79,8 @@ def stand_ins(
     build = untrained_beside(fresh, network, setting.data) if fresh is not None else _drawn_anew(network)
     if build is None:
         return StandIns(None, "parts of the network cannot be drawn anew: give fresh=", 0.0)
+    if fresh is None and _still_knows(build, setting, original.row["acc_retain"], seed):
+        return StandIns(None, KNOWS, time.monotonic() - started)
 
     frozen = fresh is None and any(not value.requires_grad and value.ndim > 1 for value in network.parameters())
     kept = "; its frozen weights are the model's: if they were trained on it, give fresh=" if frozen else ""
@@ -238,22 +245,48 @@ def _seconds_per_step(build: Callable[[int], Adapted], setting: Setting, own: Tr
     return (time.monotonic() - started) / max(1, -(-len(index) // batch))
 
 
+def _still_knows(build: Callable[[int], Adapted], setting: Setting, accuracy: float, seed: int) -> bool:
+    """Whether networks that were just drawn anew know the retained images, of which the original knows a share `accuracy`.
+
+    Such a network is no stand-in, whatever it is trained on: it computes with something that has seen the forget set.
+    """
+    index = np.random.default_rng(seed).permutation(setting.retain)[:SAMPLE]
+    labels = setting.data.labels.cpu()[index]
+    chance, _ = chances(labels)
+
+    for number in range(DRAWS):
+        model = build(seed + number)
+        chosen = torch.from_numpy(index).to(first_floating(model).device)
+        try:
+            known = float((predicted(model, setting.data, chosen).argmax(1).cpu() == labels).float().mean())
+        except training.Diverged:
+            return False
+        if known - chance < WEAKEST * (accuracy - chance) or near_chance(known, chance, len(index), ""):
+            return False
+
+    return True
+
+
 def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
-    """seed -> a copy of the network with the weights of its trained parts drawn anew; None where that cannot be done."""
+    """seed -> a copy of the network with the weights of its trained parts drawn anew; None where that cannot be done.
+
+    What is frozen stays as it is, also where the user's own `_init_weights` draws it.
+    """
     covered: set[int] = set()
     for layer in network.module.modules():
         if _reset(layer) is not None:
             covered |= {id(parameter) for parameter in layer.parameters(recurse=False)}
 
-    initialise = getattr(network.module, "_init_weights", None)  # of Hugging Face's models
+    own = _initialiser(network.module) is not None
     loose = [parameter for parameter in network.parameters() if id(parameter) not in covered and parameter.requires_grad]
     total = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    if initialise is None and sum(parameter.numel() for parameter in loose) > 0.1 * total:
+    if not own and sum(parameter.numel() for parameter in loose) > 0.1 * total:
         return None
 
     def make(seed: int) -> Adapted:
         torch.manual_seed(seed)
         model = clone(network)
+        pairs = list(zip(model.parameters(), network.parameters(), strict=True))
 
         with torch.no_grad():
             for layer in model.module.modules():
@@ -261,28 +294,52 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
                 reset = _reset(layer)
                 if trained and reset is not None:
                     reset()
-            for parameter, known in zip(model.parameters(), network.parameters(), strict=True):
+            for parameter, known in pairs:
                 if id(known) not in covered and known.requires_grad and parameter.ndim > 1:
                     nn.init.normal_(parameter, std=0.02)  # tokens and position embeddings
-            if initialise is not None:
-                model.module.apply(model.module._init_weights)
+            if (initialise := _initialiser(model.module)) is not None:
+                initialise()
+            for parameter, known in pairs:
+                if not known.requires_grad:
+                    parameter.copy_(known)
 
         return model
 
     # with pruning or the old weight_norm, what is drawn anew is computed from the trained weights again in every forward pass
-    with torch.random.fork_rng(devices=[]):
-        drawn = make(0)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            drawn = make(0)
+    except Exception:  # the user's own way to draw weights may want what is not there any more
+        return None
     pairs = zip(drawn.parameters(), network.parameters(), strict=True)
     kept = sum(known.numel() for new, known in pairs if known.requires_grad and known.ndim > 1 and torch.equal(new, known))
 
     return make if kept <= 0.1 * total else None
 
 
+def _initialiser(module: nn.Module) -> Callable[[], Any] | None:
+    """What calls a network's own `_init_weights`: for every part of it, as in Hugging Face's models, or once for all."""
+    found = getattr(module, "_init_weights", None)
+    if _takes(found, module):
+        return lambda: module.apply(found)
+    return found if _takes(found) else None
+
+
+def _takes(function: Any, *given: Any) -> bool:
+    """Whether a function can be called with these arguments."""
+    try:
+        inspect.signature(function).bind(*given)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _reset(layer: nn.Module) -> Callable[[], None] | None:
-    """What draws a layer's weights anew; torch's attention has it under a private name."""
+    """What draws a layer's weights anew, if it needs no argument; torch's attention has it under a private name."""
     if isinstance(layer, nn.MultiheadAttention):
         return layer._reset_parameters
-    return getattr(layer, "reset_parameters", None)
+    found = getattr(layer, "reset_parameters", None)
+    return found if _takes(found) else None
 
 
 def check_budget(budget: float | None, trials: int | None) -> None:

@@ -19,7 +19,7 @@ from mulnb.your_model import api, checks
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import Outcome, Setting, outcome
-from mulnb.your_model.probe import check_oracle, check_trainable
+from mulnb.your_model.probe import check_oracle, check_trainable, first_inputs, usable
 from mulnb.your_model.progress import Callback, Progress
 from mulnb.your_model.recipe import Training, check_training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
@@ -148,6 +148,7 @@ def tuned(
     for name in ways:
         checks.check_strategy(name, setting.strata)
 
+    algorithms = usable(algorithms, network, first_inputs(setting.data))
     limit = trials or TRIALS
     seconds = budget if budget is not None else float("inf")
     original = outcome(network, setting)

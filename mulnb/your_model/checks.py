@@ -25,6 +25,7 @@ from mulnb.your_model import verdict
 from mulnb.your_model.adapt import predicted
 from mulnb.your_model.inputs import Images
 
+ROUNDING = 2.0**-21  # by which a value in [0, 1] may miss a level of 8 bits: some roundings of float32
 SCALES = 20  # 0 … 255 is 255 times 0 … 1; the brightest pixel of two sets of images differs by much less
 SAMPLE = 1000  # images on which a model's accuracy is estimated before any work
 
@@ -71,17 +72,28 @@ def _survey(data: Images, name: str) -> Survey:
 
 
 def _canonical(batch: Tensor) -> list[np.ndarray]:
-    """The images of a batch as rows. One of multiples of 1/255 is uint8, so that it equals the same image held as uint8."""
+    """The images of a batch as rows. One of levels of 8 bits is uint8, so that it equals the same image held as uint8."""
     rows = batch.flatten(1)  # [B, C·H·W]
     if not batch.is_floating_point():
         return list(rows.numpy())
 
-    values = rows.float() * 255
-    levels = values.round()
-    exact = (((values - levels).abs() < 1e-2) & (levels >= 0) & (levels <= 255)).all(1)  # [B]
+    levels = (rows.float() * 255).round()
+    exact = _are_levels(rows, levels)  # [B]
     as_levels, as_given = levels.clamp(0, 255).to(torch.uint8).numpy(), rows.float().numpy()
 
     return [as_levels[place] if exact[place] else as_given[place] for place in range(len(batch))]
+
+
+def _are_levels(rows: Tensor, levels: Tensor) -> Tensor:
+    """bool [B]: which rows are multiples of 1/255 but for rounding, and not just small: one reaches 1/255, or all are zero.
+
+    Args:
+        rows: floating point [B, V]; of 16 bits, a value of its own rounding misses its level by more.
+        levels: the nearest whole multiples [B, V].
+    """
+    allowed = 255 * ROUNDING + (levels.abs() * torch.finfo(rows.dtype).eps).clamp(max=1e-2)
+    near = ((rows.float() * 255 - levels).abs() <= allowed) & (levels >= 0) & (levels <= 255)
+    return near.all(1) & ((levels >= 1).any(1) | (rows == 0).all(1))
 
 
 def overlap(data: Images, other: Images, name: str) -> tuple[int, int] | None:

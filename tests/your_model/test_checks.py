@@ -171,3 +171,22 @@ def test_a_hold_out_with_classes_that_nobody_was_trained_on_is_told():
     known = np.flatnonzero(LABELS < 2)
     with pytest.warns(Notice, match="holdout has images of class 2, 3, of which there is no training image"):
         mulnb.evaluate(memorizing(), IMAGES[known], LABELS[known], [1, 2, 3], holdout=HOLDOUT)
+
+
+def test_small_values_are_no_levels_of_eight_bits():
+    volts = torch.rand(6, 1, 2, 4, generator=torch.Generator().manual_seed(0)) * 2e-5
+    volts[3] = volts[1]
+    marked = volts.clone()
+    marked[:, 0, 0, 0] = 1  # a level of 8 bits beside small values
+    for rows in (volts, volts.double() * 1e-3, marked):
+        digests = checks.survey(inputs.read(rows, torch.arange(6), torch.device("cpu"), torch.float32)).digests
+        assert len(np.unique(digests)) == 5 and digests[1] == digests[3]
+
+
+def test_an_image_equals_its_copy_in_every_type_and_after_a_normalisation_that_was_undone():
+    levels = torch.cat([torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)])
+    floats, dark = levels.float() / 255, (levels[:1] % 20)
+    alone = checks._canonical(levels)
+    for copied in (floats, levels.double() / 255, levels * (1 / 255), ((floats - 0.4914) / 0.2471) * 0.2471 + 0.4914):
+        assert all(np.array_equal(one, other) for one, other in zip(alone, checks._canonical(copied), strict=True))
+    assert np.array_equal(checks._canonical((dark / 255).half())[0], checks._canonical(dark)[0])

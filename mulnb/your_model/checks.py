@@ -27,6 +27,7 @@ from mulnb.your_model.inputs import Images
 
 ROUNDING = 2.0**-21  # by which a value in [0, 1] may miss a level of 8 bits: some roundings of float32
 SCALES = 20  # 0 … 255 is 255 times 0 … 1; the brightest pixel of two sets of images differs by much less
+REPEATED = 0.1  # share of training images that equal another one, from which on an equal unseen one may be chance
 SAMPLE = 1000  # images on which a model's accuracy is estimated before any work
 
 
@@ -97,14 +98,45 @@ def _are_levels(rows: Tensor, levels: Tensor) -> Tensor:
 
 
 def overlap(data: Images, other: Images, name: str) -> tuple[int, int] | None:
-    """The first image of `other` that is also in `data`: its place there and here; None if there is none."""
+    """The first image of `other` that is also in `data`: its place there and here.
+
+    None if there is none, if `keep_overlap` accepted it, and, with a notice, where it is chance.
+    """
     mine, theirs = survey(data), survey(other, name)
     shared = np.isin(theirs.digests, mine.digests)  # 64 bits each: a chance hit among a million images has odds of 1 in 10⁷
-    if not shared.any():
+    if not shared.any() or "overlap kept" in other.memo:
+        return None
+    if _by_chance(mine.digests, shared):
+        keep_overlap(other)
+        told = f"{name}: {int(shared.sum())} of {len(other)} images are also training images, as often as these equal each other"
+        notice(f"{told}: taken for chance, and kept")
         return None
 
     place = int(np.flatnonzero(shared)[0])
     return place, int(np.flatnonzero(mine.digests == theirs.digests[place])[0])
+
+
+def keep_overlap(other: Images) -> None:
+    """Accept that some of these images are also training images: `overlap` finds none from here on."""
+    other.memo["overlap kept"] = True
+
+
+def _by_chance(digests: np.ndarray, shared: np.ndarray) -> bool:
+    """Whether unseen images equal a training image about as often as another training image does: rows of few values do.
+
+    A training set in which every image stands the same number of times was repeated on purpose: nothing follows from it.
+
+    Args:
+        digests: uint64 [N], of the training images.
+        shared: bool [n], which of the unseen images are among them.
+    """
+    _, counts = np.unique(digests, return_counts=True)
+    expected = counts[counts > 1].sum() / len(digests)
+    if expected < REPEATED or counts.min() == counts.max():
+        return False
+
+    above = 3 * np.sqrt(expected * (1 - expected) / len(shared)) + 1 / len(shared)
+    return bool(expected / 2 <= shared.mean() <= expected + above)
 
 
 def check_scale(data: Images, other: Images, name: str) -> None:

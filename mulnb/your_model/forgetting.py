@@ -131,7 +131,8 @@ def forget(
         algorithm, strategy, oracle, fresh: see `mulnb.tune`.
         scores: [N], higher = more memorized, for example of a `Recorder`; by default hold-out retraining.
         seed: of every draw.
-        normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies.
+        normalize, training, already_forgotten, duplicates: see `mulnb.unlearn`; `duplicates="forget"` adds exact copies, and
+            "keep" also keeps images of the hold-out that are training images.
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`, unless the
             verdict is red: then nothing was forgotten, or the model is damaged, and the next call may try again.
         out: a folder for what `Forgotten.save` writes. The ledger gets the request after that: what it holds is on disk.
@@ -176,7 +177,7 @@ def forget(
         index = _index(examples, request, already_forgotten, duplicates)
 
         given = {"images": examples, "labels": None, "holdout": holdout, "test": test, "normalize": normalize}
-        setting = _setting(network, given, index, already_forgotten, seed)
+        setting = _setting(network, given, index, already_forgotten, duplicates, seed)
         if book is not None:
             book.check(index, checks.survey(examples).data, about, plain(given_model, factory))
 
@@ -234,22 +235,34 @@ def _enter(book: Requests, done: Forgotten, before: nn.Module, about: str) -> No
 def _index(data: Images, request: Request, already_forgotten: Request | None, duplicates: str) -> np.ndarray:
     """The examples that are to be forgotten, int64 [n]; exact copies of them are added, or refused, or stay."""
     index = api.request_of(request, data)
-    if duplicates == "forget":
-        index = checks.duplicates_of(data, index)
-
     present = api.present_of(data, index, already_forgotten)
     if duplicates == "refuse":
         checks.check_duplicates(data, index, present)
+
+    if duplicates == "forget":
+        copies = checks.duplicates_of(data, index)
+        index = copies[present[copies]]  # a copy may be gone already
+        api.present_of(data, index, already_forgotten)
+
     return index
 
 
 def _setting(
-    network: Adapted, given: Mapping[str, Any], index: np.ndarray, already_forgotten: Request | None, seed: int
+    network: Adapted,
+    given: Mapping[str, Any],
+    index: np.ndarray,
+    already_forgotten: Request | None,
+    duplicates: str,
+    seed: int,
 ) -> Setting:
     """What is measured, and on what. It is the gate: nothing is searched on data that cannot give a right answer."""
     setting, overlap = setting_of(network, given, api.whole(index), already_forgotten, seed)
-    if overlap:
+    if overlap and duplicates != "keep":
         raise UserError(f"{overlap}: give images that no model was trained on")
+    if overlap:
+        notice(f"{overlap}: kept, as duplicates='keep' says")
+        for part in (setting.unseen, setting.tested):
+            checks.keep_overlap(part)
 
     check_accuracy(network, setting)
     return setting

@@ -190,3 +190,22 @@ def test_an_image_equals_its_copy_in_every_type_and_after_a_normalisation_that_w
     for copied in (floats, levels.double() / 255, levels * (1 / 255), ((floats - 0.4914) / 0.2471) * 0.2471 + 0.4914):
         assert all(np.array_equal(one, other) for one, other in zip(alone, checks._canonical(copied), strict=True))
     assert np.array_equal(checks._canonical((dark / 255).half())[0], checks._canonical(dark)[0])
+
+
+def rows(n, seed, values=2):
+    """Vectors of eight values each, of which there are few."""
+    drawn = torch.randint(0, values, (n, 1, 1, 8), generator=torch.Generator().manual_seed(seed)).float()
+    return inputs.read(drawn, torch.arange(n) % 2, torch.device("cpu"), torch.float32)
+
+
+def test_rows_of_few_values_equal_each_other_by_chance():
+    for values, more in ((2, (2, 3)), (3, (4, 5))):  # nearly all rows equal another one; a tenth of them
+        with pytest.warns(
+            Notice, match="hold-out: .* are also training images, as often as these equal each other: taken for ch"
+        ):
+            assert [checks.overlap(rows(800, 1, values), rows(200, seed, values), "hold-out") for seed in more] == [None] * 2
+    for drawn in (rows(800, 1, 3), rows(800, 1, 9)):
+        leaked = inputs.read(drawn.images[:200], torch.arange(200) % 2, drawn.device, drawn.dtype)
+        assert checks.overlap(drawn, leaked, "hold-out") == (0, 0)
+    twice = inputs.read(drawn.images.repeat(2, 1, 1, 1), torch.arange(1600) % 2, drawn.device, drawn.dtype)
+    assert checks.overlap(twice, leaked, "hold-out") == (0, 0)

@@ -16,8 +16,8 @@ from torch import nn
 import mulnb
 from mulnb import your_model
 from mulnb.core import paths
-from mulnb.core.errors import UserError
-from mulnb.your_model import cli, verdict
+from mulnb.core.errors import Notice, UserError
+from mulnb.your_model import api, cli, forgetting, verdict
 from mulnb.your_model.outcome import Outcome
 from mulnb.your_model.stand_in import summary
 
@@ -321,3 +321,22 @@ def test_the_command_line_writes_the_model_and_says_whether_it_forgot(accepted, 
 def test_options_that_do_not_fit(tmp_path, monkeypatch, changes, message):
     with pytest.raises(UserError, match=message):
         cli.run(arguments(tmp_path, monkeypatch, **changes))
+
+
+def test_copies_that_are_gone_are_not_asked_for_again():
+    images = IMAGES.copy()
+    images[9] = images[5]
+    _, data = api.opened(memorizing(), images, LABELS)
+    assert forgetting._index(data, [9], [5], "forget").tolist() == [9]
+    assert forgetting._index(data, [9], None, "forget").tolist() == [5, 9]
+    with pytest.raises(UserError, match="example 5 of the request is already forgotten"):
+        forgetting._index(data, [5, 9], [5], "forget")
+
+
+def test_a_hold_out_with_training_images_may_be_kept():
+    holdout = (np.concatenate([HOLDOUT[0], IMAGES[7:8]]), np.append(HOLDOUT[1], LABELS[7]))
+    with pytest.raises(UserError, match="the hold-out is not unseen: its image 60 is training image 7: give images that"):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), [9], holdout=holdout, progress=False)
+    given = {"holdout": holdout, "budget": 1, "trials": 1, "progress": False, "duplicates": "keep"}
+    with pytest.warns(Notice, match="its image 60 is training image 7: kept, as duplicates='keep' says"):
+        assert mulnb.forget(memorizing(), (IMAGES, LABELS), [9], **given).verdict.words != verdict.WRONG

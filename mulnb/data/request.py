@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mulnb.core import paths
+from mulnb.core import paths, series
 from mulnb.core.errors import UserError
 from mulnb.core.whole import EXACT, whole
 from mulnb.data import request_file
@@ -208,12 +208,19 @@ def _array(request: Any, n: int, what: str) -> np.ndarray:
 
         if isinstance(request, np.ma.MaskedArray):
             raise TypeError("it is a masked array; give its .compressed() values")
-        found = np.atleast_1d(np.asarray(request))
-        if found.dtype == object:  # paths, bytes, or a column of pandas
-            found = np.array([_plain(value) for value in found])
+        found = _plain_values(request)
+        if found.dtype == bool:
+            found = _plain_values(series.in_order(request, what))
     except Exception as error:  # anything may be given
         raise UserError(f"{what} is no list of examples: {error}") from None
 
+    return found
+
+
+def _plain_values(given: Any) -> np.ndarray:
+    found = np.atleast_1d(np.asarray(given))
+    if found.dtype == object:  # paths, bytes, or a column of pandas
+        found = np.array([_plain(value) for value in found])
     return found
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mulnb import training, unlearning
 from mulnb.config import STRATEGIES, Recipe
+from mulnb.core import series
 from mulnb.core.errors import UserError, notice
 from mulnb.core.validation import wrong_setting
 from mulnb.forget import Strata
@@ -281,7 +282,7 @@ def check_strata(strata: Strata, n: int) -> None:
 
 
 def scores_of(scores: Any) -> np.ndarray:
-    """Scores float64 [N]. Raises `UserError` unless they are one number per example."""
+    """Scores float64 [N], of a Series by its index. Raises `UserError` unless they are one number per example."""
     if hasattr(scores, "files") and hasattr(scores, "close"):  # an opened .npz archive
         raise UserError(f"strata: scores is an archive with {', '.join(scores.files)}: read it by mulnb.load_scores(file)")
 
@@ -290,7 +291,7 @@ def scores_of(scores: Any) -> np.ndarray:
             scores = scores.detach().cpu().double()  # numpy has no bfloat16
         if np.iscomplexobj(scores) or isinstance(scores, np.ma.MaskedArray):
             raise TypeError
-        values = np.asarray(scores, dtype=np.float64)
+        values = np.asarray(series.in_order(scores, "scores"), dtype=np.float64)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"strata: scores is a {type(scores).__name__}: expected one number per example") from None
 

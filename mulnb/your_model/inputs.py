@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mulnb.core import paths
+from mulnb.core import paths, series
 from mulnb.core.errors import UserError
 from mulnb.data import ImageSet
 from mulnb.training import moved
@@ -224,6 +224,8 @@ def read(
     if isinstance(given, Mapping):
         given, own = of_items.columns_of(given, name)
         labels = own if labels is None else labels
+    for column in (given, labels):
+        series.keep_rows(column)
 
     dataset, workers = of_items.dataset_of(given, name)
     if dataset is None:

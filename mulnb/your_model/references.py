@@ -13,6 +13,7 @@ from torch import nn
 from mulnb import training
 from mulnb.audit import lira, margins
 from mulnb.audit.membership import Shadow
+from mulnb.core import series
 from mulnb.core.errors import UserError
 from mulnb.data.request import indices
 from mulnb.your_model import api
@@ -125,7 +126,7 @@ def _margins(
     """Margins [M, n] of the forget set, who was trained on it [M, n], and margins [M, m] of unseen images."""
     forget, like = setting.strata.forget, np.flatnonzero(alike(setting))
     if references.margins is not None:
-        seen, unseen = np.asarray(references.margins), np.asarray(references.unseen)
+        seen, unseen = _by_example(references.margins), _by_example(references.unseen)
         shapes = (len(references), len(setting.data)), (len(references), len(setting.unseen))
         if (seen.shape, unseen.shape) != shapes:
             expected = f"{list(shapes[0])} and {list(shapes[1])}"
@@ -158,3 +159,8 @@ def _margins(
         rows.append((parts[0], parts[1]))
 
     return np.stack([row[0] for row in rows]), member, np.stack([row[1] for row in rows])
+
+
+def _by_example(given: Any) -> np.ndarray:
+    """Margins [M, N]; the columns of a frame are examples, by their number."""
+    return np.asarray(series.in_order(given.T, "references").T if hasattr(given, "iloc") else given)

@@ -6,6 +6,7 @@ import copy
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small import HOLDOUT, IMAGES, LABELS, QUICK, forgotten, memorizing
@@ -151,6 +152,23 @@ def test_scores_of_other_types():
     assert checks.scores_of(torch.ones(3).bfloat16()).tolist() == [1, 1, 1]
     with pytest.raises(UserError, match="expected one number per example"):
         checks.scores_of(np.ones(3) * 1j)
+
+
+def test_scores_in_another_order_are_those_of_their_index():
+    values = pd.Series(np.random.default_rng(0).permutation(160) / 160)
+    with pytest.warns(Notice, match="scores: its index is not in order: example i is the one with index i"):
+        mixed = mulnb.strata(values.sort_values(), forget=REQUEST)
+    assert [part.tolist() for part in mixed] == [part.tolist() for part in mulnb.strata(values, forget=REQUEST)]
+    for index in (range(1, 161), [0] * 160, [str(place) for place in range(159, -1, -1)]):
+        assert np.array_equal(checks.scores_of(values.set_axis(index)), values)  # says nothing of the examples
+
+
+def test_a_column_in_the_order_of_the_data_belongs_to_their_rows():
+    table = pd.DataFrame({"image": list(IMAGES), "label": LABELS, "wrong": np.arange(160) == 7}).sample(frac=1, random_state=3)
+    for given in ((table[["image", "label"]], None), (np.stack(table.image), table.label)):
+        data = inputs.read(*given, torch.device("cpu"), torch.float32)
+        (place,) = api.request_of(table.wrong, data)
+        assert torch.equal(data.images[place], torch.from_numpy(IMAGES[7]))
 
 
 def test_nothing_may_have_been_forgotten_so_far():

@@ -8,6 +8,7 @@ import json
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small import CLASSES, FLIPPED, HOLDOUT, IMAGES, LABELS, SIDE, same, state, trained
@@ -15,7 +16,8 @@ from torch import nn
 
 import mulnb
 from mulnb import audit
-from mulnb.core.errors import UserError
+from mulnb.core.errors import Notice, UserError
+from mulnb.your_model.references import _by_example
 
 REQUEST = FLIPPED
 COLUMNS = ["lira_auc", "lira_tpr01", "lira_tpr001", "rmia_auc"]
@@ -69,6 +71,8 @@ def test_margins_are_as_good_as_the_models():
     seen = np.stack([margins(model, IMAGES, LABELS) for model in shadows])
     unseen = np.stack([margins(model, *HOLDOUT) for model in shadows])
     given = evaluate(oracle, references=mulnb.References(margins=seen, unseen=unseen)).to_frame()
+    with pytest.warns(Notice, match="references: its index is not in order"):
+        assert np.array_equal(_by_example(pd.DataFrame(seen).iloc[:, ::-1]), seen)
     assert np.allclose(found[COLUMNS], given[COLUMNS], atol=0.01)
 
 

@@ -15,7 +15,7 @@ from small import IMAGES, LABELS, QUICK, forgotten, memorizing, scores
 
 import mulnb
 from mulnb import forget as forget_sets
-from mulnb.core.errors import UserError
+from mulnb.core.errors import Notice, UserError
 from mulnb.data.request import indices, whole_classes
 
 FILES = ["a/0.png", "a/1.png", "b/0.png", "b/2.png", "b/3.png"]
@@ -100,6 +100,16 @@ def test_files_of_every_kind(tmp_path, name, text):
 def test_a_column_of_a_mask_is_a_mask():
     assert indices(MASK[:, None], 5).tolist() == indices({"index": {"index": MASK}}, 5).tolist() == [1, 4]
     assert indices({"file": "b/3.png"}, 5, files=FILES).tolist() == [4]
+
+
+@pytest.mark.parametrize("kind", ["bool", "boolean", "object"])
+def test_a_mask_in_another_order_is_that_of_its_index(kind):
+    mask = pd.Series(MASK, dtype=kind)
+    for mixed in (mask.sort_values(), mask[::-1], pd.DataFrame({"forget": mask[::-1], "score": 1.0})):
+        with pytest.warns(Notice, match="the request: its index is not in order: example i is the one with index i"):
+            assert indices(mixed, 5).tolist() == [1, 4]
+    for index in (range(10, 15), list("edcba"), [4, 3, 2, 1, 1]):
+        assert indices(mask.set_axis(index), 5).tolist() == [1, 4]  # an index that says nothing of the examples
 
 
 def test_a_part_of_a_data_set_as_random_split_gives_it():

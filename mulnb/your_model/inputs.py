@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from mulnb.core import paths, series
-from mulnb.core.errors import UserError
+from mulnb.core.errors import UserError, notice
 from mulnb.data import ImageSet
 from mulnb.training import moved
 from mulnb.your_model import items as of_items
-from mulnb.your_model import pictures
+from mulnb.your_model import named, pictures
+from mulnb.your_model.copied import copy_of
 from mulnb.your_model.items import Items
 
 Normalize = tuple[Sequence[float] | float, Sequence[float] | float] | None  # mean and std, one for all or one a channel
@@ -158,6 +159,7 @@ class ItemImages(Images):
         if self._next is not None and torch.equal(index, self._next):
             self._next = next(self._expected, None)
             images, labels = next(self._loaded)
+            self.items.compare(index.tolist(), images)
         else:
             images, labels = of_items.stack([self.items[int(place)] for place in index])
 
@@ -246,24 +248,40 @@ def _items(
 ) -> ItemImages:
     """A Dataset whose items are read one by one."""
     items = Items(dataset, name, labelled=labels is None)
+    if workers:  # the user's own object stays unread, for the workers
+        _part(items, name)
     started = time.perf_counter()
     items.check(PROBE)
     per_item = (time.perf_counter() - started) / min(PROBE, len(items)) / 2  # each was read twice
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = min(4, cores) if per_item * len(items) > SLOW else 0
+        if workers:
+            _part(items, name)
 
+    workers = 0 if items.for_workers is None else workers
     found = items.known_labels() if labels is None else labels
     images = ItemImages(items, torch.zeros(len(items), dtype=torch.long), device, dtype, normalize, workers)
     if found is None:  # they are only in the items: one pass over all of them
         found = items.all_labels(workers, images.largest_batch)
 
-    images.labels = pictures.labels_of(found, len(items), name).to(device)
-    images.classes = items.classes
-    if items.files is not None:
-        images.files, images.root = items.files
+    used = pictures.labels_of(found, len(items), name)
+    images.labels = used.to(device)
+    images.classes = named.classes_of(items.dataset, used.numpy())
+    if (files := named.files_of(items, used.numpy())) is not None:
+        images.files, images.root = files
 
     return images
+
+
+def _part(items: Items, name: str) -> None:
+    """Let worker processes read a data set of their own; where it cannot be copied, tell that they are not used."""
+    copied, why = copy_of(items.dataset)
+    if copied is None:
+        what = f"{name}: the data set cannot be copied for worker processes ({why}), and is read in this one"
+        notice(f"{what}: to let workers read it, open files in __getitem__")
+        return
+    items.dataset, items.for_workers = copied, items.dataset
 
 
 def _folder(root: Any, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> TensorImages:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from torch.utils.data import (
 )
 
 from mulnb.core.errors import UserError, users_code
+from mulnb.your_model.named import LABEL_KEYS, behind, kept_labels
 from mulnb.your_model.pictures import check_alike, labels_of, picture
 
 # in this order: beside `pixel_values`, an `image` is the picture that they were made from
 IMAGE_KEYS = ("pixel_values", "image", "img", "images", "x", "input", "inputs", "data")
-LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "y", "class")
+VALUES = 2048
 
 
 def dataset_of(given: Any, name: str) -> tuple[Any | None, int | None]:
@@ -153,7 +154,7 @@ class Collated:
 
 def tensors_of(dataset: Any) -> tuple[Tensor, Tensor] | None:
     """Images and labels of a TensorDataset, also behind Subsets; None for other data sets."""
-    whole, places = _behind(dataset)
+    whole, places = behind(dataset)
     if type(whole) is not TensorDataset or len(whole.tensors) < 2 or whole.tensors[0].ndim != 4:
         return None
     images, labels = whole.tensors[:2]
@@ -161,11 +162,16 @@ def tensors_of(dataset: Any) -> tuple[Tensor, Tensor] | None:
 
 
 class Items:
-    """A Dataset whose item i is (image [C, H, W], label), whatever its own items are. Workers get a copy of it."""
+    """A Dataset whose item i is (image [C, H, W], label), whatever its own items are.
+
+    `for_workers`: what worker processes read, without an opened file of `dataset`; None: all is read in this process.
+    """
 
     def __init__(self, dataset: Any, name: str, labelled: bool) -> None:
         self.dataset, self.label, self.labelled = dataset, name, labelled
+        self.for_workers: Any | None = None
         self.first: Tensor | None = None  # the image that the others must be like
+        self.seen: dict[int, Tensor] = {}  # some values of the items that `check` read
 
         n = _length(dataset)
         if n is None:
@@ -232,39 +238,37 @@ class Items:
                     f"{self.label}: example {index} is another image each time it is read (a random transform): "
                     "give the data set without augmentation, and the augmentation as Training(transform=…)"
                 )
+            self.seen[index] = _some_values(first[0])
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes, where the data set knows them."""
-        dataset, _ = _behind(self.dataset)
-        names = getattr(dataset, "classes", None)
-        features = getattr(dataset, "features", None)  # of Hugging Face data sets
-        if names is None and isinstance(features, Mapping):
-            names = next((getattr(features[key], "names", None) for key in LABEL_KEYS if key in features), None)
+    def compare(self, index: Sequence[int], images: Tensor) -> None:
+        """Raises `UserError` if images [B, C, H, W] that a worker process read are others than this process read before."""
+        for place, image in zip(index, images, strict=True):
+            if place not in self.seen:
+                continue
+            known, found = self.seen[place], _some_values(image)
+            if not torch.allclose(found, known, rtol=1e-3, atol=1e-3 * float(known.nan_to_num().abs().max()), equal_nan=True):
+                raise UserError(
+                    f"{self.label}: example {place} is another image when a worker process reads it (an opened file is shared, "
+                    "perhaps): open files in the process that reads them, or give the DataLoader num_workers=0"
+                )
 
-        good = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-        return tuple(names) if good else None
+    def in_workers(self) -> Items:
+        """These items, read from the data set that worker processes get."""
+        return self if self.for_workers is None else self._of(self.for_workers, self.labelled)
 
-    @property
-    def files(self) -> tuple[tuple[str, ...], Path] | None:
-        """The file of each item and the folder that these names are relative to, for torchvision's image folders."""
-        whole, places = _behind(self.dataset)
-        samples, root = getattr(whole, "samples", None), getattr(whole, "root", None)
-        if not isinstance(samples, list) or len(samples) != len(whole) or not isinstance(root, (str, Path)):
-            return None
-        if not all(isinstance(sample, tuple) and sample and isinstance(sample[0], str) for sample in samples):
-            return None
+    def with_labels(self) -> Items:
+        """These items with labels of their own, also where others are given beside the data set."""
+        return self._of(self.dataset, True)
 
-        chosen = samples if places is None else [samples[place] for place in places]
-        try:
-            return tuple(Path(file).relative_to(root).as_posix() for file, *_ in chosen), Path(root)
-        except ValueError:
-            return None
+    def _of(self, dataset: Any, labelled: bool) -> Items:
+        other = copy.copy(self)
+        other.dataset, other.labelled, other.for_workers, other.seen = dataset, labelled, None, {}
+        return other
 
     def known_labels(self) -> Any | None:
         """All labels without reading the images, where the data set keeps them and they are those of its first items."""
-        whole, places = _behind(self.dataset)
-        found = _kept_labels(whole)
+        whole, places = behind(self.dataset)
+        found = kept_labels(whole) if getattr(whole, "target_transform", None) is None else None
         if found is None:
             return None
 
@@ -280,33 +284,6 @@ class Items:
         """All labels, by reading every item once."""
         pieces = torch.arange(len(self)).split(batch)
         return torch.cat(list(loaded(self, pieces, workers, _only_labels)))
-
-
-def _behind(dataset: Any) -> tuple[Any, np.ndarray | None]:
-    """The data set behind Subsets, and the places of their items in it, int64 [n]; None where there is no Subset."""
-    if not isinstance(dataset, Subset):
-        return dataset, None
-    whole, places = _behind(dataset.dataset)
-    own = np.asarray(list(dataset.indices), dtype=np.int64)
-    return whole, own if places is None else places[own]
-
-
-def _kept_labels(dataset: Any) -> Any | None:
-    """All labels of a data set that keeps them."""
-    if getattr(dataset, "target_transform", None) is not None:
-        return None
-
-    columns = getattr(dataset, "column_names", None)
-    if isinstance(columns, list):  # a Hugging Face data set: a column is read without the images
-        key = next((key for key in LABEL_KEYS if key in columns), None)
-        return None if key is None else list(dataset[key])
-
-    for name in ("targets", "labels"):
-        found = getattr(dataset, name, None)
-        if isinstance(found, (list, tuple, np.ndarray, Tensor)) and len(found) == len(dataset):
-            return found
-
-    return None
 
 
 class _Told:
@@ -335,15 +312,16 @@ class _Collected:
 def loaded(
     items: Items, pieces: Sequence[Tensor], workers: int, collate: Callable[[Any], Any], pin: bool = False
 ) -> Iterator[Any]:
-    """Batches of items, read in worker processes (none: in this one).
+    """Batches of items, read in worker processes (none, or where the data set has no copy for them: in this one).
 
     Raises:
         UserError: an item cannot be read, or a worker process died.
     """
+    workers = 0 if items.for_workers is None else min(workers, len(pieces))
     loader = DataLoader(
-        _Told(items),
+        _Told(items.in_workers() if workers else items),
         batch_sampler=[piece.tolist() for piece in pieces],
-        num_workers=min(workers, len(pieces)),
+        num_workers=workers,
         collate_fn=_Collected(collate),
         pin_memory=pin,
         generator=torch.Generator(),  # its own: the order and the weights must not depend on the number of workers
@@ -364,6 +342,12 @@ def loaded(
         if isinstance(batch, UserError):
             raise batch
         yield batch
+
+
+def _some_values(image: Tensor) -> Tensor:
+    """At most some thousand values of an image, by which it is known again."""
+    values = image.flatten()
+    return values[:: max(1, len(values) // VALUES)].float().clone()
 
 
 def stack(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import errno
 import functools
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,12 +22,15 @@ try:
 except ImportError:  # Windows: two runs at once may do work twice, their tables are the same
     fcntl = None  # type: ignore[assignment]
 
+_holders: Counter[tuple[int, int, int]] = Counter()  # process, file and byte → the blocks of this process that hold it
+
 
 @contextlib.contextmanager
 def held(names: Iterable[str]) -> Iterator[None]:
     """Hold a lock for every name inside a `with` block. Waits while another process holds one of them.
 
-    Where locks are not possible (a read-only store, a file system without them), the block runs without.
+    Inside the block the process may ask for the same names again: they are free when the outermost block ends. Where locks are
+    not possible (a read-only store, a file system without them), the block runs without.
 
     Args:
         names: for example the keys of the artefacts that are about to be made.
@@ -44,7 +48,7 @@ def held(names: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         for place in taken:
-            fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+            _free(file, place)
 
 
 @contextlib.contextmanager
@@ -60,12 +64,27 @@ def held_file(file: int) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder that exists, as `held_file` does a file."""
+    if not fcntl:  # Windows opens no folders
+        yield
+        return
+
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        with held_file(file):
+            yield
+    finally:
+        os.close(file)
+
+
 @functools.cache  # closing any handle of the file would free all locks of this process
 def _lock_file(artifacts: Path) -> int | None:
     """The number of the open lock file of a store, or None where it cannot be written."""
     try:
         artifacts.mkdir(parents=True, exist_ok=True)
-        return os.open(artifacts / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        return os.open(artifacts / ".lock", os.O_RDWR | os.O_CREAT, 0o666)  # but for what the umask forbids
     except OSError:
         return None
 
@@ -77,10 +96,22 @@ def _place(name: str) -> int:
 
 def _lock(file: int, place: int) -> bool:
     """Lock one byte, waiting for it. False where the system refuses: it has no locks, or waiting would never end."""
+    holder = (os.getpid(), file, place)  # a process that was forked holds nothing of this one's
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+        if not _holders[holder]:
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
     except OSError as error:
         if error.errno in (errno.EDEADLK, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
             return False
         raise
+    _holders[holder] += 1
     return True
+
+
+def _free(file: int, place: int) -> None:
+    """Unlock one byte, unless an outer block of this process holds it, too."""
+    holder = (os.getpid(), file, place)
+    _holders[holder] -= 1
+    if not _holders[holder]:
+        del _holders[holder]
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, place)

@@ -16,6 +16,7 @@ import itertools
 import os
 import platform
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,7 +27,9 @@ from mulnb.core.errors import UserError
 CHECKOUT = Path(__file__).resolve().parents[2]
 # something else lies there, or on the way
 IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
+PARTIAL = ".partial-"  # how the names of temporary files and folders begin
 REPLACED = "-replaced-"  # in the name of a folder that another one is about to replace, before its own
+NUMBERS = "/proc/self/ns/pid"  # stands for all processes whose numbers this one sees
 
 
 def home() -> Path:
@@ -176,9 +179,10 @@ def write_file(path: Path, write: Callable[[Path], None]) -> Path:
     Raises:
         UserError: the folder is not writable or the disk is full; names the path and the reason. No partial file stays.
     """
-    with _temporary_folder(path.parent, path) as temporary:
+    with temporary_folder(path.parent, path) as temporary:
         write(temporary / path.name)
-        os.chmod(temporary / path.name, 0o644)  # whatever mask this process has
+        with contextlib.suppress(OSError):  # some writers make files that only their owner may read
+            os.chmod(temporary / path.name, temporary.stat().st_mode & 0o666)
         os.replace(temporary / path.name, path)
     return path
 
@@ -189,22 +193,22 @@ def partial_prefix(folder: Path) -> str:
     What processes of this machine that were killed have left there is removed first.
     """
     remove_left(folder)
-    return f".partial-{_machine()}-{os.getpid()}-"
+    return f"{PARTIAL}{_machine()}-{os.getpid()}-"
 
 
 def remove_left(folder: Path) -> None:
     """Remove the temporary files in `folder` of processes of this machine that were killed.
 
-    A folder that such a process was about to replace (`write_folder`) goes back to its place if the new one is not there.
+    A folder that such a process was about to replace (`folders.write_folder`) goes back to its place if the new one is not there.
     """
-    for left in folder.glob(f".partial-{_machine()}-*"):
+    for left in folder.glob(f"{PARTIAL}{_machine()}-*"):
         process = left.name.split("-")[2]
         if process.isdecimal() and not _is_alive(int(process)):
             with contextlib.suppress(OSError):  # somebody else's, where many share the folder
-                _clear(left)
+                clear(left)
 
 
-def _clear(left: Path) -> None:
+def clear(left: Path) -> None:
     """Remove a temporary file or folder, or put it back if it is the old one of a folder that is missing now."""
     if not left.is_dir() or left.is_symlink():
         left.unlink()
@@ -218,8 +222,12 @@ def _clear(left: Path) -> None:
 
 
 def _machine() -> str:
-    """A name of this machine: others may share a folder."""
-    return re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"
+    """A name of this machine: others may share a folder. Containers with one name number their processes each for itself."""
+    name = re.sub("[^A-Za-z0-9]+", "", platform.node()) or "here"
+    try:
+        return f"{name}{os.stat(NUMBERS).st_ino}"
+    except OSError:  # another system than Linux
+        return name
 
 
 @contextlib.contextmanager
@@ -244,81 +252,21 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def write_folder(path: Path, fill: Callable[[Path], None], instead: bool = False) -> Path:
-    """Write a folder whole or not at all. If another process was first, its folder is as good and stays. Returns `path`.
-
-    Args:
-        path: where the folder goes; missing parents are made.
-        fill: fills the temporary folder whose path it is given. The folder lies beside `path` and is renamed afterwards.
-        instead: replace the folder that lies there.
-
-    Raises:
-        UserError: as `write_file`.
-    """
-    with _temporary_folder(path.parent, path) as temporary:
-        fill(temporary)
-
-        if instead and path.is_dir():
-            _replace(path, temporary)
-            return path
-
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if not path.is_dir():
-                raise
-
-    return path
-
-
-def _replace(path: Path, new: Path) -> None:
-    """Put a folder in the place of another. A reader finds nothing for a moment, never a mixture."""
-    before = Path(tempfile.mkdtemp(dir=path.parent, prefix=partial_prefix(path.parent), suffix=f"{REPLACED}{path.name}"))
-
-    try:
-        os.rename(path, before)  # onto the empty folder
-        os.rename(new, path)
-    finally:
-        with contextlib.suppress(OSError):  # what is left here, the next process finds
-            _clear(before)
-
-
-def write_files(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Write several files into a folder: all at once if it is new, else the first of them is there when all are complete.
-
-    Args:
-        folder: where the files go; made if it is missing.
-        fill: fills the temporary folder whose path it is given. It lies in `folder`, which may be a disk of its own, or beside
-            it if it is new.
-
-    Returns:
-        `folder`.
-
-    Raises:
-        UserError: as `write_file`.
-    """
-    new = not os.path.lexists(folder)
-    with _temporary_folder(folder.parent if new else folder, folder) as temporary:
-        fill(temporary)
-        if new:
-            os.rename(temporary, folder)
-            return folder
-
-        for file in sorted(temporary.iterdir()):
-            os.replace(file, folder / file.name)
-
-    return folder
-
-
 @contextlib.contextmanager
-def _temporary_folder(parent: Path, goal: Path) -> Iterator[Path]:
-    """A folder in `parent`, made if it is missing, for what `goal` is to hold; gone afterwards, unless it was renamed."""
+def temporary_folder(parent: Path, goal: Path) -> Iterator[Path]:
+    """A folder in `parent`, made if it is missing, for what `goal` is to hold; gone afterwards, unless it was renamed.
+
+    Its rights are those that this process gives to any folder (its umask), unlike those of `tempfile.mkdtemp`.
+
+    Raises:
+        UserError: the system refused something inside the block; names `goal` and the reason.
+    """
     temporary: Path | None = None
 
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=partial_prefix(parent)))
-        os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner may read
+        temporary = parent / f"{partial_prefix(parent)}{secrets.token_hex(8)}"
+        temporary.mkdir()
         yield temporary
     except OSError as error:
         raise _cannot_write(goal, error) from None

@@ -28,7 +28,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from mulnb.core import damaged, locks, paths
+from mulnb.core import damaged, folders, locks, paths
 from mulnb.core.errors import Notice, UserError
 
 PACKAGE = Path(__file__).parents[1]  # the folder mulnb/, whose code `code_version` hashes
@@ -267,7 +267,7 @@ def _write(target: Path, manifest: Mapping[str, Any], blob: bytes, instead: bool
         (place / "arrays.safetensors").write_bytes(blob)
         (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
-    paths.write_folder(target, fill, instead)
+    folders.write_folder(target, fill, instead)
 
 
 # --- artefacts without some of their arrays ------------------------------------------------------------------------------

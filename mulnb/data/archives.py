@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from mulnb.core import damaged, paths, store, workers
+from mulnb.core import damaged, folders, paths, store, workers
 from mulnb.core.errors import UserError, notice
 from mulnb.data.folders import LARGEST, is_litter
 
@@ -40,7 +40,7 @@ def unpacked(archive: Path) -> Path:
         notice(f"{place}: files of the unpacked {archive.name} are missing or cut off; it is {done} and unpacked again")
 
     if not place.is_dir():
-        paths.write_folder(place, lambda to: _unpack(archive, to))
+        folders.write_folder(place, lambda to: _unpack(archive, to))
 
     content = [path for path in place.iterdir() if not is_litter(path.name)]
     return content[0] if len(content) == 1 and content[0].is_dir() else place

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from pygments.formatters import HtmlFormatter
 
 import mulnb
-from mulnb.core import commands, paths
+from mulnb.core import commands, folders, paths
 from mulnb.core.errors import UserError
 from mulnb.site import choose, markdown
 
@@ -109,7 +109,7 @@ def build(out: Path | None = None) -> Path:
         sources.append(Source(readme, PurePosixPath("README.md")))
 
     # Written beside its place and then renamed: a visitor sees the old site or the new one.
-    return paths.write_folder(folder, lambda made: _write(made, sources), instead=True)
+    return folders.write_folder(folder, lambda made: _write(made, sources), instead=True)
 
 
 def _is_site(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mulnb.core import commands, paths
 from mulnb.core.errors import UserError, one_line, users_code
+from mulnb.your_model import out_folder
 
 if TYPE_CHECKING:
     from mulnb.your_model.forgetting import Forgotten
@@ -63,36 +64,18 @@ def run(options: argparse.Namespace) -> int:
         UserError: something does not fit.
     """
     out = paths.given(options.out, "--out")
-    paths.remove_left(out)
-    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out} exists and is not empty: name a new folder")
-    paths.check_place(out, "--out")
-
     book = None if options.ledger is None else paths.given(options.ledger, "the ledger")
-    before = _size(book)
+    out_folder.check(out, "--out", book)
+    before = out_folder.size(book)
     try:
         found = _forgotten(options, out)
     except KeyboardInterrupt as stop:
-        return commands.interrupted(stop, f"interrupted; {_what_stays(out, book, before)}")
+        return commands.interrupted(stop, f"interrupted; {out_folder.what_stays(out, book, before)}")
 
     print(found)
     print(f"written to {out}")
 
     return 0 if found.verdict.good else 1
-
-
-def _what_stays(out: Path, book: Path | None, before: int) -> str:
-    """What an interrupted call has left: first the folder is written, whole, and then the ledger, which had `before` bytes."""
-    if not out.is_dir() or not any(out.iterdir()):
-        return "nothing was written, and the same command begins anew"
-    if book is not None and _size(book) == before:
-        return f"{book} does not have the request: remove {out}, and the same command begins anew"
-    return f"the result in {out} is complete"
-
-
-def _size(file: Path | None) -> int:
-    """Bytes of a file; 0 if there is none."""
-    return file.stat().st_size if file and file.is_file() else 0
 
 
 def _forgotten(options: argparse.Namespace, out: Path) -> Forgotten:

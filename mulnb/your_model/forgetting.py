@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -16,13 +17,13 @@ from torch import nn
 
 from mulnb import training as loop
 from mulnb.config import HoldoutRetraining
-from mulnb.core import paths
+from mulnb.core import folders, paths
 from mulnb.core.errors import UserError, notice
 from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request
 from mulnb.forget import Strata
 from mulnb.proxies import holdout_retraining, loss_curvature
-from mulnb.your_model import api, checks
+from mulnb.your_model import api, checks, out_folder
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
 from mulnb.your_model.ledger import Requests
@@ -75,7 +76,11 @@ class Forgotten:
 
     def save(self, folder: str | Path) -> Path:
         """Write model.safetensors, report.html, report.json, request.json and trials.csv into a folder. Returns its path."""
-        return paths.write_files(paths.given(folder, "the folder"), self._write)
+        return folders.write_files(paths.given(folder, "the folder"), self._write)
+
+    def save_new(self, folder: str | Path) -> Path:
+        """As `save`, but only into a folder that is new or empty: another model in it is not overwritten."""
+        return folders.write_new(paths.given(folder, "the folder"), self._write)
 
     def _write(self, folder: Path) -> None:
         api.save_weights(self.model, folder / "model.safetensors")
@@ -135,7 +140,8 @@ def forget(
             "keep" also keeps images of the hold-out that are training images.
         ledger: a `Requests` file: what it says is already forgotten, and this request is added to it, with `about`, unless the
             verdict is red: then nothing was forgotten, or the model is damaged, and the next call may try again.
-        out: a folder for what `Forgotten.save` writes. The ledger gets the request after that: what it holds is on disk.
+        out: a new or empty folder for what `Forgotten.save` writes. The ledger gets the request after that: what it holds is on
+            disk. Nothing is written if somebody has put files there meanwhile, or added a request to the ledger.
         references: reference models for LiRA and RMIA in the report, see `mulnb.evaluate`.
         progress: a callback (`progress.State` -> False to stop), or False for silence.
 
@@ -154,7 +160,7 @@ def forget(
     names, ways = names_of(algorithm), ways_of(strategy)
 
     if out is not None:
-        paths.check_place(paths.given(out, "out"), "out")
+        out_folder.check(paths.given(out, "out"), "out")
 
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
     if isinstance(already_forgotten, Iterator):
@@ -214,10 +220,11 @@ def forget(
     report = dataclasses.replace(report, verdict=searched(report.verdict))
     done = Forgotten(found.unlearned, report, strata, values, found, time.monotonic() - started)
 
-    if out is not None:
-        done.save(out)
-    if book is not None:
-        _enter(book, done, before=plain(given_model, factory), about=about)
+    with contextlib.nullcontext() if book is None else book.unchanged():
+        if out is not None:
+            done.save_new(out)
+        if book is not None:
+            _enter(book, done, before=plain(given_model, factory), about=about)
 
     return done
 

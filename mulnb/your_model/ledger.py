@@ -6,6 +6,7 @@ with the first model and the data, the file is enough to make the model after k 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -93,6 +94,20 @@ class Requests:
         paths.check_place(self.path, "the ledger")
         # a second program that added a line meanwhile would be overwritten in the chain
         Requests(self.path)._check_same(self)
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Keep other calls of `mulnb.forget` from adding a request inside a `with` block: its files come before its line.
+
+        Raises:
+            UserError: a request was added since this was opened, or the file is no ledger any more.
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # there is no folder yet
+                stack.enter_context(locks.held_folder(paths.real(self.path).parent))
+            if Requests(self.path)._last() != self._last():
+                raise UserError(f"{self.path}: another request was added meanwhile: begin again with the model that it left")
+            yield
 
     def add(
         self,

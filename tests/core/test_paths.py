@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mulnb.core import paths
@@ -52,3 +54,16 @@ def test_a_place_is_looked_at_before_long_work(tmp_path):
         with pytest.raises(UserError, match=r"--out .*: .*file is no folder: choose another place"):
             paths.check_place(tmp_path / below, "--out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]  # looking makes nothing
+
+
+def test_containers_with_one_name_leave_each_others_files_alone(tmp_path, monkeypatch):
+    """Each numbers its processes for itself: a process of another one looks as if it were dead."""
+    before = paths.partial_prefix(tmp_path)
+    left = tmp_path / f"{before.replace(str(os.getpid()), '9' * 9)}x"
+    left.touch()
+    (tmp_path / "pid").touch()
+    monkeypatch.setattr(paths, "NUMBERS", str(tmp_path / "pid"))
+    assert paths.partial_prefix(tmp_path) != before and left.exists()
+    monkeypatch.undo()
+    paths.remove_left(tmp_path)
+    assert not left.exists()

@@ -318,11 +318,11 @@ def test_the_ledger_has_a_request_once_its_model_is_on_disk(accepted, project, c
     def full(self, folder):
         raise UserError(f"cannot write {folder}: No space left on device")
 
-    save = forgetting.Forgotten.save
-    monkeypatch.setattr(forgetting.Forgotten, "save", full)
+    save = forgetting.Forgotten.save_new
+    monkeypatch.setattr(forgetting.Forgotten, "save_new", full)
     assert run(ledger="ledger.jsonl") == 2 and not (project / "ledger.jsonl").exists()
 
-    monkeypatch.setattr(forgetting.Forgotten, "save", save)
+    monkeypatch.setattr(forgetting.Forgotten, "save_new", save)
     assert run(ledger="ledger.jsonl") == 1
     capsys.readouterr()
     (entry,) = Requests("ledger.jsonl")

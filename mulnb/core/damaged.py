@@ -14,6 +14,7 @@ from mulnb.core import paths
 
 MOST = 10  # things that are kept
 MOST_BYTES = 2**30  # that they may have together
+LEFT = "left there"  # what `set_aside` says where the store cannot be changed
 
 
 def folder() -> Path:
@@ -28,8 +29,7 @@ def set_aside(place: Path) -> str:
         place: a folder, a file or a link. If it is gone already, another process was faster.
 
     Returns:
-        What was done, for a message: "moved to …", "removed" where it is too large to be kept, or "left there" where the store
-        cannot be changed.
+        What was done, for a message: "moved to …", "removed" where it is too large to be kept, or `LEFT`.
     """
     target = folder() / f"{place.parent.name}-{place.name}"
     if os.path.lexists(target):
@@ -45,23 +45,34 @@ def set_aside(place: Path) -> str:
     _keep_the_newest()
     if os.path.lexists(target):
         return f"moved to {target}"
-    return "left there" if os.path.lexists(place) else "removed"
+    return LEFT if os.path.lexists(place) else "removed"
 
 
 def _keep_the_newest() -> None:
-    """Remove the oldest of what is kept until the rest is within the bounds."""
-    kept = sorted(folder().glob("*"), key=lambda path: path.lstat().st_mtime, reverse=True)
+    """Remove the oldest of what is kept until the rest is within the bounds. Other processes may do so at the same time."""
+    times: dict[Path, float] = {}
+    for path in folder().glob("*"):
+        with contextlib.suppress(OSError):
+            times[path] = path.lstat().st_mtime
+
     total = 0
-    for number, path in enumerate(kept):
+    for number, path in enumerate(sorted(times, key=times.__getitem__, reverse=True)):
         total += _bytes(path)
         if number >= MOST or total > MOST_BYTES:
             _remove(path)
 
 
 def _bytes(path: Path) -> int:
-    """The size of a file, or of all files of a folder."""
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-    return sum(file.lstat().st_size for file in inside)
+    """The size of a file, or of all files of a folder, as far as they are there."""
+    files = [path]
+    for inside, _, names in os.walk(path) if not path.is_symlink() else ():
+        files += [Path(inside, name) for name in names]
+
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.lstat().st_size
+    return total
 
 
 def _remove(place: Path) -> None:

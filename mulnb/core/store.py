@@ -12,6 +12,7 @@ and keeps checksum and seal of the whole; when it is computed again here, what i
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -32,6 +33,7 @@ from mulnb.core import damaged, folders, locks, paths
 from mulnb.core.errors import Notice, UserError
 
 PACKAGE = Path(__file__).parents[1]  # the folder mulnb/, whose code `code_version` hashes
+_told: set[Path] = set()  # damaged artefacts that cannot be moved and that the user knows of
 
 
 @dataclass
@@ -155,6 +157,24 @@ def get(kind: str, parts: Mapping[str, Any], only: Collection[str] | None = None
 
 def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """The manifest and the arrays of the artefact in a folder of the store; None, `only` and what is damaged: as `get`."""
+    with contextlib.suppress(_Damaged):
+        return _read(place, only)
+
+    with locks.held([f"{place.parent.name}/{place.name}"]):
+        try:
+            return _read(place, only)  # another run may have put a good one there meanwhile
+        except _Damaged as error:
+            done = damaged.set_aside(place)
+            _tell(place, f"{place}: damaged ({error}); it is {done} and computed again", once=done == damaged.LEFT)
+            return None
+
+
+class _Damaged(Exception):
+    """Says what is wrong with an artefact."""
+
+
+def _read(place: Path, only: Collection[str] | None) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """As `read`, but raises `_Damaged`."""
     try:
         manifest = _manifest(place)
 
@@ -178,15 +198,24 @@ def read(place: Path, only: Collection[str] | None = None) -> tuple[dict[str, An
     except PermissionError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; set MULNB_HOME to a folder of your own") from None
     except OSError as error:  # a folder in a file's place, or a part of the disk that cannot be read
+        if not os.path.lexists(place):  # its path is too long for the system: whoever writes there says so
+            return None
         reason = f"{Path(error.filename or place).name}: {error.strerror}"
     except KeyError as error:
         reason = f"manifest.json has no {error}"
     except (ValueError, TypeError, AttributeError, RecursionError) as error:  # what JSON of another shape gives
         reason = error
 
-    done = damaged.set_aside(place)
-    warnings.warn(f"{place}: damaged ({reason}); it is {done} and computed again", Notice, stacklevel=3)
-    return None
+    raise _Damaged(reason)
+
+
+def _tell(place: Path, text: str, once: bool) -> None:
+    """Show a notice about an artefact; `once` in this process, where the place will be found as it is again and again."""
+    if once and place in _told:
+        return
+    if once:
+        _told.add(place)
+    warnings.warn(text, Notice, stacklevel=4)
 
 
 def _manifest(place: Path) -> dict[str, Any]:
@@ -205,6 +234,8 @@ def _manifest(place: Path) -> dict[str, Any]:
         raise ValueError("it is another artefact, put in this one's place")
     if "meta" not in manifest:
         raise KeyError("meta")
+    if "parts" in manifest and digest(manifest["parts"]) != place.name:
+        raise ValueError("the key is not that of the recipe")
     return manifest
 
 
@@ -239,7 +270,7 @@ def put(kind: str, parts: Mapping[str, Any], artifact: Artifact) -> Artifact:
         UserError: the folder is not writable or the disk is full; names the path and the reason.
     """
     target = folder(kind, parts)
-    stored = read(target) if (target / "manifest.json").is_file() else None
+    stored = read(target) if os.path.isfile(target / "manifest.json") else None
     if stored is not None and stored[0].get("left_out"):
         manifest, arrays = stored
         arrays = artifact.arrays | arrays

@@ -14,7 +14,7 @@ import pandas as pd
 from mulnb import study
 from mulnb.audit import klom
 from mulnb.config import Profile
-from mulnb.core import locks, memory, paths, vocabulary
+from mulnb.core import memory, paths, vocabulary
 from mulnb.core.errors import UserError, notice
 from mulnb.results import claims, evidence, frame_file, record, search, tables, thumbnails, written
 from mulnb.results.paper import PAIRS
@@ -45,6 +45,13 @@ def publish(profile: Profile, stage: str) -> Frames:
     memory.forget_peak()
     study.Study.of(profile).worker_peak_mb = 0.0
     frames = STAGES[stage](profile)
+    with record.held(profile):  # a run with other settings waits: its frames would be told as this one's
+        _write(profile, stage, frames)
+    return frames
+
+
+def _write(profile: Profile, stage: str, frames: Frames) -> None:
+    """Write what a stage has found, and say so in the record."""
     record.begin(profile)  # before the first table, too: all that lies there from now on is of this profile
     if stage in TABLES:
         TABLES[stage](profile, frames)
@@ -54,7 +61,6 @@ def publish(profile: Profile, stage: str) -> Frames:
     if stage == "memorization":
         thumbnails.write(profile)
     record.write(profile, stage, frames, order=STAGES)
-    return frames
 
 
 def load(profile_name: str, frame: str) -> pd.DataFrame | None:
@@ -249,19 +255,17 @@ def _sequential_tables(profile: Profile, frames: Frames) -> None:
 
 def _tune(profile: Profile) -> Frames:
     """The hyper-parameter search. Rows of algorithms outside `tune.grid` are kept from the previous table."""
+    search.kept(profile, profile.tune.grid)  # a damaged table is told before hours of work
     found = study.tune(profile)
-    with locks.held([f"results/{profile.name}"]):  # another search may add its rows at the same time
+    with record.held(profile):  # another search may add its rows at the same time
         _write_search(profile, found)
     return {}
 
 
 def _write_search(profile: Profile, found: pd.DataFrame) -> None:
     """Write the table of a search, and of earlier ones of other algorithms."""
-    frame = found
-    if (earlier := paths.find_result(profile.name, "tune.csv")).is_file():
-        before = written.table(earlier, ["algorithm"], dtype={"seeds": str})
-        kept = before[~before["algorithm"].isin(found["algorithm"])]
-        frame = pd.concat([kept, found], ignore_index=True)
+    kept = search.kept(profile, found["algorithm"].unique())
+    frame = found if kept is None else pd.concat([kept, found], ignore_index=True)
 
     # six digits, as in the CSV: the page says the same as somebody reads off it
     frame = pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")), dtype={"seeds": str})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
@@ -55,6 +56,11 @@ def _is_stage(found: Any) -> bool:
     return isinstance(peaks, dict) and all(type(peak) in (int, float) for peak in peaks.values())
 
 
+def held(profile: Profile) -> contextlib.AbstractContextManager[None]:
+    """Keep other runs from the results of a profile inside a `with` block: what lies there is of one run's settings."""
+    return locks.held([f"results/{profile.name}"])
+
+
 def begin(profile: Profile) -> None:
     """Say in `run.json`, before the first frame is written, which settings its frames are of from now on.
 
@@ -67,7 +73,7 @@ def begin(profile: Profile) -> None:
         UserError: the folder cannot be written.
     """
     folder, numbers = paths.results(profile.name), profile.numbers()
-    with locks.held([f"results/{profile.name}"]):
+    with held(profile):
         if not is_of(folder, profile):
             paths.write_text(folder / "run.json", json.dumps({"profile": numbers, "stages": {}}, indent=1) + "\n")
 
@@ -97,7 +103,7 @@ def write(profile: Profile, stage: str, frames: Mapping[str, pd.DataFrame], orde
         "device": made_by["device"],
     }
 
-    with locks.held([f"results/{profile.name}"]):  # another run may add a stage at the same time
+    with held(profile):  # another run may add a stage at the same time
         known = read(folder)
         stages = known.get("stages", {}) if known.get("profile") == numbers else {}
         for before in stages.values():  # of another machine or commit, perhaps

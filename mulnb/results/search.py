@@ -4,13 +4,75 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mulnb.config import Profile
+from mulnb.core import paths
+from mulnb.core.errors import UserError
+from mulnb.core.registry import ALGORITHMS
 from mulnb.core.vocabulary import METRICS, label
-from mulnb.results import markdown
+from mulnb.results import markdown, written
+
+TEXTS = ("algorithm", "strategy", "settings", "seeds", "scores")
+NUMBERS = ("tow", "tow_mia", "objective", "passes_retain", "n", "round")
+NUMBERS_OR_NONE = ("se", "unconverged")  # one seed has no standard error, and earlier versions did not count the second
+COLUMNS = (*TEXTS, *NUMBERS, "se", "chosen", "edge")  # of `tune.csv`; some have `unconverged`, too
+
+
+def kept(profile: Profile, searched: Container[str]) -> pd.DataFrame | None:
+    """What earlier searches of a profile have found for other algorithms.
+
+    Args:
+        profile: whose searches.
+        searched: the algorithms whose rows are found anew.
+
+    Returns:
+        Rows of `tune.csv`, or None if there are none.
+
+    Raises:
+        UserError: the table is damaged, or has rows that no search writes.
+    """
+    path = paths.find_result(profile.name, "tune.csv")
+    if not path.is_file():
+        return None
+
+    found = written.table(path, COLUMNS, dtype=dict.fromkeys(TEXTS, str))
+    for what, bad in _wrong(found):
+        if bad.any():
+            raise UserError(f"{path}: row {int(bad.argmax()) + 1} {what}: correct it, or remove the file and search again")
+    others = found[[name not in searched for name in found["algorithm"]]]
+    return others if len(others) else None
+
+
+def _wrong(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """What no search writes, and a mask of the rows that have it."""
+    for name in TEXTS:
+        yield f"has nothing in the column {name}", table[name].isna().to_numpy()
+    for name in NUMBERS:
+        yield f"has no number in the column {name}", ~np.isfinite(_numbers(table[name]))
+    for name in [name for name in NUMBERS_OR_NONE if name in table]:
+        yield f"has no number in the column {name}", ~np.isfinite(_numbers(table[name])) & table[name].notna().to_numpy()
+    yield "has neither True nor False in the column chosen", ~table["chosen"].isin([True, False, "True", "False"]).to_numpy()
+    yield "has an algorithm that is not known here", ~table["algorithm"].isin(ALGORITHMS.names).to_numpy()
+    yield "has settings that are no JSON", np.array([not _are_settings(text) for text in table["settings"]], dtype=bool)
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+
+
+def _are_settings(text: str) -> bool:
+    """Whether a cell has the settings of a strategy, or of each of its stages."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    stages = found if isinstance(found, list) else [found]
+    return all(isinstance(stage, dict) for stage in stages)
 
 
 def page(frame: pd.DataFrame, profile: Profile, caption: str) -> str:
@@ -111,7 +173,7 @@ def _winners(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _objective(row: pd.Series) -> str:
     error = f" ± {row['se']:.3f}" if "se" in row and pd.notna(row["se"]) else ""
-    unfit = f" {markdown.UNFIT}" if row.get("unconverged", 0) else ""
+    unfit = f" {markdown.UNFIT}" if row.get("unconverged", 0) > 0 else ""  # nan: of a search that did not count them
     return f"{row['objective']:.3f}{error}{unfit}"
 
 

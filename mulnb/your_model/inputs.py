@@ -44,6 +44,7 @@ class Images(ABC):
         files: the names of the images, where they are files, else None; `root`: the folder that these are relative to.
         classes: the names of the classes, where they are known, else None.
         largest_batch: images to predict at once.
+        turned: whether the images may be [C, H, W] as given, and were taken as [H, W, C]; until a model has read them.
         repeats: how often the network's inputs have each channel of the images, more than once of grey images in colour.
     """
 
@@ -51,6 +52,7 @@ class Images(ABC):
     root: str | Path | None = None
     classes: tuple[str, ...] | None = None
     repeats = 1
+    turned = False
 
     def __init__(self, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> None:
         self.labels = labels.to(device)
@@ -87,6 +89,10 @@ class Images(ABC):
         for piece in pieces:
             yield int(piece[0]), self.pixels(piece)
 
+    def turn(self) -> None:
+        """Take images that may be [C, H, W] or [H, W, C] in the other order. Raises `UserError` if `normalize` forbids it."""
+        raise NotImplementedError
+
     def announce(self, pieces: Sequence[Tensor]) -> None:  # noqa: B027, not abstract: most kinds have nothing to prepare
         """Hear which batches come next; only data that are read from files make use of it."""
 
@@ -115,9 +121,15 @@ class TensorImages(Images):
         _check_channels(self.affine, images.shape[1])
         self.largest_batch = _largest_batch(images[:1])
         self.images = images.to(device) if _has_room(device, images) else images
+        self.is_turned = True  # in the order that `turn` leaves first
 
     def pixels(self, index: Tensor) -> Tensor:
         return self.images[index.to(self.images.device)].contiguous()  # the same bits, however the user holds them
+
+    def turn(self) -> None:
+        self.images = self.images.permute(0, 2, 3, 1) if self.is_turned else self.images.permute(0, 3, 1, 2)
+        self.is_turned = not self.is_turned
+        _check_channels(self.affine, self.images.shape[1])
 
 
 class ItemImages(Images):
@@ -139,8 +151,10 @@ class ItemImages(Images):
         super().__init__(labels, device, dtype, normalize)
         self.items, self.workers = items, workers
         first = items[0][0]
+        self.turned = items.turned
         _check_channels(self.affine, len(first))
         self.largest_batch = _largest_batch(first.unsqueeze(0))
+        self._other_order: dict[int, Tensor] = {}  # what `items.seen` was before `turn`
         self._expected: Iterator[Tensor] = iter(())
         self._next: Tensor | None = None
         self._loaded: Iterator[tuple[Tensor, Tensor]] = iter(())
@@ -150,6 +164,8 @@ class ItemImages(Images):
         if self.workers == 0 or len(pieces) < 2:
             return
 
+        if not self.items.seen:
+            self.items.check(PROBE)
         self._loaded = of_items.loaded(self.items, pieces, self.workers, of_items.stack, pin=self.device.type == "cuda")
         self._expected = iter([piece.cpu() for piece in pieces])
         self._next = next(self._expected)
@@ -166,6 +182,12 @@ class ItemImages(Images):
         if self.items.labelled:
             self._check_labels(index, labels)
         return images
+
+    def turn(self) -> None:
+        self.items.turn = not self.items.turn
+        self.items.first = None
+        self.items.seen, self._other_order = self._other_order, self.items.seen
+        _check_channels(self.affine, len(self.items[0][0]))
 
     def _check_labels(self, index: Tensor, found: Tensor) -> None:
         """Raises `UserError` if an item that was read has another label than the data set said without reading it."""
@@ -231,16 +253,21 @@ def read(
 
     dataset, workers = of_items.dataset_of(given, name)
     if dataset is None:
-        images = pictures.as_tensor(given, name)
-        return TensorImages(images, pictures.labels_of(labels, len(images), name), device, dtype, normalize)
+        return _tensors(given, labels, device, dtype, normalize, name)
 
     tensors = of_items.tensors_of(dataset)
     if tensors is not None:
-        own = tensors[1] if labels is None else labels
-        images = pictures.as_tensor(tensors[0], name)
-        return TensorImages(images, pictures.labels_of(own, len(images), name), device, dtype, normalize)
+        return _tensors(tensors[0], tensors[1] if labels is None else labels, device, dtype, normalize, name)
 
     return _items(dataset, labels, workers, device, dtype, normalize, name)
+
+
+def _tensors(given: Any, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize, name: str) -> TensorImages:
+    """Images that are in memory, all in one or in a list."""
+    images = pictures.as_tensor(given, name)
+    found = TensorImages(images, pictures.labels_of(labels, len(images), name), device, dtype, normalize)
+    found.turned = pictures.turned(given)
+    return found
 
 
 def _items(

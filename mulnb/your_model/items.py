@@ -24,7 +24,7 @@ from torch.utils.data import (
 
 from mulnb.core.errors import UserError, users_code
 from mulnb.your_model.named import LABEL_KEYS, behind, kept_labels
-from mulnb.your_model.pictures import check_alike, labels_of, picture
+from mulnb.your_model.pictures import check_alike, labels_of, picture, turned
 
 # in this order: beside `pixel_values`, an `image` is the picture that they were made from
 IMAGE_KEYS = ("pixel_values", "image", "img", "images", "x", "input", "inputs", "data")
@@ -170,6 +170,8 @@ class Items:
     def __init__(self, dataset: Any, name: str, labelled: bool) -> None:
         self.dataset, self.label, self.labelled = dataset, name, labelled
         self.for_workers: Any | None = None
+        self.turn = True  # what looks like [H, W, C] is taken as such
+        self.turned = False  # an item looked like it
         self.first: Tensor | None = None  # the image that the others must be like
         self.seen: dict[int, Tensor] = {}  # some values of the items that `check` read
 
@@ -188,7 +190,8 @@ class Items:
             item = self.dataset[index]
 
         image, label = self._parts(item, index)
-        image = picture(image, f"{self.label}: example {index}").clone()  # a data set may use one buffer for all items
+        self.turned = self.turned or turned(image)
+        image = picture(image, f"{self.label}: example {index}", self.turn).clone()  # one buffer may be used for all items
         if self.first is None:
             self.first = image
         check_alike(image, self.first, f"{self.label}: example {index}")

@@ -97,11 +97,24 @@ def _channels_last(shape: Sequence[int]) -> bool:
     return shape[2] in CHANNELS and shape[0] not in CHANNELS
 
 
-def picture(value: Any, what: str) -> Tensor:
+def turned(given: Any) -> bool:
+    """Whether an image, or images, are taken as [H, W, C] because of their shape alone: it may be one of features [C, H, W]."""
+    if isinstance(given, (list, tuple)) and len(given):
+        given = given[0]
+    shape = getattr(given, "shape", ())
+    return len(shape) in (3, 4) and _channels_last(shape[-3:])
+
+
+def picture(value: Any, what: str, turn: bool = True) -> Tensor:
     """One image as uint8 or floating point [C, H, W]; PIL images become grey or RGB, image files RGB.
 
+    Args:
+        value: a tensor, an array, a PIL image, or an image file.
+        what: how the message of an error begins.
+        turn: whether one that looks like [H, W, C] is taken as such.
+
     Raises:
-        UserError: it is none; the message begins with `what`.
+        UserError: it is none.
     """
     if isinstance(value, ENCODED):
         value = _decoded(value, what)
@@ -117,7 +130,7 @@ def picture(value: Any, what: str) -> Tensor:
     if image.ndim != 3 or not (image.dtype == torch.uint8 or image.is_floating_point()):
         raise UserError(f"{what} is {described(image)}: expected uint8 or floating point [C, H, W]{_hint(image, 1)}")
 
-    return image.permute(2, 0, 1) if _channels_last(image.shape) else image
+    return image.permute(2, 0, 1) if turn and _channels_last(image.shape) else image
 
 
 def _from_pil(image: Any) -> np.ndarray:

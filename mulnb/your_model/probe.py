@@ -221,8 +221,53 @@ def check_beside(network: Adapted, name: str, data: Images) -> None:
 def classes_of(network: Adapted, data: Images) -> int:
     """How many classes the network tells apart. A folder's grey images are shown in three channels where it needs them.
 
-    torchvision's folders read grey files so, and who trained with them has a network that begins with three channels.
+    torchvision's folders read grey files so, and who trained with them has a network that begins with three channels. Images
+    that may be [C, H, W] or [H, W, C] are taken in the order that the network reads; if it reads both, a notice says which it is.
     """
+    if not data.turned:
+        return _classes_of(network, data)
+
+    data.turned = False  # it is decided here
+    classes, error = _tried(network, data)
+    shape = list(data.pixels(torch.zeros(1, dtype=torch.long)).shape[1:])
+    other, _ = _turned(network, data)
+    if classes is not None:
+        _turned(network, data)  # back
+        if other is not None:
+            notice(_both([*shape[1:], shape[0]]))
+        return classes
+    if other is not None:
+        notice(f"images are taken as [C, H, W]: the model does not read them as [H, W, C] (then {shape})")
+        return other
+
+    _turned(network, data)
+    raise error
+
+
+def _both(shape: list[int]) -> str:
+    """What to say of images that are read in either order of axes."""
+    told = f"images {shape} are taken as [H, W, C], and the model reads both orders"
+    return f"{told}: if they are features [C, H, W], give {[1, shape[0], shape[1] * shape[2]]}"
+
+
+def _turned(network: Adapted, data: Images) -> tuple[int | None, UserError | None]:
+    """The same for the images in the other order of axes, in which they stay."""
+    try:
+        data.turn()
+    except UserError as error:
+        return None, error
+    return _tried(network, data)
+
+
+def _tried(network: Adapted, data: Images) -> tuple[int | None, UserError | None]:
+    """How many classes the network tells apart, or why it does not read the images."""
+    try:
+        return _classes_of(network, data), None
+    except UserError as error:
+        return None, error
+
+
+def _classes_of(network: Adapted, data: Images) -> int:
     grey = isinstance(data, TensorImages) and bool(data.files) and data.images.shape[1] == 1
     try:
         data.repeats = 1

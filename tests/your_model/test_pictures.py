@@ -1,13 +1,18 @@
-"""PIL images of odd modes: read as what they hold, or refused; never black without a word."""
+"""PIL images of odd modes and arrays in two orders of axes: read as what they hold, or told; never without a word."""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
-from mulnb.core.errors import UserError
-from mulnb.your_model import pictures
+from mulnb.core.errors import Notice, UserError
+from mulnb.your_model import adapt, api, pictures
 
 GREY = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
 
@@ -30,3 +35,58 @@ def test_thirty_two_bits_hold_sixteen_or_are_refused():
 def test_a_mode_that_cannot_be_converted():
     with pytest.raises(UserError, match=r"^image 3: the picture \(mode La\) cannot be read"):
         pictures.picture(Image.fromarray(GREY).convert("LA").convert("La"), "image 3")
+
+
+class Maps(Dataset):
+    """Features [C, H, W] whose shape is also that of a picture [H, W, C]."""
+
+    def __init__(self, shape, n=40):
+        self.x = torch.randn(n, *shape, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return self.x[index], index % 4
+
+
+class Reads(nn.Module):
+    """A network that reads whatever its first layer reads."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first, self.head = first, nn.Linear(1, 4)
+
+    def forward(self, x):
+        return self.head(self.first(x).flatten(1).mean(1, keepdim=True))
+
+
+def beside(first, images, labels=None, normalize=None):
+    return api.beside(adapt.adapt(Reads(first)), images, labels, normalize)
+
+
+@pytest.mark.parametrize("shape", [(64, 4, 4), (64, 3, 3), (2, 6, 3)])
+@pytest.mark.parametrize("kind", [lambda maps: (maps,), lambda maps: (maps.x, torch.arange(40) % 4)])
+@pytest.mark.filterwarnings("ignore:images are float32")
+def test_axes_are_in_the_order_that_the_model_reads(shape, kind):
+    maps = Maps(shape)
+    with pytest.warns(Notice, match=r"images are taken as \[C, H, W\]: the model does not read them as \[H, W, C\]"):
+        data = beside(nn.Conv2d(shape[0], 5, 1), *kind(maps))
+    assert torch.equal(data.pixels(torch.arange(40)), maps.x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        data = beside(nn.Conv2d(shape[2], 5, 1), *kind(maps), normalize=([0.0] * shape[2], 1))
+    assert torch.equal(data.pixels(torch.arange(40)), maps.x.permute(0, 3, 1, 2))
+
+    with pytest.warns(Notice, match=r"are taken as \[H, W, C\], and the model reads both orders: .* give \[1, \d+, \d+\]"):
+        data = beside(nn.Identity(), *kind(maps))
+    assert torch.equal(data.pixels(torch.arange(40)), maps.x.permute(0, 3, 1, 2))
+
+
+def test_workers_read_axes_in_the_same_order():
+    maps = Maps((64, 4, 4))
+    with pytest.warns(Notice, match="the model does not read them"):
+        data = beside(nn.Conv2d(64, 5, 1), DataLoader(maps, num_workers=1))
+    data.largest_batch = 16
+    assert torch.equal(torch.cat([batch for _, batch in data.in_order()]), maps.x) and data.items.seen

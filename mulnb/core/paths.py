@@ -59,7 +59,7 @@ def _named_by(variable: str) -> Path | None:
         raise UserError(f"{variable} = {given!r}: expected a folder, or leave it unset")
 
     place = real(given)
-    if place.exists() and not place.is_dir():
+    if os.path.exists(place) and not os.path.isdir(place):  # Path.exists refuses one that is too long for the system
         raise UserError(f"{variable} = {given!r}: this is a file: name a folder")
     return place
 
@@ -116,7 +116,7 @@ def find_result(profile: str, name: str) -> Path:
         The user's own file, else the committed one; the path that a run would write to if there is neither.
     """
     places = [folder / profile / name for folder in readable()]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if os.path.isfile(place)), places[0])
 
 
 def given(path: str | bytes | os.PathLike, what: str) -> Path:

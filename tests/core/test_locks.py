@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from mulnb.core import locks
 
 HOLD = """
@@ -56,3 +58,14 @@ def test_where_no_lock_file_can_be_made_the_work_is_done_without(home):
     (home / "artifacts").write_text("a file where the folder should be")
     with locks.held(["a"]):
         pass
+
+
+def test_a_name_that_is_asked_for_twice_is_free_when_the_outer_block_ends(home):
+    with locks.held(["a"]):
+        with locks.held(["a", "b"]):
+            pass
+        waiting = start(TRY, "a")
+        assert waiting.stdout.readline() == "asks\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.5)
+    assert waiting.communicate(timeout=300)[0] == "held\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -129,6 +130,16 @@ def test_sealed_parts_of_another_key_are_no_whole_artefact(home):
     manifest["seal"] = store._seal(manifest)
     with pytest.raises(ValueError, match="the key is not that of the recipe"):
         store.whole(manifest)
+    (store.folder("kind", PARTS) / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.warns(Notice, match="the key is not that of the recipe"):
+        assert store.get("kind", PARTS) is None
+
+
+def test_a_path_that_is_too_long_for_the_system_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULNB_HOME", str(tmp_path.joinpath(*["x" * 200] * 25)))
+    assert store.get("kind", PARTS) is None
+    with pytest.raises(UserError, match="File name too long: choose a shorter one"):
+        store.put("kind", PARTS, artifact())
 
 
 def test_facts_of_every_kind_come_back_under_their_seal(home):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,8 @@ import synthetic
 
 from mulnb import load_profile
 from mulnb.core import paths
-from mulnb.results import frame_file, publish, record
+from mulnb.core.errors import UserError
+from mulnb.results import frame_file, publish, record, search
 
 FRAMES = {
     "unlearning": synthetic.unlearning,
@@ -92,3 +95,55 @@ def test_frames_beside_a_damaged_record_are_left_out(home, text):
     paths.write_text(folder / "run.json", text)
     with pytest.warns(UserWarning, match=r"run.json beside it is damaged .*: run the stage unlearning again"):
         assert publish._of_these_settings(load_profile("smoke"), "unlearning") is None
+
+
+def test_no_other_run_writes_between_the_first_table_and_the_record(home, monkeypatch):
+    """Its frames would be told as those of this run's settings."""
+    ask = "from mulnb.core import locks\nwith locks.held(['results/smoke']): print('written', flush=True)"
+    waiting = []
+
+    def a_frame(frame, to):
+        to.write_text("x")
+        waiting.append(subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True))
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting[0].wait(timeout=1)
+
+    profile = load_profile("smoke")
+    monkeypatch.setitem(publish.STAGES, "fidelity", lambda profile: {"fidelity": None})
+    monkeypatch.setattr(publish.frame_file, "write", a_frame)
+    monkeypatch.setattr(publish.record, "write", lambda *_, **__: waiting[0].poll() is None or pytest.fail("it did not wait"))
+    publish.publish(profile, "fidelity")
+    assert waiting[0].communicate(timeout=300)[0] == "written\n"
+
+
+HEAD = "algorithm,strategy,settings,tow,tow_mia,objective,passes_retain,se,n,chosen,edge,round,seeds,scores"
+ROW = 'scrub,vanilla,"{""lr"": 0.1}",0.5,0.5,1.0,3,,1,True,,0,7,memorization'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("algorithm\nscrub", "no column 'strategy': it is another table"),
+        (f"{HEAD}\n{ROW}\n{HEAD}", "row 2 has no number in the column tow: correct it"),
+        (f"{HEAD}\n{ROW}\n{ROW.replace('scrub', '')}", "row 2 has nothing in the column algorithm"),
+        (f"{HEAD}\n{ROW.replace('scrub', 'scrubs')}", "row 1 has an algorithm that is not known here"),
+        (f"{HEAD}\n{ROW.replace(': 0.1', '')}", "row 1 has settings that are no JSON"),
+        (f"{HEAD}\n{ROW.replace('1.0,3', 'inf,3')}", "row 1 has no number in the column objective"),
+        (f"{HEAD}\n{ROW.replace('3,,1', '3,small,1')}", "row 1 has no number in the column se"),
+        (f"{HEAD}\n{ROW}\n{ROW.replace('True', 'maybe')}", "row 2 has neither True nor False in the column chosen"),
+    ],
+)
+def test_a_damaged_table_of_a_search_is_told_before_the_next_search(home, monkeypatch, text, words):
+    monkeypatch.setattr(publish.study, "tune", lambda profile: pytest.fail("the search began"))
+    paths.write_text(paths.results("smoke") / "tune.csv", f"{text}\n")
+    with pytest.raises(UserError, match=words):
+        publish.publish(load_profile("smoke"), "tune")
+
+
+@pytest.mark.parametrize("name", ["cifar10-small", "cifar100-mini", "digits", "tiny-imagenet-mini"])
+def test_the_committed_tables_of_searches_are_whole(monkeypatch, name):
+    monkeypatch.setenv("MULNB_FIGURES", str(paths.committed()))
+    table = pd.read_csv(paths.committed() / name / "tune.csv")
+    assert len(search.kept(load_profile(name), ())) == len(table)
+    assert search.kept(load_profile(name), set(table["algorithm"])) is None
+    assert "nan" not in search.page(table.assign(unconverged=np.nan), load_profile(name), "")

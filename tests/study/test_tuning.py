@@ -173,7 +173,8 @@ def test_a_search_of_one_algorithm_keeps_what_was_found_for_the_others(monkeypat
     ]
     for seeds, rows in searches:
         frame = pd.DataFrame(rows, columns=["algorithm", "settings", "tow"]).assign(seeds=seeds, strategy="vanilla")
-        frame = frame.assign(objective=frame.tow, chosen=True)
+        frame = frame.assign(objective=frame.tow, chosen=True, tow_mia=0.5, passes_retain=3.0, se=0.1, n=4, edge="", round=0)
+        frame = frame.assign(scores="memorization")
         monkeypatch.setattr(study, "tune", lambda profile, frame=frame: frame)
         publish.publish(load_profile("smoke"), "tune")
     table = pd.read_csv(paths.results("smoke") / "tune.csv", dtype=str)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import sys
 
@@ -12,6 +14,7 @@ import torch
 from small import HOLDOUT, IMAGES, LABELS, TEST, Convolutional, memorizing
 
 from mulnb.__main__ import main
+from mulnb.core import folders
 from mulnb.core.errors import UserError
 from mulnb.core.stopping import Stopped
 from mulnb.data.request import indices
@@ -312,6 +315,49 @@ def test_an_interrupt_says_what_was_written_before_it(accepted, project, capsys,
     assert capsys.readouterr().err == "mulnb: interrupted; the result in again is complete\n"
     assert {path.name for path in (project / "again").iterdir()} == {path.name for path in (project / "out").iterdir()}
     assert len(Requests("ledger.jsonl")) == 1
+
+
+def test_of_two_at_once_the_slower_overwrites_nothing(accepted, project, capsys, monkeypatch):
+    """Neither the model of the faster one, which the ledger has, nor a folder of its own whose model the ledger would lack."""
+    (project / "others.csv").write_text("index\n9\n")
+    search = forgetting.tuned
+
+    def slow(*words, **more):
+        monkeypatch.setattr(forgetting, "tuned", search)
+        assert run(ledger="ledger.jsonl", request="others.csv") == 1
+        capsys.readouterr()
+        return search(*words, **more)
+
+    monkeypatch.setattr(forgetting, "tuned", slow)
+    said = refused(capsys, ledger="ledger.jsonl", out="second")
+    assert "ledger.jsonl: another request was added meanwhile: begin again with the model that it left" in said
+    assert not (project / "second").exists() and len(Requests("ledger.jsonl")) == 1
+
+    (project / "ledger.jsonl").unlink()
+    shutil.rmtree(project / "out")
+    monkeypatch.setattr(forgetting, "tuned", slow)
+    assert "another program wrote into out meanwhile: its files stay; name a new folder and run again" in refused(capsys)
+    assert json.loads((project / "out" / "request.json").read_text())["index"] == [9]
+
+
+def test_a_result_that_the_ledger_lacks_is_named_and_half_a_result_is_not_called_whole(accepted, project, capsys, monkeypatch):
+    """After a kill between the two, and in a folder that is a disk of its own, where files come one by one."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Requests, "add", interrupted)
+        run(ledger="ledger.jsonl")
+    capsys.readouterr()
+    words = "--out out has a whole result, but ledger.jsonl does not have the request: remove out and run again"
+    assert words in refused(capsys, ledger="ledger.jsonl")
+    assert "--out out exists and is not empty: name a new folder" in refused(capsys)
+
+    def killed(source, target):
+        interrupted() if target == project / "half" / "report.html" else os.rename(source, target)
+
+    (project / "half").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path.name == "half")
+    monkeypatch.setattr(folders.os, "replace", killed)
+    assert run(out="half") == 128 + signal.SIGTERM
+    assert "half has only a part of a result: remove it, and the same command begins anew" in capsys.readouterr().err
 
 
 def test_the_ledger_has_a_request_once_its_model_is_on_disk(accepted, project, capsys, monkeypatch):

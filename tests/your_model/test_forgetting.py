@@ -94,8 +94,25 @@ def test_the_result_is_written_down(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_model_is_written_before_the_ledger_says_that_it_is(accepted, tmp_path):
+def test_the_model_is_written_before_the_ledger_says_that_it_is(accepted, tmp_path, monkeypatch):
     """Whatever happens to the ledger or to the program then, the work is not lost."""
+    ledger, out = tmp_path / "requests.jsonl", tmp_path / "out"
+    given = {"holdout": HOLDOUT, "trials": 1, "budget": 5, "scores": scores(), "ledger": ledger, "out": out}
+
+    def full(self, line):
+        assert {path.name for path in out.iterdir()} == WRITTEN
+        raise UserError("No space left on device")
+
+    monkeypatch.setattr(mulnb.Requests, "_append", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), REQUEST[:5], **given, progress=False)
+    assert {path.name for path in out.iterdir()} == WRITTEN
+    with pytest.raises(UserError, match=r"out .* exists and is not empty: name a new folder"):
+        mulnb.forget(memorizing(), (IMAGES, LABELS), REQUEST[:5], **given, progress=False)
+
+
+@pytest.mark.slow
+def test_nothing_is_written_if_the_ledger_was_changed_meanwhile(accepted, tmp_path):
     ledger, out = tmp_path / "requests.jsonl", tmp_path / "out"
 
     def meanwhile(state):
@@ -104,7 +121,7 @@ def test_the_model_is_written_before_the_ledger_says_that_it_is(accepted, tmp_pa
     given = {"holdout": HOLDOUT, "trials": 1, "budget": 5, "scores": scores(), "ledger": ledger}
     with pytest.raises(UserError, match="line 1: no request; the file is no ledger"):
         mulnb.forget(memorizing(), (IMAGES, LABELS), REQUEST[:5], **given, progress=meanwhile, out=out)
-    assert {path.name for path in out.iterdir()} == WRITTEN
+    assert not out.exists()
 
 
 def test_a_request_that_was_not_forgotten_is_not_in_the_ledger(tmp_path):

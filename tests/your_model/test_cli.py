@@ -319,25 +319,25 @@ def test_an_interrupt_says_what_was_written_before_it(accepted, project, capsys,
 
 def test_of_two_at_once_the_slower_overwrites_nothing(accepted, project, capsys, monkeypatch):
     """Neither the model of the faster one, which the ledger has, nor a folder of its own whose model the ledger would lack."""
-    (project / "others.csv").write_text("index\n9\n")
+    found = api.unlearn(memorizing(), IMAGES, LABELS, [9], settings={"epochs": 1, "batch": 32, "lr": 0.01})
     search = forgetting.tuned
 
     def slow(*words, **more):
-        monkeypatch.setattr(forgetting, "tuned", search)
-        assert run(ledger="ledger.jsonl", request="others.csv") == 1
-        capsys.readouterr()
+        Requests("ledger.jsonl").add(api.whole(np.array([9])), found, before=memorizing(), data="data")
+        (project / "taken").mkdir(exist_ok=True)
+        (project / "taken" / "model.safetensors").write_text("another model")
         return search(*words, **more)
 
     monkeypatch.setattr(forgetting, "tuned", slow)
-    said = refused(capsys, ledger="ledger.jsonl", out="second")
+    said = refused(capsys, ledger="ledger.jsonl")
     assert "ledger.jsonl: another request was added meanwhile: begin again with the model that it left" in said
-    assert not (project / "second").exists() and len(Requests("ledger.jsonl")) == 1
+    assert not (project / "out").exists() and len(Requests("ledger.jsonl")) == 1
 
+    shutil.rmtree(project / "taken")
     (project / "ledger.jsonl").unlink()
-    shutil.rmtree(project / "out")
-    monkeypatch.setattr(forgetting, "tuned", slow)
-    assert "another program wrote into out meanwhile: its files stay; name a new folder and run again" in refused(capsys)
-    assert json.loads((project / "out" / "request.json").read_text())["index"] == [9]
+    said = refused(capsys, out="taken")
+    assert "another program wrote into taken meanwhile: its files stay; name a new folder and run again" in said
+    assert [path.read_text() for path in (project / "taken").iterdir()] == ["another model"]
 
 
 def test_a_result_that_the_ledger_lacks_is_named_and_half_a_result_is_not_called_whole(accepted, project, capsys, monkeypatch):

@@ -24,10 +24,8 @@ SHARED = (types.ModuleType, types.CodeType, types.CellType, bytes, torch.Tensor,
 SHARED_OF = ("pyarrow", "multiprocessing")  # tables that never change, and what is made to be shared
 HANDLES_OF = ("h5py", "zipfile", "tarfile", "lmdb", "sqlite3")
 PLAIN = (str, int, float, bool, type(None), tuple, list, dict)
-TABLES, LONG = (
-    (tuple, list, dict),
-    1000,
-)  # longer ones of nothing but words and numbers are copied at once, in a tenth of the time
+TABLES = (tuple, list, dict)
+LONG = 1000  # entries: longer tables of nothing but words and numbers are copied at once, in a tenth of the time
 LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): threading.RLock}
 
 

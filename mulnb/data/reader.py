@@ -108,7 +108,7 @@ def read_folder(
 
     folder = Folder(paths.given(root, "the folder of images"))
     listing = class_folder(folder, classes)
-    rules = Rules(size, skip_corrupt, "pass size, for example size=", "pass skip_corrupt=True")
+    rules = Rules(size, skip_corrupt, "pass size to read_folder, for example size=", "pass skip_corrupt=True to read_folder")
 
     found = _decode_parts(folder, listing, rules)
     _report(folder, listing, found.meta, rules)

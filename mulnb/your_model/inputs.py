@@ -325,7 +325,7 @@ def _folder(root: Any, labels: Any, device: torch.device, dtype: torch.dtype, no
 def _of_folder(
     found: pictures.FolderImages | ImageSet, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize
 ) -> TensorImages:
-    """What was read from a folder, by `mulnb.own.read_folder` or by the readers of a profile."""
+    """What was read from a folder, by `your_model.read_folder` or by the readers of a profile."""
     pixels = torch.as_tensor(found.images)
     own = pictures.labels_of(found.labels if labels is None else labels, len(pixels), "images")
     images = TensorImages(pixels, own, device, dtype, normalize)

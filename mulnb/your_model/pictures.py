@@ -265,11 +265,14 @@ class FolderImages:
         return tuple(self)[place]
 
 
-def read_folder(root: str | os.PathLike, *, skip_corrupt: bool = False, classes: Sequence[str] | None = None) -> FolderImages:
+def read_folder(
+    root: str | os.PathLike, *, size: int | None = None, skip_corrupt: bool = False, classes: Sequence[str] | None = None
+) -> FolderImages:
     """Images of a folder with one sub-folder per class, read as those of a profile are; grey if all of them are.
 
     Args:
         root: the folder.
+        size: resize every image to size × size pixels; None: all must have one size.
         skip_corrupt: leave out files that cannot be read, with a notice that names them.
         classes: the order of the classes; by default sorted by name as text, as torchvision does.
 
@@ -278,7 +281,7 @@ def read_folder(root: str | os.PathLike, *, skip_corrupt: bool = False, classes:
     """
     from mulnb.data import read_folder as read_files
 
-    found = read_files(Path(root), skip_corrupt=skip_corrupt, classes=classes)
+    found = read_files(Path(root), size=size, skip_corrupt=skip_corrupt, classes=classes)
     images = _grey(torch.from_numpy(found.images))  # of [N, 3, H, W]
     files = tuple(file.removeprefix("/") for file in found.files)
 

@@ -169,7 +169,7 @@ def test_nothing_is_left_out_of_a_users_folder_without_a_word(tmp_path):
     (place / "dog" / "dog_01.png").write_bytes(b"")
 
     with pytest.warns(UserWarning, match=r"files of other kinds are ignored \(2\), the first is notes.txt"):
-        with pytest.raises(UserError, match=r"dog_01.png \(the file is empty\): replace or remove it, or pass skip_corrupt=True"):
+        with pytest.raises(UserError, match=r"dog_01.png \(the file is empty\): replace or remove it, or pass skip_corrupt=True to read_folder"):
             read_folder(place)
         with pytest.warns(UserWarning, match="dog_01.png .*: left out"):
             found = read_folder(place, skip_corrupt=True)
@@ -195,7 +195,7 @@ def test_the_order_of_classes_is_told_and_can_be_chosen(tmp_path):
 def test_a_users_folder_of_two_sizes_or_an_empty_class(tmp_path):
     folder_of(tmp_path / "mine")
     picture(0, size=(7, 6)).save(tmp_path / "mine" / "dog" / "wide.png")
-    with pytest.raises(UserError, match=r"wide.png is 7×6, the first image is 6×6: pass size, for example size=6"):
+    with pytest.raises(UserError, match=r"wide.png is 7×6, the first image is 6×6: pass size to read_folder, for example size=6"):
         read_folder(tmp_path / "mine")
     with pytest.warns(UserWarning, match="resized to 8×8"):
         assert read_folder(tmp_path / "mine", size=8).images.shape == (7, 3, 8, 8)

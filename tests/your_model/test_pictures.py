@@ -90,3 +90,13 @@ def test_workers_read_axes_in_the_same_order():
         data = beside(nn.Conv2d(64, 5, 1), DataLoader(maps, num_workers=1))
     data.largest_batch = 16
     assert torch.equal(torch.cat([batch for _, batch in data.in_order()]), maps.x) and data.items.seen
+
+
+def test_a_folder_of_two_sizes_is_read_at_one(tmp_path):
+    for name, wide in (("a", 6), ("b", 8)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((6, wide, 3), np.uint8)).save(tmp_path / name / "1.png")
+    with pytest.raises(UserError, match="pass size to read_folder, for example size=6"):
+        pictures.read_folder(tmp_path)
+    with pytest.warns(Notice, match="resized"):
+        assert pictures.read_folder(tmp_path, size=6).images.shape == (2, 1, 6, 6)

@@ -112,7 +112,7 @@ def _check_gradients(trial: Adapted, outputs: Tensor) -> None:
         raise UserError(f"the model's backward pass failed: {one_line(error)[:200]}{f'; {blamed}' if name else ''}") from error
 
     gradients = {key: value.grad for key, value in trial.module.named_parameters() if value.grad is not None}
-    if not gradients:
+    if not gradients and _quantised(trial.module) is None:  # that is told where it is to be trained
         raise UserError(f"the model is left without gradients: {blamed}" if name else NO_GRADIENT)
     for key, gradient in gradients.items():
         if gradient.layout != torch.strided:
@@ -151,11 +151,9 @@ def _in_unit(values: Tensor) -> bool:
 
 def check_trainable(model: Adapted) -> None:
     """Raises `UserError` unless the network has a parameter that may move, finite ones only, and no quantised layer."""
-    for name, layer in model.named_modules():
-        if ".quantized." in type(layer).__module__:
-            raise UserError(
-                f"layer '{name.removeprefix('module.')}' is quantised and cannot be trained: give the model before that"
-            )
+    name = _quantised(model.module)
+    if name is not None:
+        raise UserError(f"layer '{name}' is quantised and cannot be trained: give the model before that")
 
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("no parameter of the model has requires_grad: there is nothing to train; unfreeze some first")
@@ -177,6 +175,11 @@ def _check_modes(model: Adapted) -> None:
                 "the model's train() and eval() change its weights, as adapters do that are merged for eval: merge them for "
                 "good first, or switch the merging off"
             )
+
+
+def _quantised(network: nn.Module) -> str | None:
+    """The name of the first quantised layer."""
+    return next((name for name, layer in network.named_modules() if ".quantized." in type(layer).__module__), None)
 
 
 def check_differentiable(model: Adapted, inputs: Tensor) -> None:

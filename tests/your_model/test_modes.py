@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from small import FLIPPED, HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, memorizing
@@ -16,7 +18,7 @@ class Merging(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network, self.beside, self.merged = memorizing(), nn.Parameter(torch.ones(1)), False
+        self.network, self.beside, self.merged = copy.deepcopy(memorizing()), nn.Parameter(torch.ones(1)), False
 
     def train(self, mode: bool = True) -> Merging:
         super().train(mode)

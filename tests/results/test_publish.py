@@ -14,7 +14,7 @@ import synthetic
 from mulnb import load_profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.results import frame_file, publish, record, search
+from mulnb.results import frame_file, markdown, publish, record, search
 
 FRAMES = {
     "unlearning": synthetic.unlearning,
@@ -146,4 +146,4 @@ def test_the_committed_tables_of_searches_are_whole(monkeypatch, name):
     table = pd.read_csv(paths.committed() / name / "tune.csv")
     assert len(search.kept(load_profile(name), ())) == len(table)
     assert search.kept(load_profile(name), set(table["algorithm"])) is None
-    assert "nan" not in search.page(table.assign(unconverged=np.nan), load_profile(name), "")
+    assert markdown.UNFIT not in search.page(table.assign(unconverged=np.nan), load_profile(name), "")

@@ -246,6 +246,8 @@ def unlearn(
             checks.check_duplicates(data, chosen.forget, present)
         if any(name is not None and name != "retrain" for name in names):
             probe.check_trainable(network)
+            for name in set(names) & set(probe.GRADIENT_IN_EVAL):
+                probe.usable([name], network, probe.first_inputs(data))
             told, _ = checks.at_chance(network, data, np.setdiff1d(np.flatnonzero(present), chosen.forget))
             if told:
                 notice(told)

@@ -64,3 +64,18 @@ def test_a_second_head_is_told_of():
 
     with pytest.warns(Notice, match=r"returns float32 \[8, 4\], float32 \[8, 4\]: the first is taken for the logits"):
         mulnb.unlearn(Two(), IMAGES, LABELS, FLIPPED, settings=QUICK)
+
+
+@pytest.mark.parametrize("algorithm", ["salun", "influence"])
+def test_an_algorithm_that_needs_a_gradient_in_eval_mode_is_refused_where_there_is_none(algorithm):
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = copy.deepcopy(memorizing())
+
+        def forward(self, images):
+            with torch.set_grad_enabled(self.training):
+                return self.network(images)
+
+    with pytest.raises(UserError, match=f"^{algorithm}: the model's outputs have no gradient in eval mode"):
+        mulnb.unlearn(Blind(), IMAGES, LABELS, FLIPPED, algorithm=algorithm)

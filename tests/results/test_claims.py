@@ -190,8 +190,8 @@ def test_runs_that_did_not_converge_are_counted():
     runs = synthetic.unlearning(seeds=4)
     runs.loc[(runs["seed"] == 2) & (runs["score"] == "memorization"), "converged"] = False
     found = table(unlearning=runs).query("claim == 'refine-vanilla'").set_index("measured")
-    assert "† 1 of 16 pairs" in found.loc["ToW, SalUn", "evidence"]
-    assert "† 1 of 4 pairs" in found.loc["ToW, SalUn, memorization", "evidence"]
+    assert "† 1 of 16 differences" in found.loc["ToW, SalUn", "evidence"]
+    assert "† 1 of 4 differences" in found.loc["ToW, SalUn, memorization", "evidence"]
     assert "†" not in found.loc["ToW, SalUn, confidence", "evidence"]
 
 

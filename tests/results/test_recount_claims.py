@@ -63,7 +63,7 @@ def test_what_each_verdict_is_said_to_rest_on(profile):
             if row.kind == "secondary":
                 values = values[values["score"] == row.score]
             missed = int((~values["converged"]).sum())
-            assert (f"† {missed} of {len(values)} pairs" in text) if missed else ("†" not in text)
+            assert (f"† {missed} of {len(values)} differences" in text) if missed else ("†" not in text)
 
 
 @every_profile

@@ -13,7 +13,6 @@ import pandas as pd
 from mulnb.config import Profile
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.core.registry import ALGORITHMS
 from mulnb.core.vocabulary import METRICS, label
 from mulnb.results import markdown, written
 
@@ -57,7 +56,6 @@ def _wrong(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     for name in [name for name in NUMBERS_OR_NONE if name in table]:
         yield f"has no number in the column {name}", ~np.isfinite(_numbers(table[name])) & table[name].notna().to_numpy()
     yield "has neither True nor False in the column chosen", ~table["chosen"].isin([True, False, "True", "False"]).to_numpy()
-    yield "has an algorithm that is not known here", ~table["algorithm"].isin(ALGORITHMS.names).to_numpy()
     yield "has settings that are no JSON", np.array([not _are_settings(text) for text in table["settings"]], dtype=bool)
 
 

@@ -126,7 +126,6 @@ ROW = 'scrub,vanilla,"{""lr"": 0.1}",0.5,0.5,1.0,3,,1,True,,0,7,memorization'
         ("algorithm\nscrub", "no column 'strategy': it is another table"),
         (f"{HEAD}\n{ROW}\n{HEAD}", "row 2 has no number in the column tow: correct it"),
         (f"{HEAD}\n{ROW}\n{ROW.replace('scrub', '')}", "row 2 has nothing in the column algorithm"),
-        (f"{HEAD}\n{ROW.replace('scrub', 'scrubs')}", "row 1 has an algorithm that is not known here"),
         (f"{HEAD}\n{ROW.replace(': 0.1', '')}", "row 1 has settings that are no JSON"),
         (f"{HEAD}\n{ROW.replace('1.0,3', 'inf,3')}", "row 1 has no number in the column objective"),
         (f"{HEAD}\n{ROW.replace('3,,1', '3,small,1')}", "row 1 has no number in the column se"),

@@ -242,7 +242,7 @@ def test_runs_whose_oracle_did_not_fit_are_marked_and_counted():
     text = words(figures.rum(PROFILE, marked(synthetic.unlearning())))
     assert text.count("†") == 2 * 3 * 4 + 1  # metrics × algorithms × scores, and the caption
     assert "† 60 of 180 runs have an original or oracle that did not fit" in text
-    assert "Behind the ceiling: 5 of 15 pairs of oracles with one that did not fit" in text
+    assert "Behind the ceiling: in 5 of 15 pairs an oracle did not fit" in text
     for name in ("strategy_differences", "sequential", "crossed"):
         frame = {"crossed": synthetic.crossed, "sequential": synthetic.sequential}.get(name, synthetic.unlearning)()
         assert "did not fit the retain set" in words(getattr(figures, name)(PROFILE, marked(frame)))

@@ -89,9 +89,9 @@ class Images(ABC):
         for piece in pieces:
             yield int(piece[0]), self.pixels(piece)
 
+    @abstractmethod
     def turn(self) -> None:
         """Take images that may be [C, H, W] or [H, W, C] in the other order. Raises `UserError` if `normalize` forbids it."""
-        raise NotImplementedError
 
     def announce(self, pieces: Sequence[Tensor]) -> None:  # noqa: B027, not abstract: most kinds have nothing to prepare
         """Hear which batches come next; only data that are read from files make use of it."""

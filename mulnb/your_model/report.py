@@ -307,19 +307,8 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
 
     reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
 
-    return Facts(
-        *sizes,
-        unseen,
-        chance,
-        reference,
-        overlap,
-        moved,
-        float(new.p.mean()),
-        changed,
-        setting.gone,
-        guess,
-        (original or new).balanced,
-    )
+    told = (overlap, moved, float(new.p.mean()), changed, setting.gone, guess)
+    return Facts(*sizes, unseen, chance, reference, *told, balanced=(original or new).balanced)
 
 
 def oracle_reference(found: Outcome) -> Reference:

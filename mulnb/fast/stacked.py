@@ -97,14 +97,21 @@ class _Convolve(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:  # the input is the images
             return None, d_weight, None
 
-        # add each patch's gradient to the pixels that it was copied from
         k, channels, height, width, batch = ctx.input
         d_patches = torch.bmm(weight.flatten(2).mT, dy).view(k, channels, 3, 3, h, w, batch)
-        dx = dy.new_zeros(k, channels, height + 2, width + 2, batch)
+        dx = dy.new_empty(k, channels, height + 2, width + 2, batch)
         s = ctx.stride
+        dx[:, :, s * h :] = 0  # the first gradients below do not reach these pixels
+        dx[:, :, :, s * w :] = 0
+
+        # add each patch's gradient to the pixels that it was copied from
         for i in range(3):
             for j in range(3):
-                dx[:, :, i : i + s * h : s, j : j + s * w : s] += d_patches[:, :, i, j]
+                pixels = dx[:, :, i : i + s * h : s, j : j + s * w : s]
+                if i < s and j < s:  # the first gradient of each pixel
+                    pixels.copy_(d_patches[:, :, i, j])
+                else:
+                    pixels.add_(d_patches[:, :, i, j])
         return dx[:, :, 1:-1, 1:-1], d_weight, None
 
 

@@ -213,6 +213,7 @@ def _compute(study: Study, jobs: Sequence[Job]) -> list[Artifact]:
     if not jobs:
         return []
 
+    memory.keep_freed()
     started = time.perf_counter()
     with workers.single_thread():
         made = jobs[0].compute(study, [job.task for job in jobs])

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mulnb
-from mulnb.core import commands, paths, progress, workers
+from mulnb.core import commands, instructions, paths, progress, workers
 from mulnb.core.errors import UserError
 
 STAGES = ("memorization", "proxies", "unlearning", "sequential", "audits", "mistakes", "tune", "all")
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 fine, 2 a user's mistake, 130 interrupted, 1 anything else.
     """
+
+    instructions.fix()
 
     def command() -> int | None:
         options = _parser().parse_args(argv)

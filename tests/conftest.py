@@ -13,7 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from mulnb.core import instructions
 from mulnb.core.locks import held_file
+
+instructions.fix()  # as a command does: before torch is imported
 
 SLOW_S = 4.0  # on a busy machine; what takes two on an idle one is marked `slow`, so that `pytest -m "not slow"` stays quick
 unmarked: dict[str, float] = {}  # seconds of the tests that should be

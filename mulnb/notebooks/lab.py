@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mulnb.core import commands, paths
+from mulnb.core import commands, instructions, paths
 from mulnb.core.errors import UserError
 from mulnb.notebooks import run
 
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code of a mistake; otherwise this process becomes JupyterLab and the call does not return.
     """
+
+    instructions.fix()
 
     def command() -> None:
         options, rest = parser().parse_known_args(argv)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mulnb
-from mulnb.core import commands, paths, progress
+from mulnb.core import commands, instructions, paths, progress
 from mulnb.core.errors import NotebookFailed, UserError
 
 ON_REQUEST = {"06", "07", "09"}  # run only when named with --only: two are for hands on, one takes two minutes more
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 fine, 2 a user's mistake, 1 a notebook failed, 130 interrupted.
     """
+    instructions.fix()
     return commands.exit_code(lambda: run(parser().parse_args(argv)))
 
 

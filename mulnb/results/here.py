@@ -1,6 +1,7 @@
 """What this machine's verdicts say beside the committed ones, and the record of a machine with another processor.
 
-Training is not equal to the bit on two types of processor, so a verdict near its border may fall on the other side.
+Networks of which a processor chooses the sums are not trained to the same bits on two types, so a verdict near its border may
+fall on the other side. Stacks of small networks are (`core.instructions`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 CPU = Path("/proc/cpuinfo")
 NEEDED = {"avx2", "fma"}
 
+THREADS = "OPENBLAS_NUM_THREADS"
 FIXED = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
     "OPENBLAS_CORETYPE": "Haswell",  # NumPy's matrix products (`fast.products`): the first processor with AVX2
@@ -25,10 +26,15 @@ def fix() -> None:
     What the user has set stays as it is. On a processor without AVX2, or where the system does not say (only Linux does), the
     libraries choose: results are then the same on machines of one kind.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # several tasks run side by side; two threads would wait for each other
+    os.environ.setdefault(THREADS, "1")  # several tasks run side by side; two threads would wait for each other
     if _has_avx2():
         for name, value in FIXED.items():
             os.environ.setdefault(name, value)
+
+
+def fixed() -> dict[str, str]:
+    """The variables of `fix` as this process has them: for processes that another machine starts."""
+    return {name: os.environ[name] for name in (THREADS, *FIXED) if name in os.environ}
 
 
 def _has_avx2() -> bool:

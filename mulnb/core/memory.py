@@ -73,8 +73,9 @@ def keep_freed() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # no glibc
         return
-    mallopt(MMAP_THRESHOLD, 32 << 20)  # the largest that it takes; both, since either of them ends its own adjusting
-    mallopt(TRIM_THRESHOLD, (2 << 30) - 1)
+    if not mallopt(MMAP_THRESHOLD, 256 << 20):
+        mallopt(MMAP_THRESHOLD, 32 << 20)  # the largest that an older glibc takes
+    mallopt(TRIM_THRESHOLD, (2 << 30) - 1)  # both, since either of them ends glibc's own adjusting
 
 
 def _status(entry: str) -> float:

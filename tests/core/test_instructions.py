@@ -49,14 +49,14 @@ def test_a_stack_is_trained_to_the_same_bits_by_other_instructions():
 
 
 def test_it_fixes_what_the_user_has_not_set(monkeypatch, tmp_path):
-    for name in (*instructions.FIXED, "OPENBLAS_NUM_THREADS"):
+    for name in (*instructions.FIXED, instructions.THREADS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setattr(instructions, "CPU", tmp_path / "cpuinfo")
     instructions.CPU.write_text("processor : 0\nflags : fpu sse2 fma avx2 avx512f\n")
     instructions.fix()
     assert os.environ["ATEN_CPU_CAPABILITY"] == "default"
-    assert (os.environ["OPENBLAS_CORETYPE"], os.environ["OPENBLAS_NUM_THREADS"]) == ("Haswell", "1")
+    assert (os.environ["OPENBLAS_CORETYPE"], os.environ[instructions.THREADS]) == ("Haswell", "1")
 
 
 @pytest.mark.parametrize("flags", ["processor : 0\nflags : fpu sse2 avx fma\n", "processor : 0\n", None])
@@ -84,7 +84,7 @@ libraries = threadpoolctl.threadpool_info()
 [blas] = [found for found in libraries if found["internal_api"] == "openblas" and "numpy" in found["filepath"]]
 print(blas["architecture"], blas["num_threads"], torch.backends.cpu.get_cpu_capability())
 """
-    fixed = {*instructions.FIXED, "OPENBLAS_NUM_THREADS"}
+    fixed = {*instructions.FIXED, instructions.THREADS}
     own = {name: value for name, value in os.environ.items() if name not in fixed}
     done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "Haswell 1 AVX2"

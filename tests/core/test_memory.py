@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,29 @@ def test_a_peak_rises_stays_and_is_forgotten(in_new_process):
     if not memory.CLEAR.exists():
         pytest.skip("only Linux can begin a new peak")
     assert found["forgotten"] < 100
+
+
+def faults() -> list[int]:
+    """Pages that the system had to provide for the same arrays, ten times over: before `keep_freed`, and after it."""
+    import resource
+
+    def work() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            held = [np.ones(megabytes << 20, dtype=np.uint8) for megabytes in (3, 20, 45, 20)]
+            del held
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    first = work()
+    memory.keep_freed()
+    work()  # the memory that is kept is taken once
+    return [first, work()]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_kept_for_the_next_arrays(in_new_process):
+    given_back, kept = in_new_process(faults)
+    assert kept < given_back / 20
 
 
 def test_what_cannot_fit_is_refused_before_it_is_begun():

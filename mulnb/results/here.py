@@ -22,6 +22,7 @@ OTHER_MACHINE = "other_machine.csv"
 ELSEWHERE = {
     OTHER_MACHINE: "on another type of processor",
     "without_avx512.csv": "on a processor without AVX-512",
+    "own_sums.csv": "on three processors that each summed in an order of their own",
 }
 KEY = ["claim", "measured"]  # what identifies an estimate
 RECORDED = [*KEY, "verdict", "evidence"]

@@ -21,7 +21,6 @@ from mulnb.results.verdicts import NO_RESULTS
 OTHER_MACHINE = "other_machine.csv"
 ELSEWHERE = {
     OTHER_MACHINE: "on another type of processor",
-    "without_avx512.csv": "on a processor without AVX-512",
     "own_sums.csv": "on three processors that each summed in an order of their own",
 }
 KEY = ["claim", "measured"]  # what identifies an estimate

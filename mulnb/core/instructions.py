@@ -32,11 +32,6 @@ def fix() -> None:
             os.environ.setdefault(name, value)
 
 
-def fixed() -> dict[str, str]:
-    """The variables of `fix` as this process has them: for processes that another machine starts."""
-    return {name: os.environ[name] for name in (THREADS, *FIXED) if name in os.environ}
-
-
 def _has_avx2() -> bool:
     """Whether the processor has AVX2; False where the system does not say."""
     try:

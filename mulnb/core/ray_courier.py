@@ -19,7 +19,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from mulnb.core import instructions
 from mulnb.core.errors import UserError
 from mulnb.core.workers import single_thread
 
@@ -75,7 +74,6 @@ def main(descriptor: int, address: str, cores: int) -> None:
     pipe = Connection(descriptor)
     try:
         there = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
-        there["runtime_env"] = {"env_vars": instructions.fixed()}  # so that every node gives the same bits
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **there)
         head = ray.get_runtime_context().gcs_address
         nodes = [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]

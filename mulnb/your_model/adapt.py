@@ -26,7 +26,7 @@ from mulnb.core.errors import UserError, one_line, users_code
 from mulnb.fast.graphs import plain_steps
 from mulnb.training import clone, predict
 from mulnb.your_model.copies import carry_over, still
-from mulnb.your_model.weights import read_weights, renamed, unwrapped
+from mulnb.your_model.weights import check_kinds, read_weights, renamed, unwrapped
 
 Model = nn.Module | Mapping[str, Tensor] | str | Path  # a module, or its weights together with a factory
 Factory = Callable[[], nn.Module]
@@ -322,12 +322,14 @@ def _from_weights(weights: Mapping[str, Tensor] | str | Path, factory: Factory |
 
     with protected(torch.device("cpu"), 0):  # its weights are drawn, and then replaced
         model = _copied(plain(built_by(factory, "factory")))  # it may return a network that lives elsewhere
-    given = renamed(unwrapped(weights), known=model.state_dict().keys())
+    own = model.state_dict()
+    given = renamed(unwrapped(weights), known=own.keys())
+    check_kinds(given, own, source)
 
     try:
         found = model.load_state_dict(given, strict=False)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # the network may have a load_state_dict of its own
+        reason = one_line(error)
         raise UserError(f"{source} does not fit the factory's network: {reason[:200]}") from None
 
     # tied weights are saved once: the others have the values of the one that was loaded

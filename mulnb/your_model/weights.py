@@ -14,13 +14,26 @@ from torch import Tensor, nn
 from mulnb.core import paths
 from mulnb.core.errors import UserError, one_line
 
+KEYS = ("state_dict", "model_state_dict", "model")  # under which trainings save a state dict
+
 
 def unwrapped(found: Any) -> Any:
-    """The state dict in a training's checkpoint, the entry `state_dict`, `model_state_dict` or `model`; else what was given."""
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    """The state dict in a training's checkpoint: under one of `KEYS`, or the only one that it has; else what was given."""
+    while isinstance(found, Mapping):
+        inside = {key: value for key, value in found.items() if isinstance(value, Mapping)}
+        known = next((key for key in KEYS if key in inside), None)
+        if known is None:
+            states = [key for key, value in inside.items() if value and is_state(value)]
+            known = states[0] if len(states) == 1 else None
+        if known is None:
+            break
+        found = inside[known]
     return found
+
+
+def is_state(found: Any) -> bool:
+    """Whether this is a state dict: nothing but tensors."""
+    return isinstance(found, Mapping) and all(isinstance(value, Tensor) for value in found.values())
 
 
 def renamed(weights: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -51,7 +64,7 @@ def renamed(weights: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
 def read_weights(path: Path) -> Mapping[str, Tensor]:
     """The state dict in a checkpoint file, also in one of a training."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
@@ -63,12 +76,31 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             raise UserError(f"{path} holds more than tensors, a whole module perhaps: save model.state_dict() instead") from None
         raise UserError(f"{path} cannot be read as a state dict: it is no file of torch.save, or a damaged one") from None
     except Exception as error:  # a damaged file may fail anywhere in the reader
+        if "TorchScript" in str(error):  # torch's own message is about how to load what may be harmful
+            raise UserError(f"{path} holds a TorchScript module: save model.state_dict() of the Python module instead") from None
         raise UserError(f"{path} cannot be read as a state dict: {one_line(error)}") from None
 
     found = unwrapped(found)
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path} holds no state dict: save model.state_dict()")
+    if not is_state(found):
+        has = f" but {', '.join(map(str, found))[:100]}" if isinstance(found, Mapping) else ""
+        raise UserError(f"{path} holds no state dict{has}: save model.state_dict()")
     return found
+
+
+def check_kinds(weights: Mapping[str, Any], network: Mapping[str, Tensor], source: str) -> None:
+    """Raises `UserError` if weights are whole or complex numbers where a network has floating-point ones: torch casts them.
+
+    Args:
+        weights: a state dict, under the names of the network.
+        network: that of the network.
+        source: what messages call the weights.
+    """
+    for name, value in weights.items():
+        if name in network and network[name].is_floating_point() and isinstance(value, Tensor) and not value.is_floating_point():
+            raise UserError(
+                f"{source}: weight '{name}' is {value.dtype}, and the network has {network[name].dtype} there: "
+                "give the weights before they were quantised or converted"
+            )
 
 
 def save_weights(model: nn.Module, path: str | Path) -> Path:

@@ -8,6 +8,7 @@ from small import HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, forgotten, memo
 
 import mulnb
 from mulnb.core.errors import UserError
+from mulnb.your_model import adapt
 from mulnb.your_model.adapt import same_weights
 from mulnb.your_model.weights import save_weights
 
@@ -39,6 +40,50 @@ def test_weights_and_a_factory_instead_of_a_module(tmp_path):
         with pytest.raises(UserError, match=message) as error:
             unlearn(weighed, factory=factory)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["net", "weights", "params", "model_state"])
+def test_the_only_state_dict_of_a_checkpoint_is_taken_whatever_its_key(tmp_path, key):
+    own = memorizing().state_dict()
+    for checkpoint in (
+        {key: own, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}},
+        {"model": {key: own}, "args": None},
+    ):
+        torch.save(checkpoint, tmp_path / "a.pt")
+        assert same_weights(adapt.plain(tmp_path / "a.pt", Convolutional), memorizing())
+    torch.save({key: own, "discriminator": {"weight": torch.ones(2)}}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=rf"a\.pt holds no state dict but {key}, discriminator: save model\.state_dict\(\)"):
+        adapt.plain(tmp_path / "a.pt", Convolutional)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers_are_not_cast(kind):
+    own = memorizing().state_dict()
+    given = own | {"conv.weight": (own["conv.weight"] * 127).to(kind)}
+    with pytest.raises(UserError, match=rf"the state dict: weight 'conv\.weight' is {kind}, and the network has torch\.float32"):
+        adapt.plain(given, Convolutional)
+    assert same_weights(adapt.plain({key: value.double() for key, value in own.items()}, Convolutional), memorizing())
+
+
+def test_a_file_of_safetensors_is_known_in_capitals_too(tmp_path):
+    save_weights(memorizing(), tmp_path / "a.safetensors").rename(tmp_path / "A.SAFETENSORS")
+    assert same_weights(adapt.plain(tmp_path / "A.SAFETENSORS", Convolutional), memorizing())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_torchscript_is_told_from_weights(tmp_path):
+    torch.jit.save(torch.jit.trace(memorizing(), torch.zeros(2, 1, 6, 6)), tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt holds a TorchScript module: save model\.state_dict\(\) of the Python module"):
+        adapt.plain(tmp_path / "a.pt", Convolutional)
+
+
+def test_a_loading_of_ones_own_that_fails_is_one_line():
+    class Own(Convolutional):
+        def load_state_dict(self, given, strict=True):
+            return super().load_state_dict(given["network"], strict)
+
+    with pytest.raises(UserError, match="the state dict does not fit the factory's network: 'network'"):
+        adapt.plain(memorizing().state_dict(), Own)
 
 
 def test_weights_of_a_part_only_are_named():

@@ -15,10 +15,9 @@ from mulnb.core.errors import UserError
 from mulnb.core.whole import EXACT, whole
 from mulnb.data import request_file
 from mulnb.data.folders import normal
-from mulnb.data.request_file import WHOLE, list_key, name_key
+from mulnb.data.request_file import CLASS_COLUMNS, WHOLE, check_thousands, list_key, name_key
 from mulnb.forget import Strata
 
-CLASS_KEYS = ("class", "classes")
 NESTED = 3  # mappings around the list of examples, as in {"request": {"index": [1, 4]}}
 
 UNKNOWN = 2**62  # `n` where nobody knows how many examples there are
@@ -113,8 +112,12 @@ def _unwrapped(request: Request, n: int, files: Sequence[str] | None, root: str 
     for _ in range(NESTED):
         if hasattr(request, "iloc") and hasattr(request, "columns"):  # a table of pandas: its columns
             request = {str(name): request[name] for name in request.columns}
+        if isinstance(request, Mapping) and {"columns", "data"} <= set(request):
+            raise UserError(
+                f"{what} is a table in pandas' form 'split', whose index is no list of examples: write it as 'records'"
+            )
         if isinstance(request, Mapping) and (key := list_key(request)) is not None and not _has_both(request):
-            whole = next((name for name in CLASS_KEYS if name in request and np.ndim(request[name]) == 0), None)
+            whole = next((name for name in CLASS_COLUMNS if name in request and np.ndim(request[name]) == 0), None)
             if whole is not None:  # one label for each example would be a column of a table
                 raise UserError(f"{what} names examples ('{key}') and a class ('{whole}'): leave out one of them")
             request = request[key]
@@ -230,11 +233,11 @@ def _plain(value: Any) -> Any:
 
 def is_request(tree: Mapping) -> bool:
     """Whether a mapping, as a JSON file holds one, names examples or a class."""
-    return list_key(tree) is not None or (len(tree) == 1 and set(tree) <= set(CLASS_KEYS))
+    return list_key(tree) is not None or (len(tree) == 1 and set(tree) <= set(CLASS_COLUMNS))
 
 
 def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequence[str] | None, what: str) -> np.ndarray:
-    if len(request) != 1 or not set(request) <= set(CLASS_KEYS):
+    if len(request) != 1 or not set(request) <= set(CLASS_COLUMNS):
         has = ", ".join(map(str, request))
         raise UserError(f"{what} has {has}: expected {{'class': number or name}}, or a column 'index' or 'file'")
     if labels is None:
@@ -254,6 +257,8 @@ def _class(request: Mapping, n: int, labels: np.ndarray | None, classes: Sequenc
 
 def _of_class(wanted: Any, labels: np.ndarray, classes: Sequence[str] | None, what: str) -> np.ndarray:
     """bool [N]: which examples are of a class, by its number or name."""
+    if isinstance(wanted, str) and not classes and WHOLE.fullmatch(wanted):
+        wanted = int(wanted.partition(".")[0])  # of a file, where numbers are text
     if named := isinstance(wanted, str):
         names = [normal(name) for name in classes or ()]
         if normal(wanted) not in names:
@@ -308,6 +313,7 @@ def _named(names: list[str], files: Sequence[str] | None, root: str | Path | Non
     """The places of images by their names."""
     if files is None:
         if all(WHOLE.fullmatch(name.strip()) for name in names):  # numbers that were written as text
+            check_thousands(names, what)
             return np.array([int(name.strip().partition(".")[0]) for name in names])
         odd = next(name for name in names if not WHOLE.fullmatch(name.strip()))
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from mulnb.core.plain_file import LONGEST
 
 INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
+CLASS_COLUMNS = ("class", "classes")
+LABEL_COLUMNS = ("label", "labels", "target", "targets", "category")  # a list of these may be meant as one of classes
 FLAGS = ("forget", "delete", "remove", "erase", "mask")  # columns that say of each row whether it is meant
 MARKED, UNMARKED = {"1", "1.0", "true", "t", "yes", "y"}, {"0", "0.0", "false", "f", "no", "n", ""}
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
-THOUSANDS = re.compile(r"\b[0-9]{1,3},0[0-9]{2}\b")  # 1,000, which is not the examples 1 and 0
+# 1,000 and 1 000, which are not the examples 1 and 0, and 1.000, which is not 1 where a point separates thousands
+THOUSANDS = re.compile(r"(?<![0-9])[1-9][0-9]{0,2}(,0[0-9]{2}| 0[0-9]{2}|[\u00a0\u2009\u202f][0-9]{3}|\.000)(?![0-9])")
 
 
 def read(path: Path, what: str, n: int | None = None) -> Any:
@@ -34,7 +37,7 @@ def read(path: Path, what: str, n: int | None = None) -> Any:
 
     Returns:
         Indices, a mask or file names as a list or array; the mapping or the `Strata` of a JSON file; of a table that has
-        columns of both, indices and names, a mapping with both.
+        columns of both, indices and names, a mapping with both; of a column of classes, a mapping with that.
 
     Raises:
         UserError: the file does not exist, cannot be read, or has no column that names examples.
@@ -112,13 +115,12 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
     rows = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     cells = re.split(r"[,;\s]+", " ".join(rows).strip(" ,;"))
     if rows and all(WHOLE.fullmatch(cell) for cell in cells):
-        if odd := THOUSANDS.search(" ".join(rows)):
-            raise UserError(f"{path} has the number {odd[0]}: write numbers without separators of thousands")
-        return _numbers(cells)
+        check_thousands(rows, str(path))
+        return _numbers(cells, path)
 
     # a heading, a last line with a number or quotation marks are those of a table
     heads = [cell.strip().lower() for cell in re.split(r"[,;\t]", rows[0])] if rows else []
-    named = any(head in (*INDEX_COLUMNS, *FILE_COLUMNS) for head in heads)
+    named = any(head in (*INDEX_COLUMNS, *FILE_COLUMNS, *CLASS_COLUMNS, *LABEL_COLUMNS) for head in heads)
     table = not rows or named or rows[0].startswith('"') or WHOLE.fullmatch(rows[-1]) or _is_mask(rows[1:])
     return _column(text, path) if table else rows
 
@@ -138,12 +140,18 @@ def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[
         _check_table(path, heads, rows, known[0])
     elif not any(any(row[1:]) for row in rows):  # one column: a separator at the end of a line begins no second one
         place = 0
+        if heads[0] in CLASS_COLUMNS:
+            return {heads[0]: [row[0] for row in rows[1:]]}
+        if heads[0] in LABEL_COLUMNS:
+            raise UserError(
+                f"{path} has a column '{heads[0]}': call it 'class' to forget whole classes, or 'index' to forget examples"
+            )
         titled = heads[0][:1].isalpha() and not _is_mask(heads[:1]) and not re.search(r"[./\\]", heads[0])
         cells = [row[0] for row in rows[1:]]
         if cells and titled and (all(WHOLE.fullmatch(cell) for cell in cells) or _is_mask(cells)):
             rows = rows[1:]  # a heading of the user's own
     elif len(rows) == 1:
-        return _numbers([cell for cell in rows[0] if cell])
+        return _numbers([cell for cell in rows[0] if cell], path)
     else:
         raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
 
@@ -151,7 +159,7 @@ def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[
     if short:
         raise UserError(f"{path}: line {short[0] + 2} has too few columns")
 
-    found = _numbers([row[place] for row in rows])
+    found = _numbers([row[place] for row in rows], path)
     name = name_key(heads)
     if name in (None, heads[place]) or any(len(row) <= heads.index(name) for row in rows):
         return found
@@ -196,8 +204,17 @@ def _is_mask(cells: list[str]) -> bool:
     return bool(cells) and all(cell.lower() in ("true", "false") for cell in cells)
 
 
-def _numbers(cells: list[str]) -> list[int] | list[bool] | list[str]:
+def _numbers(cells: list[str], path: Path) -> list[int] | list[bool] | list[str]:
     if _is_mask(cells):
         return [cell.lower() == "true" for cell in cells]
-    whole = all(WHOLE.fullmatch(cell) for cell in cells)
-    return [int(cell.partition(".")[0]) for cell in cells] if whole else cells
+    if not all(WHOLE.fullmatch(cell) for cell in cells):
+        return cells
+    check_thousands(cells, str(path))
+    return [int(cell.partition(".")[0]) for cell in cells]
+
+
+def check_thousands(texts: Iterable[str], what: str) -> None:
+    """Raises `UserError` if one of some texts, each with whole numbers, has a number with a separator of thousands."""
+    odd = next(filter(None, map(THOUSANDS.search, texts)), None)
+    if odd:
+        raise UserError(f"{what} has the number {odd[0]}: write numbers without separators of thousands")

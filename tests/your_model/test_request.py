@@ -322,6 +322,9 @@ def test_titles_of_names_as_people_write_them(tmp_path, title):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("index\n1.000\n2.000\n", "has the number 1.000: write numbers without separators of thousands"),
+        ("3;1.000\n", "has the number 1.000"),
+        ("label\n1\n", "has a column 'label': call it 'class' to forget whole classes, or 'index' to forget examples"),
         ("b/3.png\n1\n", "'1' is not among the images"),  # a name is no title
         ("0\n1\n0\n0\n1\n", "5 times 0 or 1, a mask perhaps"),
         ("c/1.png\nc/2.png\nb/3.png\n", r"'c/1.png' is not among the images \(2 of 3 names are not\)"),
@@ -337,6 +340,46 @@ def test_lists_that_could_be_taken_for_something_else(tmp_path, text, words):
     (tmp_path / "request.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=words):
         indices(tmp_path / "request.csv", 5, files=FILES)
+
+
+@pytest.mark.parametrize("number", ["1 000", "1\u00a0000", "1\u202f234", "1,000", "1.000"])
+def test_a_number_with_a_separator_of_thousands_is_not_one_or_two_examples(tmp_path, number):
+    (tmp_path / "request.txt").write_text(f"3\n{number}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"has the number 1.*: write numbers without separators of thousands"):
+        indices(tmp_path / "request.txt", 2000)
+
+
+def test_numbers_that_only_resemble_those_with_separators_of_thousands(tmp_path):
+    (tmp_path / "request.txt").write_text("001 002\n7.0 12\n4\n013\n")
+    assert indices(tmp_path / "request.txt", 2000).tolist() == [1, 2, 4, 7, 12, 13]
+    with pytest.raises(UserError, match=r"the request has the number 1.000"):
+        indices(["1.000"], 2000)
+
+
+def test_a_column_of_classes_names_classes_and_not_examples(tmp_path):
+    labels, names = np.array([0, 0, 1, 1, 1]), ["0001", "0002"]
+    for name, text, classes, expected in (
+        ("a.csv", "class\n1\n", None, [2, 3, 4]),
+        ("a.csv", "Class;\r\ndog;\r\n", ["cat", "dog"], [2, 3, 4]),
+        ("a.txt", "classes\ncat\n", ["cat", "dog"], [0, 1]),
+        ("a.csv", "class\n0001\n", names, [0, 1]),  # the name, and not number 1
+        ("a.csv", "index,class\n4,0001\n", names, [4]),
+    ):
+        (tmp_path / name).write_text(text)
+        assert indices(tmp_path / name, 5, labels=labels, classes=classes).tolist() == expected
+    (tmp_path / "a.csv").write_text("class\n1\n")
+    with pytest.raises(UserError, match="class '1' is unknown: classes are 0001, 0002"):
+        indices(tmp_path / "a.csv", 5, labels=labels, classes=names)
+
+
+def test_a_table_of_pandas_in_the_form_split_has_no_list_of_examples(tmp_path):
+    table = pd.DataFrame({"index": [1, 4]})
+    table.to_json(tmp_path / "a.json", orient="split")
+    for given in (tmp_path / "a.json", table.to_dict("split")):
+        with pytest.raises(UserError, match=r"is a table in pandas' form 'split', .*: write it as 'records'"):
+            indices(given, 5)
+    table.to_json(tmp_path / "a.json", orient="records")
+    assert indices(tmp_path / "a.json", 5).tolist() == [1, 4]
 
 
 def test_a_table_with_a_mark_on_every_row_and_empty_cells_at_the_end(tmp_path):

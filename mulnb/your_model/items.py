@@ -224,7 +224,7 @@ class Items:
         try:
             number = label.item() if isinstance(label, Tensor) else np.asarray(label).reshape(()).item()
             # binary cross-entropy takes labels as 0.0 and 1.0
-            if not isinstance(number, (int, float)) or int(number) != number:
+            if not isinstance(number, (int, float)) or int(number) != number or abs(number) >= 2**63:
                 raise ValueError
             return int(number)
         except (TypeError, ValueError, OverflowError, RuntimeError):
@@ -236,7 +236,10 @@ class Items:
         """Read some items twice, from all over the set. Raises `UserError` if they are no examples, or differ the second time."""
         for index in np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)).tolist():
             first, again = self[index], self[index]
-            if not torch.equal(first[0].nan_to_num(), again[0].nan_to_num()) or first[1] != again[1]:
+            if first[1] != again[1]:
+                told = f"{self.label}: example {index} has label {first[1]}, and {again[1]} when it is read again"
+                raise UserError(f"{told}: give every example one label")
+            if not torch.equal(first[0].nan_to_num(), again[0].nan_to_num()):
                 raise UserError(
                     f"{self.label}: example {index} is another image each time it is read (a random transform): "
                     "give the data set without augmentation, and the augmentation as Training(transform=…)"

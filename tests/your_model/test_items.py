@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import namedtuple
 
@@ -17,6 +18,7 @@ from mulnb.your_model import inputs
 
 X, Y = draw(40, 3)
 CPU, MAIN = torch.device("cpu"), os.getpid()
+DRAWN = itertools.count()
 TENSORS = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
 
 
@@ -103,6 +105,11 @@ def test_a_subset_of_examples_that_are_not_there(kind, index, words):
         (lambda: Items(lambda index: (X[index], X[index])), r"the label of example 0 is ndarray \[1, 6, 6\]"),
         (lambda: Items(lambda index: (X[index], [1, [2]])), r"the label of example 0 is \[1, \[2\]\]"),
         (lambda: Items(lambda index: (X[index], 0.5)), "the label of example 0 is 0.5: expected a whole number"),
+        (lambda: Items(lambda index: (X[index], 10**30)), f"the label of example 0 is {10**30}: expected a whole number"),
+        (
+            lambda: Items(lambda index: (X[index], next(DRAWN))),
+            r"example 0 has label \d+, and \d+ when it is read again: give every example one label",
+        ),
     ],
 )
 def test_items_that_do_not_go_together(data, words):

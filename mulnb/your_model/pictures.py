@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,15 @@ def picture(value: Any, what: str, turn: bool = True) -> Tensor:
     """One image as uint8 or floating point [C, H, W]; PIL images become grey or RGB, image files RGB.
 
     Args:
-        value: a tensor, an array, a PIL image, or an image file.
+        value: a tensor, an array, a PIL image, an image file, or a mapping with the `bytes` or the `path` of one.
         what: how the message of an error begins.
         turn: whether one that looks like [H, W, C] is taken as such.
 
     Raises:
         UserError: it is none.
     """
+    if isinstance(value, Mapping) and {"bytes", "path"} & set(value):  # as Hugging Face's files hold images
+        value = value.get("bytes") or value.get("path")
     if isinstance(value, ENCODED):
         value = _decoded(value, what)
     elif hasattr(value, "getbands"):  # a PIL image
@@ -281,8 +283,12 @@ def read_folder(
     """
     from mulnb.data import read_folder as read_files
 
-    found = read_files(Path(root), size=size, skip_corrupt=skip_corrupt, classes=classes)
+    root = paths.given(root, "the folder")
+    if os.path.isfile(root):
+        raise UserError(f"{root} is a file: expected a folder with one sub-folder per class")
+
+    found = read_files(root, size=size, skip_corrupt=skip_corrupt, classes=classes)
     images = _grey(torch.from_numpy(found.images))  # of [N, 3, H, W]
     files = tuple(file.removeprefix("/") for file in found.files)
 
-    return FolderImages(images, torch.from_numpy(found.labels), tuple(found.classes), files, Path(root))
+    return FolderImages(images, torch.from_numpy(found.labels), tuple(found.classes), files, root)

@@ -37,6 +37,24 @@ def test_a_mode_that_cannot_be_converted():
         pictures.picture(Image.fromarray(GREY).convert("LA").convert("La"), "image 3")
 
 
+def test_images_as_the_files_of_hugging_face_hold_them(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    for given in ({"bytes": (tmp_path / "a.png").read_bytes(), "path": None}, {"path": str(tmp_path / "a.png"), "bytes": None}):
+        assert np.array_equal(pictures.picture(given, "image"), np.stack([GREY] * 3))
+        assert np.array_equal(pictures.as_tensor([given], "images")[0, 0], GREY)
+    with pytest.raises(UserError, match="image 3: a NoneType is no tensor or array"):
+        pictures.picture({"bytes": None, "path": None}, "image 3")
+
+
+def test_what_is_no_path_of_a_folder(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    for given, words in ((None, "the folder is a NoneType"), (3, "the folder is a int"), (tmp_path / "a.zip", "a.zip is a file")):
+        with pytest.raises(UserError, match=words):
+            pictures.read_folder(given)
+    with pytest.raises(UserError, match="none does not exist"):
+        pictures.read_folder(bytes(tmp_path / "none"))
+
+
 class Maps(Dataset):
     """Features [C, H, W] whose shape is also that of a picture [H, W, C]."""
 

@@ -393,6 +393,6 @@ def _settings(
 
 
 def place_of(model: Model) -> torch.device:
-    """The device of a model; of weights and of a model without parameters, the CPU."""
+    """The device of a model; the CPU for weights, without parameters, and for the meta device, which `adapt` refuses."""
     first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device
+    return torch.device("cpu") if first is None or first.is_meta else first.device

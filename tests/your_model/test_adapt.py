@@ -384,6 +384,19 @@ def test_buffers_that_have_no_values_yet_are_refused():
         adapt.adapt(model)
 
 
+def test_a_model_without_values_is_refused_at_every_door():
+    model = Convolutional().to("meta")
+    for door in (
+        lambda: unlearn(model),
+        lambda: mulnb.forget(model, (IMAGES, LABELS), [1, 2], holdout=HOLDOUT, progress=False),
+        lambda: mulnb.evaluate(model, IMAGES, LABELS, [1, 2], holdout=HOLDOUT),
+        lambda: mulnb.score(model, IMAGES, LABELS, holdout=HOLDOUT),
+        lambda: mulnb.tune(model, IMAGES, LABELS, [1, 2], holdout=HOLDOUT, progress=False),
+    ):
+        with pytest.raises(UserError, match="the model lies on the meta device, without weights: load them first"):
+            door()
+
+
 def test_a_weight_that_is_not_finite_is_named_before_any_work():
     model = Convolutional()
     model.spare = nn.Parameter(torch.tensor([1.0, torch.inf]))

@@ -30,6 +30,7 @@ NO_GRADIENT = (
     "requires_grad"
 )
 GRADIENT_IN_EVAL = ("salun", "influence")  # algorithms that read gradients off the network as it predicts
+NEAR = 0.05  # of the largest output: rounding in half precision moves one by less, dropout and other batches by more
 FAR = 1e3  # inputs so many times as large: logits leave [0, 1] there, outputs of a sigmoid do not
 
 
@@ -66,6 +67,7 @@ def check_outputs(model: Adapted, inputs: Tensor) -> int:
 
         _probabilities(trial, inputs)
         _tell_of_other_heads(trial, inputs)
+        _tell_of_other_draws(trial, inputs, found[1])
 
     second, first = found
     if first.shape != second.shape:
@@ -80,13 +82,42 @@ def _tell_of_other_heads(model: Adapted, inputs: Tensor) -> None:
     """Say that only the first of several matrices is trained and measured. `model` is in eval mode: no head is auxiliary."""
     with torch.no_grad():
         output = model.module(inputs)
-    if not isinstance(output, (tuple, list)):
+    if not isinstance(output, (tuple, list)) or hasattr(output, "logits"):
         return  # what has names says which are the logits
 
     matrices = [value for value in output if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
     if len(matrices) > 1:
         shapes = ", ".join(described(value) for value in matrices)
         notice(f"the model returns {shapes}: the first is taken for the logits; what the others say may change, unmeasured")
+
+
+def _tell_of_other_draws(model: Adapted, inputs: Tensor, known: Tensor) -> None:
+    """Say that what the network predicts of an image is not settled by the image. `model` is in eval mode.
+
+    Args:
+        model: a copy of the network.
+        inputs: a few network inputs [B, C, H, W].
+        known: its outputs [B, K] of them.
+    """
+    with torch.no_grad():
+        if not _near(model(inputs), known):
+            why = "differ from one pass to the next (dropout without training=self.training, or noise)"
+            notice(f"the model's outputs in eval mode {why}: every number is that of one draw")
+            return
+        try:
+            alone = model(inputs[:2])
+        except UserError:
+            return  # it reads batches of one size only, which is told when it meets another
+
+    if not _near(alone, known[:2]):
+        why = "of an image depend on the images beside it (BatchNorm without running statistics)"
+        notice(f"the model's outputs in eval mode {why}: every number is that of one order")
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    """Whether outputs of the same images are equal but for rounding, which other sizes of a batch change."""
+    largest = float(other.nan_to_num(0, 0, 0).abs().max())
+    return torch.allclose(one, other, rtol=0, atol=NEAR * largest, equal_nan=True)
 
 
 def _check_own(model: Adapted, trial: Adapted, outputs: Tensor, inputs: Tensor) -> None:

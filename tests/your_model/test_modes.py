@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections import namedtuple
 
 import pytest
 import torch
-from small import FLIPPED, HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, memorizing
+from small import CLASSES, FLIPPED, HOLDOUT, IMAGES, LABELS, QUICK, Convolutional, Returns, memorizing
 from torch import nn
 
 import mulnb
 from mulnb.core.errors import Notice, UserError
+from mulnb.your_model import adapt, probe
 
 
 class Merging(nn.Module):
@@ -64,6 +67,47 @@ def test_a_second_head_is_told_of():
 
     with pytest.warns(Notice, match=r"returns float32 \[8, 4\], float32 \[8, 4\]: the first is taken for the logits"):
         mulnb.unlearn(Two(), IMAGES, LABELS, FLIPPED, settings=QUICK)
+
+
+def test_a_head_that_is_called_logits_is_taken_without_a_word():
+    named = Returns(lambda logits: namedtuple("Two", ["hidden", "logits"])(logits.flip(1), logits), memorizing())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        mulnb.unlearn(named, IMAGES, LABELS, FLIPPED, settings=QUICK)
+
+
+class Drops(nn.Module):
+    """Forgets that dropout ends with training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = memorizing()
+
+    def forward(self, images):
+        return nn.functional.dropout(self.network(images))
+
+
+class Beside(nn.Module):
+    """Its BatchNorm has no running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.norm = memorizing(), nn.BatchNorm1d(CLASSES, track_running_stats=False)
+
+    def forward(self, images):
+        return self.norm(self.network(images))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(Drops, "differ from one pass to the next"), (Beside, "depend on the images beside it")]
+)
+def test_outputs_that_the_image_does_not_settle_are_told(kind, words):
+    with pytest.warns(Notice, match=f"the model's outputs in eval mode .*{words}"):
+        mulnb.evaluate(kind(), IMAGES, LABELS, FLIPPED, holdout=HOLDOUT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        for network in (memorizing(), copy.deepcopy(memorizing()).bfloat16()):
+            probe.check_outputs(adapt.adapt(network), torch.from_numpy(IMAGES[:8]).to(next(network.parameters()).dtype) / 255)
 
 
 @pytest.mark.parametrize("algorithm", ["salun", "influence"])

@@ -59,11 +59,18 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def users_code(what: str) -> Iterator[None]:
-    """Let an error of the user's own code inside a `with` block be one line that begins with `what`; a `UserError` stays."""
+    """Let an error of the user's own code inside a `with` block be one line that begins with `what`; a `UserError` stays.
+
+    So does what would end the program, as a script does that reads its own command line.
+    """
     try:
         yield
     except UserError:
         raise
+    except SystemExit as stop:
+        raise UserError(
+            f"{what}: it ends the program (sys.exit({stop.code!r})): put that under if __name__ == '__main__'"
+        ) from stop
     except Exception as error:  # it may raise anything
         raise UserError(f"{what}: {type(error).__name__}: {one_line(error)}") from error
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mulnb.core import commands, paths
-from mulnb.core.errors import UserError, one_line, users_code
+from mulnb.core.errors import UserError, users_code
 from mulnb.your_model import out_folder
 
 if TYPE_CHECKING:
@@ -110,16 +110,17 @@ def named(text: str, option: str) -> Callable[[], Any]:
     module, _, function = text.partition(":")
     if not module or not function:
         raise UserError(f"{option} {text}: expected MODULE:FUNCTION, for example my_project.models:build")
+    if "/" in module or module.startswith(".") or module.endswith(".py"):
+        raise UserError(f"{option} {text}: expected the module's name, my_project.models for my_project/models.py")
     # the installed command does not look in the current folder, as `python -m` does
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"{option} {text}: {error}; the module must be installed, or lie in this folder") from None
-    except Exception as error:  # the user's own code runs here
-        raise UserError(f"{option} {text}: {module} cannot be imported: {type(error).__name__}: {one_line(error)}") from error
+    with users_code(f"{option} {text}: {module} cannot be imported"):
+        try:
+            found = importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"{option} {text}: {error}; the module must be installed, or lie in this folder") from None
 
     for name in function.split("."):
         found = getattr(found, name, None)

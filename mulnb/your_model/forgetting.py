@@ -163,6 +163,8 @@ def forget(
         out_folder.check(paths.given(out, "out"), "out")
 
     book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
+    if out is not None and book is not None:
+        out_folder.check_apart(paths.given(out, "out"), book.path)
     if isinstance(already_forgotten, Iterator):
         already_forgotten = list(already_forgotten)  # it is looked at more than once
     if book is not None and already_forgotten is not None:

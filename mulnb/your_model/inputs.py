@@ -118,7 +118,7 @@ class TensorImages(Images):
         self, images: Tensor, labels: Tensor, device: torch.device, dtype: torch.dtype, normalize: Normalize = None
     ) -> None:
         super().__init__(labels, device, dtype, normalize)
-        _check_channels(self.affine, images.shape[1])
+        _check_affine(self.affine, images[0])
         self.largest_batch = _largest_batch(images[:1])
         self.images = images.to(device) if _has_room(device, images) else images
         self.is_turned = True  # in the order that `turn` leaves first
@@ -129,7 +129,7 @@ class TensorImages(Images):
     def turn(self) -> None:
         self.images = self.images.permute(0, 2, 3, 1) if self.is_turned else self.images.permute(0, 3, 1, 2)
         self.is_turned = not self.is_turned
-        _check_channels(self.affine, self.images.shape[1])
+        _check_affine(self.affine, self.images[0])
 
 
 class ItemImages(Images):
@@ -152,7 +152,7 @@ class ItemImages(Images):
         self.items, self.workers = items, workers
         first = items[0][0]
         self.turned = items.turned
-        _check_channels(self.affine, len(first))
+        _check_affine(self.affine, first)
         self.largest_batch = _largest_batch(first.unsqueeze(0))
         self._other_order: dict[int, Tensor] = {}  # what `items.seen` was before `turn`
         self._expected: Iterator[Tensor] = iter(())
@@ -187,7 +187,7 @@ class ItemImages(Images):
         self.items.turn = not self.items.turn
         self.items.first = None
         self.items.seen, self._other_order = self._other_order, self.items.seen
-        _check_channels(self.affine, len(self.items[0][0]))
+        _check_affine(self.affine, self.items[0][0])
 
     def _check_labels(self, index: Tensor, found: Tensor) -> None:
         """Raises `UserError` if an item that was read has another label than the data set said without reading it."""
@@ -357,20 +357,33 @@ def _affine(normalize: Normalize, device: torch.device, dtype: torch.dtype) -> l
     except (TypeError, ValueError, RuntimeError):
         raise UserError("normalize: mean and std must be numbers, one for all channels or one per channel") from None
 
-    if not bool(torch.isfinite(mean).all()) or not bool((std > 0).all()):
-        raise UserError("normalize: the mean must be finite and every std positive")
+    if not bool(torch.isfinite(mean).all()) or not bool((std > 0).all()) or not bool(torch.isfinite(std).all()):
+        raise UserError("normalize: the mean must be finite and every std positive and finite")
 
     return [mean.to(device, dtype), std.to(device, dtype)]
 
 
-def _check_channels(affine: list[Tensor] | None, channels: int) -> None:
-    """Raises `UserError` if mean or std are for another number of channels; of grey images, three make colour images."""
-    for part, name in zip(affine or (), ("mean", "std"), strict=False):
+def _check_affine(affine: list[Tensor] | None, image: Tensor) -> None:
+    """Raises `UserError` if mean or std are for other images than this one [C, H, W].
+
+    They may be for another number of channels (of grey images, three make colour images), or for values 0 … 255, as which uint8
+    images are not normalised.
+    """
+    if affine is None:
+        return
+    channels = len(image)
+    for part, name in zip(affine, ("mean", "std"), strict=True):
         if channels > 1 and part.numel() not in (1, channels):
             raise UserError(
                 f"normalize: the {name} has {part.numel()} numbers, and the images have {channels} channels: "
                 "give one number, or one per channel"
             )
+
+    highest = float(affine[0].max())
+    if image.dtype == torch.uint8 and highest > 1:
+        raise UserError(
+            f"normalize: the mean is {highest:g}, and uint8 images are scaled to [0, 1] first: divide mean and std by 255"
+        )
 
 
 def _largest_batch(image: Tensor) -> int:

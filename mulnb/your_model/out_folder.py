@@ -32,6 +32,13 @@ def check(out: Path, what: str, ledger: Path | None = None) -> None:
     paths.check_place(out, what)
 
 
+def check_apart(out: Path, ledger: Path) -> None:
+    """Raises `UserError` if a folder and a ledger are in each other's way: the ledger, written last, would find no place."""
+    folder, file = paths.real(out), paths.real(ledger)
+    if folder == file or file in folder.parents or (file.parent == folder and file.name in FILES):
+        raise UserError(f"the folder {out} and the ledger {ledger} are in each other's way: name another ledger")
+
+
 def what_stays(out: Path, ledger: Path | None, before: int) -> str:
     """What an interrupted call has left: first the folder is written, whole, and then the ledger, which had `before` bytes."""
     if folders.is_free(out):

@@ -37,6 +37,7 @@ def needs(width): return Convolutional()
 def returns_text(): return "a network"
 def fails(): raise KeyError("no such layer")
 def nothing(): return None
+def ends(): raise SystemExit(1)
 def number(): return 5
 def without_labels(): return IMAGES
 def shifted(): return (HOLDOUT[0].astype(np.float32), HOLDOUT[1])
@@ -198,7 +199,15 @@ OPTIONS = [
     ({"factory": "hostile_nets:fails"}, "it failed: KeyError: 'no such layer'"),
     ({"factory": "broken_nets:f"}, "broken_nets cannot be imported: SyntaxError"),
     ({"factory": "raising_nets:f"}, "raising_nets cannot be imported: ZeroDivisionError"),
-    ({"factory": ".nets:f"}, "cannot be imported: TypeError"),
+    ({"factory": ".nets:f"}, "--factory .nets:f: expected the module's name, my_project.models for my_project/models.py"),
+    ({"factory": "./nets.py:f"}, "--factory ./nets.py:f: expected the module's name"),
+    ({"data": "folder/nets:f"}, "--data folder/nets:f: expected the module's name"),
+    ({"factory": "hostile_nets:ends"}, "and it failed: it ends the program (sys.exit(1))"),
+    ({"data": "hostile_nets:ends"}, "--data hostile_nets:ends: the function failed: it ends the program (sys.exit(1))"),
+    (
+        {"factory": "ending_nets:f"},
+        "ending_nets cannot be imported: it ends the program (sys.exit(2)): put that under if __name__",
+    ),
     ({"data": "hostile_nets:fails"}, "--data hostile_nets:fails: the function failed: KeyError"),
     ({"data": "hostile_nets:nothing"}, "the function returned None"),
     ({"data": "hostile_nets:number"}, "images are int64 []"),
@@ -223,6 +232,14 @@ OPTIONS = [
     ({"mean": "0.1,0.2,0.3", "std": "1"}, "channels"),
     ({"mean": "0.5", "std": "0"}, "every std positive"),
     ({"mean": "nan", "std": "1"}, "the mean must be finite"),
+    ({"mean": "0.5", "std": "inf"}, "every std positive and finite"),
+    (
+        {"mean": "127.5", "std": "64"},
+        "the mean is 127.5, and uint8 images are scaled to [0, 1] first: divide mean and std by 255",
+    ),
+    ({"out": "new", "ledger": "new"}, "the folder new and the ledger new are in each other's way: name another ledger"),
+    ({"out": "new", "ledger": "new/model.safetensors"}, "are in each other's way"),
+    ({"out": "new/out", "ledger": "new"}, "are in each other's way"),
     ({"mean": "1,,2", "std": "1"}, "--mean 1,,2: expected numbers"),
     ({"scores": "nowhere.npy"}, "nowhere.npy does not exist"),
     ({"scores": "folder"}, "folder is a folder: expected a file of scores"),
@@ -249,6 +266,7 @@ def test_options_that_cannot_be_meant(project, capsys, changes, words):
         (project / name).write_text("hello\n")
     (project / "broken_nets.py").write_text("def f(:\n")
     (project / "raising_nets.py").write_text("1 / 0\n")
+    (project / "ending_nets.py").write_text("import sys\nsys.exit(2)  # as argparse does\n")
     torch.save(torch.nn.Linear(2, 2), project / "module.pt")
     torch.save(Convolutional(out=7).state_dict(), project / "other.pt")
     weights = {name: value * torch.nan for name, value in memorizing().state_dict().items()}

@@ -197,7 +197,7 @@ def forget(
             strata = api.strata(values, forget=index, seed=seed)
         setting = dataclasses.replace(setting, strata=strata)
         judge = judge_of(oracle, factory, network, setting)
-        left = None if budget is None else max(1.0, budget - (time.monotonic() - started))
+        left = None if budget is None else max(min(1.0, budget), budget - (time.monotonic() - started))
         limits = {"budget": left, "trials": trials, "algorithms": names, "strategies": ways}
         found = tuned(network, setting, judge, **limits, fresh=fresh, seed=seed, own=training, shown=shown)
         shown.part("evaluating", 0)

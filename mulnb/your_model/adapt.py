@@ -189,8 +189,8 @@ def plain(model: Any, factory: Factory | None = None) -> nn.Module:
     while True:
         if isinstance(model, WRAPPERS):
             model = model.module
-        elif hasattr(model, "_orig_mod"):  # what torch.compile returns
-            model = model._orig_mod
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # what torch.compile returns
+            model = inner
         else:
             break
 

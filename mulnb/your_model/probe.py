@@ -224,7 +224,7 @@ def check_differentiable(model: Adapted, inputs: Tensor) -> None:
 
 
 def usable(algorithms: Sequence[str], network: Adapted, inputs: Tensor) -> list[str]:
-    """Those algorithms that can be tried: some need a gradient in eval mode too, which a network need not have there.
+    """Those algorithms that can be tried: some need a gradient in eval mode too, or weights that are real numbers.
 
     Raises:
         UserError: none of them can.
@@ -235,12 +235,16 @@ def usable(algorithms: Sequence[str], network: Adapted, inputs: Tensor) -> list[
     except UserError:  # it works without gradients only
         every = False
 
-    found = [name for name in algorithms if every or name not in GRADIENT_IN_EVAL]
+    refused = (
+        {} if every else dict.fromkeys(GRADIENT_IN_EVAL, "the model's outputs have no gradient in eval mode, which this needs")
+    )
+    weights = network.module.named_parameters()
+    if odd := next((name for name, weight in weights if weight.requires_grad and weight.is_complex()), None):
+        refused["influence"] = f"weight '{odd}' is complex, and this needs real numbers"
+
+    found = [name for name in algorithms if name not in refused]
     if not found:
-        names = ", ".join(algorithms)
-        raise UserError(
-            f"{names}: the model's outputs have no gradient in eval mode, which this needs: use neg_grad_plus or scrub"
-        )
+        raise UserError(f"{', '.join(algorithms)}: {refused[algorithms[0]]}: use neg_grad_plus or scrub")
     return found
 
 

@@ -126,6 +126,18 @@ def test_wrappers_leave_no_trace_in_the_result(wrap):
     assert torch.equal(weights(found), weights(unlearn(model).model))
 
 
+def test_a_module_that_has_every_attribute_is_no_compiled_one():
+    class Everything(Convolutional):
+        def __getattr__(self, name):
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return None
+
+    model = Everything()
+    assert adapt.plain(model) is model
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_scripted_modules_are_refused_at_the_door(inside):
     scripted = torch.jit.trace(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), torch.zeros(1, 1, 6, 6))

@@ -123,3 +123,20 @@ def test_an_algorithm_that_needs_a_gradient_in_eval_mode_is_refused_where_there_
 
     with pytest.raises(UserError, match=f"^{algorithm}: the model's outputs have no gradient in eval mode"):
         mulnb.unlearn(Blind(), IMAGES, LABELS, FLIPPED, algorithm=algorithm)
+
+
+def test_influence_is_refused_where_a_weight_is_complex():
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.head = nn.Parameter(torch.randn(6, 4, dtype=torch.complex64)), nn.Linear(36, 4)
+
+        def forward(self, images):
+            return self.head(torch.fft.irfft2(torch.fft.rfft2(images[:, 0]) * self.weight, s=(6, 6)).flatten(1))
+
+    with pytest.raises(
+        UserError, match=r"^influence: weight 'weight' is complex, and this needs real numbers: use neg_grad_plus"
+    ):
+        mulnb.unlearn(Spectral(), IMAGES, LABELS, FLIPPED, algorithm="influence")
+    network = adapt.adapt(Spectral())
+    assert probe.usable(["influence", "salun"], network, torch.from_numpy(IMAGES[:8]) / 255) == ["salun"]

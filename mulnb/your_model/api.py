@@ -166,7 +166,8 @@ def strata(
 
     values = checks.scores_of(scores)
     if size is not None:
-        if centre != "median" and (isinstance(centre, bool) or not isinstance(centre, (int, float, np.number))):
+        number = isinstance(centre, (int, float, np.number)) and not isinstance(centre, bool) and np.isfinite(centre)
+        if centre != "median" and not number:
             raise UserError(f"strata: centre = {centre!r}: should be a number or 'median'")
         return selector.strata(values, checks.size_of(size), centre, seed)
 

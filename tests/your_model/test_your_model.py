@@ -332,6 +332,7 @@ def test_names_and_numbers_that_do_not_fit():
         (lambda: mulnb.strata(np.zeros(9), size=1, forget=[1, 2, 3]), "give either forget=indices"),
         (lambda: mulnb.strata(np.zeros(9), size="10"), "size = '10': should be a whole number, or one for each of low"),
         (lambda: mulnb.strata(np.zeros(9), size=[1, 1]), r"size = \[1, 1\]: should be a whole number, or one for each"),
+        (lambda: mulnb.strata(np.zeros(9), size=1, centre=np.nan), "centre = nan: should be a number or 'median'"),
         (lambda: mulnb.strata(np.zeros(9), forget=[]), "strata: forget is empty: name at least one example"),
         (lambda: mulnb.strata(np.zeros(9), forget=[0.5, 1, 2]), "expected example indices"),
         (lambda: mulnb.strata(np.zeros(9), forget=[1, 2, 9]), "has index 9 of 0 … 8"),

@@ -132,6 +132,18 @@ class _ScaledLosses(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+class _Guarded:
+    """An optimizer of the user's, whose mistakes are one line."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.param_groups, self.zero_grad = optimizer.param_groups, optimizer.zero_grad
+
+    def step(self) -> None:
+        with users_code(f"Training: a step of {type(self.optimizer).__name__} failed"):
+            self.optimizer.step()
+
+
 class _Unscaled:
     """An optimizer that takes the scale out of the gradients, and leaves out a step in which they overflowed."""
 
@@ -172,7 +184,7 @@ def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[
                 "optimizer=lambda parameters, lr: …"
             )
         if scaler is None:
-            return found
+            return _Guarded(found)
         if any(parameter.dtype != torch.float32 for parameter in trained):
             raise UserError("Training: precision 'fp16' needs weights in float32: give model.float(), or another precision")
 
@@ -196,6 +208,9 @@ def _transform(transform: Callable[[Tensor], Tensor], data: Images) -> Callable[
         if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != len(x):
             returned = described(found) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"Training: the transform turns {described(x)} into {returned}: expected as many images")
+        if not found.is_floating_point():
+            told = f"Training: the transform turns {described(x)} into {described(found)}"
+            raise UserError(f"{told}: expected floating point, on the scale of what it is given")
 
         found = found.to(x.dtype)
         return found if data.affine is None else (found - data.affine[0]) / data.affine[1]

@@ -155,6 +155,11 @@ def test_fp16_on_a_gpu():
         (lambda: unlearn(training=Training(optimizer=lambda what: None)), "the optimizer cannot be built: TypeError"),
         (lambda: unlearn(training=Training(transform=lambda x: x[:1])), r"the transform turns float32 \[\d+, 1, 6, 6\] into"),
         (lambda: unlearn(training=Training(transform=lambda x: 1 / 0)), "the transform failed on images"),
+        (
+            lambda: unlearn(training=Training(transform=lambda x: (255 * x).byte())),
+            r"into uint8 \[\d+, 1, 6, 6\]: expected floating point, on the scale of what it is given",
+        ),
+        (lambda: unlearn(training=Training(optimizer=torch.optim.SparseAdam)), "a step of SparseAdam failed: RuntimeError"),
     ],
 )
 def test_a_recipe_that_cannot_work(make, message):

@@ -312,11 +312,10 @@ def _part(items: Items, name: str) -> None:
 
 
 def _folder(root: Any, labels: Any, device: torch.device, dtype: torch.dtype, normalize: Normalize) -> TensorImages:
-    if labels is not None:
-        raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
-
     if os.path.isfile(root):
         raise UserError(f"{root} is a file: expected a folder with one sub-folder per class, or an .npz")
+    if labels is not None:
+        raise UserError(f"{root} is a folder, whose sub-folders are the classes: labels must be None")
 
     found = pictures.read_folder(root)
     return _of_folder(found, None, device, dtype, normalize)

@@ -340,6 +340,7 @@ BROKEN[17, 0, 2, 2] = float("nan")
         (lambda: {"train": X, "test": X}, LABELS, "images: a dict with train, test: expected 'images' and 'labels'"),
         (lambda: [b"no image"] * 160, LABELS, "image 0: its bytes cannot be read as an image: no image format is recognised"),
         (lambda: ["nowhere.png"] * 160, LABELS, "image 0: nowhere.png cannot be read as an image: No such file"),
+        (lambda: __file__, LABELS, "test_inputs.py is a file: expected a folder"),
         (lambda: "nowhere.npz", None, "images: nowhere.npz does not exist"),
     ],
 )

@@ -9,7 +9,8 @@ import numpy as np
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError, notice, one_line
-from mulnb.data.score_file import AGREE, LABELS, ScoreFile, oriented
+from mulnb.data.request_file import FILE_COLUMNS
+from mulnb.data.score_file import AGREE, INDICES, LABELS, ScoreFile, oriented
 
 MEMORIZED = ("memorization", "tr_mem", "mem")  # higher = more memorized
 CONSISTENT = ("cscore", "c_score", "cscores")  # C-scores (Jiang et al. 2021): higher = more regular
@@ -58,6 +59,8 @@ def load_scores(
             f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it; if "
             "it says nothing of the order, leave the column out"
         )
+    if index is None:
+        _tell_of_names(table, len(column))
     rows = _rows(table, len(column), index)
     _check_labels(table, len(column), labels, rows)
     values = column.values[rows]
@@ -71,6 +74,22 @@ def load_scores(
     if memorized is None:
         return values
     return values if memorized == "high" else 1 - values
+
+
+def _tell_of_names(table: ScoreFile, found: int) -> None:
+    """Say that rows are taken as they come, where the names of images beside the scores are in another order than a folder's."""
+    if table.called(INDICES):
+        return  # that tells the order
+    for title in table.called(FILE_COLUMNS):
+        try:
+            names = table[title]
+        except UserError:  # pickled text
+            continue
+        if names.shape == (found,) and names.dtype.kind in "OUT" and sorted(names.astype(str)) != names.astype(str).tolist():
+            notice(
+                f"{table.path}: row i is taken for example i, and '{title}' is not in the order in which a folder is read: give "
+                "index=, the row of each of your examples, if theirs is another one"
+            )
 
 
 def _rows(table: ScoreFile, found: int, index: Any) -> np.ndarray:

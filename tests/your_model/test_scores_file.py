@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from small import IMAGES, LABELS
 
 import mulnb
-from mulnb.core.errors import UserError
+from mulnb.core.errors import Notice, UserError
 from mulnb.data import ImageSet, load_scores
 
 VALUES = np.linspace(0, 1, 160)
@@ -138,6 +139,20 @@ def test_both_readers_read_the_same_files(tmp_path, name):
     data = ImageSet(IMAGES, LABELS, ("a", "b", "c", "d"))
     assert np.allclose(own, VALUES, atol=1e-6)
     assert np.array_equal(own, load_scores(tmp_path / name, "memorization", data=data))
+
+
+def test_names_of_images_in_another_order_than_a_folder_s_are_told(tmp_path):
+    scores = pd.DataFrame({"memorization": [0.5, 0.25], "file": ["b.png", "a.png"]})
+    scores.to_csv(tmp_path / "mixed.csv", index=False)
+    with pytest.warns(Notice, match="mixed.csv: row i is taken for example i, and 'file' is not in the order .*: give index="):
+        assert mulnb.load_scores(tmp_path / "mixed.csv").tolist() == [0.5, 0.25]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mulnb.load_scores(tmp_path / "mixed.csv", index=[1, 0]).tolist() == [0.25, 0.5]
+        scores[::-1].to_csv(tmp_path / "sorted.csv", index=False)
+        assert mulnb.load_scores(tmp_path / "sorted.csv").tolist() == [0.25, 0.5]
+        scores.assign(index=[0, 1]).to_csv(tmp_path / "counted.csv", index=False)
+        assert mulnb.load_scores(tmp_path / "counted.csv").tolist() == [0.5, 0.25]
 
 
 def test_what_is_no_c_score_is_not_turned_round(tmp_path):

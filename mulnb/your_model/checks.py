@@ -23,7 +23,7 @@ from mulnb.core.errors import UserError, notice
 from mulnb.core.validation import wrong_setting
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
-from mulnb.your_model.adapt import predicted
+from mulnb.your_model.adapt import Adapted, first_floating, predicted
 from mulnb.your_model.inputs import Images
 
 ROUNDING = 2.0**-21  # by which a value in [0, 1] may miss a level of 8 bits: some roundings of float32
@@ -241,6 +241,25 @@ def at_chance(
 
     right, _ = _right(network, unseen, np.arange(len(unseen)), "the hold-out")
     return "", verdict.unseen_at_chance(float(right.mean()), known, guess, "the hold-out")
+
+
+def check_knows(oracle: Adapted, known: Adapted, data: Images, retain: np.ndarray) -> None:
+    """Raises `UserError` if an oracle is near chance on what it was trained on, and the model beside it is not.
+
+    Args:
+        oracle, known: the networks.
+        data: the training images.
+        retain: int64, those that both were trained on.
+    """
+    told, of_known = (_at_chance_beside(network, data, retain) for network in (oracle, known))
+    if told and not of_known:
+        raise UserError(f"oracle: {told}, or it was hardly trained: give one that was trained as the original was")
+
+
+def _at_chance_beside(network: Adapted, data: Images, retain: np.ndarray) -> str:
+    """The first line of `at_chance`, for a network that may be of another precision or elsewhere than the images."""
+    place = first_floating(network)
+    return at_chance(network, data.on(place.device, place.dtype), retain)[0]
 
 
 def chances(labels: Tensor) -> tuple[float, float]:

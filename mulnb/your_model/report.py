@@ -271,6 +271,7 @@ def _measured(
         probe.check_beside(network, name, setting.data)
     if "oracle" in networks and "original" in networks:
         probe.check_oracle(networks["oracle"], networks["original"], setting.data)
+        checks.check_knows(networks["oracle"], networks["original"], setting.data, setting.retain)
 
     outcomes = {}
     for name, network in networks.items():

@@ -204,12 +204,13 @@ def ways_of(strategy: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, setting: Setting) -> Outcome | None:
-    """What an oracle does, if there is one. Raises `UserError` if it is the original, or another kind of network."""
+    """What an oracle does, if there is one. Raises `UserError` if it is the original, of another kind, or hardly trained."""
     if oracle is None:
         return None
 
     network = adapt(oracle, factory)
     check_oracle(network, original, setting.data)
+    checks.check_knows(network, original, setting.data, setting.retain)
     return outcome(network, setting)
 
 

@@ -306,6 +306,11 @@ def test_an_oracle_must_be_another_model_of_the_same_task():
             door(memorizing())
         with pytest.raises(UserError, match="oracle has 3 classes, the model has 4"):
             door(Convolutional(out=3))
+        for hardly in (Convolutional(), Convolutional().double()):
+            with pytest.raises(
+                UserError, match=r"oracle: accuracy on the retain set is .*, near chance .* or it was hardly trained"
+            ):
+                door(hardly)
 
 
 def test_errors_of_the_model_are_told_as_such():

@@ -21,7 +21,8 @@ from mulnb.results.verdicts import NO_RESULTS
 OTHER_MACHINE = "other_machine.csv"
 ELSEWHERE = {
     OTHER_MACHINE: "on another type of processor",
-    "own_sums.csv": "on three processors that each summed in an order of their own",
+    "own_sums.csv": "with sums in other orders, as other processors' libraries choose them",
+    "earlier_search.csv": "with the settings that an earlier search chose",
 }
 KEY = ["claim", "measured"]  # what identifies an estimate
 RECORDED = [*KEY, "verdict", "evidence"]

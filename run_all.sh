@@ -25,7 +25,7 @@ Usage: ./run_all.sh [options]           run the notebooks (06, 07, 09 when named
   --site                one folder of pages that open from disk: notebooks, tables, figures (default: artifacts/site)
   --cpu                 set up with torch's build without CUDA, about 2 instead of 6.6 GB; it stays so until .venv is
                         removed. That build is on PyTorch's own index only, and requirements.lock has no hashes of it. Where
-                        that index cannot be reached: the usual build, without the packages that it starts without (5.2 GB)
+                        that index cannot be reached: the usual build, less the CUDA packages it can do without (5.2 GB)
   --test                check the project instead of running it
   --help                this text
 
@@ -122,7 +122,7 @@ install_without_cuda() {
     # shellcheck disable=SC2086
     uv_pip install --torch-backend cpu --no-deps $pins 2>/dev/null && return
 
-    echo "PyTorch's index cannot be reached: taking torch's usual build, without the CUDA packages that it starts without"
+    echo "PyTorch's index cannot be reached: taking torch's usual build, less the CUDA packages it can do without"
     # it loads the other CUDA packages when it is imported, also where there is no GPU
     lock_without 'triton|nvidia-cusolver|nvidia-cuda-cccl|nvidia-nvtx|cuda-bindings|cuda-pathfinder|cuda-toolkit' >"$rest"
     uv_pip sync --require-hashes "$rest"

@@ -42,7 +42,7 @@ _MODULES = {
     "unlearning": "unlearning",
     "rum": "rum",
     "audit": "audit",
-    # the wings
+    # the subpackages
     "data": "data",
     "study": "study",
     "figures": "figures",

@@ -16,7 +16,7 @@ from mulnb.core import paths
 
 PACKAGE = paths.CHECKOUT / "mulnb"
 
-# A room may import the rooms of its own row and of every row above it. Within a row there is no circle.
+# A room (a module or subpackage of mulnb) may import its own row and every row above it. Within a row there is no circle.
 FLOORS = [
     {"core"},
     {"config"},
@@ -33,7 +33,7 @@ FLOORS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(FLOORS) for room in rooms}
 
-# Rooms that stand beside the house may import these only, besides themselves.
+# Rooms outside this order may import these only, besides themselves.
 BESIDE = {
     "fast": {"core"},
     "notebooks": {"core", "config"},
@@ -85,7 +85,7 @@ def _allowed(room: str, target: str) -> bool:
     if room in BESIDE:
         return target in BESIDE[room]
     if target == "fast":
-        return room != "core"  # it knows nothing of mulnb, so everybody may use it
+        return room != "core"  # it knows core alone, so all others may use it
     return target in RANK and RANK[target] <= RANK[room] and (room, target) not in NEVER
 
 

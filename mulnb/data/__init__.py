@@ -1,4 +1,4 @@
-"""The data wing: where images come from, how files are decoded, and how a profile splits them."""
+"""Data: where images come from, how files are decoded, and how a profile splits them."""
 
 from mulnb.data.images import ImageSet
 from mulnb.data.reader import read_folder

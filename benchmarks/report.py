@@ -1,4 +1,4 @@
-"""What `mulnb bench` leaves behind under `figures/bench/`: `bench.json`, a Markdown page and a figure."""
+"""What `mulnb bench` leaves behind in the folder `bench` of the results: `bench.json`, a Markdown page and a figure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mulnb.figures import plotting
 from mulnb.figures.plotting import INK, SOFT
 from mulnb.results.markdown import grid
 
-NAME = "bench"  # the folder under `figures/`, and the files in it
+NAME = "bench"  # the folder of the results, and the files in it
 HERE, THERE = "#0B4F8A", "#C75B12"
 MARKERS = ("o", "s", "D", "^", "v")
 COLORS = ("#0B4F8A", "#2DB898", "#D55E00", "#7A4A1E", "#8E5BA6")

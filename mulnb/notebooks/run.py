@@ -22,7 +22,7 @@ import mulnb
 from mulnb.core import commands, instructions, paths, progress
 from mulnb.core.errors import NotebookFailed, UserError
 
-ON_REQUEST = {"06", "07", "09"}  # run only when named with --only: two are for hands on, one takes two minutes more
+ON_REQUEST = {"06", "07", "09"}  # run only when named with --only: two are interactive, one takes minutes more
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How much memory a process has taken at its peak, whether there is room for what a user asks for, and what is freed in between.
+"""How much memory a process has taken at its peak, whether there is room for what a user asks for, and how to keep what is freed.
 
 Measured is resident memory: pages that lie in RAM, those of shared libraries and of mapped files among them.
 """

@@ -54,7 +54,13 @@ def fidelity(profile: Profile) -> pd.DataFrame:
 
 
 def strata(profile: Profile, score: str, seed: int) -> Strata:
-    """The three strata of `score` for `seed`; those of the file, where the profile names one."""
+    """The three strata of a score; those of the file, where the profile names one.
+
+    Args:
+        profile: the study.
+        score: "memorization", or the name of a proxy.
+        seed: of the original model that a proxy is read off; it also draws ties.
+    """
     return Study.of(profile).strata(score, seed)
 
 
@@ -74,12 +80,12 @@ def audit_examples(profile: Profile, score: str = "memorization") -> pd.DataFram
 
 
 def klom_examples(profile: Profile) -> dict[str, int]:
-    """How many examples KLoM is measured of, by the score that chose the forget sets."""
+    """On how many examples KLoM is measured, by the score that chose the forget sets."""
     return audits.klom_examples(Study.of(profile))
 
 
 def outcome(profile: Profile, run: Run, chosen: Strata) -> dict[str, Any]:
-    """The row of `unlearning` for one run on strata of your own, computed here and now unless it is stored."""
+    """The row of `unlearning` for one run on strata of your own, see `frames.outcome`."""
     return frames.outcome(Study.of(profile), run, chosen)
 
 

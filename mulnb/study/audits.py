@@ -111,7 +111,7 @@ def _klom(unlearned: Sequence[Artifact], oracles: Sequence[Artifact], sets: Sequ
 
 
 def klom_examples(study: Study) -> dict[str, int]:
-    """How many examples KLoM is measured of, by score: those that the forget sets of at least `klom.FEWEST` seeds hold."""
+    """On how many examples KLoM is measured, by score: those that the forget sets of at least `klom.FEWEST` seeds hold."""
     found = {}
     for score in study.refining_scores:
         together = np.concatenate([study.strata(score, seed).forget for seed in study.profile.seeds])

@@ -21,7 +21,7 @@ HELD = 3  # a layer's input and output, and the branch beside them
 
 
 class Activations(NamedTuple):
-    """Bytes that a network computes of one example: in its largest layer, and in all layers together."""
+    """Bytes that a network computes for one example: in its largest layer, and in all layers together."""
 
     largest: int
     total: int
@@ -47,12 +47,12 @@ class Activations(NamedTuple):
 
     @property
     def predicted(self) -> int:
-        """Examples that are predicted at a time."""
+        """Examples that are predicted at once."""
         return int(np.clip(BUDGET // (HELD * self.largest), 1, PREDICT))
 
     @property
     def differentiated(self) -> int:
-        """Examples that loss curvature is measured of at a time: a gradient needs the activations of all layers."""
+        """Examples whose loss curvature is measured at once: a gradient needs the activations of all layers."""
         return int(np.clip(BUDGET // self.total, 1, CURVATURE))
 
 

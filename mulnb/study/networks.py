@@ -62,7 +62,7 @@ class Networks:
 
     @cached_property
     def activations(self) -> list[Activations]:
-        """What the study's network and the pool's compute of one example."""
+        """What the study's network and the pool's compute for one example."""
         import torch
 
         from mulnb import training

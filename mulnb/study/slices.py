@@ -34,7 +34,7 @@ def seconds_of(text: str) -> float:
     """Read a duration such as `90s`, `9m` or `1h30m`.
 
     Raises:
-        UserError: it is none, or 0.
+        UserError: it is no duration, or 0.
     """
     match = DURATION.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)

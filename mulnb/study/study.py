@@ -67,7 +67,7 @@ class Study(Networks):
 
     @classmethod
     def of(cls, profile: Profile) -> Study:
-        """The study of `profile` with the current store. Equal profiles share one study. Raises `UserError` for no profile."""
+        """The study of `profile` with the current store. Equal profiles share one study. Raises `UserError` for anything else."""
         check_is_profile(profile)
         key = (profile.model_dump_json(), paths.home())
         if key not in _open or _open[key]._entries != _entries(profile):

@@ -121,7 +121,7 @@ def _replication(verdicts: pd.DataFrame) -> str:
     if not len(judged):
         return ""
     return (
-        f"Replication: of {len(judged)} estimates with an interval, the odd and the even seeds, each for themselves, decide "
+        f"Replication: of {len(judged)} estimates with an interval, the odd and the even seeds, judged separately, decide "
         f"{agree} alike and {disagree} in opposite ways; the rest they leave open."
     )
 

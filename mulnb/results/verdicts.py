@@ -123,7 +123,7 @@ def _equivalence(case: Case, rule: Rule) -> float:
 
 
 def _halves(case: Case, rule: Rule) -> str:
-    """Whether the odd and the even seeds, each for themselves, decide alike."""
+    """Whether the odd and the even seeds, judged separately, decide alike."""
     found = []
     for odd in (True, False):
         values = case.half(odd)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 import numpy as np
 
 EXACT = 2**53  # below, every whole number is a floating-point number of its own
@@ -24,3 +27,8 @@ def whole(values: np.ndarray) -> np.ndarray | None:
     with np.errstate(invalid="ignore"):  # of infinity
         exact = (np.abs(values) < EXACT) & (values % 1 == 0)
     return values.astype(np.int64) if exact.all() else None
+
+
+def is_whole(value: Any) -> bool:
+    """Whether this is one whole number, of Python's or NumPy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

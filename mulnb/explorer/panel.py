@@ -18,6 +18,7 @@ from mulnb.config import Profile
 from mulnb.core import paths, store
 from mulnb.core.errors import UserError
 from mulnb.core.vocabulary import STRATA
+from mulnb.core.whole import is_whole
 from mulnb.data import forget_file
 from mulnb.explorer import files, images, pictures, selection, stock, svg
 from mulnb.explorer.aside import Aside, Shown
@@ -138,8 +139,7 @@ class Explorer:
 
         if sizes is not None:
             three = tuple(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) and np.ndim(sizes) else (sizes,) * 3
-            whole = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) for size in three)
-            if len(three) != 3 or not whole or not all(1 <= size <= self._ranking.limit for size in three):
+            if len(three) != 3 or not all(is_whole(size) and 1 <= size <= self._ranking.limit for size in three):
                 raise UserError(f"sizes {sizes}: expected one or three numbers from 1 to {self._ranking.limit}")
             self._fields.set(dict(zip(STRATA, three, strict=True)), equal=len(set(three)) == 1)
         # a threshold decides a size, so it comes last

@@ -21,6 +21,7 @@ from mulnb.config import STRATEGIES, Recipe
 from mulnb.core import series
 from mulnb.core.errors import UserError, notice
 from mulnb.core.validation import wrong_setting
+from mulnb.core.whole import is_whole
 from mulnb.forget import Strata
 from mulnb.your_model import verdict
 from mulnb.your_model.adapt import Adapted, first_floating, predicted
@@ -324,7 +325,7 @@ def size_of(size: Any) -> int | list[int]:
     """Sizes of strata as plain numbers. Raises `UserError` unless it is one whole number, or three."""
     three = isinstance(size, (list, tuple, np.ndarray)) and len(size) == 3
     sizes = list(size) if three else [size]
-    if not all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in sizes):
+    if not all(map(is_whole, sizes)):
         raise UserError(f"strata: size = {size!r}: should be a whole number, or one for each of low, medium and high")
     return [int(value) for value in sizes] if three else int(size)
 
@@ -374,7 +375,7 @@ def recipe_of(kind: type, what: str, given: Mapping[str, Any]) -> Any:
 
 def seed_of(seed: Any) -> int:
     """A seed as a plain number. Raises `UserError` unless every generator takes it."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
+    if not is_whole(seed) or not 0 <= seed < 2**31:
         raise UserError(f"seed = {seed!r}: should be a whole number from 0 to {2**31 - 1}")
     return int(seed)
 

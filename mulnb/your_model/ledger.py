@@ -21,6 +21,7 @@ from torch import nn
 
 from mulnb.core import locks, paths
 from mulnb.core.errors import UserError, notice
+from mulnb.core.whole import is_whole
 from mulnb.forget import Strata
 from mulnb.your_model import api
 from mulnb.your_model.adapt import Factory, Model, plain
@@ -199,7 +200,7 @@ class Requests:
             UserError: the model or a model on the way is not the one that was written down (other weights, data or versions).
         """
         count = len(self) if count is None else count
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        if not is_whole(count):
             raise UserError(f"{self.path}: count = {count!r}: should be a whole number, how many requests")
         if not 0 <= count <= len(self):
             raise UserError(f"{self.path}: count = {count}: it has {len(self)} requests")

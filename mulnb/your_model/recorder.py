@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError, one_line
+from mulnb.core.whole import is_whole
 from mulnb.proxies import PROXIES, Outputs, Proxy, orient
 from mulnb.your_model.adapt import described, logits_of
 
@@ -38,7 +39,7 @@ class Recorder:
     """
 
     def __init__(self, n: int) -> None:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        if not is_whole(n) or n < 1:
             raise UserError(f"Recorder({n!r}): give the number of training examples")
 
         self.n = int(n)

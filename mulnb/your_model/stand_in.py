@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mulnb import training
 from mulnb.config import Recipe
 from mulnb.core.errors import UserError
+from mulnb.core.whole import is_whole
 from mulnb.training import Batch, clone
 from mulnb.your_model.adapt import Adapted, Factory, first_floating, predicted
 from mulnb.your_model.checks import SAMPLE, chances
@@ -347,5 +348,5 @@ def check_budget(budget: float | None, trials: int | None) -> None:
     number = isinstance(budget, (int, float, np.integer, np.floating)) and not isinstance(budget, bool)
     if budget is not None and not (number and 0 < budget < math.inf):
         raise UserError(f"budget = {budget!r}: should be a positive number of seconds")
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, (int, np.integer)) or trials < 1):
+    if trials is not None and (not is_whole(trials) or trials < 1):
         raise UserError(f"trials = {trials!r}: should be a whole number of at least 1")

@@ -10,7 +10,7 @@ import copy
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -152,13 +152,18 @@ def _main(output: Any) -> Any:
     else:
         return None
 
-    matrices = [value for value in values if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
-    if isinstance(output, Mapping) and len(matrices) != 1:
+    found = matrices(values)
+    if isinstance(output, Mapping) and len(found) != 1:
         return None  # which of them is meant cannot be told
-    if any(value.shape[1] < matrices[0].shape[1] for value in matrices):
+    if any(value.shape[1] < found[0].shape[1] for value in found):
         return None  # features come with more columns than there are classes: the first may be those
 
-    return matrices[0] if matrices else None
+    return found[0] if found else None
+
+
+def matrices(values: Iterable[Any]) -> list[Tensor]:
+    """What may be logits among the parts of an output: floating-point tensors [B, K]."""
+    return [value for value in values if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
 
 
 def _kind(output: Any) -> str:

@@ -124,14 +124,19 @@ def score(
             return proxies.loss_curvature(network, data, how.h, batch=min(512, data.largest_batch))
 
         shown = Progress(progress)
-        shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
-
-        with trained_by(training, unseen, shown.step):
-            found = proxies.holdout_retraining(network, data, unseen, how, seed)
-
+        found = retrained(network, data, unseen, how, seed, training, shown)
         shown.close()
 
         return found
+
+
+def retrained(
+    network: Adapted, data: Images, unseen: Images, how: HoldoutRetraining, seed: int, own: Training | None, shown: Progress
+) -> np.ndarray:
+    """Scores [N] by hold-out retraining in the user's way, whose steps are shown."""
+    shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
+    with trained_by(own, unseen, shown.step):
+        return proxies.holdout_retraining(network, data, unseen, how, seed)
 
 
 def strata(

@@ -301,8 +301,14 @@ def check_strata(strata: Strata, n: int) -> None:
         raise UserError(f"the forget set is all of the {n} examples: nothing would be retained")
 
 
-def scores_of(scores: Any) -> np.ndarray:
-    """Scores float64 [N], of a Series by its index. Raises `UserError` unless they are one number per example."""
+def scores_of(scores: Any, n: int | None = None, caller: str = "") -> np.ndarray:
+    """Scores float64 [N], of a Series by its index. Raises `UserError` unless they are one number per example.
+
+    Args:
+        scores: whatever holds numbers.
+        n: the number of images, where that is known.
+        caller: how the message about another number begins.
+    """
     if hasattr(scores, "files") and hasattr(scores, "close"):  # an opened .npz archive
         raise UserError(f"strata: scores is an archive with {', '.join(scores.files)}: read it by mulnb.load_scores(file)")
 
@@ -317,6 +323,8 @@ def scores_of(scores: Any) -> np.ndarray:
 
     if values.ndim != 1 or len(values) == 0:
         raise UserError(f"strata: scores have the shape {list(values.shape)}: expected one number per example")
+    if n is not None and len(values) != n:
+        raise UserError(f"{caller}{len(values)} scores for {n} images: give one per image")
 
     return values
 

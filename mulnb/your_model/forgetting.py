@@ -22,7 +22,7 @@ from mulnb.core.errors import UserError, notice
 from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request
 from mulnb.forget import Strata
-from mulnb.proxies import holdout_retraining, loss_curvature
+from mulnb.proxies import loss_curvature
 from mulnb.your_model import api, checks, out_folder
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, plain, protected
 from mulnb.your_model.inputs import Images, Normalize
@@ -31,7 +31,7 @@ from mulnb.your_model.outcome import Setting
 from mulnb.your_model.page import json_ready
 from mulnb.your_model.probe import check_trainable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training, check_training, trained_by
+from mulnb.your_model.recipe import Training, batch_of, check_training
 from mulnb.your_model.references import References, references_of
 from mulnb.your_model.report import Report, evaluate, setting_of
 from mulnb.your_model.stand_in import check_budget
@@ -282,19 +282,14 @@ def _scores(
 ) -> np.ndarray:
     """Scores [N]: those given, hold-out retraining, or loss curvature where that diverges."""
     if given is not None:
-        values = checks.scores_of(given)
-        if len(values) != len(data):
-            raise UserError(f"{len(values)} scores for {len(data)} images: give one per image")
-        return values
+        return checks.scores_of(given, len(data))
 
-    batch = own.batch if own is not None and own.batch else max(2, min(256, len(unseen)))
+    batch = batch_of(own, max(2, min(256, len(unseen))))
 
     for rate in SCORING_RATES:
         how = HoldoutRetraining(lr=rate, batch=batch)
-        shown.part("scoring by hold-out retraining", how.epochs * -(-len(unseen) // how.batch))
         try:
-            with trained_by(own, unseen, shown.step):
-                return holdout_retraining(network, data, unseen, how, seed)
+            return api.retrained(network, data, unseen, how, seed, own, shown)
         except loop.Diverged:
             continue
 

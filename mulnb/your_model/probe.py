@@ -18,6 +18,7 @@ from mulnb.your_model.adapt import (
     adapt,
     described,
     first_floating,
+    matrices,
     protected,
     same_weights,
     untrained,
@@ -85,9 +86,9 @@ def _tell_of_other_heads(model: Adapted, inputs: Tensor) -> None:
     if not isinstance(output, (tuple, list)) or hasattr(output, "logits"):
         return  # what has names says which are the logits
 
-    matrices = [value for value in output if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
-    if len(matrices) > 1:
-        shapes = ", ".join(described(value) for value in matrices)
+    heads = matrices(output)
+    if len(heads) > 1:
+        shapes = ", ".join(map(described, heads))
         notice(f"the model returns {shapes}: the first is taken for the logits; what the others say may change, unmeasured")
 
 

@@ -156,6 +156,11 @@ class _Unscaled:
         self.scaler.update()
 
 
+def batch_of(own: Training | None, usual: int) -> int:
+    """The recipe's batch size, or the usual one where it has none."""
+    return own.batch if own is not None and own.batch else usual
+
+
 def with_batch(own: Training | None, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of an algorithm, with the recipe's batch size where they name none."""
     if own is None or own.batch is None or algorithm == "influence":

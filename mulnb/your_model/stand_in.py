@@ -29,7 +29,7 @@ from mulnb.your_model.checks import SAMPLE, chances
 from mulnb.your_model.outcome import Outcome, Setting, outcome
 from mulnb.your_model.probe import untrained_beside
 from mulnb.your_model.progress import Progress
-from mulnb.your_model.recipe import Training, trained_by
+from mulnb.your_model.recipe import Training, batch_of, trained_by
 from mulnb.your_model.verdict import Reference, near_chance
 
 COUNT = 3  # stand-ins, whose disagreement gives the interval
@@ -86,7 +86,7 @@ def stand_ins(
     frozen = fresh is None and any(not value.requires_grad and value.ndim > 1 for value in network.parameters())
     kept = "; its frozen weights are the model's: if they were trained on it, give fresh=" if frozen else ""
 
-    batch = own.batch if own is not None and own.batch else max(8, min(64, len(setting.retain) // 8))
+    batch = batch_of(own, max(8, min(64, len(setting.retain) // 8)))
     try:
         rate = _seconds_per_step(build, setting, own, batch, seed)
     except training.Diverged:
@@ -146,8 +146,7 @@ def scaled(found: list[Outcome], original: Outcome, setting: Setting, kept: str 
     None if they hardly know more than chance.
     """
     unseen = float(np.mean([outcome.row["acc_test"] for outcome in found]))
-    labels = setting.tested.labels.cpu()
-    chance = float(torch.bincount(labels).max()) / len(labels)
+    chance, _ = chances(setting.tested.labels)
     if unseen - chance < WEAKEST * (original.row["acc_test"] - chance):
         return None
 

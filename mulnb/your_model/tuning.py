@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from mulnb.your_model.inputs import Normalize
 from mulnb.your_model.outcome import Outcome, Setting, outcome
 from mulnb.your_model.probe import check_oracle, check_trainable, first_inputs, usable
 from mulnb.your_model.progress import Callback, Progress
-from mulnb.your_model.recipe import Training, check_training
+from mulnb.your_model.recipe import Training, batch_of, check_training
 from mulnb.your_model.report import class_reference, holdout_reference, oracle_reference, setting_of
 from mulnb.your_model.search import LADDERS, TRIALS, Search, search
 from mulnb.your_model.stand_in import check_budget, stand_ins
@@ -123,7 +124,7 @@ def tune(
         shown.close()
 
     if on == "stand-in":
-        found = Tuned(**{**vars(found), "unlearned": None})
+        found = dataclasses.replace(found, unlearned=None)
 
     return found
 
@@ -168,7 +169,7 @@ def tuned(
 
     present = np.zeros(len(setting.data), dtype=bool)
     present[setting.retain] = present[setting.strata.forget] = True
-    batch = own.batch if own is not None and own.batch else max(8, min(128, len(setting.retain) // 8))
+    batch = batch_of(own, max(8, min(128, len(setting.retain) // 8)))
     task = Search(network, setting, original, judged, present, seed, own, shown, started + seconds, limit)
     search(task, algorithms, ways, batch)
     best = task.best
@@ -228,10 +229,7 @@ def _another_request(setting: Setting, scores: Any, seed: int) -> Setting:
     if scores is None:
         raise UserError("tune: on='stand-in' needs scores=, to choose retained examples with the scores of the request")
 
-    values = checks.scores_of(scores)
-    if len(values) != len(setting.data):
-        raise UserError(f"tune: {len(values)} scores for {len(setting.data)} images: give one per image")
-
+    values = checks.scores_of(scores, len(setting.data), "tune: ")
     free = list(np.random.default_rng(seed).permutation(setting.retain))
     parts = []
 

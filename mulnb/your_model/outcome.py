@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,11 @@ def outcome(network: Adapted, setting: Setting) -> Outcome:
 
     balanced = above_chance(correct[setting.retain], labels.numpy()[setting.retain])
     return Outcome(row, correct[forget], seen[forget, 0], margin, unseen_margin, balanced)
+
+
+def number(value: float) -> str:
+    """A number of a row as a report shows it; beyond the limit of relearning, that limit."""
+    return f"> {RELEARN.epochs}" if math.isinf(value) else f"{value:.3f}"
 
 
 def alike(setting: Setting) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 
 from mulnb.core import paths
 from mulnb.core.errors import UserError
-from mulnb.your_model.outcome import RELEARN
+from mulnb.your_model.outcome import number
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,7 +119,7 @@ def json_ready(value: Any) -> Any:
     return str(value)
 
 
-def write(report: Report, path: Path) -> Path:
+def write(report: Report, path: str | Path) -> Path:
     """Write page and JSON. Returns the page's path. Raises `UserError` for a path that is no .html file."""
     path = paths.given(path, "the report")
     if path.suffix.lower() not in {".html", ".htm"}:
@@ -150,7 +150,7 @@ def page(report: Report, tree: Mapping[str, Any]) -> str:
 <div class="verdict" style="background: {ground}; color: {ink}"><strong>{html.escape(words.capitalize())}</strong>
 <ul>{reasons}</ul>{advice}</div>
 <h2>What was measured</h2>
-{_table(report)}
+{report.table().rename_axis(columns=None).to_html(border=0, na_rep="–", float_format=number)}
 <p><img alt="accuracies and membership inference of every model" src="data:image/png;base64,{picture}"></p>
 <h2>How it was made</h2>
 {_list(tree["how"])}
@@ -163,24 +163,6 @@ def page(report: Report, tree: Mapping[str, Any]) -> str:
 <p>Written {tree["written"]}.</p>
 </body></html>
 """
-
-
-def _table(report: Report) -> str:
-    table = report.table()
-    heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
-    lines = []
-
-    for words, row in table.iterrows():
-        cells = "".join(f"<td>{_number(value)}</td>" for value in row)
-        lines.append(f"<tr><th>{html.escape(str(words))}</th>{cells}</tr>")
-
-    return f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return f"&gt; {RELEARN.epochs}"
-    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _list(values: Mapping[str, Any]) -> str:

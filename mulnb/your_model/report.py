@@ -14,7 +14,6 @@ from torch import nn
 
 from mulnb import audit
 from mulnb.config import Recipe
-from mulnb.core import paths
 from mulnb.core.errors import UserError, notice
 from mulnb.core.vocabulary import STRATA
 from mulnb.data.request import Request, whole_classes
@@ -23,7 +22,7 @@ from mulnb.rum import Unlearned
 from mulnb.your_model import api, checks, probe
 from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, protected
 from mulnb.your_model.inputs import Normalize
-from mulnb.your_model.outcome import RELEARN, Outcome, Setting, alike, outcome, relearn
+from mulnb.your_model.outcome import Outcome, Setting, alike, number, outcome, relearn
 from mulnb.your_model.recipe import Training
 from mulnb.your_model.references import References, attacked, references_of
 from mulnb.your_model.verdict import WRONG, Facts, Reference, Verdict, decide, interval
@@ -173,7 +172,7 @@ class Report:
             names = ", ".join(map(str, self.about["classes"]))
             lines.append(f"all examples of class {names} are forgotten: accuracy on unseen images is that of the other classes")
 
-        shown = self.table().to_string(float_format=lambda value: f"> {RELEARN.epochs}" if np.isinf(value) else f"{value:.3f}")
+        shown = self.table().to_string(float_format=number)
         more = [WITH_REFERENCES] if self.about["reference_models"] else []
         more += [] if "oracle" in self.rows else [NO_ORACLE]
 
@@ -201,7 +200,7 @@ class Report:
         """
         from mulnb.your_model import page
 
-        return page.write(self, paths.given(path, "the report"))
+        return page.write(self, path)
 
     def train_oracle(self, fresh: Factory, *, training: Training | None = None, **recipe: Any) -> Report:
         """Train an oracle without the forget set, and report again with ToW and ToW-MIA. Takes as long as that training.

@@ -156,13 +156,13 @@ def check_scale(data: Images, other: Images, name: str) -> None:
         )
 
 
-def check_unseen(data: Images, holdout: Images, name: str = "holdout") -> None:
+def check_unseen(data: Images, holdout: Images) -> None:
     """Raises `UserError` if an image of the hold-out is among the training images, or their values are on another scale."""
-    check_scale(data, holdout, name)
-    if (found := overlap(data, holdout, name)) is not None:
+    check_scale(data, holdout, "holdout")
+    if (found := overlap(data, holdout, "holdout")) is not None:
         there, here = found
         raise UserError(
-            f"{name}: image {holdout.name(there)} is also training image {data.name(here)}: "
+            f"holdout: image {holdout.name(there)} is also training image {data.name(here)}: "
             "give images that no model was trained on"
         )
 

@@ -62,9 +62,7 @@ def why(row: Row | None, rows: Sequence[Row]) -> str:
     parts.append(svg.text(8, 31, "the closer to the oracle (+), the better", kind="soft"))
     parts.append(svg.text(478, 31, "|difference|", "end", "soft"))
     parts.append(svg.text(550, 31, "factor", "end", "soft"))
-    for tick in x.ticks(5):
-        parts.append(svg.line(x(tick), top - 16, x(tick), floor, "grid"))
-        parts.append(svg.text(x(tick), floor + 14, svg.number(tick), "middle", "soft"))
+    parts += svg.grid_down(x, x.ticks(5), top - 16, floor)
 
     for place, (key, words) in enumerate((FACTORS | {"mia": "MIA efficacy"}).items()):
         level = top + place * height

@@ -42,9 +42,7 @@ def histogram(ranking: Ranking, chosen: Strata, handles: bool = True) -> str:
     floor = bottom + 4 + 3 * row
 
     parts = [svg.text(8, 14, f"Distribution of {label(ranking.score)}: drag a threshold", kind="title")]
-    for tick in y.ticks():
-        parts.append(svg.line(LEFT, y(tick), RIGHT, y(tick), "grid"))
-        parts.append(svg.text(LEFT - 6, y(tick) + 4, f"{tick:g}", "end", "soft"))
+    parts += svg.grid_across(y, y.ticks(), LEFT, RIGHT, "{:g}".format)
     parts.append(svg.text(14, 74, "examples (log)", "middle", turn=True))
 
     # each stratum: shaded through the bars, and as a line of its own, since strata may overlap in the score
@@ -69,9 +67,7 @@ def histogram(ranking: Ranking, chosen: Strata, handles: bool = True) -> str:
             parts.append(_handle(ranking, x, side, len(getattr(chosen, side)), top, floor))
 
     parts.append(svg.line(LEFT, floor, RIGHT, floor))
-    for tick in x.ticks(6):
-        parts.append(svg.line(x(tick), floor, x(tick), floor + 4))
-        parts.append(svg.text(x(tick), floor + 16, svg.number(tick), "middle", "soft"))
+    parts += svg.ticks_below(x, x.ticks(6), floor)
     title = f"{label(ranking.score)} ({unit(ranking.score)}) → more memorized"
     parts.append(svg.text((LEFT + RIGHT) / 2, floor + 32, title, "middle"))
     return svg.drawing(WIDTH, floor + 38, f"Distribution of {label(ranking.score)} with the three strata", *parts)
@@ -119,13 +115,7 @@ def growth(sizes: np.ndarray, curves: np.ndarray, chosen: Strata, means: np.ndar
     x = svg.Axis(sizes[0], sizes[-1], left, right, log=True)
     y = svg.Axis(min(0.0, curves.min()), 1.0, bottom, top)
 
-    parts = []
-    for tick in y.ticks(4):
-        parts.append(svg.line(left, y(tick), right, y(tick), "grid"))
-        parts.append(svg.text(left - 6, y(tick) + 4, svg.number(tick), "end", "soft"))
-    for tick in _size_ticks(sizes):
-        parts.append(svg.line(x(tick), bottom, x(tick), bottom + 4))
-        parts.append(svg.text(x(tick), bottom + 16, f"{tick}", "middle", "soft"))
+    parts = [*svg.grid_across(y, y.ticks(4), left, right), *svg.ticks_below(x, _size_ticks(sizes), bottom, str)]
 
     # the curves are named at their ends, where the reader looks for them
     ends = _spread([float(y(curve[-1])) for curve in curves], 15)
@@ -168,10 +158,7 @@ def agreement(counts: np.ndarray, means: np.ndarray) -> str:
     for column, name in enumerate((*STRATA, "none")):
         parts.append(svg.text(left + (column + 0.5) * cell, top - 8, "med." if name == "medium" else name, "middle"))
     parts.append(svg.text(axis.start, top - 8, "mean memorization", kind="soft"))
-    for tick in axis.ticks(2):
-        at = axis(tick)
-        parts.append(svg.line(at, top, at, top + 3 * height, "grid"))
-        parts.append(svg.text(at, top + 3 * height + 14, svg.number(tick), "middle", "soft"))
+    parts += svg.grid_down(axis, axis.ticks(2), top, top + 3 * height)
 
     for row, stratum in enumerate(STRATA):
         middle = top + (row + 0.5) * height

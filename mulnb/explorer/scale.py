@@ -36,11 +36,7 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None, ends: Mapping[str, 
     about = f" of {algorithms.pop()}" if len(algorithms) == 1 else ""
     title = f"ToW and ToW-MIA{about} (1: as the oracle)"
     parts = [svg.text(8, 13, title, kind="title"), *_key(rows)]
-    for tick in x.ticks(5):
-        parts.append(svg.line(x(tick), top, x(tick), bottom, "grid"))
-        parts.append(svg.line(left, y(tick), right, y(tick), "grid"))
-        parts.append(svg.text(x(tick), bottom + 14, svg.number(tick), "middle", "soft"))
-        parts.append(svg.text(left - 6, y(tick) + 4, svg.number(tick), "end", "soft"))
+    parts += [*svg.grid_down(x, x.ticks(5), top, bottom), *svg.grid_across(y, y.ticks(5), left, right)]
     parts.append(svg.line(left, bottom, right, bottom))
     parts.append(svg.line(left, top, left, bottom))
     parts.append(svg.text((left + right) / 2, bottom + 28, "ToW → better", "middle"))

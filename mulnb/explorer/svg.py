@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,3 +138,33 @@ def number(value: float) -> str:
     else:
         written = f"{value:.0e}"
     return written.replace("e-0", "e-").replace("-", "−")
+
+
+# --- the ticks of an axis -------------------------------------------------------------------------------------------------
+
+
+def grid_across(y: Axis, ticks: Iterable[float], left: float, right: float, write: Callable[[float], str] = number) -> list[str]:
+    """Lines across a picture at the ticks of its vertical axis, with their values to the left."""
+    parts = []
+    for tick in ticks:
+        parts.append(line(left, y(tick), right, y(tick), "grid"))
+        parts.append(text(left - 6, y(tick) + 4, write(tick), "end", "soft"))
+    return parts
+
+
+def grid_down(x: Axis, ticks: Iterable[float], top: float, bottom: float) -> list[str]:
+    """Lines down a picture at the ticks of its horizontal axis, with their values below."""
+    parts = []
+    for tick in ticks:
+        parts.append(line(x(tick), top, x(tick), bottom, "grid"))
+        parts.append(text(x(tick), bottom + 14, number(tick), "middle", "soft"))
+    return parts
+
+
+def ticks_below(x: Axis, ticks: Iterable[float], floor: float, write: Callable[[float], str] = number) -> list[str]:
+    """Short lines below a horizontal axis at its ticks, with their values below."""
+    parts = []
+    for tick in ticks:
+        parts.append(line(x(tick), floor, x(tick), floor + 4))
+        parts.append(text(x(tick), floor + 16, write(tick), "middle", "soft"))
+    return parts

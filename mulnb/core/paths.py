@@ -27,6 +27,12 @@ from mulnb.core.errors import UserError
 CHECKOUT = Path(__file__).resolve().parents[2]
 # something else lies there, or on the way
 IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
+ADVICE = {  # where a file cannot be written
+    errno.ENAMETOOLONG: "choose a shorter one",
+    errno.EFBIG: "allow larger files (ulimit -f unlimited)",
+    errno.EMFILE: "allow more open files (ulimit -n 1024)",
+    errno.ENFILE: "allow more open files (ulimit -n 1024)",
+}
 PARTIAL = ".partial-"  # how the names of temporary files and folders begin
 REPLACED = "-replaced-"  # in the name of a folder that another one is about to replace, before its own
 NUMBERS = "/proc/self/ns/pid"  # stands for all processes whose numbers this one sees
@@ -315,10 +321,6 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
     if error.errno in IN_THE_WAY:
         in_the_way = next(place for place in (path, *path.parents) if os.path.lexists(place))
         return UserError(f"cannot write {path}: {reason}: remove or rename {in_the_way}")
-    if error.errno == errno.ENAMETOOLONG:
-        return UserError(f"cannot write {path}: {reason}: choose a shorter one")
-    if error.errno == errno.EFBIG:
-        return UserError(f"cannot write {path}: {reason}: allow larger files (ulimit -f unlimited)")
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return UserError(f"cannot write {path}: {reason}: allow more open files (ulimit -n 1024)")
+    if error.errno in ADVICE:
+        return UserError(f"cannot write {path}: {reason}: {ADVICE[error.errno]}")
     return UserError(f"cannot write {path}: {reason}; free some space or set MULNB_HOME to a writable folder")

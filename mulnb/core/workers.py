@@ -52,12 +52,12 @@ def count(on_gpu: bool = True) -> int:
     if given := os.environ.get("MULNB_WORKERS"):
         if not re.fullmatch("0*[1-9][0-9]{0,8}", given):  # not isdigit(): it takes ² for a digit
             raise UserError(f"workers = {given!r}: should be a whole number of at least 1")
-        return _at_most(_cores(), int(given))
+        return _at_most(cores(), int(given))
 
-    return 1 if on_gpu and _there_is_a_gpu() else _cores()
+    return 1 if on_gpu and _there_is_a_gpu() else cores()
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use: in a container or a batch job they may be fewer than the machine's."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
@@ -65,11 +65,11 @@ def _cores() -> int:
 
 
 @functools.cache  # told once
-def _at_most(cores: int, given: int) -> int:
+def _at_most(there: int, given: int) -> int:
     """As many workers as were asked for, but not more than cores: every task fills one, and more would only take turns."""
-    if given > cores:
-        notice(f"workers = {given}: this process may use {cores} cores, so {cores} tasks run at once")
-    return min(cores, given)
+    if given > there:
+        notice(f"workers = {given}: this process may use {there} cores, so {there} tasks run at once")
+    return min(there, given)
 
 
 def _there_is_a_gpu() -> bool:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mulnb.core import paths, series
 from mulnb.core.errors import UserError, notice
+from mulnb.core.workers import cores
 from mulnb.data import ImageSet
 from mulnb.training import moved
 from mulnb.your_model import items as of_items
@@ -281,8 +282,7 @@ def _items(
     items.check(PROBE)
     per_item = (time.perf_counter() - started) / min(PROBE, len(items)) / 2  # each was read twice
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(4, cores) if per_item * len(items) > SLOW else 0
+        workers = min(4, cores()) if per_item * len(items) > SLOW else 0
         if workers:
             _part(items, name)
 

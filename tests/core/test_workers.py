@@ -61,13 +61,13 @@ def test_a_gpu_takes_one_task_at_a_time_and_the_cores_the_work_that_it_has_no_pa
     monkeypatch.setattr(workers, "_there_is_a_gpu", lambda: True)
     assert (workers.count(), workers.count(on_gpu=False)) == (1, cores)
     monkeypatch.setenv("MULNB_WORKERS", "3")
-    monkeypatch.setattr(workers, "_cores", lambda: 8)
+    monkeypatch.setattr(workers, "cores", lambda: 8)
     assert workers.count() == workers.count(on_gpu=False) == 3
 
 
 def test_no_more_tasks_run_at_once_than_there_are_cores_and_the_user_is_told_once(monkeypatch):
     monkeypatch.setenv("MULNB_WORKERS", "64")
-    monkeypatch.setattr(workers, "_cores", lambda: 5)  # of no machine, so that no other test has been told of it
+    monkeypatch.setattr(workers, "cores", lambda: 5)  # of no machine, so that no other test has been told of it
     with pytest.warns(Notice, match="workers = 64: this process may use 5 cores, so 5 tasks run at once") as told:
         assert workers.count() == workers.count() == 5
     assert len(told) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,6 +21,7 @@ from mulnb.figures.plotting import (
     SOFT,
     STRATEGY,
     Picture,
+    blocks_of,
     captioned,
     finish,
     headline,
@@ -68,8 +67,7 @@ def audit_roc(profile: Profile, examples: pd.DataFrame) -> Picture:
     unseen = examples[examples["group"] != "forget"].groupby(RUN, observed=True).size()
     grid = np.geomspace(1 / int(unseen.max()), 1, 60)  # false positive rates, from one unseen example to all of them
 
-    blocks = math.ceil(len(algorithms) / ROC_ACROSS)  # many algorithms are broken into blocks, one below the other
-    across = math.ceil(len(algorithms) / blocks)
+    blocks, across = blocks_of(len(algorithms), ROC_ACROSS)  # many algorithms stand in blocks, one below the other
     figure = Picture(height=0.9 + 3.4 * blocks)
     panels = figure.subplots(2 * blocks, across, squeeze=False, sharex=True, sharey=True)
 
@@ -190,8 +188,7 @@ def audit_examples(profile: Profile, examples: pd.DataFrame) -> Picture:
 
 def _margin_panels(found: pd.DataFrame, methods: list[tuple[str, str]]) -> Picture:
     """A panel per method: the margin of every example beside the oracle's, on one scale."""
-    down = math.ceil(len(methods) / EXAMPLES_ACROSS)
-    across = math.ceil(len(methods) / down)
+    down, across = blocks_of(len(methods), EXAMPLES_ACROSS)
     figure = Picture(height=1.1 + 1.9 * down)
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
 

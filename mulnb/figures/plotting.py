@@ -231,6 +231,12 @@ def placeholder(profile: Profile, text: str) -> Picture:
     return finish(figure, f"{captioned(profile)}. n = 0.")
 
 
+def blocks_of(panels: int, most: int) -> tuple[int, int]:
+    """Lines, and panels in each of them, for so many panels of which at most `most` stand beside each other."""
+    down = math.ceil(panels / most)
+    return down, math.ceil(panels / down)
+
+
 def bare(axes: Axes) -> None:
     """Remove frame, ticks and grid."""
     axes.set(xticks=[], yticks=[])

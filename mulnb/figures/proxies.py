@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from mulnb.config import Profile
 from mulnb.core import stats, vocabulary
 from mulnb.figures import crowd
 from mulnb.figures.marks import look, points, rows
-from mulnb.figures.plotting import FAINT, INK, SCORE, Look, Picture, captioned, finish, style
+from mulnb.figures.plotting import FAINT, INK, SCORE, Look, Picture, blocks_of, captioned, finish, style
 from mulnb.results import captions, tables
 from mulnb.results.paper import PUBLISHED_RHO
 
@@ -119,8 +118,7 @@ def proxy_profiles(profile: Profile, proxies: pd.DataFrame, memorization: pd.Dat
     """
     truth = memorization.set_index("example")["memorization"]
     found = vocabulary.ordered(proxies["proxy"])
-    blocks = math.ceil(len(found) / PER_ROW)
-    across = math.ceil(len(found) / blocks)
+    blocks, across = blocks_of(len(found), PER_ROW)
     figure = Picture(height=0.5 + 3.9 * blocks)
 
     for block, part in enumerate(figure.subfigures(blocks, 1, squeeze=False)[:, 0]):

@@ -92,19 +92,15 @@ def stand_ins(
     except training.Diverged:
         return StandIns(None, DIVERGED, time.monotonic() - started)
 
-    steps = -(-len(setting.retain) // batch)
     affordable = int(min(budget, 1e6) / COUNT / max(rate, 1e-6))  # steps of one stand-in
-    part = setting.retain
-    if affordable < ENOUGH * steps:
-        part = np.random.default_rng(seed).permutation(part)[: max(affordable // ENOUGH * batch, 0)]
-        if len(part) < FEWEST:
-            needed = rate * ENOUGH * COUNT * FEWEST / batch
-            reason = f"even stand-ins that are trained on few images take longer than the budget (about {needed:.0f} s)"
-            return StandIns(None, reason, time.monotonic() - started)
-        steps = -(-len(part) // batch)
+    part = _affordable_part(setting.retain, affordable, batch, seed)
+    if len(part) < min(FEWEST, len(setting.retain)):
+        needed = rate * ENOUGH * COUNT * FEWEST / batch
+        reason = f"even stand-ins that are trained on few images take longer than the budget (about {needed:.0f} s)"
+        return StandIns(None, reason, time.monotonic() - started)
 
+    steps = -(-len(part) // batch)  # of an epoch
     recipe = Recipe(epochs=max(1, min(EPOCHS, affordable // steps)), batch=batch, lr=1e-3)
-
     found: list[Outcome] = []
 
     for number in range(COUNT):
@@ -127,6 +123,13 @@ def stand_ins(
     reference = scaled(found, original, setting, kept)
 
     return StandIns(reference, "" if reference else "stand-ins for an oracle, trained from nothing, learn too little here", took)
+
+
+def _affordable_part(retain: np.ndarray, steps: int, batch: int, seed: int) -> np.ndarray:
+    """The retain set, or a random part of it on which so many steps are enough epochs; it may be too small."""
+    if steps >= ENOUGH * -(-len(retain) // batch):
+        return retain
+    return np.random.default_rng(seed).permutation(retain)[: max(steps // ENOUGH * batch, 0)]
 
 
 def summary(found: list[Outcome], kept: str = "") -> Reference:

@@ -162,15 +162,9 @@ def forget(
     if out is not None:
         out_folder.check(paths.given(out, "out"), "out")
 
-    book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
+    book, already_forgotten = _earlier(ledger, already_forgotten)
     if out is not None and book is not None:
         out_folder.check_apart(paths.given(out, "out"), book.path)
-    if isinstance(already_forgotten, Iterator):
-        already_forgotten = list(already_forgotten)  # it is looked at more than once
-    if book is not None and already_forgotten is not None:
-        raise UserError(f"already_forgotten beside a ledger: {book.path} says what is forgotten; leave out already_forgotten")
-    if book is not None and len(book):
-        already_forgotten = book.forgotten  # it is gone from the model: it must not be retained again
 
     images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)
     given_model = plain(model, factory) if isinstance(model, nn.Module) else model
@@ -229,6 +223,19 @@ def forget(
             _enter(book, done, before=plain(given_model, factory), about=about)
 
     return done
+
+
+def _earlier(ledger: Requests | str | Path | None, already_forgotten: Request | None) -> tuple[Requests | None, Request | None]:
+    """The ledger, and what earlier requests removed: it is gone from the model, and must not be retained again."""
+    book = ledger if ledger is None or isinstance(ledger, Requests) else Requests(ledger)
+    if book is not None and already_forgotten is not None:
+        raise UserError(f"already_forgotten beside a ledger: {book.path} says what is forgotten; leave out already_forgotten")
+
+    if isinstance(already_forgotten, Iterator):
+        already_forgotten = list(already_forgotten)  # it is looked at more than once
+    if book is not None and len(book):
+        already_forgotten = book.forgotten
+    return book, already_forgotten
 
 
 def _enter(book: Requests, done: Forgotten, before: nn.Module, about: str) -> None:

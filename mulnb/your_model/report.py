@@ -297,18 +297,28 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
         moved = float(np.abs(new.p - original.p).mean())
         changed = float((new.right != original.right).mean())
 
-    chance, guess = checks.chances(setting.data.labels)
-    sizes = (len(setting.strata.forget), len(setting.retain), len(setting.tested))
-    unseen = int(alike(setting).sum())
+    n_forget, n_test = len(setting.strata.forget), len(setting.tested)
     if "oracle" in outcomes:
         reference = oracle_reference(outcomes["oracle"])
     elif setting.gone:
-        reference = class_reference(new.row, sizes[0])
+        reference = class_reference(new.row, n_forget)
 
-    reference = reference or holdout_reference(new.row, sizes[0], sizes[2])
-
-    told = (overlap, moved, float(new.p.mean()), changed, setting.gone, guess)
-    return Facts(*sizes, unseen, chance, reference, *told, balanced=(original or new).balanced)
+    chance, guess = checks.chances(setting.data.labels)
+    return Facts(
+        n_forget=n_forget,
+        n_retain=len(setting.retain),
+        n_test=n_test,
+        n_unseen=int(alike(setting).sum()),
+        chance=chance,
+        guess=guess,
+        reference=reference or holdout_reference(new.row, n_forget, n_test),
+        overlap=overlap,
+        moved=moved,
+        p=float(new.p.mean()),
+        changed=changed,
+        gone=setting.gone,
+        balanced=(original or new).balanced,
+    )
 
 
 def oracle_reference(found: Outcome) -> Reference:

@@ -106,10 +106,21 @@ class Search:
         told = "" if self.best is None else f", best so far {self.best.objective:.2f}"
         self.shown.part(f"trial {number}: {candidate.algorithm}, {candidate.strategy}{told}", 0)
         started = time.monotonic()
-        how = (candidate.algorithm, candidate.strategy, dict(candidate.settings), self.seed, None, self.own)
 
         try:
-            unlearned = api.run(self.network, self.setting.data, self.setting.strata, *how, self.present, self.shown)
+            unlearned = api.run(
+                self.network,
+                self.setting.data,
+                self.setting.strata,
+                algorithm=candidate.algorithm,
+                strategy=candidate.strategy,
+                settings=dict(candidate.settings),
+                seed=self.seed,
+                fresh=None,
+                training=self.own,
+                present=self.present,
+                shown=self.shown,
+            )
             network = api.adapt(unlearned.model)
             found = outcome(network, self.setting)
         except UserError as error:

@@ -117,10 +117,8 @@ def tune(
         # an oracle knows what stand-ins can only approximate
         judge = judge_of(oracle, factory, network, setting)
         shown = Progress(progress)
-        found = tuned(
-            network, setting, judge, budget=budget, trials=trials, algorithms=names, strategies=ways, fresh=fresh, seed=seed,
-            own=training, shown=shown,
-        )  # fmt: skip
+        limits = {"budget": budget, "trials": trials, "algorithms": names, "strategies": ways}
+        found = tuned(network, setting, judge, **limits, fresh=fresh, seed=seed, own=training, shown=shown)
         shown.close()
 
     if on == "stand-in":
@@ -150,7 +148,6 @@ def tuned(
         checks.check_strategy(name, setting.strata)
 
     algorithms = usable(algorithms, network, first_inputs(setting.data))
-    limit = trials or TRIALS
     seconds = budget if budget is not None else float("inf")
     original = outcome(network, setting)
     reference, why = None if oracle is None else oracle_reference(oracle), ""
@@ -170,17 +167,35 @@ def tuned(
     present = np.zeros(len(setting.data), dtype=bool)
     present[setting.retain] = present[setting.strata.forget] = True
     batch = batch_of(own, max(8, min(128, len(setting.retain) // 8)))
-    task = Search(network, setting, original, judged, present, seed, own, shown, started + seconds, limit)
+    task = Search(
+        network,
+        setting,
+        original,
+        reference=judged,
+        present=present,
+        seed=seed,
+        own=own,
+        shown=shown,
+        deadline=started + seconds,
+        limit=trials or TRIALS,
+    )
     search(task, algorithms, ways, batch)
     best = task.best
     if best is None:
         raise UserError("tune: every trial diverged: give a larger budget, or Training(optimizer=…) that fits the model")
 
     how = best.candidate
-    known = reference or (judged(best.row) if setting.gone else None)
-    took = time.monotonic() - started
-
-    return Tuned(how.algorithm, how.strategy, how.settings, best.objective, task.frame(), known, why, took, best.unlearned)
+    return Tuned(
+        how.algorithm,
+        how.strategy,
+        how.settings,
+        best.objective,
+        trials=task.frame(),
+        reference=reference or (judged(best.row) if setting.gone else None),
+        why=why,
+        seconds=time.monotonic() - started,
+        unlearned=best.unlearned,
+    )
 
 
 def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def test_a_dead_process_holds_nothing(home):
     holder = start(HOLD)
     assert holder.stdout.readline() == "held\n"
     holder.kill()
-    holder.wait()
+    holder.communicate()
     assert start(TRY, "a").communicate(timeout=300)[0] == "asks\nheld\n"
 
 

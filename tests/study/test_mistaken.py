@@ -132,8 +132,9 @@ def test_method10_10_the_last_batch_gets_what_is_left():
 
 def test_method10_10_vanilla_gets_the_epochs_of_one_stage_and_the_oracle_a_tenth():
     profile = load_profile("digits")
-    for algorithm, epochs in (("fine_tune", 5), ("neg_grad_plus", 5), ("salun", 5)):
-        vanilla = profile.unlearning.algorithms[algorithm]["vanilla"]
+    for algorithm in ("fine_tune", "neg_grad_plus", "salun"):
+        settings = profile.unlearning.algorithms[algorithm]
+        vanilla, epochs = settings["vanilla"], settings["rum_f"]["epochs"]
         assert mistaken._epochs_of_one_stage(profile, algorithm) == vanilla | {"epochs": epochs} != vanilla
     assert MISTAKES["unconverged_oracle"].oracle(profile.training).epochs == 3
 

@@ -68,7 +68,7 @@ def test_serial_and_two_processes_give_identical_tables_and_a_repeat_the_same_by
 def wait_for(count: int, home, process: subprocess.Popen) -> list:
     deadline = time.time() + 90
     while time.time() < deadline and process.poll() is None:
-        found = sorted((home / "artifacts" / "pool").glob("*/manifest.json"))
+        found = sorted((home / "artifacts" / "pool").glob("[!.]*/manifest.json"))
         if len(found) >= count:
             return found
         time.sleep(0.02)
@@ -94,8 +94,8 @@ def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     process = start_pool(killed, POOL)
     wait_for(2, killed, process)
     os.killpg(process.pid, signal.SIGKILL)  # the workers too: nobody gets to tidy up
-    process.wait()
-    finished = sorted((killed / "artifacts" / "pool").glob("*/manifest.json"))
+    process.communicate()
+    finished = sorted((killed / "artifacts" / "pool").glob("[!.]*/manifest.json"))
     assert 2 <= len(finished) < 32
     stamps = [path.stat().st_mtime_ns for path in finished]
 
@@ -105,7 +105,7 @@ def test_kill_minus_nine_in_the_middle_of_the_pool(tmp_path):
     assert [path.stat().st_mtime_ns for path in finished] == stamps
     frames = [pd.read_parquet(home / "figures" / "smoke" / "data" / "memorization.parquet") for home in (killed, whole)]
     pd.testing.assert_frame_equal(*frames, check_exact=True)
-    assert len(list((killed / "artifacts" / "pool").glob("*/manifest.json"))) == 32
+    assert len(list((killed / "artifacts" / "pool").glob("[!.]*/manifest.json"))) == 32
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(tmp_path):
     assert [line for line in stderr.splitlines() if line.strip()] == [
         "mulnb: interrupted; finished work is kept, and the same command continues from there"
     ]
-    assert list((tmp_path / "artifacts" / "pool").glob("*/manifest.json"))
+    assert list((tmp_path / "artifacts" / "pool").glob("[!.]*/manifest.json"))
     assert not list((tmp_path / "artifacts").rglob(".partial-*/manifest.json"))
 
 
@@ -190,7 +190,7 @@ def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finis
     profile, _, _ = finished
     monkeypatch.setenv("MULNB_HOME", str(finished_home))
     stored: dict[tuple[str, int], set[str]] = {}
-    for path in (paths.artifacts() / "unlearned").glob("*/manifest.json"):
+    for path in (paths.artifacts() / "unlearned").glob("[!.]*/manifest.json"):
         parts = json.loads(path.read_text())["parts"]
         algorithm, strategy, _, seed = parts["run"]
         if seed in profile.seeds:

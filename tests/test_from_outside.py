@@ -12,10 +12,13 @@ from mulnb.core.errors import UserError
 from mulnb.core.registry import DATASETS
 from mulnb.data import ImageSet
 from mulnb.forget import Strata
+from mulnb.models import ARCHITECTURES
 from mulnb.proxies import PROXIES, Proxy, orient
 from mulnb.recording import SignalRecorder
+from mulnb.study import additions
+from mulnb.study.study import Study
 from mulnb.training import Batch, Examples
-from mulnb.unlearning import ALGORITHMS
+from mulnb.unlearning import ALGORITHMS, check
 
 LABELS = torch.tensor([0, 1, 2, 0])
 
@@ -86,7 +89,9 @@ def unlearned(monkeypatch, algorithm) -> Examples:
     monkeypatch.setitem(ALGORITHMS, "own", algorithm)
     data = Examples(torch.zeros(8, 1, 4, 4, dtype=torch.uint8), torch.arange(8) % 2, torch.ones(1), torch.ones(1))
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    rum.unlearn(model, data, Strata(np.array([0]), np.array([1]), np.array([2])), algorithm="own", strategy="rum_f", seed=0)
+    strata = Strata(np.array([0]), np.array([1]), np.array([2]))
+    rum.unlearn(model, data, strata, algorithm="own", strategy="rum_f", seed=0)
+    assert strata.forget.tolist() == [0, 1, 2]  # other runs read them
     return data
 
 
@@ -178,3 +183,48 @@ def test_a_channel_that_is_the_same_everywhere_is_no_nan(monkeypatch):
     whole.images[:, 1] = 255
     splits = loaded(monkeypatch, (whole, None))
     assert splits.std[0] > 0 and splits.std[1] == 1 and splits.mean[1] == 1
+
+
+def network(outputs=10, **kind) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs, **kind))
+
+
+SHARED = network()
+NO_NETWORKS = {
+    "another number of outputs": (lambda *_: network(11), "gives [2, 11] for two images"),
+    "the same one": (lambda *_: SHARED, "gives the same weights at every call"),
+    "double": (lambda *_: network(dtype=torch.float64), "needs weights"),
+    "nothing to train": (lambda *_: nn.Flatten(), "needs weights"),
+    "lazy": (lambda *_: nn.LazyLinear(10), "needs weights"),
+    "none": (lambda *_: None, "gives a NoneType"),
+    "a network": (network(), "fails as architecture("),
+    "other sizes": (lambda *_: nn.Linear(9, 10), "fails on images [2, 1, 8, 8]: RuntimeError"),
+    "its input": (lambda *_: nn.Sequential(nn.ReLU(inplace=True), network()), "changes the images"),
+}
+
+
+@pytest.mark.parametrize("name", NO_NETWORKS)
+def test_what_is_no_network_is_told_before_any_training(name, monkeypatch):
+    build, words = NO_NETWORKS[name]
+    monkeypatch.setitem(ARCHITECTURES, "own", build)
+    with pytest.raises(UserError) as error:
+        additions.check(Study.of(load_profile("smoke", {"model": {"arch": "own"}})))
+    assert f"architecture 'own' {words}" in str(error.value)
+
+
+@pytest.mark.parametrize("own", [{"signal": lambda out: out.labels.zero_()}, {"history": lambda correct: correct.sort(0)}])
+def test_a_proxy_that_changes_what_others_read_is_refused(own, monkeypatch):
+    monkeypatch.setitem(PROXIES, "own", Proxy("a", "b", **own))
+    with pytest.raises(UserError, match="proxy 'own' changes what it is given"):
+        additions.check(Study.of(load_profile("smoke")))
+
+
+def test_an_algorithm_changes_no_strata_of_other_runs(monkeypatch):
+    unlearned(monkeypatch, lambda model, data, forget, retain, *, seed, fresh: forget.zero_() is None or model)
+
+
+def test_settings_of_an_algorithm_are_known_and_asked_for(monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "own", lambda model, data, forget, retain, seed, fresh, lr: model)
+    check("own", {"lr": 0.1})
+    with pytest.raises(UserError, match="algorithm 'own' needs the setting 'lr'"):
+        check("own", {})

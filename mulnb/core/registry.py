@@ -32,6 +32,7 @@ class Registry(dict[str, Entry]):
     Attributes:
         check_entry: looks at an entry from outside, and raises `UserError` for one that cannot be used. The module that
             implements the package's own sets it.
+        as_used: makes of an entry from outside what callers get.
     """
 
     def __init__(self, kind: str, builtin: Iterable[str], reserved: Iterable[str] = ()) -> None:
@@ -40,6 +41,7 @@ class Registry(dict[str, Entry]):
         self.builtin = tuple(builtin)
         self.reserved = frozenset(reserved)
         self.check_entry: Callable[[str, Entry], None] | None = None
+        self.as_used: Callable[[Entry], Entry] | None = None
         self._added_as: dict[str, str] = {}  # the fingerprint of each entry when it was added
         self._told: dict[str, str] = {}  # versions of entries that came from another process
 
@@ -62,6 +64,10 @@ class Registry(dict[str, Entry]):
         self._told.pop(name, None)
         self._added_as[name] = fingerprint(entry)
         super().__setitem__(name, entry)
+
+    def __getitem__(self, name: str) -> Entry:
+        entry = super().__getitem__(name)
+        return entry if self.as_used is None or name in self.builtin else self.as_used(entry)
 
     def update(self, *entries: Any, **named: Entry) -> None:
         for name, entry in dict(*entries, **named).items():
@@ -124,7 +130,7 @@ class Registry(dict[str, Entry]):
     def _version(self, name: str) -> str:
         if name in self._told:
             return self._told[name]
-        return hashlib.sha256(f"{self._added_as.get(name)} {plain_globals(self[name])}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self._added_as.get(name)} {plain_globals(self.get(name))}".encode()).hexdigest()[:16]
 
     def adopt(self, entries: Mapping[str, Entry], versions: Mapping[str, str]) -> None:
         """Take entries of another process, with the versions that they have there; those that are here already stay."""

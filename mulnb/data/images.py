@@ -58,7 +58,8 @@ class ImageSet:
             kind = f"of shape {labels.shape}" if isinstance(labels, np.ndarray) else f"a {type(labels).__name__}"
             raise UserError(f"labels are {kind}: expected a numpy array, int64 [N]")
 
-        if images.dtype != np.uint8 or images.ndim != 4:
+        channels_last = images.ndim == 4 and images.shape[3] == 3 and images.shape[1] > 4
+        if images.dtype != np.uint8 or images.ndim != 4 or channels_last:
             raise UserError(f"images are {images.dtype} of shape {images.shape}: expected uint8 [N, C, H, W]")
         if len(images) != len(labels):
             raise UserError(f"{len(images)} images but {len(labels)} labels: give one label per image")

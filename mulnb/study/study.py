@@ -27,7 +27,7 @@ from mulnb.data import forget_file
 from mulnb.forget import ForgetSet, Strata
 from mulnb.memorization import Pool
 from mulnb.proxies import centre, orient
-from mulnb.study import jobs, scoring
+from mulnb.study import additions, jobs, scoring
 from mulnb.study.jobs import Job
 from mulnb.study.networks import Networks
 from mulnb.study.recipes import holdout_job, original_job, pool_jobs
@@ -124,13 +124,14 @@ class Study(Networks):
         """Check what the profile asks for against its data, before jobs of these `kinds` are computed.
 
         Raises:
-            UserError: a file of scores or a forget set does not fit the data, or the pool is too small.
+            UserError: a file of scores or a forget set does not fit the data, the pool is too small, or see `additions`.
         """
         _ = self.given  # reads the forget set of a file, which others only need late
         if self.profile.pool.scores:
             _ = self.memorization
         if "pool" in kinds:
             _ = self._pool_fits
+        additions.check(self)
 
     @cached_property
     def shadow(self) -> Shadow | None:

@@ -21,12 +21,13 @@ outside the package, add an entry to `ALGORITHMS`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mulnb.core.errors import UserError
 from mulnb.core.registry import ALGORITHMS
@@ -58,7 +59,18 @@ def _check_entry(name: str, algorithm: Algorithm) -> None:
         ) from None
 
 
+def _on_copies(algorithm: Algorithm) -> Algorithm:
+    """An algorithm that gets indices of its own: those given are read by other runs, too."""
+
+    @functools.wraps(algorithm, updated=())
+    def run(model: nn.Module, data: Any, forget: Tensor, retain: Tensor, **settings: Any) -> nn.Module:
+        return algorithm(model, data, forget.clone(), retain.clone(), **settings)
+
+    return run
+
+
 ALGORITHMS.check_entry = _check_entry
+ALGORITHMS.as_used = _on_copies
 
 
 def check(name: str, settings: Mapping[str, Any]) -> None:
@@ -69,18 +81,21 @@ def check(name: str, settings: Mapping[str, Any]) -> None:
         settings: keyword arguments for it.
 
     Raises:
-        UserError: the algorithm or one of its settings is unknown.
+        UserError: the algorithm or one of its settings is unknown, or one without a default is missing.
     """
     ALGORITHMS.check(name)
 
-    known = []
-    for parameter in inspect.signature(ALGORITHMS[name]).parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            return  # it takes any setting, as `retrain` does
-
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in {"seed", "fresh"}:
+    known, takes_any = [], False  # any setting, as `retrain` does
+    for place, parameter in enumerate(inspect.signature(ALGORITHMS[name]).parameters.values()):
+        takes_any |= parameter.kind is parameter.VAR_KEYWORD
+        by_name = parameter.kind is parameter.KEYWORD_ONLY or (place >= 4 and parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
+        if by_name and parameter.name not in {"seed", "fresh"}:
             known.append(parameter.name)
+            if parameter.default is parameter.empty and parameter.name not in settings:
+                raise UserError(f"algorithm '{name}' needs the setting '{parameter.name}', which has no default")
+    if takes_any:
+        return
 
     for key in settings:
         if key not in known:
-            raise UserError(f"algorithm '{name}' has no setting '{key}': it has {', '.join(known)}")
+            raise UserError(f"algorithm '{name}' has no setting '{key}': it has {', '.join(known) or 'none'}")

@@ -83,7 +83,7 @@ class ScoreFile:
 
         if not isinstance(found, np.ndarray):  # numpy gives the bytes of a file in a zip that is no array
             raise self.error(f"{name} is no array of numbers: save the scores with numpy.savez")
-        return found
+        return np.char.decode(found, "utf-8", "replace") if found.dtype.kind == "S" else found
 
     @property
     def names(self) -> str:

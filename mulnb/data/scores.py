@@ -150,7 +150,7 @@ def _rows_by_index(table: ScoreFile, name: str, found: int, data: ImageSet) -> n
 
 
 def _check_finite(table: ScoreFile, column: Column, scores: np.ndarray, data: ImageSet) -> None:
-    """Refuse NaN and infinite scores."""
+    """Refuse NaN and infinite scores, and those that are all the same."""
     bad = np.flatnonzero(~np.isfinite(scores))
     if bad.size:
         first = int(bad[0])
@@ -158,6 +158,8 @@ def _check_finite(table: ScoreFile, column: Column, scores: np.ndarray, data: Im
             f"{column.name} has no finite score for {bad.size} of {len(scores)} examples; the first is {_named(first, data)}: "
             f"{scores[first]}"
         )
+    if len(scores) > 1 and (scores == scores[0]).all():
+        raise table.error(f"{column.name} is {scores[0]:g} for all {len(scores)} examples: such scores rank nothing")
 
 
 def _check_labels(table: ScoreFile, column: Column, rows: np.ndarray, index: str | None, data: ImageSet) -> None:

@@ -142,6 +142,8 @@ def test_labels_may_be_names_of_classes(tmp_path):
     frame = pd.DataFrame({"memorization": SCORES, "label": np.array(list("abcd"))[LABELS]})
     frame.to_csv(tmp_path / "a.csv", index=False)
     assert np.allclose(load_scores(tmp_path / "a.csv", "memorization", data=part()), SCORES[part().index])
+    as_bytes = saved(tmp_path / "a.npz", mem=SCORES, labels=np.array(list("abcd"), "S")[LABELS])
+    assert np.allclose(load_scores(as_bytes, "mem", data=part()), SCORES[part().index])
     frame["label"] = np.roll(frame["label"], 1)
     frame.to_csv(tmp_path / "a.csv", index=False)
     assert "example 0 (source index 5): a in the file, b in the data" in refused(tmp_path / "a.csv", "memorization")
@@ -177,6 +179,7 @@ def test_scores_that_are_none(tmp_path):
     assert "mem holds <U1 and not numbers" in refused(file)
     file = saved(tmp_path / "d.npz", mem=SCORES[:30])
     assert "mem has 30 scores, but the source of the data has 40 examples" in refused(file)
+    assert "mem is 0.5 for all 18 examples: such scores rank nothing" in refused(saved(tmp_path / "e.npz", mem=np.full(N, 0.5)))
     assert "mem has 30 scores, but the data hold example 39 of their source" in refused(file, data=part(source_size=None))
 
 

@@ -113,7 +113,7 @@ def across(profile: Profile, frame: str, pairs: Sequence[str] = tuple(PAIRS)) ->
 def publish_claims(profile: Profile) -> pd.DataFrame:
     """Compare the paper's claims with what this profile shows; writes `claims.csv` and `claims.md`.
 
-    Where all frames are of other settings, nothing is written: the claims that stand there are those of these frames.
+    Where all frames are left out, nothing is written: the claims that stand there are those of these frames.
 
     Args:
         profile: a profile whose stages were published.
@@ -139,8 +139,10 @@ def publish_claims(profile: Profile) -> pd.DataFrame:
 
 
 def all_left_out(profile: Profile) -> bool:
-    """Whether there are results of this profile, and all are of other settings."""
-    return record.is_of(paths.results(profile.name), profile) is False
+    """Whether there are results of this profile, and all are of other settings, or of settings that a damaged record hides."""
+    folder = paths.results(profile.name)
+    known = record.is_of(folder, profile)
+    return known is False or (known is None and (folder / "run.json").exists())
 
 
 def _of_these_settings(profile: Profile, frame: str) -> pd.DataFrame | None:

@@ -273,5 +273,8 @@ def test_frames_of_other_settings_are_left_out_and_said(monkeypatch, tmp_path):
     ):
         others = publish.publish_claims(load_profile("digits", {"seeds": [0], "pool.models": 50}))
     assert set(others.verdict) == {"no results"}
+    with pytest.warns(UserWarning, match=r"run.json beside it is damaged"):
+        (tmp_path / "digits" / "run.json").write_text("{")
+        publish.publish_claims(load_profile("digits"))
     kept = pd.read_csv(tmp_path / "digits" / "claims.csv", keep_default_na=False)
     assert kept["verdict"].tolist() == as_made["verdict"].tolist()  # those of these frames

@@ -48,13 +48,15 @@ def resolve(given: str | Path, profile: Profile | None) -> Path:
 
 
 def check_target(path: Path, profile: Profile | None) -> None:
-    """Refuse a file in a folder that does not exist; only the profile's own folder of results is made."""
+    """Refuse a file that would not be read back, or has no folder; only the profile's own folder of results is made."""
     # a typing mistake in the path must not become a folder
     own = None if profile is None else paths.results(profile.name)
     if max(len(os.fsencode(part)) for part in path.parts) > LONGEST:
         raise UserError(f"{path}: the name is too long: choose a shorter one")
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the name of a file in it")
+    if path.suffix.lower() in forget_file.PLAIN:
+        raise UserError(f"{path}: strata are JSON, and {path.suffix} is read as a plain list: call the file {path.stem}.json")
     if not path.parent.is_dir() and path.parent != own:
         raise UserError(f"the folder {path.parent} does not exist: make it first, or choose another")
 

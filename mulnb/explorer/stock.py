@@ -135,6 +135,8 @@ def of_arrays(
     named = dict(scores) if isinstance(scores, Mapping) else {"score": scores}
     if odd := [name for name in named if not isinstance(name, str) or not name]:
         raise UserError(f"scores: a name is {odd[0]!r}: expected words")
+    if memorization is not None and "memorization" in named:
+        raise UserError("scores have a 'memorization', and memorization is given, too: leave one of them out")
     if memorization is not None:
         named["memorization"] = memorization
     values = {name: _finite(f"score '{name}' has", score, (len(labels),)) for name, score in named.items()}

@@ -153,7 +153,8 @@ def test_a_file_with_another_set_is_not_overwritten(smoke, tmp_path):
 
 def test_no_folder_is_made_for_an_export(smoke, tmp_path):
     explorer = Explorer(smoke)
-    for wrong, message in ((tmp_path / "new" / "set.json", "does not exist: make it first"), (tmp_path, "is a folder")):
+    new, table = tmp_path / "new" / "set.json", tmp_path / "set.csv"  # a table would be read as a plain list
+    for wrong, message in ((new, "does not exist: make it"), (tmp_path, "is a folder"), (table, "call the file set.json")):
         with pytest.raises(UserError, match=message):
             explorer.export(wrong)
     assert not (tmp_path / "new").exists()

@@ -128,6 +128,7 @@ IMAGES = np.zeros((8, 6, 6), np.uint8)
         ({"scores": {"mine": [[1], [1, 2]]}}, "score 'mine': this is no array"),
         ({"scores": None}, "8 finite numbers"),
         ({"places": [["x", "y"]] * 8}, "places: expected numbers"),
+        ({"scores": {"memorization": np.arange(8)}, "memorization": np.ones(8)}, "leave one of them out"),
     ],
 )
 def test_arrays_of_other_kinds_are_one_line(given, words):

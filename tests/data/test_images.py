@@ -13,6 +13,8 @@ def test_images_that_are_none():
     labels = np.zeros(2, dtype=np.int64)
     with pytest.raises(UserError, match=r"float64 of shape \(2, 1, 8, 8\): expected uint8"):
         ImageSet(np.zeros((2, 1, 8, 8)), labels, ("a",))
+    with pytest.raises(UserError, match=r"images are uint8 of shape \(2, 8, 8, 3\): expected"):  # channels last
+        ImageSet(np.zeros((2, 8, 8, 3), np.uint8), labels, ("a",))
     with pytest.raises(UserError, match="3 images but 2 labels"):
         ImageSet(np.zeros((3, 1, 8, 8), np.uint8), labels, ("a",))
     with pytest.raises(UserError, match="labels run from 0 to 1: expected 0 … 0"):

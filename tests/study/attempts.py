@@ -178,11 +178,20 @@ def tables(home: Path) -> dict[str, pd.DataFrame]:
 def stored(home: Path) -> dict[str, int]:
     """When each artefact was written, in nanoseconds."""
     found = {}
-    for path in home.glob("artifacts/*/*/manifest.json"):
-        half_written = path.parts[-2].startswith(".partial")  # it is renamed when it is whole
-        if path.parts[-3] != "damaged" and not half_written:
-            found[str(path.relative_to(home))] = path.stat().st_mtime_ns
+    for kind in set(names_in(home / "artifacts")) - {"damaged"}:
+        for name in names_in(home / "artifacts" / kind):
+            manifest = home / "artifacts" / kind / name / "manifest.json"
+            if not name.startswith(".partial") and manifest.exists():  # a half-written one is renamed when it is whole
+                found[str(manifest.relative_to(home))] = manifest.stat().st_mtime_ns
     return found
+
+
+def names_in(folder: Path) -> list[str]:
+    """What a folder holds; nothing if it is no folder, or has been renamed since its name was read."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def assert_equal(home: Path, undisturbed: Path) -> None:

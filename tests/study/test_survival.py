@@ -145,7 +145,7 @@ def wait_until(
 
 def has_stored(home: Path, count: int, attempt: Attempt) -> bool:
     """Whether so many results are in the store."""
-    return sum(1 for _ in home.glob("artifacts/*/*/manifest.json")) >= count
+    return len(stored(home)) >= count
 
 
 class At:
@@ -164,8 +164,8 @@ class At:
             return True
 
         own = f"-{attempt.pid}-"
-        for place in self._places.glob("*/"):
-            names = os.listdir(place)
+        for place in attempts.names_in(self._places):
+            names = attempts.names_in(self._places / place)
             self._seen |= {name for name in names if name.startswith(".partial") and own in name}
         return len(self._seen) >= self._count
 

@@ -247,6 +247,7 @@ def plain_cnn() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 15 * 15, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["no_batchnorm", "small_cnn", "resnet18", "vgg16_bn"])
 @pytest.mark.parametrize("name", NEW)
 def test_every_architecture_is_unlearned_in_place_and_keeps_its_modes(name, arch):

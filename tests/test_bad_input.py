@@ -75,6 +75,7 @@ def one_line(call, *arguments, **more):
         return None
 
 
+@pytest.mark.slow
 @cases(100)
 @given(KEYS, VALUES)
 def test_a_profile_with_any_value_is_loaded_or_refused(key, value):
@@ -194,6 +195,7 @@ def test_what_is_no_file_is_not_read_as_an_image(tmp_path, monkeypatch, kind):
             read_folder(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_image_file_of_absurd_length_is_not_read(tmp_path):
     (tmp_path / "cat").mkdir()
     with (tmp_path / "cat" / "a.png").open("wb") as file:

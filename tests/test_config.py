@@ -158,6 +158,7 @@ def test_workers_must_be_a_number(capsys):
         assert f"workers = '{given}'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_reading_a_profile_does_not_load_torch():
     """A warm run of the notebooks must not wait for it."""
     code = "import sys, mulnb.study, mulnb.figures, mulnb.results.publish; "
@@ -173,6 +174,7 @@ def test_claims_without_results_say_which_command_makes_them(home, capsys):
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_claims_end_with_the_file_that_has_every_estimate(home, capsys):
     shutil.copytree(paths.CHECKOUT / "figures" / "digits" / "data", home / "figures" / "digits" / "data")
     assert main(["claims", "digits"]) == 0

@@ -167,6 +167,7 @@ def test_a_hostile_forget_set_is_one_line(tmp_path, text):
     assert "\n" not in str(error.value) and len(str(error.value)) < 1000
 
 
+@pytest.mark.slow
 def test_a_forget_set_of_absurd_length_is_not_read(tmp_path):
     with (tmp_path / "set.json").open("wb") as file:
         file.truncate(3 * GB)  # a sparse file: it takes no room

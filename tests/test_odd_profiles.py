@@ -210,6 +210,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.fixed_dictionaries({}, optional=CHANGES))
 def test_any_sizes_give_parts_that_can_be_trained_on_or_one_line(made, change):

@@ -42,6 +42,7 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
     return roc_auc_score(np.r_[np.ones(len(positive)), np.zeros(len(negative))], np.r_[positive, negative])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROXIES)
 def test_flipped_labels_rank_above_clean_ones(scored, name):
     here, _, raw = scored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import json
 import os
@@ -89,6 +90,7 @@ def _allowed(room: str, target: str) -> bool:
     return target in RANK and RANK[target] <= RANK[room] and (room, target) not in NEVER
 
 
+@functools.cache
 def arrows() -> list[tuple[str, str, str]]:
     """(file:line, room that imports, room that is imported) of the whole package."""
     rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
@@ -177,11 +179,13 @@ def test_your_model_needs_no_study():
     assert loaded("mulnb.your_model", "mulnb.study", "mulnb.results", "mulnb.explorer", "mulnb.notebooks") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["mulnb.core.vocabulary", "mulnb.results.tables", "mulnb.figures", "mulnb.explorer.selection"])
 def test_reading_results_needs_no_torch(module):
     assert loaded(module, "torch") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["mulnb.results.tables", "mulnb.your_model", "mulnb.__main__"])
 def test_the_api_works_without_the_notebooks_extra(module):
     packages = ["papermill", "jupyterlab", "nbformat", "nbclient", "ipykernel", "ipywidgets", "nbval"]

@@ -24,6 +24,7 @@ def features(kind: str, n: int, rng: np.random.Generator, shift: float) -> np.nd
     return audit.attack_features(torch.from_numpy(logits), torch.zeros(n, dtype=torch.int64))[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", audit.ATTACKS)
 @pytest.mark.parametrize("n", [40, 700])
 def test_mia_is_the_authors_svc(kind, n):

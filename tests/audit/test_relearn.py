@@ -46,6 +46,7 @@ def test_what_the_original_knows_an_oracle_must_learn(study):
     assert 1 <= needed <= 60 and needed == int(needed)
 
 
+@pytest.mark.slow
 def test_it_is_the_first_epoch_that_reaches_the_target(study):
     """Training a copy for one epoch less than it says does not reach the target; for as many, it does."""
     train, forget, _, oracle, known = study

@@ -22,6 +22,7 @@ def peaks() -> dict[str, float]:
     return found | {"forgotten": memory.peak_mb() - before}
 
 
+@pytest.mark.slow
 def test_a_peak_rises_stays_and_is_forgotten(in_new_process):
     found = in_new_process(peaks)
     assert min(found["with it"], found["now"], found["after it"]) > 150

@@ -17,6 +17,7 @@ def profiles(streams, **more):
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ | more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-", "<&- 2>&-"])
 def test_closed_streams_stop_nothing(streams):
     done = profiles(streams)

@@ -21,6 +21,7 @@ TASKS = list(range(2, 12))
 EXPECTED = [math.factorial(n) for n in TASKS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["serial", "processes"])
 def test_results_come_in_the_order_of_the_tasks(monkeypatch, backend):
     monkeypatch.setenv("MULNB_WORKERS", "2")
@@ -209,6 +210,7 @@ def die(number: int) -> int:
     return number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value", "rc", "said"),
     [

@@ -343,6 +343,7 @@ def test_the_pictures_do_not_grow_with_the_number_of_examples():
     assert lengths[1] < 1.5 * lengths[0]
 
 
+@pytest.mark.slow
 def test_committed_results_open_without_the_images(tmp_path, monkeypatch):
     """A fresh clone has no CIFAR-10: the explorer shows the small copies, and downloads nothing."""
     monkeypatch.setenv("MULNB_HOME", str(tmp_path))

@@ -15,6 +15,7 @@ def opened(explorer: Explorer) -> Explorer:
     return explorer
 
 
+@pytest.mark.slow
 def test_a_lasso_selects_what_lies_in_it(explorer):
     opened(explorer)
     places = explorer.map.places
@@ -31,6 +32,7 @@ def test_a_lasso_selects_what_lies_in_it(explorer):
         assert set(np.flatnonzero(groups % 4 == number).tolist()) == set(part.tolist())
 
 
+@pytest.mark.slow
 def test_selected_examples_move_into_the_set_and_out_of_it(explorer):
     opened(explorer)
     before = explorer.strata
@@ -48,6 +50,7 @@ def test_selected_examples_move_into_the_set_and_out_of_it(explorer):
     assert set(explorer.strata.forget.tolist()) == set(before.forget.tolist()) - selected
 
 
+@pytest.mark.slow
 def test_a_lasso_cannot_empty_a_stratum_or_take_everything(explorer):
     opened(explorer)
     before = explorer.strata.forget

@@ -68,6 +68,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RIGHT)
 def test_what_can_be_shown_is_drawn(kind):
     given = {"images": IMAGES, "labels": LABELS, "scores": SCORES} | RIGHT[kind]()

@@ -43,6 +43,7 @@ def test_hooks_on_steps_are_called():
     assert seen == [[0.0, 0.0]]
 
 
+@pytest.mark.slow
 def test_a_training_imports_nothing_of_the_compiler():
     code = """
 import sys, torch

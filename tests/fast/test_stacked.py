@@ -50,6 +50,7 @@ def unlearned(data: Examples, name: str, strategy: str, seeds) -> rum.Unlearned:
     return rum.unlearn(Stack(networks(seeds)), data, sets, **how, seed=list(seeds), fresh=fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STACKABLE_ALGORITHMS))
 def test_a_network_is_the_same_to_the_bit_in_any_company(data, name):
     """So an interrupted study may cut its stacks anew, and a live run gives what the study gave."""
@@ -60,6 +61,7 @@ def test_a_network_is_the_same_to_the_bit_in_any_company(data, name):
     assert not torch.equal(together[0], together[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STACKABLE_ALGORITHMS))
 def test_an_algorithm_does_the_same_to_a_stack_as_to_a_network_alone(data, name):
     """To rounding: a stack computes convolutions as matrix products."""

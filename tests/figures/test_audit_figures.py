@@ -33,6 +33,7 @@ def test_the_roc_of_the_oracle_stands_in_every_panel():
     assert "oracle" in words(figure)
 
 
+@pytest.mark.slow
 def test_who_is_recognised_is_decided_by_the_unseen_examples_of_the_same_run():
     examples = synthetic.audit_examples(1)
     nobody = examples.assign(lira=examples["lira"].where(examples["group"] != "forget", -100.0))

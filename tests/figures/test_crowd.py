@@ -34,12 +34,14 @@ def drawings():
     yield figures.audit_examples(profile, synthetic.audit_examples(seeds=1, forget=N, algorithms=("fine_tune",)))
 
 
+@pytest.mark.slow
 def test_few_of_many_are_drawn_and_the_caption_says_so(few_points):
     for figure in drawings():
         assert points(figure) <= 1000
         assert f"Of {N} examples, at most 1000 of a kind are drawn as points, at random." in captions(figure)
 
 
+@pytest.mark.slow
 def test_all_are_drawn_where_they_are_few():
     for figure in drawings():
         assert points(figure) > 1000

@@ -208,6 +208,7 @@ def test_method10_09_one_seed_is_never_drawn_with_an_interval(name, drawn):
     assert "n = 1 seed: no interval" in words(alone)
 
 
+@pytest.mark.slow
 def test_floor_and_ceiling_are_drawn_in_every_panel_of_tow_where_they_were_measured():
     runs = synthetic.unlearning()
     figure = figures.rum(PROFILE, runs)
@@ -258,6 +259,7 @@ def test_one_order_beside_memorization_is_drawn_once_and_not_again_as_the_mean()
     assert [len(figure.axes[0].get_yticklabels()) for figure in (many, one)] == [algorithms * 4, algorithms]
 
 
+@pytest.mark.slow
 def test_captions_say_what_the_data_of_the_profile_show():
     share = 100 * (TRUTH["memorization"] < 0.25).mean()
     assert f"{share:.0f} % of the examples have memorization below 0.25" in words(
@@ -270,6 +272,7 @@ def test_captions_say_what_the_data_of_the_profile_show():
     assert "split, hold-out and exact scores are the same for all" in words(figures.rum(PROFILE, synthetic.unlearning()))
 
 
+@pytest.mark.slow
 def test_imported_scores_have_no_standard_errors_to_show():
     imported = TRUTH.assign(se=np.nan, n_in=0, n_out=0)
     figure = figures.memorization_profile(PROFILE, imported, STRATA)
@@ -335,6 +338,7 @@ def test_the_papers_panels_have_its_letters(drawn):
     assert [title[:4] for title in beside] == ["mine", "(a) ", "(b) ", "", "(c)", "(d)"]
 
 
+@pytest.mark.slow
 def test_the_full_rum_is_a_group_of_its_own_and_named_in_full():
     profile, runs = synthetic.with_rum(), synthetic.unlearning(rum=0.2)
     figure = figures.rum(profile, runs)
@@ -369,6 +373,7 @@ def test_colour_images_and_frames_without_flipped_labels():
     assert len(plotting.png(colour)) <= 150_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "columns"), [(32, 10), (64, 8)])
 def test_larger_images_are_fewer_and_named_by_the_first_synonym(side, columns):
     images = synthetic.images(channels=3, side=side)
@@ -377,6 +382,7 @@ def test_larger_images_are_fewer_and_named_by_the_first_synonym(side, columns):
     assert "goldfish" in words(figure) and "Carassius" not in words(figure)
 
 
+@pytest.mark.slow
 def test_a_cloud_of_ninety_thousand_examples_is_pixels_and_no_blob():
     truth = synthetic.memorization(90_000, flipped=False)
     profile_of_all = figures.memorization_profile(PROFILE, truth, synthetic.strata(truth, 1000))
@@ -390,6 +396,7 @@ def test_small_pools_leave_gaps_in_the_convergence_not_errors():
     figures.convergence(PROFILE, frame.assign(split_half=frame["split_half"].where(frame["models"] <= 40)))
 
 
+@pytest.mark.slow
 def test_a_proxy_with_ties_or_without_order_is_drawn():
     proxies = synthetic.proxies(TRUTH)
     coarse = proxies.assign(value=proxies["value"].round(1).where(proxies["proxy"] != "entropy", 0.5))

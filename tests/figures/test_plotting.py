@@ -34,6 +34,7 @@ def _lightness(color: str) -> float:
     return 116 * luminance ** (1 / 3) - 16
 
 
+@pytest.mark.slow
 def test_a_saved_figure_is_shown_as_saved_until_it_changes():
     figure = figures.save(figures.overview(PROFILE), PROFILE, "overview")
     shown = figure._repr_png_()[0]
@@ -58,6 +59,7 @@ def test_a_palette_keeps_the_colours_of_areas_and_those_of_single_markers_nearly
     assert len(np.unique(found.reshape(-1, 3), axis=0)) <= plotting.COLOURS
 
 
+@pytest.mark.slow
 def test_an_area_in_a_picture_of_many_colours_keeps_its_own():
     """Forty shades of orange and the letters on them: the two violet cells of opposite orders had turned grey."""
     from PIL import Image

@@ -45,6 +45,7 @@ def test_without_frames_every_claim_says_no_results():
     assert claims.verdicts(synthetic.with_rum())["claim"].tolist() == [claim.id for claim in CLAIMS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gain", "verdict"), [(0.2, "shown"), (-0.2, "contradicted")])
 def test_refinement_verdicts_turn_with_the_data(gain, verdict):
     runs = synthetic.unlearning(gain=gain, seeds=10, spread=0.01)
@@ -101,6 +102,7 @@ def test_frames_of_before_the_controls_are_judged_as_far_as_they_go():
     assert "no results" not in verdicts["refine-vanilla"] | verdicts["sequential-better"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rum", "verdict"), [(0.5, "shown"), (-0.5, "contradicted")])
 def test_the_full_rum_is_judged_against_vanilla_of_each_of_its_algorithms(rum, verdict):
     runs = synthetic.unlearning(rum=rum)
@@ -113,6 +115,7 @@ def test_the_full_rum_is_judged_against_vanilla_of_each_of_its_algorithms(rum, v
     assert "RUM (low: nothing, medium: Fine-tune, high: SalUn)" in claims.summary(found, synthetic.with_rum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "verdict"), [(0.0, "shown"), (0.2, "shown"), (-0.2, "contradicted")])
 def test_a_proxy_is_as_good_as_memorization_on_the_same_forget_set(shift, verdict):
     frames = {"unlearning": synthetic.unlearning(), "crossed": synthetic.crossed(shift, seeds=6)}

@@ -17,6 +17,8 @@ import yaml
 from recount_pages import TREE, every_profile, need, need_table, record
 from recounting import KLOM, METRICS, RUN, TABLED, equal
 
+pytestmark = pytest.mark.slow
+
 ACCURACIES = ("acc_forget", "acc_retain", "acc_test", "mia")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pandas as pd
+import pytest
 import recounting as again
 from recount_pages import (
     DECIDED,
@@ -23,6 +24,8 @@ from recount_pages import (
 from recounting import FIGURES, equal
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
+
+pytestmark = pytest.mark.slow
 
 
 @every_profile

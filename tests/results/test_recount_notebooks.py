@@ -18,6 +18,8 @@ from scipy.stats import binomtest, norm
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
 
+pytestmark = pytest.mark.slow
+
 
 def outputs(name: str) -> str:
     """All texts that the cells of a notebook print."""

@@ -15,6 +15,8 @@ from recounting import FIGURES, METRICS
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
 
+pytestmark = pytest.mark.slow
+
 ENDS = {"nothing": "floor: not unlearned", "retrain": "ceiling: second oracle"}
 SPECS = {"seconds": ".3g", "oracle_seconds": ".3g", "passes_retain": ".3g", "passes_forget": ".3g"}
 

@@ -11,6 +11,8 @@ from recount_pages import TREE, every_profile, need, page, record, said
 
 from mulnb.core.vocabulary import label  # names only: nothing is computed with it
 
+pytestmark = pytest.mark.slow
+
 KLOM_SEEDS = 5  # METHOD §7b: KLoM needs many seeds; an example with fewer has none
 
 

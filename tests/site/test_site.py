@@ -39,6 +39,7 @@ def pages(built):
     return sorted(built.rglob("*.html"))
 
 
+@pytest.mark.slow
 def test_it_shows_notebooks_figures_and_tables_in_five_megabytes(built):
     numbers = {path.name[:2] for path in (built / "notebooks").glob("*.html")}
     assert numbers == {path.name[:2] for path in (paths.CHECKOUT / "notebooks").glob("*.ipynb")}

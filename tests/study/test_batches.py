@@ -24,6 +24,7 @@ def test_ResNet_18_at_224_pixels_takes_two_gigabytes_instead_of_twelve():
     assert found.differentiated < found.predicted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10-small", "tiny-imagenet-mini"])
 def test_the_batches_of_reduced_profiles_are_as_they_were(name):
     profile = config.load_profile(name)

@@ -42,6 +42,7 @@ def test_method10_07_a_chain_resumes_from_its_own_last_step(tmp_path, monkeypatc
     assert set(resumed) == set(whole) and all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_method10_07_step_3_is_taken_from_the_weights_of_step_2(monkeypatch):
     """The known mistake: a resumed run that ignores its checkpoint and loads the original model again."""
     from mulnb.study import recipes, steps

@@ -64,6 +64,7 @@ def wanted(study: Study) -> list:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(6))
 def test_a_job_brings_all_that_it_reads_to_a_node_with_an_empty_store(driver, driver_home, number, monkeypatch, tmp_path):
     monkeypatch.setenv("MULNB_HOME", str(driver_home))

@@ -73,13 +73,12 @@ def dry(name: str, root) -> dict:
         "unlearning.scores": ["memorization"],
         "unlearning.algorithms": algorithms,
     }
-    return changes if name == "cifar10" else changes | {"sequential.strategies": ["rum_f"]}
+    return changes if name == "cifar10" else changes | {"sequential.strategies": ["rum_f"], "sequential.steps": 2}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
-def test_a_dry_run_of_a_paper_profile(name, roots, monkeypatch):
-    monkeypatch.delenv("MULNB_WORKERS")
+def test_a_dry_run_of_a_paper_profile(name, roots):
     changes = dry(name, roots[name])
     settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
     assert main(["run", "--profile", name, *settings]) == 0

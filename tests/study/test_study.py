@@ -207,6 +207,7 @@ def test_method10_03_every_algorithm_and_strategy_unlearns_the_same_strata(finis
                 assert found == expected, name
 
 
+@pytest.mark.slow
 def test_method10_03_one_function_chooses_and_one_table_says_where_the_middle_is():
     """Whatever is chosen or split by scores is so by `forget`; elsewhere strata are only read back or matched one by one."""
     makers = {}

@@ -36,6 +36,7 @@ def weights(model):
     return torch.cat([parameter.detach().flatten().double() for parameter in model.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -157,6 +158,7 @@ def test_frozen_and_unused_parameters_in_every_algorithm(algorithm):
     assert same(before, state(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_frozen_batch_norm_stays_frozen(algorithm):
     torch.manual_seed(0)
@@ -378,6 +380,7 @@ class Keeps(Convolutional):
         return self.kept["all"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [weight_normed, spectral_normed, pruned, Keeps])
 @pytest.mark.parametrize("algorithm", ["neg_grad_plus", "scrub", "salun"])
 def test_tensors_with_a_history_do_not_hinder_the_copy(build, algorithm):

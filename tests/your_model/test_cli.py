@@ -316,6 +316,7 @@ def test_an_interrupt_says_that_nothing_was_written(project, capsys, monkeypatch
     assert not (project / "out").exists() and not (project / "ledger.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_what_was_written_before_it(accepted, project, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Requests, "add", interrupted)
@@ -335,6 +336,7 @@ def test_an_interrupt_says_what_was_written_before_it(accepted, project, capsys,
     assert len(Requests("ledger.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_of_two_at_once_the_slower_overwrites_nothing(accepted, project, capsys, monkeypatch):
     """Neither the model of the faster one, which the ledger has, nor a folder of its own whose model the ledger would lack."""
     found = api.unlearn(memorizing(), IMAGES, LABELS, [9], settings={"epochs": 1, "batch": 32, "lr": 0.01})

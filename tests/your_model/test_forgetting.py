@@ -65,6 +65,7 @@ def test_a_budget_of_nothing_says_not_forgotten():
     assert found.verdict.colour == "red"
 
 
+@pytest.mark.slow
 def test_the_reference_is_that_of_real_oracles():
     reference = done().tuned.reference
     assert reference.exact and reference.low - 0.05 <= np.mean(oracles()) <= reference.high + 0.05
@@ -255,6 +256,7 @@ def test_stand_ins_that_diverge_in_half_precision_end_nothing():
     assert found.tuned.reference is not None or "the stand-ins for an oracle diverged" in str(found)
 
 
+@pytest.mark.slow
 def test_stand_ins_that_keep_frozen_weights_say_so():
     frozen = copy.deepcopy(memorizing())
     frozen.conv.requires_grad_(False)

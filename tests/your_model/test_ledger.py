@@ -54,6 +54,7 @@ def test_the_model_after_k_requests_can_be_made_again(tmp_path):
         book.rebuild(memorizing(), IMAGES, LABELS, count=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

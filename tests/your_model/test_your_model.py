@@ -46,6 +46,7 @@ MODELS = {
 # --- nothing of yours changes --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_model_modes_precision_and_random_state_stay(kind):
     torch.manual_seed(3)

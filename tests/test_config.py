@@ -111,6 +111,7 @@ def test_digits_is_what_the_issue_asks_for():
         assert set(algorithm) == {"vanilla", "repeat", "shuffle", "rum_f"}
 
 
+@pytest.mark.slow
 def test_show_says_what_will_be_done(capsys):
     assert main(["show", "smoke", "--set", "pool.models=24"]) == 0
     printed = capsys.readouterr().out

@@ -62,6 +62,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("declared", "words"), [(3 * GB, "3072 MB unpacked"), (2**20, "the zip is damaged")])
 def test_3_gb_in_a_zip_are_refused_within_300_mb_of_memory(tmp_path, home, declared, words):
     place = zip_of_3_gb(tmp_path / "bomb.zip", declared)
@@ -202,6 +203,7 @@ ls -a "$MULNB_HOME/artifacts/kind"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system of its own")
 @pytest.mark.parametrize(("read_only", "reason"), [("", "No space left on device"), ("1", "Read-only file system")])
 def test_a_full_or_read_only_disk_is_one_line_and_loses_nothing(tmp_path, read_only, reason):

@@ -111,6 +111,7 @@ def arrows() -> list[tuple[str, str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_room_has_its_place():
     rooms = {room for _, source, target in arrows() for room in (source, target)}
     assert rooms - {"__init__", "__main__", "benchmarks"} <= set(RANK) | set(BESIDE)

@@ -29,6 +29,7 @@ def start(code: str, *words: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_lock_keeps_another_process_waiting_until_it_is_free(home):
     holder = start(HOLD)
     assert holder.stdout.readline() == "held\n"

@@ -48,6 +48,7 @@ def faults() -> list[int]:
     return [first, work()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_freed_memory_is_kept_for_the_next_arrays(in_new_process):
     given_back, kept = in_new_process(faults)

@@ -58,6 +58,7 @@ assert store.get_or_compute("kind", {"seed": 1}, compute).meta["acc"] == 0.5
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_want_the_same_compute_it_once(home, tmp_path):
     calls = tmp_path / "calls"
     both = [subprocess.Popen([sys.executable, "-c", MAKE, str(calls)]) for _ in range(2)]

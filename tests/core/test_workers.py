@@ -35,6 +35,7 @@ def place_and_process(_: int) -> tuple[str | None, str | None, int]:
     return os.environ.get("MULNB_HOME"), os.environ.get("MULNB_COMPILE"), os.getpid()
 
 
+@pytest.mark.slow
 def test_workers_that_are_there_already_take_the_callers_variables(monkeypatch):
     """Else they would store results of the second study in the home of the first, and it would compute them again."""
     monkeypatch.setenv("MULNB_WORKERS", "2")

@@ -330,6 +330,7 @@ def test_without_the_notebooks_extra_it_says_what_to_install(monkeypatch):
         from mulnb.explorer import Explorer  # noqa: F401
 
 
+@pytest.mark.slow
 def test_the_pictures_do_not_grow_with_the_number_of_examples():
     """A browser gets bars, curves and a dozen images of each stratum, however many examples there are."""
     lengths = []
@@ -360,6 +361,7 @@ def test_committed_results_open_without_the_images(tmp_path, monkeypatch):
     assert explorer.export(tmp_path / "set.json") and (tmp_path / "set.json").is_file()
 
 
+@pytest.mark.slow
 def test_images_that_are_there_are_preferred_to_their_copies(tmp_path, monkeypatch):
     (tmp_path / "data" / "cifar10" / "train").mkdir(parents=True)
     monkeypatch.setenv("MULNB_HOME", str(tmp_path))

@@ -147,6 +147,7 @@ def test_a_tensor_without_values_is_no_array():
 # --- what is asked of an explorer ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

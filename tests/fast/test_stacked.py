@@ -95,6 +95,7 @@ def test_signals_and_proxies_of_a_stack_are_those_of_its_networks(data):
         assert np.allclose(proxies.holdout_retraining(network, data, data, settings, seed), tuned[j], rtol=0.05, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_patience_ends_for_each_network_of_a_stack_by_itself(data):
     """The one that stops early keeps the weights of that moment, whatever the others still do."""
     settings = HoldoutRetraining(lr=0.3, epochs=6, patience=1, batch=32)  # so large a rate that losses rise now and then

@@ -26,6 +26,7 @@ def test_the_roc_curve_is_the_one_of_scikit_learn():
     assert audits._mean_curve(run, "lira", grid) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_roc_of_the_oracle_stands_in_every_panel():
     figure = figures.audit_roc(PROFILE, synthetic.audit_examples())
     curves = [[line for line in axes.lines if line.get_color() == ends.ENDS["retrain"].color] for axes in figure.axes]

@@ -292,6 +292,7 @@ def test_the_forest_leads_with_the_mean_over_scores_within_each_seed():
     assert "RUM$^F$ − repeat" in words(figure) and "± 0.03" in words(figure)
 
 
+@pytest.mark.slow
 def test_the_counts_beside_the_lines_of_fidelity_cover_nothing():
     figure = figures.fidelity(PROFILE, synthetic.fidelity())
     for axes in figure.axes:
@@ -316,6 +317,7 @@ def test_the_cost_fidelity_figure_draws_the_ceiling_that_the_scores_allow():
     assert "√" not in words(figures.fidelity(PROFILE, imported))  # scores from outside: no pool, no reliability
 
 
+@pytest.mark.slow
 def test_missing_profiles_say_how_to_get_them(monkeypatch):
     monkeypatch.setattr(figures_across, "known_profiles", lambda: ["smoke", "cifar10", "cifar10-small"])
     text = words(figures.rum_across({"mine": synthetic.unlearning(), "smoke": None, "nowhere": None}))

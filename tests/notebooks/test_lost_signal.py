@@ -36,6 +36,7 @@ async def receive_after_a_lost_signal(channel_class):
         context.destroy(linger=0)
 
 
+@pytest.mark.slow
 def test_the_channel_of_a_kernel_reads_a_reply_whose_signal_was_lost():
     assert asyncio.run(receive_after_a_lost_signal(kernel._Channel)) == "execute_reply"
 

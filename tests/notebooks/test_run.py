@@ -53,6 +53,7 @@ def executed(name):
     return nbformat.read(paths.artifacts() / "executed" / "smoke" / f"{name}.ipynb", as_version=4)
 
 
+@pytest.mark.slow
 def test_parameters_reach_the_kernel_of_this_python(folder, tmp_path, monkeypatch, capsys):
     broken = tmp_path / "jupyter" / "kernels" / "python3"  # what a user may have: another kernel of the same name
     broken.mkdir(parents=True)
@@ -129,6 +130,7 @@ def test_a_failed_cell_stops_the_run_and_is_named(folder, capsys):
     assert not (paths.artifacts() / "executed" / "smoke" / "01_next.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_user_in_a_notebook_is_its_message_alone(folder, capsys):
     make(folder, "00_mistake", "from mulnb import UserError\nraise UserError('forget.size = 999: too many')")
     assert run(folder) == 2

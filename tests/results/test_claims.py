@@ -264,6 +264,7 @@ def test_the_page_and_the_files(tmp_path, monkeypatch):
     assert "**" not in claims.text(found)
 
 
+@pytest.mark.slow
 def test_frames_of_other_settings_are_left_out_and_said(monkeypatch, tmp_path):
     """Their numbers would stand under this profile's number of seeds and models."""
     monkeypatch.setenv("MULNB_FIGURES", str(tmp_path))

@@ -26,6 +26,7 @@ FRAME = pd.DataFrame(
 )
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_never_believed(tmp_path):
     path = tmp_path / "frame.parquet"
     frame_file.write(FRAME, path)

@@ -84,6 +84,7 @@ def test_memorization_that_is_cut_off_is_one_line(home):
         publish.publish_claims(load_profile("smoke"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(written.COLUMNS))
 def test_committed_frames_are_good(monkeypatch, name):
     monkeypatch.setenv("MULNB_FIGURES", str(paths.CHECKOUT / "figures"))

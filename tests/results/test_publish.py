@@ -97,6 +97,7 @@ def test_frames_beside_a_damaged_record_are_left_out(home, text):
         assert publish._of_these_settings(load_profile("smoke"), "unlearning") is None
 
 
+@pytest.mark.slow
 def test_no_other_run_writes_between_the_first_table_and_the_record(home, monkeypatch):
     """Its frames would be told as those of this run's settings."""
     ask = "from mulnb.core import locks\nwith locks.held(['results/smoke']): print('written', flush=True)"
@@ -139,6 +140,7 @@ def test_a_damaged_table_of_a_search_is_told_before_the_next_search(home, monkey
         publish.publish(load_profile("smoke"), "tune")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10-small", "cifar100-mini", "digits", "tiny-imagenet-mini"])
 def test_the_committed_tables_of_searches_are_whole(monkeypatch, name):
     monkeypatch.setenv("MULNB_FIGURES", str(paths.committed()))

@@ -49,6 +49,7 @@ def test_it_shows_notebooks_figures_and_tables_in_five_megabytes(built):
     assert sum(path.stat().st_size for path in built.rglob("*") if path.is_file()) < 5e6
 
 
+@pytest.mark.slow
 def test_every_link_leads_somewhere_and_nothing_is_loaded_from_the_network(built):
     broken, loaded = [], []
     for page in pages(built):

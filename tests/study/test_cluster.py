@@ -84,6 +84,7 @@ def test_a_job_brings_all_that_it_reads_to_a_node_with_an_empty_store(driver, dr
         np.testing.assert_array_equal(made.arrays[name], values)
 
 
+@pytest.mark.slow
 def test_a_node_with_another_version_says_so(driver):
     with pytest.raises(UserError, match="has another version of mulnb"):
         cluster._work(driver.profile, [], "another", "images", [], {"images": driver.splits})

@@ -360,6 +360,7 @@ def test_of_two_at_once_the_slower_overwrites_nothing(accepted, project, capsys,
     assert [path.read_text() for path in (project / "taken").iterdir()] == ["another model"]
 
 
+@pytest.mark.slow
 def test_a_result_that_the_ledger_lacks_is_named_and_half_a_result_is_not_called_whole(accepted, project, capsys, monkeypatch):
     """After a kill between the two, and in a folder that is a disk of its own, where files come one by one."""
     with monkeypatch.context() as patched:
@@ -380,6 +381,7 @@ def test_a_result_that_the_ledger_lacks_is_named_and_half_a_result_is_not_called
     assert "half has only a part of a result: remove it, and the same command begins anew" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_ledger_has_a_request_once_its_model_is_on_disk(accepted, project, capsys, monkeypatch):
     def full(self, folder):
         raise UserError(f"cannot write {folder}: No space left on device")

@@ -159,6 +159,7 @@ def test_a_class_is_forgotten_without_stand_ins():
     assert found.verdict.good == (found.report.rows["unlearned"]["acc_forget"] < 0.12)
 
 
+@pytest.mark.slow
 def test_where_no_stand_in_is_affordable_the_report_says_so():
     class Own(nn.Module):
         """Its weights cannot be drawn anew by anyone but its maker."""
@@ -309,6 +310,7 @@ def arguments(tmp_path, monkeypatch, **changes):
     return parser.parse_args([part for name, value in given.items() for part in (f"--{name}", value)])
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_the_model_and_says_whether_it_forgot(accepted, tmp_path, monkeypatch, capsys):
     options = arguments(tmp_path, monkeypatch, ledger="requests.jsonl")
     killed = tmp_path / "out" / f"{paths.partial_prefix(tmp_path).replace(str(os.getpid()), '9' * 9)}x"

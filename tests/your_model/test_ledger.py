@@ -42,6 +42,7 @@ def test_requests_are_written_down_and_read_again(tmp_path):
     assert [entry["previous"] for entry in again][1:] == [entry["hash"] for entry in book][:-1]
 
 
+@pytest.mark.slow
 def test_the_model_after_k_requests_can_be_made_again(tmp_path):
     book, models = served(tmp_path / "requests.jsonl")
     for count, model in enumerate(models):

@@ -28,6 +28,7 @@ def weights(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", TRAINED)
 def test_every_algorithm_takes_the_users_optimizer(algorithm):
     made = []
@@ -95,6 +96,7 @@ def test_precision_and_batch_size():
     assert torch.equal(weights(small), weights(unlearn("fine_tune", settings={"epochs": 2, "lr": 0.05, "batch": 16})))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fine_tune", "l1_sparse", "salun", "scrub"])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_leads_almost_where_full_precision_does(precision, algorithm):

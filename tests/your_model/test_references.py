@@ -106,6 +106,7 @@ def test_the_verdict_says_that_lira_still_recognises_the_request():
     assert not any("LiRA" in reason for reason in evaluate(oracle, original=original(), references=shadows).verdict.reasons)
 
 
+@pytest.mark.slow
 def test_page_and_json(tmp_path):
     shadows, oracle = references()
     report = evaluate(oracle, original=original(), references=shadows)

@@ -153,6 +153,7 @@ def test_ascent_without_end_is_over_forgetting():
     assert report.to_frame().relearn_epochs.iloc[1] > 0
 
 
+@pytest.mark.slow
 def test_an_oracle_is_forgotten_and_the_original_is_not():
     _, indices = forgotten()
     torch.manual_seed(0)

@@ -204,6 +204,7 @@ def test_the_report_without_an_oracle():
     assert "unseen images" in words and " unseen" in words
 
 
+@pytest.mark.slow
 def test_an_oracle_turns_the_report_into_tow():
     told = reported().train_oracle(Convolutional, epochs=60, batch=32, lr=0.1, schedule="constant")
     frame = told.to_frame().set_index("model")

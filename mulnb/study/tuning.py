@@ -111,7 +111,7 @@ def _tried(study: Study, algorithm: str, candidates: list[dict[str, Any]]) -> pd
             tried.append(json.dumps(candidate))
 
     frame = outcomes(study, runs, f"search of {algorithm}")
-    frame = frame.assign(settings=[json.dumps(run.settings) for run in runs], candidate=tried)
+    frame = frame.assign(settings=[json.dumps(run.settings, separators=(",", ":")) for run in runs], candidate=tried)
     frame["objective"] = frame.tow + frame.tow_mia
 
     # means over scores and seeds

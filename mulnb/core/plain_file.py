@@ -10,9 +10,12 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mulnb.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST = 256 * 2**20  # bytes of a list, a table or scores; a million examples have nine million
 
@@ -51,6 +54,21 @@ def text(path: Path, limit: int = LONGEST) -> str:
     content = read(path, limit)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def parquet(path: Path) -> pd.DataFrame:
+    """The columns of a table, and the numbers of its rows as a column `index` if they are not 0, 1, 2, …"""
+    import pandas as pd  # takes long to load, and few files need it
+
+    with path.open("rb") as file:  # Arrow takes no name that is no text
+        frame = pd.read_parquet(file, use_threads=False)  # see `results.frame_file.read`
+
+    index = frame.index
+    if not index.equals(pd.RangeIndex(len(frame))):  # sorted before it was saved, or a choice of rows
+        names = [name if name is not None else "index" for name in index.names]
+        if not set(names) & set(frame.columns) and len(set(names)) == len(names):
+            frame = frame.reset_index(names=names)
+    return frame
 
 
 def json_tree(content: str) -> Any:

@@ -14,7 +14,7 @@ from mulnb.core.errors import UserError, one_line
 from mulnb.data import request
 from mulnb.forget import ForgetSet
 
-PLAIN = (".csv", ".tsv", ".txt", ".npy", ".npz")  # besides JSON, which may hold either
+PLAIN = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".npy", ".npz")  # besides JSON, which may hold either
 KINDS = f"a .json file saved by mulnb.forget.save or the explorer, or a list of examples ({', '.join(PLAIN)}, .json)"
 
 

@@ -40,8 +40,8 @@ def indices(
     Args:
         request: whole numbers (a list, array, tensor, set, range or generator), one whole number, a mask of N booleans, file
             names, {"class": a number, a name, or a list of them}, `Strata`, a `Requests` ledger (all that it holds), a `Subset`
-            of torch whose data set has these examples, or the path of a .csv, .tsv, .txt, .json, .npy or .npz file that holds
-            one of these.
+            of torch whose data set has these examples, or the path of a .csv, .tsv, .txt, .json, .jsonl, .parquet, .npy or
+            .npz file that holds one of these.
         n: the number of examples N.
         labels: int64 [N], which a class needs.
         files: the name of each image, which file names need.

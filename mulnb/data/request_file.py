@@ -1,4 +1,4 @@
-"""Reads a file that names examples to be forgotten: a table, plain text, JSON or an array."""
+"""Reads a file that names examples to be forgotten: a table, plain text, JSON, JSON Lines, Parquet or an array."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: Path, what: str, n: int | None = None) -> Any:
     """What a file says is to be forgotten.
 
     Args:
-        path: a .csv, .tsv, .txt, .json, .npy or .npz file.
+        path: a .csv, .tsv, .txt, .json, .jsonl, .parquet, .npy or .npz file.
         what: what messages call the request.
         n: the number of examples, which a forget set that was saved must fit (default: any).
 
@@ -56,12 +56,16 @@ def read(path: Path, what: str, n: int | None = None) -> Any:
     try:
         if kind in {".npy", ".npz"}:
             return _numpy(path)
-        if kind not in {".csv", ".tsv", ".txt", ".json"}:
-            raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json or .npy")
+        if kind == ".parquet":
+            return _column(plain_file.parquet(path).to_csv(index=False), path)
+        if kind not in {".csv", ".tsv", ".txt", ".json", ".jsonl"}:
+            raise UserError(f"{what}: {path} is of an unknown kind: expected .csv, .txt, .json, .jsonl, .parquet or .npy")
 
         text = plain_file.text(path)
         if kind == ".json":
             return _json(plain_file.json_tree(text), path, n)
+        if kind == ".jsonl":
+            return _json(_json_lines(text), path, n)
 
         return _lines(text, path) if kind == ".txt" else _column(text, path)
     except UserError:
@@ -94,6 +98,12 @@ def _numpy(path: Path) -> Any:
         if key is None:
             raise UserError(f"{path} has {', '.join(found.files)}: call the array to be read 'index' or 'file'")
         return found[key]
+
+
+def _json_lines(text: str) -> Any:
+    """A request a line; a file of one line may as well be JSON."""
+    trees = [plain_file.json_tree(line) for line in text.splitlines() if line.strip()]
+    return trees[0] if len(trees) == 1 and isinstance(trees[0], (list, dict)) else trees
 
 
 def _json(tree: Any, path: Path, n: int | None) -> Any:

@@ -240,17 +240,7 @@ def _decimal_points(column: pd.Series) -> pd.Series:
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a table, and the numbers of its rows as a column `index` if they are not 0, 1, 2, …"""
-    import pandas as pd
-
-    with path.open("rb") as file:  # Arrow takes no name that is no text
-        frame = pd.read_parquet(file, use_threads=False)  # see `results.frame_file.read`
-
-    index = frame.index
-    if not index.equals(pd.RangeIndex(len(frame))):  # sorted before it was saved, for example
-        names = [name if name is not None else "index" for name in index.names]
-        if not set(names) & set(frame.columns) and len(set(names)) == len(names):
-            frame = frame.reset_index(names=names)
+    frame = plain_file.parquet(path)
     return {str(name): frame[name].to_numpy() for name in frame}
 
 

@@ -84,7 +84,7 @@ TEXTS = {
     "empty.csv": ("", "is empty: expected one example a line"),
     "blank.txt": (" \n\n\t\n", "is empty: expected one example a line"),
     "comment.txt": ("# by mail\n", "is empty: expected one example a line"),
-    "request.xlsx": ("1", "is of an unknown kind: expected .csv, .txt, .json or .npy"),
+    "request.xlsx": ("1", "is of an unknown kind: expected .csv, .txt, .json, .jsonl, .parquet or .npy"),
     "request": ("1", "is of an unknown kind"),
     "range.csv": ("index\n5\n160\n", "index 160 of 0 … 159"),
     "negative.csv": ("-1\n", "index -1 of 0 … 159"),

@@ -89,12 +89,31 @@ def test_every_form_names_the_same_examples(request_):
         ("a.txt", '"a/1.png"\n"b/3.png"\n'),
         ("a.txt", '"1"\n"4"\n'),
         ("a.tsv", "file\twhy\na\\1.png\tone, two\nb/3.png\t\n"),
+        ("a.jsonl", '{"index": 4, "why": "spam"}\n\n{"index": 1}\n'),
+        ("a.jsonl", '"a/1.png"\n"b/3.png"\n'),
+        ("a.jsonl", "1\n4\n"),
+        ("a.jsonl", '{"index": [1, 4]}\n'),
     ],
 )
 def test_files_of_every_kind(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert indices(tmp_path / name, 5, files=FILES).tolist() == [1, 4]
     assert indices(str(tmp_path / name), 5, files=FILES).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"index": [4, 1], "why": ["spam", "more, and more"]}),
+        pd.DataFrame({"user": list("abcde")})[MASK],  # a choice of rows keeps their numbers
+        pd.DataFrame({"id": pd.array([1, 4], "Int64")}),
+        pd.DataFrame({"file": ["a/1.png", "b/3.png"], "user": [7, 7]}),
+        pd.DataFrame({"forget": MASK}),
+    ],
+)
+def test_tables_of_parquet(tmp_path, table):
+    table.to_parquet(tmp_path / "a.parquet")
+    assert indices(tmp_path / "a.parquet", 5, files=FILES).tolist() == [1, 4]
 
 
 def test_a_column_of_a_mask_is_a_mask():
@@ -201,6 +220,9 @@ def test_what_cannot_be_meant(request_, message):
         ("a.json", "{", "cannot be read"),
         ("a.json", "3", "expected a JSON list"),
         ("a.xls", "x", "of an unknown kind"),
+        ("a.parquet", "x", "cannot be read"),
+        ("a.jsonl", '{"index": 1}\n{"index": 2', "cannot be read"),
+        ("a.jsonl", "", "is empty"),
         ("a.csv", "why,index\nspam\n", "line 2 has too few columns"),
         ("a.csv", "index\n\u00b2\n", "file names"),
         ("a.csv", '"' + "x" * 200_000 + '"', "cannot be read: field larger than field limit"),

@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DATA", help=f"all training images: {data}")
     parser.add_argument("--holdout", required=True, metavar="DATA", help="images that the model was never trained on, likewise")
     parser.add_argument("--test", metavar="DATA", help="images to measure accuracy on (default: the hold-out)")
-    parser.add_argument(
-        "--request", required=True, metavar="FILE", help="what to forget: .csv, .txt, .json, .jsonl, .parquet or .npy"
-    )
+    parser.add_argument("--request", required=True, metavar="FILE", help="what to forget: .csv, .txt, .json(l), .parquet or .npy")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the model, the report and the trials")
     parser.add_argument("--mean", metavar="M[,M…]", help="mean that the model's inputs are normalised by, one per channel")
     parser.add_argument("--std", metavar="S[,S…]", help="standard deviation, likewise")

@@ -31,7 +31,8 @@ def load_scores(
         index: int [N], the place of each of your examples in the file (a split's source indices); by default all, in order.
 
     Raises:
-        UserError: the file holds no such scores, they are not finite or no C-scores, or its labels are in another order.
+        UserError: the file holds no such scores, they are not finite, all the same or no C-scores, or its labels are in another
+            order.
     """
     if memorized not in (None, "high", "low"):
         raise UserError(f"load_scores: memorized = {memorized!r}: should be 'high' or 'low'")
@@ -66,6 +67,8 @@ def load_scores(
     values = column.values[rows]
     if not np.isfinite(values).all():
         raise UserError(f"{path}: the score of example {int(np.flatnonzero(~np.isfinite(values))[0])} is not a number")
+    if len(values) > 1 and (values == values[0]).all():
+        raise table.error(f"{column.name} is {values[0]:g} for all {len(values)} examples: such scores rank nothing")
 
     if memorized is None and consistent:
         if name == PUBLISHED:

@@ -53,6 +53,7 @@ def test_published_scores_are_read_the_right_way_round(tmp_path):
 
 
 HOSTILE = [
+    ("same.csv", b"memorization\n0.5\n0.5\n", {}, r"memorization is 0\.5 for all 2 examples: such scores rank nothing"),
     ("empty.npz", b"", {}, "cannot be read as .npz"),
     ("empty.csv", b"", {}, "cannot be read as .csv"),
     ("text.npy", b"hello", {}, "cannot be read as .npy"),

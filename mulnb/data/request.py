@@ -173,13 +173,13 @@ def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
         if odd:
             raise UserError(f"{what} has {str(odd[0])[:100]} among the examples: expected indices (whole numbers) or a mask")
         raise UserError(f"{what} has index {max(values.reshape(-1).tolist(), key=abs)} of 0 … {n - 1}")
+
+    expected = f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask"
     if values.ndim == 1 and values.dtype.kind == "f":
         wrong = values[(np.trunc(values) != values) | ~(np.abs(values) < EXACT)][0]
-        raise UserError(
-            f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask, not {wrong}"
-        )
+        raise UserError(f"{expected}, not {wrong}")
     if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
+        raise UserError(expected)
     if values.min() < 0 or values.max() >= n:
         wrong = values.min() if values.min() < 0 else values.max()
         raise UserError(f"{what} has index {wrong} of 0 … {n - 1}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from mulnb.core.errors import UserError
 
-LONGEST = 256 * 2**20  # bytes of a list, a table or scores; a million examples have nine million
+LONGEST = 256 * 2**20  # bytes of a list, a table or scores; a million scores take nine million
 
 
 def read(path: Path, limit: int) -> bytes:

@@ -198,7 +198,7 @@ LADDERS: dict[str, tuple[Mapping[str, float], ...]] = {
     "neg_grad": tuple({"epochs": 5, "lr": lr} for lr in (0.003, 0.01, 0.03, 0.1, 0.3)),
     "influence": tuple({"alpha": alpha} for alpha in (1, 4, 16, 64, 256)),
 }
-FACTORS = (0.3, 1.0, 0.1)  # of the learning rate that fine-tuning bears: unlearning works on a converged model at less
+FACTORS = (0.3, 1.0, 0.1)  # of the rate of `_rate`: a converged model unlearns well at less
 SHARE = 0.3  # of the time left that one trial may take
 MENDING = ("salun", "random_label", "scrub")  # what the first epochs damage, the later ones mend: then longer is better
 SHORT = 10  # epochs of three stages: where a trial cannot have so many, time is short

@@ -39,7 +39,7 @@ NEAR = 0.08  # a stand-in that is so much less accurate than the original is a w
 WEAKEST = 0.3  # share of the way from chance to the original's accuracy on unseen images that a weak one must reach
 DIVERGED = "the stand-ins for an oracle diverged"
 KNOWS = "drawn anew, the network still knows the images, from what is not trained (buffers, a frozen copy): give fresh="
-DRAWS = 8  # of an untrained network, in all of which it must know the images: one may be lucky
+DRAWS = 8  # untrained networks, all of which must know the images: one may do so by luck
 WIDTH, WEAK_WIDTH = 0.05, 0.08  # the interval reaches at least so far to both sides
 
 

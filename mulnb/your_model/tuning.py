@@ -154,7 +154,7 @@ def tuned(
     reference, why = None, ""
     if oracle is not None:
         reference = oracle_reference(oracle)
-    elif not setting.gone:  # a model that never saw a class does not say it: no training is needed to know that
+    elif not setting.gone:  # a model that never saw a class never predicts it: that needs no training
         # without a budget nothing depends on how fast this machine is
         part = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
         reference, why = stand_ins(network, setting, original, budget=part, seed=seed, shown=shown, own=own, fresh=fresh)
@@ -236,7 +236,7 @@ def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, s
 
 
 def check_accuracy(network: Adapted, setting: Setting) -> None:
-    """Raises `UserError` if the model is near chance on what it is to keep: no search can end well. Tells of such a hold-out."""
+    """Raises `UserError` if the model is near chance on what it is to keep; a notice tells of a hold-out at chance."""
     of_retained, of_unseen = checks.at_chance(network, setting.data, setting.retain, setting.unseen)
     if of_retained:
         raise UserError(of_retained)

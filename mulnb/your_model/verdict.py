@@ -31,7 +31,7 @@ LOST = 0.05  # accuracy on the retain set or on unseen images that a model may l
 SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
 APART = 0.08  # difference of two AUCs that counts, where there are many examples
 BALANCED = 0.5  # share of the way from chance to 1 beyond which a model knows its classes, however rare some are
-USELESS = 0.5  # how much less often a model is right about unseen images, where these are at chance, before they must be wrong
+USELESS = 0.5  # how far below training images the accuracy of a hold-out at chance lies when it must be wrong
 FEW = 20  # examples of a forget set, below which accuracy cannot tell
 SURE = 0.3  # difference of the mean probability of their labels that then counts
 STAND_INS = "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"  # what to try without a reference
@@ -160,7 +160,7 @@ def knows(row: Mapping[str, float], reference: Reference, noise: float) -> bool:
 
 
 def unseen_at_chance(accuracy: float, known: float, chance: float, where: str) -> str:
-    """The same about unseen images, where the model is right about `known` of those it was trained on; or ""."""
+    """A sentence about unseen images at chance, if the model is right about `known` of those it was trained on; or ""."""
     if accuracy > chance or known - accuracy < USELESS:
         return ""
     return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}), and {known:.2f} on training images: {MISFIT}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from mulnb.fast import svc
 
-if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where a model is at hand
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor
 
 ATTACKS = ("confidence", "correctness", "entropy", "modified_entropy", "probabilities")

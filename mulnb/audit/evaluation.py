@@ -9,7 +9,7 @@ import numpy as np
 
 from mulnb.audit.attack import ATTACKS, attack_features, mia
 
-if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where a model is at hand
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor, nn
 
     from mulnb.training import Examples

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where a model is at hand
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor
 
 LARGEST = 6e4  # margins are stored in float16, which ends at 65 504

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where a model is at hand
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor, nn
 
     from mulnb.config import Recipe

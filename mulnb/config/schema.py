@@ -5,6 +5,7 @@ A mistake is one line that names the key, the value and what would be valid.
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -298,18 +299,19 @@ class Tune(Frozen):
 
             _check_axes(algorithm, axes)
 
-        known = {setting for axes in self.grid.values() for setting in axes}
+        known = set().union(*self.grid.values())
         if self.grid and (unknown := sorted(set(self.extend) - known)):
             raise ValueError(f"tune.extend.{unknown[0]}: no such axis in tune.grid: there are {', '.join(sorted(known))}")
         return self
 
     @model_validator(mode="after")
     def _ends_are_possible(self) -> Tune:
-        for setting, axis in self.extend.items():
-            for algorithm in [name for name, axes in self.grid.items() if setting in axes]:
-                for end, value in (("low", axis.low), ("high", axis.high)):
-                    if value is not None and (wrong := wrong_setting(algorithm, {setting: value})):
-                        raise ValueError(f"tune.extend.{setting}.{end}: {algorithm}: {wrong}")
+        for (setting, axis), algorithm in itertools.product(self.extend.items(), self.grid):
+            if setting not in self.grid[algorithm]:
+                continue
+            for end, value in (("low", axis.low), ("high", axis.high)):
+                if value is not None and (wrong := wrong_setting(algorithm, {setting: value})):
+                    raise ValueError(f"tune.extend.{setting}.{end}: {algorithm}: {wrong}")
         return self
 
 

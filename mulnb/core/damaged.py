@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mulnb.core import paths
 
-MOST = 10  # things that are kept
-MOST_BYTES = 2**30  # that they may have together
+MOST = 10  # damaged results that are kept
+MOST_BYTES = 2**30  # of all of them
 LEFT = "left there"  # what `set_aside` says where the store cannot be changed
 
 

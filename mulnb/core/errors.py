@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-LONGEST = 1500  # signs of a message; a user's own value in it may have millions
+LONGEST = 1500  # characters of a message; a value of the user's in it may have millions
 
 
 class UserError(Exception):
@@ -59,9 +59,9 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def users_code(what: str) -> Iterator[None]:
-    """Let an error of the user's own code inside a `with` block be one line that begins with `what`; a `UserError` stays.
+    """Turn an error of the user's own code inside a `with` block into one line that begins with `what`; a `UserError` stays.
 
-    So does what would end the program, as a script does that reads its own command line.
+    `sys.exit` counts as an error, too: a script that reads its own command line may call it.
     """
     try:
         yield

@@ -86,4 +86,5 @@ def _status(entry: str) -> float:
 def _entry(file: Path, name: str) -> float:
     """An entry of a file of /proc in MB."""
     with file.open() as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
+        line = next(line for line in lines if line.startswith(name))  # "VmRSS:    2048 kB"
+    return int(line.split()[1]) * 1024 / 1e6

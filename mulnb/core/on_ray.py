@@ -144,7 +144,7 @@ class Courier:
         """See `on_ray.run`."""
         from mulnb.core.ray_courier import packed, unpacked
 
-        names = sorted({name for needed in shares for name in needed} - self.held)
+        names = sorted(set().union(*shares) - self.held)
         for name in names:
             self.send(("lend", name), packed(lend(name)))
         for number, (task, needed) in enumerate(zip(tasks, shares, strict=True)):

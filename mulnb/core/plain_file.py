@@ -17,7 +17,7 @@ from mulnb.core.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST = 256 * 2**20  # bytes of a list, a table or scores; a million examples have nine million
+LONGEST = 256 * 2**20  # bytes of a list, a table or scores; a million scores take nine million
 
 
 def read(path: Path, limit: int) -> bytes:

@@ -179,13 +179,17 @@ class Additions:
 
     @cached_property
     def _bytes(self) -> bytes:
-        every = [entry for entries in self.added for entry in entries.values()]
+        names, every = [], []
+        for entries in self.added:
+            names += entries
+            every += entries.values()
+
         try:
             return packed(self.added, every)
         except Exception as error:  # it closes over a lock or an open file, for example
-            names = ", ".join(name for entries in self.added for name in entries)
             raise UserError(
-                f"{names}: cannot be sent to worker processes ({one_line(error)}): use --backend serial, or MULNB_BACKEND=serial"
+                f"{', '.join(names)}: cannot be sent to worker processes ({one_line(error)}): "
+                "use --backend serial, or MULNB_BACKEND=serial"
             ) from None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ def in_order(given: Any, what: str) -> Any:
 
 
 def keep_rows(given: Any) -> None:
-    """Hear that data came as this column: whatever comes in the same order is counted by rows, as the data are."""
+    """Remember the order in which data came: what comes in this order, too, is counted by rows."""
     if (order := _order(given)) is not None:
         _of_data.add(_digest(order))
 

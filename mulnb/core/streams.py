@@ -1,4 +1,4 @@
-"""Standard input, output and error, which whoever starts this process may have closed, or connected to what takes no letters."""
+"""Standard input, output and error: they may be closed, or unable to show every letter."""
 
 from __future__ import annotations
 

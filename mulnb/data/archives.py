@@ -14,7 +14,7 @@ from mulnb.core.errors import UserError, notice
 from mulnb.data.folders import LARGEST, is_litter
 
 CHUNK = 1000  # files between two steps of the progress bar
-GROWTH = 200  # times the size of the zip that its content may have; photographs have hardly more than once
+GROWTH = 200  # how many times larger than a zip its content may be; photographs hardly shrink in one
 RECORD = ".unpacked.json"  # beside the unpacked files: their number, and their bytes together
 AGAIN = "delete it and download it again, or let `wget -c` or `curl -C - -O` continue a broken download"
 

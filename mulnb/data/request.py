@@ -91,9 +91,9 @@ def whole_classes(index: np.ndarray, labels: np.ndarray, present: np.ndarray) ->
 
 def _subset(request: Any, n: int, what: str) -> Any:
     """The places that a `Subset` of torch names, as `random_split` gives it."""
-    whole = len(request.dataset)
-    if whole != n:
-        raise UserError(f"{what} is a Subset of {whole} examples, these are {n}: give their places among these")
+    size = len(request.dataset)
+    if size != n:
+        raise UserError(f"{what} is a Subset of {size} examples, these are {n}: give their places among these")
     return request.indices
 
 
@@ -117,9 +117,10 @@ def _unwrapped(request: Request, n: int, files: Sequence[str] | None, root: str 
                 f"{what} is a table in pandas' form 'split', whose index is no list of examples: write it as 'records'"
             )
         if isinstance(request, Mapping) and (key := list_key(request)) is not None and not _has_both(request):
-            whole = next((name for name in CLASS_COLUMNS if name in request and np.ndim(request[name]) == 0), None)
-            if whole is not None:  # one label for each example would be a column of a table
-                raise UserError(f"{what} names examples ('{key}') and a class ('{whole}'): leave out one of them")
+            # one label for each example would be a column of a table
+            of_class = next((name for name in CLASS_COLUMNS if name in request and np.ndim(request[name]) == 0), None)
+            if of_class is not None:
+                raise UserError(f"{what} names examples ('{key}') and a class ('{of_class}'): leave out one of them")
             request = request[key]
     return request
 
@@ -172,13 +173,13 @@ def _checked(values: np.ndarray, n: int, what: str) -> np.ndarray:
         if odd:
             raise UserError(f"{what} has {str(odd[0])[:100]} among the examples: expected indices (whole numbers) or a mask")
         raise UserError(f"{what} has index {max(values.reshape(-1).tolist(), key=abs)} of 0 … {n - 1}")
+
+    expected = f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask"
     if values.ndim == 1 and values.dtype.kind == "f":
         wrong = values[(np.trunc(values) != values) | ~(np.abs(values) < EXACT)][0]
-        raise UserError(
-            f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask, not {wrong}"
-        )
+        raise UserError(f"{expected}, not {wrong}")
     if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise UserError(f"{what} is {values.dtype} {list(values.shape)}: expected example indices (whole numbers) or a mask")
+        raise UserError(expected)
     if values.min() < 0 or values.max() >= n:
         wrong = values.min() if values.min() < 0 else values.max()
         raise UserError(f"{what} has index {wrong} of 0 … {n - 1}")
@@ -204,10 +205,14 @@ def _array(request: Any, n: int, what: str) -> np.ndarray:
     try:
         if hasattr(request, "detach"):  # a tensor; torch itself takes seconds to import
             request = request.detach().cpu()
-            return np.atleast_1d((request.double() if request.is_floating_point() else request).numpy())  # numpy has no bfloat16
+            if request.is_floating_point():
+                request = request.double()  # numpy has no bfloat16
+            return np.atleast_1d(request.numpy())
+
         if isinstance(request, Iterable) and not hasattr(request, "__array__"):
-            # a generator may have no end; whoever names more than n examples names one twice
-            request = list(request if isinstance(request, Sized) else itertools.islice(request, min(n, 10**8) + 1))
+            if not isinstance(request, Sized):  # a generator may have no end; more than n examples name one twice
+                request = itertools.islice(request, min(n, 10**8) + 1)
+            request = list(request)
 
         if isinstance(request, np.ma.MaskedArray):
             raise TypeError("it is a masked array; give its .compressed() values")

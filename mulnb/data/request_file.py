@@ -20,6 +20,7 @@ INDEX_COLUMNS = ("index", "example", "id", "idx", "indices")
 FILE_COLUMNS = ("file", "filename", "file_name", "name", "path", "filepath", "file_path", "image", "image_path", "img_path")
 CLASS_COLUMNS = ("class", "classes")
 LABEL_COLUMNS = ("label", "labels", "target", "targets", "category")  # a list of these may be meant as one of classes
+Named = list[int] | list[bool] | list[str] | dict[str, list]  # indices, a mask, names, or columns of these
 FLAGS = ("forget", "delete", "remove", "erase", "mask")  # columns that say of each row whether it is meant
 MARKED, UNMARKED = {"1", "1.0", "true", "t", "yes", "y"}, {"0", "0.0", "false", "f", "no", "n", ""}
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
@@ -135,45 +136,63 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
     return _column(text, path) if table else rows
 
 
-def _column(text: str, path: Path) -> list[int] | list[bool] | list[str] | dict[str, list]:
+def _column(text: str, path: Path) -> Named:
     """Indices or names of a text with one example a line, or of a CSV's columns that are called like one."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    separator = _separator(lines)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if any(row)]
+    rows = _rows(text)
     if not rows:
         raise UserError(f"{path} is empty: expected one example a line")
 
     heads = [re.sub("[ -]+", "_", cell.lower()) for cell in rows[0]]
     known = [name for name in (*INDEX_COLUMNS, *FILE_COLUMNS) if name in heads]
     if known:
-        place, rows = heads.index(known[0]), rows[1:]
-        _check_table(path, heads, rows, known[0])
-    elif not any(any(row[1:]) for row in rows):  # one column: a separator at the end of a line begins no second one
-        place = 0
-        if heads[0] in CLASS_COLUMNS:
-            return {heads[0]: [row[0] for row in rows[1:]]}
-        if heads[0] in LABEL_COLUMNS:
-            raise UserError(
-                f"{path} has a column '{heads[0]}': call it 'class' to forget whole classes, or 'index' to forget examples"
-            )
-        titled = heads[0][:1].isalpha() and not _is_mask(heads[:1]) and not re.search(r"[./\\]", heads[0])
-        cells = [row[0] for row in rows[1:]]
-        if cells and titled and (all(WHOLE.fullmatch(cell) for cell in cells) or _is_mask(cells)):
-            rows = rows[1:]  # a heading of the user's own
-    elif len(rows) == 1:
+        return _table(path, heads, rows[1:], known[0])
+    if not any(any(row[1:]) for row in rows):  # a separator at the end of a line begins no second column
+        return _single([row[0] for row in rows], heads[0], path)
+    if len(rows) == 1:
         return _numbers([cell for cell in rows[0] if cell], path)
-    else:
-        raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
+    raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
 
+
+def _rows(text: str) -> list[list[str]]:
+    """The cells of every row, without comments and empty rows."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    separator = _separator(lines)
+
+    rows = []
+    for row in csv.reader(lines, delimiter=separator):
+        if any(row):
+            rows.append([cell.strip() for cell in row])
+    return rows
+
+
+def _single(cells: list[str], head: str, path: Path) -> Named:
+    """Indices, names or classes of a file with one column. Its first cell, normalised as `head`, may be a heading."""
+    below = cells[1:]
+    if head in CLASS_COLUMNS:
+        return {head: below}
+    if head in LABEL_COLUMNS:
+        raise UserError(f"{path} has a column '{head}': call it 'class' to forget whole classes, or 'index' to forget examples")
+
+    is_word = head[:1].isalpha() and not _is_mask([head]) and not re.search(r"[./\\]", head)
+    if below and is_word and (all(WHOLE.fullmatch(cell) for cell in below) or _is_mask(below)):
+        return _numbers(below, path)  # below a heading of the user's own
+    return _numbers(cells, path)
+
+
+def _table(path: Path, heads: list[str], rows: list[list[str]], column: str) -> Named:
+    """Indices or names of a table with headings; a mapping with both, where it has both."""
+    _check_table(path, heads, rows, column)
+
+    place = heads.index(column)
     short = [number for number, row in enumerate(rows) if len(row) <= place]
     if short:
         raise UserError(f"{path}: line {short[0] + 2} has too few columns")
 
     found = _numbers([row[place] for row in rows], path)
     name = name_key(heads)
-    if name in (None, heads[place]) or any(len(row) <= heads.index(name) for row in rows):
+    if name in (None, column) or any(len(row) <= heads.index(name) for row in rows):
         return found
-    return {heads[place]: found, name: [row[heads.index(name)] for row in rows]}
+    return {column: found, name: [row[heads.index(name)] for row in rows]}
 
 
 def _check_table(path: Path, heads: list[str], rows: list[list[str]], column: str) -> None:

@@ -89,7 +89,9 @@ class ScoreFile:
     def names(self) -> str:
         """The names of the arrays, for messages."""
         names = list(self.arrays)
-        return ", ".join(names[:20]) + (", …" if len(names) > 20 else "") if names else "none"
+        if not names:
+            return "none"
+        return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
 
     def scores(self, key: str | None) -> Column:
         """Find the scores in the file and check that they are one number per example.
@@ -129,8 +131,10 @@ class ScoreFile:
 
     def called(self, names: Sequence[str]) -> list[str]:
         """The arrays with one of these names, in any case, in the order of `names`."""
-        every = list(self.arrays)
-        return [own for name in names for own in every if own.strip().casefold() == name]
+        found = []
+        for name in names:
+            found += [own for own in self.arrays if own.strip().casefold() == name]
+        return found
 
     def order(self, column: Column) -> str | None:
         """The name of another array that puts the scores into another order than 0, 1, 2, …; None if there is none."""
@@ -227,8 +231,12 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
         raise ValueError("the first line must name the columns")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for names of the rows
         raise ValueError("its lines have more columns than the first line names")
-    columns = {str(name).strip(): frame[name] for name in frame}
-    return {name: (column if separator == "," else _decimal_points(column)).to_numpy() for name, column in columns.items()}
+
+    columns = {}
+    for name in frame:
+        column = frame[name] if separator == "," else _decimal_points(frame[name])
+        columns[str(name).strip()] = column.to_numpy()
+    return columns
 
 
 def _decimal_points(column: pd.Series) -> pd.Series:

@@ -79,7 +79,7 @@ def why(row: Row | None, rows: Sequence[Row]) -> str:
 def _dumbbell(x: svg.Axis, level: float, words: str, key: str, row: Row, reference: Row | None) -> list[str]:
     """One measure of a run and of vanilla, joined to the oracle's, with the difference and the factor it makes."""
     ideal = float(x(row[f"oracle_{key}"]))
-    parts = [svg.text(left := x.start - 12, level + 4, words, "end"), svg.line(left + 12, level, x.stop, level, "grid")]
+    parts = [svg.text(x.start - 12, level + 4, words, "end"), svg.line(x.start, level, x.stop, level, "grid")]
     shown = [run for run in (reference, row) if run is not None and not math.isnan(run[key])]
     for run in shown:
         parts.append(svg.line(ideal, level, float(x(run[key])), level, "axis", 'stroke-width="2"'))

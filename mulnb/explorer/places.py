@@ -34,7 +34,10 @@ def of_images(images: np.ndarray) -> tuple[np.ndarray, str]:
     components = PCA(min(50, count, pixels.shape[1]), random_state=seed).fit(pixels)
     if count > FEW:
         axes = components.components_[:2]  # [2, pixels]
-        return unit(np.concatenate([_thinned(images[at : at + BLOCK]) @ axes.T for at in range(0, count, BLOCK)])), COMPONENTS
+        placed = []
+        for start in range(0, count, BLOCK):
+            placed.append(_thinned(images[start : start + BLOCK]) @ axes.T)  # [block, 2]
+        return unit(np.concatenate(placed)), COMPONENTS
 
     from sklearn.manifold import TSNE as Neighbours
 

@@ -27,9 +27,9 @@ def tow_chart(rows: Sequence[Row], shown: int | None = None, ends: Mapping[str, 
     ends = ends or {}
     width, left, right, top, bottom = 400, 52, 384, 40, 166
     # the floor may lie far below: it is then drawn at the edge, so that the runs keep their room
-    near = [*rows, *(row for end, row in ends.items() if end != FLOOR)]
-    values = [row[key] for row in near for key in ("tow", "tow_mia")] or [0.6]
-    low = max(0.0, math.floor((min(values) - 0.04) * 10) / 10)
+    near = [*rows, ends[CEILING]] if CEILING in ends else rows
+    lowest = min((min(row["tow"], row["tow_mia"]) for row in near), default=0.6)
+    low = max(0.0, math.floor((lowest - 0.04) * 10) / 10)
     x, y = svg.Axis(low, 1.0, left, right), svg.Axis(low, 1.0, bottom, top)
 
     algorithms = {label(row["algorithm"]) for row in rows}

@@ -1,1 +1,1 @@
-"""The same numbers, sooner: recorded GPU steps, stacked networks, the attack's classifier. Nothing here imports from mulnb."""
+"""The same numbers, sooner: recorded GPU steps, stacked networks, the attack's classifier. Imports nothing else of mulnb."""

@@ -41,11 +41,15 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     panels[0].set(title="Rank correlation with memorization", ylabel="Spearman ρ")
     panels[1].set(title="The same examples in the high stratum", ylabel="overlap")
 
-    # imported scores have no pool, and so no known reliability
+    ceiling = ""
     reliability = float(fidelity["reliability"].iloc[0])
-    known = not math.isnan(reliability)
-    if known:
-        panels[0].axhline(math.sqrt(reliability), color=SOFT, linewidth=0.9, linestyle=(0, (5, 2)), zorder=1)
+    if not math.isnan(reliability):  # imported scores have no pool, and so no known reliability
+        most = math.sqrt(reliability)
+        panels[0].axhline(most, color=SOFT, linewidth=0.9, linestyle=(0, (5, 2)), zorder=1)
+        ceiling = (
+            f" Dashed: √{reliability:.2f} = {most:.2f}, about the most that a proxy can have with scores of this reliability "
+            "(split-half, Spearman-Brown)."
+        )
 
     handles = [key(look(SCORE, name), vocabulary.label(name)) for name in found]
     kinds = set(fidelity["kind"])
@@ -56,12 +60,6 @@ def fidelity(profile: Profile, fidelity: pd.DataFrame) -> Picture:
     headline(figure, "What a better ranking of the examples costs", handles, columns=6)
 
     counts = rows(fidelity, kind="proxy").groupby("name")["seed"].nunique()
-    ceiling = (
-        f" Dashed: √{reliability:.2f} = {math.sqrt(reliability):.2f}, about the most that a proxy can have with scores of this "
-        "reliability (split-half, Spearman-Brown)."
-        if known
-        else ""
-    )
     finish(
         figure,
         f"{captioned(profile)}. Proxies: seconds on top of one training; {captions.interval_note(counts)}. Mean: confidence "

@@ -76,7 +76,8 @@ def _handles(looks: dict[str, Look], mistakes: pd.DataFrame) -> list:
 
 def _differences(axes: Axes, moved: pd.DataFrame, names: list[str], looks: dict[str, Look], spread: float) -> None:
     """A row per mistake, the algorithms one below the other within it."""
-    offsets = dict(zip(looks, np.linspace(-0.27, 0.27, len(looks)) if len(looks) > 1 else [0.0], strict=True))
+    places = np.linspace(-0.27, 0.27, len(looks)) if len(looks) > 1 else [0.0]
+    offsets = dict(zip(looks, places, strict=True))
     for algorithm, look in looks.items():
         cells = rows(moved, algorithm=algorithm)
         place = [names.index(name) + offsets[algorithm] for name in cells["mistake"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def draw(rows: Rows, sizes: Mapping[str, int]) -> Picture:
 
 def _accuracies(axes: Axes, rows: Rows) -> None:
     """A row per set of examples, a marker per model."""
-    shown = [key for key in LABELS if any(row[key] == row[key] for row in rows.values())]  # not NaN in all
+    shown = [key for key in LABELS if not all(math.isnan(row[key]) for row in rows.values())]
     places = range(len(shown))
     for name, row in rows.items():
         axes.plot([row[key] for key in shown], places, MODEL[name].marker, markersize=6, **_face(name))

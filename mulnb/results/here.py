@@ -1,7 +1,7 @@
 """What this machine's verdicts say beside the committed ones, and the record of a machine with another processor.
 
-Networks of which a processor chooses the sums are not trained to the same bits on two types, so a verdict near its border may
-fall on the other side. Stacks of small networks are (`core.instructions`).
+Two types of processor add in another order, and train a large network to other bits: a close verdict may then differ.
+Stacks of small networks get the same bits (`core.instructions`).
 """
 
 from __future__ import annotations

@@ -53,8 +53,9 @@ def _wrong(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
         yield f"has nothing in the column {name}", table[name].isna().to_numpy()
     for name in NUMBERS:
         yield f"has no number in the column {name}", ~np.isfinite(_numbers(table[name]))
-    for name in [name for name in NUMBERS_OR_NONE if name in table]:
-        yield f"has no number in the column {name}", ~np.isfinite(_numbers(table[name])) & table[name].notna().to_numpy()
+    for name in NUMBERS_OR_NONE:
+        if name in table:
+            yield f"has no number in the column {name}", ~np.isfinite(_numbers(table[name])) & table[name].notna().to_numpy()
     yield "has neither True nor False in the column chosen", ~table["chosen"].isin([True, False, "True", "False"]).to_numpy()
     yield "has settings that are no JSON", np.array([not _are_settings(text) for text in table["settings"]], dtype=bool)
 

@@ -211,7 +211,10 @@ def _with_gains(table: pd.DataFrame, gained: pd.DataFrame, by: list[str]) -> pd.
     if not len(gained):
         return table
 
-    renamed = {f"{metric}{end}": f"{metric}_gain{end}" for metric in METRICS for end in ("", "_low", "_high")}
+    renamed = {}
+    for metric in METRICS:
+        for end in ("", "_low", "_high"):
+            renamed[f"{metric}{end}"] = f"{metric}_gain{end}"
     gains = intervals(gained, by, METRICS).rename(columns=renamed)
     return table.merge(gains[[*by, *renamed.values()]], how="left", on=by)
 

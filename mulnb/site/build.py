@@ -142,13 +142,12 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
 
     def write(place: PurePosixPath, title: str, body: str) -> None:
         here = place.parent
-        body = LINK.sub(lambda link: link[1] + _target(link[2], here, pages, folder) + (link[3] or "") + link[4], body)
-        body = re.sub(rf'<a href="{MISSING}[^>]*>(.*?)</a>', r"\1", body, flags=re.DOTALL)
-        body = re.sub(rf'<img[^>]*src="{MISSING}[^>]*>', "", body)
+        body = _with_links(body, here, pages, folder)
         root = "../" * len(here.parts)
+        whole = markdown.page(title=title, body=body, root=root, links=links, footer=FOOTER)
+
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        whole = markdown.page(title=title, body=body, root=root, links=links, footer=FOOTER)
         target.write_text(whole, encoding="utf-8")
 
     for source in sources:
@@ -168,6 +167,17 @@ def _write(folder: Path, sources: Sequence[Source]) -> None:
 
     styles = (markdown.TEMPLATES / "style.css").read_text(encoding="utf-8")
     (folder / "style.css").write_text(styles + _code_colours(), encoding="utf-8")
+
+
+def _with_links(body: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosixPath], folder: Path) -> str:
+    """A page with links within the site; of one that leads nowhere, only the text stays."""
+
+    def placed(link: re.Match[str]) -> str:
+        return link[1] + _target(link[2], here, pages, folder) + (link[3] or "") + link[4]
+
+    body = LINK.sub(placed, body)
+    body = re.sub(rf'<a href="{MISSING}[^>]*>(.*?)</a>', r"\1", body, flags=re.DOTALL)
+    return re.sub(rf'<img[^>]*src="{MISSING}[^>]*>', "", body)
 
 
 def _target(link: str, here: PurePosixPath, pages: dict[PurePosixPath, PurePosixPath], folder: Path) -> str:

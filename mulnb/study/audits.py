@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _with_klom(
             values = _klom(models, references, [sets[place] for place in places])
             cells.append(pd.DataFrame(values, index=places))
 
-    names = [f"{part}_{end}" for part in KLOM for end in ("p50", "p95")]
+    names = [f"{part}_{end}" for part, end in itertools.product(KLOM, ("p50", "p95"))]
     values = pd.concat(cells) if cells else pd.DataFrame()
     frame = frame.join(values.reindex(index=frame.index, columns=names))
 

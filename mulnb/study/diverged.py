@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mulnb.core.vocabulary import STRATA
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor
 
 

@@ -26,7 +26,7 @@ from mulnb.proxies import centre
 from mulnb.study.oracles import without
 from mulnb.study.study import Study
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor, nn
 
 SCORE = "binary_accuracy"  # chooses the forget sets: it has ties by the hundred, and a median far from its mid-range

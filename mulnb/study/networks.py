@@ -14,7 +14,7 @@ from mulnb.core.registry import STACKABLE_ARCHITECTURES
 from mulnb.core.store import Artifact
 from mulnb.data import Splits, load_data
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor, nn
 
     from mulnb.config import Model

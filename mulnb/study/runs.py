@@ -17,7 +17,7 @@ from mulnb.forget import Strata
 from mulnb.study import diverged
 from mulnb.study.oracles import Asked, margins, measure, relearn, without
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import nn
 
     from mulnb.rum import Unlearned

@@ -14,7 +14,7 @@ from mulnb.core.store import Artifact
 from mulnb.study import diverged
 from mulnb.study.networks import weights
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor, nn
 
     from mulnb.config import Profile

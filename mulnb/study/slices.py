@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import re
 import time
@@ -277,7 +278,7 @@ def _batch(study: Study, works: Sequence[Work], work: Work, missing: Sequence[Jo
     """
 
     def first(wanted: Sequence[Job]) -> list[Job]:
-        return [job for task in jobs.chunks(wanted, study.together, places)[:places] for job in task]
+        return list(itertools.chain(*jobs.chunks(wanted, study.together, places)[:places]))
 
     batch = first(missing)
     if lacking := jobs.without_weights(batch):

@@ -18,7 +18,7 @@ from mulnb.study.oracles import Asked, measure
 from mulnb.study.runs import Run, apply, unlearn_alone
 from mulnb.study.scoring import holdout_scores
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from mulnb.rum import Unlearned
     from mulnb.study.jobs import Job
     from mulnb.study.study import Study

@@ -33,7 +33,7 @@ from mulnb.study.networks import Networks
 from mulnb.study.recipes import holdout_job, original_job, pool_jobs
 from mulnb.study.runs import NOT_UNLEARNED, SECOND_ORACLE, Run, ways
 
-if TYPE_CHECKING:  # torch takes seconds to import: a study that finds everything stored does without it
+if TYPE_CHECKING:  # torch takes seconds to import
     from mulnb.audit.membership import Shadow
 
 SHOWN_SEEDS = 3  # of the frames that have a row for every example and run

@@ -96,11 +96,9 @@ def score(
     check_training(training)
     if proxy not in ("holdout_retraining", "loss_curvature"):
         posthoc = " and ".join(name for name, entry in PROXIES.items() if entry.post_hoc)
-        why = (
-            "is read off training, epoch by epoch (mulnb.Recorder does it)"
-            if isinstance(proxy, str) and proxy in PROXIES
-            else "is unknown"
-        )
+        why = "is unknown"
+        if isinstance(proxy, str) and proxy in PROXIES:
+            why = "is read off training, epoch by epoch (mulnb.Recorder does it)"
         raise UserError(f"proxy '{proxy}' {why}: a finished model can be scored with {posthoc}")
     if proxy == "holdout_retraining" and holdout is None:
         raise UserError("holdout_retraining needs holdout=(images, labels) that the model was never trained on")

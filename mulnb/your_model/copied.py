@@ -60,7 +60,11 @@ class _Writer(pickle.Pickler):
         if id(given) in self.places:
             return self.places[id(given)]
 
-        held = _long_table(given) if type(given) in TABLES else given if _is_shared(given) else None
+        held = None
+        if type(given) in TABLES:
+            held = _long_table(given)
+        elif _is_shared(given):
+            held = given
         return None if held is None else self._hold(given, held)
 
     def _hold(self, given: Any, held: Any) -> int:
@@ -149,10 +153,11 @@ def _globals(function: types.FunctionType) -> Iterator[Any]:
 
 def _attributes(kind: type) -> Iterator[Any]:
     """What a class and those it is made of hold, with the variables that their methods name."""
-    for value in (value for base in kind.__mro__ for value in vars(base).values()):
-        yield value
-        if isinstance(value, types.FunctionType):
-            yield from _globals(value)
+    for base in kind.__mro__:
+        for value in vars(base).values():
+            yield value
+            if isinstance(value, types.FunctionType):
+                yield from _globals(value)
 
 
 def _is_open_file(value: Any) -> bool:

@@ -54,8 +54,10 @@ def _copied(held: Mapping[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
 
 def hooked(network: nn.Module) -> str | None:
     """The name of the first parameter with a gradient hook."""
-    found = (name for name, value in network.named_parameters() if any(getattr(value, kind) for kind in HOOKS))
-    return next(found, None)
+    for name, value in network.named_parameters():
+        if any(getattr(value, kind) for kind in HOOKS):
+            return name
+    return None
 
 
 # --- what a copy goes on sharing -------------------------------------------------------------------------------------------
@@ -110,8 +112,10 @@ def refuse_shared(found: list[Tensor], again: list[Tensor], given: nn.Module | N
 @contextmanager
 def still(network: nn.Module | None) -> Iterator[None]:
     """What forward passes within write into buffers, some also in eval mode, is undone at the end."""
-    parts = [] if network is None else list(network.modules())
-    held = [(part, name, value, _kept(value)) for part in parts for name, value in part._buffers.items()]
+    held = []
+    for part in network.modules() if network is not None else ():
+        held += [(part, name, value, _kept(value)) for name, value in part._buffers.items()]
+
     try:
         yield
     finally:

@@ -72,7 +72,9 @@ class Forgotten:
     def __str__(self) -> str:
         how = f"{self.unlearned.algorithm}, {self.unlearned.strategy}, {dict(self.unlearned.settings)}"
         lines = [str(self.report), "", f"{len(self.trials)} trials in {self.seconds:.0f} s; the best: {how}"]
-        return "\n".join([*lines, *([f"no oracle was approximated: {self.tuned.why}"] if self.tuned.why else [])])
+        if self.tuned.why:
+            lines.append(f"no oracle was approximated: {self.tuned.why}")
+        return "\n".join(lines)
 
     def save(self, folder: str | Path) -> Path:
         """Write model.safetensors, report.html, report.json, request.json and trials.csv into a folder. Returns its path."""
@@ -160,13 +162,15 @@ def forget(
     names, ways = names_of(algorithm), ways_of(strategy)
 
     if out is not None:
-        out_folder.check(paths.given(out, "out"), "out")
-
+        out = paths.given(out, "out")
+        out_folder.check(out, "out")
     book, already_forgotten = _earlier(ledger, already_forgotten)
     if out is not None and book is not None:
-        out_folder.check_apart(paths.given(out, "out"), book.path)
+        out_folder.check_apart(out, book.path)
 
-    images, labels = data if labels is None and isinstance(data, (tuple, list)) and len(data) == 2 else (data, labels)
+    images = data
+    if labels is None and isinstance(data, (tuple, list)) and len(data) == 2:
+        images, labels = data
     given_model = plain(model, factory) if isinstance(model, nn.Module) else model
     shown = Progress(progress)
 
@@ -183,15 +187,13 @@ def forget(
         if book is not None:
             book.check(index, checks.survey(examples).data, about, plain(given_model, factory))
 
-        # scores decide the order in which strata are unlearned; fewer than three examples are not split
-        strata, values = api.whole(index), None
-        if len(index) >= 3 or scores is not None:
-            values = _scores(network, examples, setting.unseen, scores, training, seed, shown)
-        if len(index) >= 3:
-            strata = api.strata(values, forget=index, seed=seed)
+        strata, values = _split(network, examples, setting.unseen, index, scores, training, seed, shown)
         setting = dataclasses.replace(setting, strata=strata)
+
         judge = judge_of(oracle, factory, network, setting)
-        left = None if budget is None else max(min(1.0, budget), budget - (time.monotonic() - started))
+        left = budget
+        if budget is not None:
+            left = max(min(1.0, budget), budget - (time.monotonic() - started))
         limits = {"budget": left, "trials": trials, "algorithms": names, "strategies": ways}
         found = tuned(network, setting, judge, **limits, fresh=fresh, seed=seed, own=training, shown=shown)
         shown.part("evaluating", 0)
@@ -221,7 +223,6 @@ def forget(
             done.save_new(out)
         if book is not None:
             _enter(book, done, before=plain(given_model, factory), about=about)
-
     return done
 
 
@@ -239,7 +240,7 @@ def _earlier(ledger: Requests | str | Path | None, already_forgotten: Request | 
 
 
 def _enter(book: Requests, done: Forgotten, before: nn.Module, about: str) -> None:
-    """Add a request to the ledger, unless it failed: what the ledger has counts as forgotten, and is never asked for again."""
+    """Add a request to the ledger, unless it failed: what it holds counts as forgotten, and cannot be asked for again."""
     verdict = done.verdict
     if verdict.colour == "red":
         notice(f"{book.path} does not have this request: the verdict is '{verdict.words}'")
@@ -284,6 +285,26 @@ def _setting(
     return setting
 
 
+def _split(
+    network: Adapted,
+    data: Images,
+    unseen: Images,
+    index: np.ndarray,
+    given: Any,
+    own: Training | None,
+    seed: int,
+    shown: Progress,
+) -> tuple[Strata, np.ndarray | None]:
+    """The request as strata, and the scores [N] that split it; fewer than three examples are one stratum."""
+    if len(index) < 3 and given is None:
+        return api.whole(index), None
+
+    values = _scores(network, data, unseen, given, own, seed, shown)
+    if len(index) < 3:
+        return api.whole(index), values
+    return api.strata(values, forget=index, seed=seed), values
+
+
 def _scores(
     network: Adapted, data: Images, unseen: Images, given: Any, own: Training | None, seed: int, shown: Progress
 ) -> np.ndarray:
@@ -292,7 +313,6 @@ def _scores(
         return checks.scores_of(given, len(data))
 
     batch = batch_of(own, max(2, min(256, len(unseen))))
-
     for rate in SCORING_RATES:
         how = HoldoutRetraining(lr=rate, batch=batch)
         try:

@@ -23,7 +23,7 @@ from torch.utils.data import (
 )
 
 from mulnb.core.errors import UserError, users_code
-from mulnb.your_model.named import LABEL_KEYS, behind, kept_labels
+from mulnb.your_model.named import LABEL_KEYS, behind, few, kept_labels
 from mulnb.your_model.pictures import check_alike, labels_of, picture, turned
 
 # in this order: beside `pixel_values`, an `image` is the picture that they were made from
@@ -234,7 +234,7 @@ class Items:
 
     def check(self, count: int) -> None:
         """Read some items twice, from all over the set. Raises `UserError` if they are no examples, or differ the second time."""
-        for index in np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)).tolist():
+        for index in few(len(self), count):
             first, again = self[index], self[index]
             if first[1] != again[1]:
                 told = f"{self.label}: example {index} has label {first[1]}, and {again[1]} when it is read again"
@@ -318,7 +318,7 @@ class _Collected:
 def loaded(
     items: Items, pieces: Sequence[Tensor], workers: int, collate: Callable[[Any], Any], pin: bool = False
 ) -> Iterator[Any]:
-    """Batches of items, read in worker processes (none, or where the data set has no copy for them: in this one).
+    """Batches of items, read in worker processes; in this one where there are none, or no copy of the data for them.
 
     Raises:
         UserError: an item cannot be read, or a worker process died.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from torch import nn
 
 from mulnb.core import locks, paths
 from mulnb.core.errors import UserError, notice
+from mulnb.core.vocabulary import STRATA
 from mulnb.core.whole import is_whole
 from mulnb.forget import Strata
 from mulnb.your_model import api
@@ -64,7 +66,9 @@ class Requests:
     @property
     def forgotten(self) -> np.ndarray:
         """All examples that were asked to be forgotten so far, int64, sorted: `already_forgotten` of the next request."""
-        found = [index for entry in self._entries for part in entry["strata"].values() for index in part]
+        found: list[int] = []
+        for entry in self._entries:
+            found += examples_of(entry)
         return np.array(sorted(found), dtype=np.int64)
 
     def check(self, index: np.ndarray, data: str, about: str = "", before: nn.Module | None = None) -> None:
@@ -143,7 +147,7 @@ class Requests:
         before = plain(before)
         self.check(strata.forget, data, about, before)
 
-        parts = {name: getattr(strata, name).tolist() for name in ("low", "medium", "high")}
+        parts = {name: getattr(strata, name).tolist() for name in STRATA}
         entry = {
             "format": FORMAT,
             "number": len(self) + 1,
@@ -172,7 +176,7 @@ class Requests:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per request: `number time about n algorithm strategy verdict model_after`."""
-        rows = [entry | {"n": sum(map(len, entry["strata"].values()))} for entry in self._entries]
+        rows = [entry | {"n": len(examples_of(entry))} for entry in self._entries]
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def rebuild(
@@ -302,10 +306,17 @@ class Requests:
         return self._entries[-1]["hash"] if self._entries else START
 
 
+def examples_of(entry: Mapping[str, Any]) -> list[int]:
+    """The examples of an entry, stratum by stratum."""
+    return list(itertools.chain(*entry["strata"].values()))
+
+
 def _is_whole(entry: Mapping[str, Any]) -> bool:
     """Whether an entry has all that this class reads of it."""
-    listed = all(type(index) is int for name in ("low", "medium", "high") for index in entry["strata"][name])
-    return listed and len(entry["strata"]) == 3 and set(READ) <= set(entry)
+    for name in STRATA:
+        if not all(type(index) is int for index in entry["strata"][name]):
+            return False
+    return len(entry["strata"]) == 3 and set(READ) <= set(entry)
 
 
 def _is_half(line: bytes, first: bool) -> bool:

@@ -178,7 +178,7 @@ def _labels_agree(items: Items, whole: Any, samples: list[tuple], labels: np.nda
             return bool(np.array_equal(told, labels))
 
         own = items.with_labels()
-        return all(own[place][1] == told[place] for place in _few(len(samples)))
+        return all(own[place][1] == told[place] for place in few(len(samples)))
     except Exception:  # items without labels, or the user's own code
         return not items.labelled
 
@@ -186,7 +186,7 @@ def _labels_agree(items: Items, whole: Any, samples: list[tuple], labels: np.nda
 def _images_agree(items: Items, whole: Any, samples: list[tuple]) -> bool:
     """Whether a few items are the images in their files."""
     try:
-        for place in _few(len(samples)):
+        for place in few(len(samples)):
             image = whole.loader(samples[place][0])
             image = image if whole.transform is None else whole.transform(image)
             if not torch.equal(picture(image, "its file"), items[place][0]):
@@ -196,5 +196,6 @@ def _images_agree(items: Items, whole: Any, samples: list[tuple]) -> bool:
     return True
 
 
-def _few(n: int) -> list[int]:
-    return np.unique(np.linspace(0, n - 1, min(LOOKED_AT, n)).astype(int)).tolist()
+def few(n: int, count: int = LOOKED_AT) -> list[int]:
+    """At most `count` of n places, from all over."""
+    return np.unique(np.linspace(0, n - 1, min(count, n)).astype(int)).tolist()

@@ -70,9 +70,9 @@ def _lacks(ledger: Path, out: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # others' files of these names
         return False
 
-    from mulnb.your_model.ledger import Requests
+    from mulnb.your_model.ledger import Requests, examples_of
 
-    entered = [{index for part in entry["strata"].values() for index in part} for entry in Requests(ledger)]
+    entered = [set(examples_of(entry)) for entry in Requests(ledger)]
     return colour != "red" and asked not in entered
 
 

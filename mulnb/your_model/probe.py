@@ -290,7 +290,7 @@ def _both(shape: list[int]) -> str:
 
 
 def _turned(network: Adapted, data: Images) -> tuple[int | None, UserError | None]:
-    """The same for the images in the other order of axes, in which they stay."""
+    """`_tried` with the images in the other order of axes, in which they stay."""
     try:
         data.turn()
     except UserError as error:

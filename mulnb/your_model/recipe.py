@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -182,8 +183,8 @@ def _optimizer(own: Training, scaler: torch.amp.GradScaler | None) -> Callable[[
 
         if not isinstance(found, torch.optim.Optimizer) or isinstance(found, torch.optim.LBFGS):
             raise UserError(f"Training: optimizer returns a {type(found).__name__}: expected a first-order torch optimizer")
-        known = {id(parameter) for parameter in trained}
-        if not any(id(parameter) in known for group in found.param_groups for parameter in group["params"]):
+        held = itertools.chain(*(group["params"] for group in found.param_groups))
+        if not {*map(id, trained)} & {*map(id, held)}:
             raise UserError(
                 "Training: the optimizer has none of the network's parameters: build it from those that it is given, "
                 "optimizer=lambda parameters, lr: …"

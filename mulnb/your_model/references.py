@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ from mulnb.core import series
 from mulnb.core.errors import UserError
 from mulnb.data.request import indices
 from mulnb.your_model import api
-from mulnb.your_model.adapt import Factory, Model, adapt, first_floating
+from mulnb.your_model.adapt import Adapted, Factory, Model, adapt, first_floating
+from mulnb.your_model.inputs import Images
 from mulnb.your_model.outcome import Outcome, Setting, alike
 from mulnb.your_model.page import weights_hash
 
@@ -94,8 +95,18 @@ def attacked(
             f"LiRA and RMIA need at least {lira.FEWEST} for each forgotten example"
         )
 
-    shadow = Shadow.of(*_margins(references, setting, factory, member, original))
+    like = np.flatnonzero(alike(setting))
+    if references.margins is not None:
+        seen, unseen = _given(references, setting)
+        seen, unseen = seen[:, forget], unseen[:, like]
+    else:
+        rows, unseen_rows = [], []
+        for number, network in enumerate(_networks(references, factory, member, original)):
+            rows.append(_margins(network, number, setting.data, forget))
+            unseen_rows.append(_margins(network, number, setting.unseen, like))
+        seen, unseen = np.stack(rows), np.stack(unseen_rows)
 
+    shadow = Shadow.of(seen, member, unseen)  # [M, n], [M, n], [M, m]
     for found in outcomes:
         scores = shadow.scores(found.margin, found.unseen_margin, np.arange(len(forget)))
         found.row.update(scores.summary())
@@ -120,45 +131,41 @@ def _member(references: References, setting: Setting) -> np.ndarray:
     return found
 
 
-def _margins(
-    references: References, setting: Setting, factory: Factory | None, member: np.ndarray, original: nn.Module | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Margins [M, n] of the forget set, who was trained on it [M, n], and margins [M, m] of unseen images."""
-    forget, like = setting.strata.forget, np.flatnonzero(alike(setting))
-    if references.margins is not None:
-        seen, unseen = _by_example(references.margins), _by_example(references.unseen)
-        shapes = (len(references), len(setting.data)), (len(references), len(setting.unseen))
-        if (seen.shape, unseen.shape) != shapes:
-            expected = f"{list(shapes[0])} and {list(shapes[1])}"
-            raise UserError(f"references: margins are {list(seen.shape)}, unseen {list(unseen.shape)}: expected {expected}")
-        if not np.isfinite(seen[:, forget]).all() or not np.isfinite(unseen).all():
-            raise UserError("references: a margin is not finite")
-        return seen[:, forget], member, unseen[:, like]
+def _given(references: References, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """The user's margins: [M, N] of training images, [M, …] of unseen ones."""
+    seen, unseen = _by_example(references.margins), _by_example(references.unseen)
+    shapes = (len(references), len(setting.data)), (len(references), len(setting.unseen))
+    if (seen.shape, unseen.shape) != shapes:
+        expected = f"{list(shapes[0])} and {list(shapes[1])}"
+        raise UserError(f"references: margins are {list(seen.shape)}, unseen {list(unseen.shape)}: expected {expected}")
+    if not np.isfinite(seen[:, setting.strata.forget]).all() or not np.isfinite(unseen).all():
+        raise UserError("references: a margin is not finite")
+    return seen, unseen
 
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
+
+def _networks(
+    references: References, factory: Factory | None, member: np.ndarray, original: nn.Module | None
+) -> Iterator[Adapted]:
+    """The models. Raises `UserError` for a copy of another one."""
     known = {} if original is None else {weights_hash(original): "the original"}
-
     for number, model in enumerate(references.models):
         network = adapt(model, factory)
         own = weights_hash(network)
         if own in known and not member[number].all():  # one that saw all of it is not used
             raise UserError(f"references: model {number} has the weights of {known[own]}: give models of trainings of their own")
         known[own] = f"model {number}"
+        yield network
 
-        place = first_floating(network)
-        parts = []
-        for images, index in ((setting.data, forget), (setting.unseen, like)):
-            data = images.on(place.device, place.dtype)
-            chosen = torch.from_numpy(index).to(place.device)
-            logits, labels = training.predict(network, data, chosen).cpu(), data.labels[chosen].cpu()
-            if int(labels.max()) >= logits.shape[1]:
-                raise UserError(
-                    f"references: model {number} has {logits.shape[1]} classes, and labels go up to {int(labels.max())}"
-                )
-            parts.append(margins.log_odds(logits.float(), labels))
-        rows.append((parts[0], parts[1]))
 
-    return np.stack([row[0] for row in rows]), member, np.stack([row[1] for row in rows])
+def _margins(network: Adapted, number: int, images: Images, index: np.ndarray) -> np.ndarray:
+    """The margins of some images by model `number`, [n]."""
+    place = first_floating(network)
+    data = images.on(place.device, place.dtype)
+    chosen = torch.from_numpy(index).to(place.device)
+    logits, labels = training.predict(network, data, chosen).cpu(), data.labels[chosen].cpu()
+    if int(labels.max()) >= logits.shape[1]:
+        raise UserError(f"references: model {number} has {logits.shape[1]} classes, and labels go up to {int(labels.max())}")
+    return margins.log_odds(logits.float(), labels)
 
 
 def _by_example(given: Any) -> np.ndarray:

@@ -322,19 +322,19 @@ def _facts(outcomes: Mapping[str, Outcome], setting: Setting, overlap: str, refe
 
 
 def oracle_reference(found: Outcome) -> Reference:
-    """The interval around one oracle: of two trainings with other seeds, so many examples of n differ."""
+    """An interval around one oracle's accuracy, in which that of another training should lie."""
     row = found.row
     low, high = interval(row["acc_forget"], len(found.right))
     return Reference(row["acc_forget"], low, high, row["auc"], row["acc_test"], True, "of the oracle", float(found.p.mean()))
 
 
 def class_reference(row: Mapping[str, float], n: int) -> Reference:
-    """Of a whole class: a model that never saw it does not say it."""
+    """For whole classes: a model that never saw a class never predicts it."""
     return Reference(0.0, 0.0, interval(0.0, n)[1], 0.5, float("nan"), True, "of a model that never saw the class")
 
 
 def holdout_reference(row: Mapping[str, float], n: int, n_test: int) -> Reference:
-    """Of a set like any other: what the model itself does on unseen images."""
+    """For a forget set like any other images: what the model itself does on unseen ones."""
     share = row["acc_test"]
     low, high = interval(share, min(n, n_test))
     return Reference(share, low, high, 0.5, float("nan"), False, "of unseen images")

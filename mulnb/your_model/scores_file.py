@@ -10,7 +10,7 @@ import numpy as np
 from mulnb.core import paths
 from mulnb.core.errors import UserError, notice, one_line
 from mulnb.data.request_file import FILE_COLUMNS
-from mulnb.data.score_file import AGREE, INDICES, LABELS, ScoreFile, oriented
+from mulnb.data.score_file import AGREE, INDICES, LABELS, Column, ScoreFile, oriented
 
 MEMORIZED = ("memorization", "tr_mem", "mem")  # higher = more memorized
 CONSISTENT = ("cscore", "c_score", "cscores")  # C-scores (Jiang et al. 2021): higher = more regular
@@ -38,29 +38,14 @@ def load_scores(
         raise UserError(f"load_scores: memorized = {memorized!r}: should be 'high' or 'low'")
 
     table = ScoreFile(paths.given(path, "load_scores: the file"))
-    names = list(table.arrays)
-    if not names:
-        raise table.error("is empty: expected one score per example")
-    bare = names == [""]  # an array without a name, of an .npy file
-    known_names = (*MEMORIZED, *CONSISTENT, PUBLISHED)
-    name = key or next((known for known in known_names if known in table), None)
-    if name is None and len(names) == 1:
-        name = table.path.stem if bare else names[0]
-    if name not in names and not bare:
-        raise UserError(f"{path} has {table.names}: give key=, the one that holds the scores")
-    labelled = not bare and bool(table.called(LABELS))
-    consistent = name in CONSISTENT or (name == PUBLISHED and labelled)
+    name = _name_of(table, key, path)
+    consistent = name in CONSISTENT or (name == PUBLISHED and bool(table.called(LABELS)))
     if memorized is None and name not in MEMORIZED and not consistent:
         raise UserError(f"{path}: which end of '{name}' is memorized? give memorized='high' or 'low'")
 
     column = table.scores(name)
-    by = None if index is not None else table.order(column)
-    if by and (np.diff(table.whole_numbers(by, len(column))) <= 0).any():
-        raise table.error(
-            f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it; if "
-            "it says nothing of the order, leave the column out"
-        )
     if index is None:
+        _check_order(table, column)
         _tell_of_names(table, len(column))
     rows = _rows(table, len(column), index)
     _check_labels(table, len(column), labels, rows)
@@ -77,6 +62,32 @@ def load_scores(
     if memorized is None:
         return values
     return values if memorized == "high" else 1 - values
+
+
+def _name_of(table: ScoreFile, key: str | None, path: str | Path) -> str:
+    """The array or column to read: the one asked for, one of the known names, or the only one."""
+    names = list(table.arrays)
+    if not names:
+        raise table.error("is empty: expected one score per example")
+
+    bare = names == [""]  # an array without a name, of an .npy file
+    known_names = (*MEMORIZED, *CONSISTENT, PUBLISHED)
+    name = key or next((known for known in known_names if known in table), None)
+    if name is None and len(names) == 1:
+        name = table.path.stem if bare else names[0]
+    if name not in names and not bare:
+        raise UserError(f"{path} has {table.names}: give key=, the one that holds the scores")
+    return name
+
+
+def _check_order(table: ScoreFile, column: Column) -> None:
+    """Raises `UserError` if a column numbers the examples in another order than that of the rows."""
+    by = table.order(column)
+    if by and (np.diff(table.whole_numbers(by, len(column))) <= 0).any():
+        raise table.error(
+            f"{by} is not in increasing order: sort the rows by it, or give index=, the place of each of your examples in it; if "
+            "it says nothing of the order, leave the column out"
+        )
 
 
 def _tell_of_names(table: ScoreFile, found: int) -> None:

@@ -1,8 +1,8 @@
 """The search for settings that forget: trials under a budget, each judged against a reference (`mulnb.tune`, `mulnb.forget`).
 
 First the learning rate: the largest at which an epoch of plain fine-tuning leaves the model as good as it was. Then, family by
-family, the strength: too little was forgotten, so the next trial is stronger; too much, so it is weaker. The trial whose model is
-most like the reference wins; what counts is in `objective`.
+family, the strength: too little was forgotten, so the next trial is stronger; too much, so it is weaker. Which trial wins is in
+`Search.best`, how like the reference it is in `objective`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Search:
     Attributes:
         network, setting: the original, and what is measured on.
         original: what the original does there.
-        reference: what a model without the forget set does; None takes each trial's own hold-out.
+        reference: a trial's row -> what a model without the forget set does.
         present: bool [N], what the model still contains.
         seed: of every trial.
         own: the user's recipe of training, or None.
@@ -83,7 +83,10 @@ class Search:
 
     @property
     def best(self) -> Trial | None:
-        """The trial most like the reference; of those, one that forgot neither too little nor too much, if there is any."""
+        """Of the trials that forgot neither too little nor too much, or else of all, the one most like the reference.
+
+        One that damages the model comes after all others of its kind.
+        """
         good = [trial for trial in self.trials if trial.unlearned is not None]
         return max(good, key=lambda trial: (trial.side == 0, not _damaged(self, trial), trial.objective), default=None)
 
@@ -128,19 +131,25 @@ class Search:
                 raise
             trial = Trial(candidate, {}, 0.0, 1, time.monotonic() - started)
         else:
-            reference = self.reference(found.row)
-            noise = max(APART, auc_noise(len(found.right), int(alike(self.setting).sum())))
-            value, side = objective(found.row, self.original.row, reference, noise)
-            if float(np.abs(found.p - self.original.p).mean()) < SAME and not self.forgets_nothing(reference, noise):
-                side = -1  # a model that did not change
-
+            value, side = self._judged(found)
             trial = Trial(candidate, found.row, value, side, unlearned.seconds, unlearned)
 
+        # let go of the models that are not the best
         self.trials.append(trial)
         best = self.best
-        # let go of the models that are not the best
         self.trials = [other if other is best else replace(other, unlearned=None) for other in self.trials]
         return trial
+
+    def _judged(self, found: Outcome) -> tuple[float, int]:
+        """`objective` and `side` of a trial's model."""
+        reference = self.reference(found.row)
+        noise = max(APART, auc_noise(len(found.right), int(alike(self.setting).sum())))
+        value, side = objective(found.row, self.original.row, reference, noise)
+
+        unchanged = float(np.abs(found.p - self.original.p).mean()) < SAME
+        if unchanged and not self.forgets_nothing(reference, noise):
+            side = -1
+        return value, side
 
     def frame(self) -> pd.DataFrame:
         """One row per trial: `trial algorithm strategy settings acc_forget acc_retain acc_test auc objective side seconds`."""
@@ -157,7 +166,7 @@ class Search:
 def objective(row: Mapping[str, float], original: Mapping[str, float], reference: Reference, noise: float) -> tuple[float, int]:
     """How like the reference a model is, in [0, 1], and on which side of it the forget set lies.
 
-    ToW's product (METHOD §7) with the reference in place of the oracle, times the factor of the attack: accuracy on the
+    ToW's product (METHOD §7) with the reference in place of the oracle, times a factor for the attack: accuracy on the
     forget set and the attack's AUC should be those of the reference; accuracy on retained and unseen images should not fall.
     Differences of the AUC within `noise` do not count for the side.
     """
@@ -166,13 +175,13 @@ def objective(row: Mapping[str, float], original: Mapping[str, float], reference
     lost_unseen = max(0.0, unseen - row["acc_test"])
     product = (1 - abs(row["acc_forget"] - reference.acc_forget)) * (1 - lost_retain) * (1 - lost_unseen)
     product *= 1 - abs(row["auc"] - reference.auc)
+
     if max(lost_retain, lost_unseen) > LOST:
         return product, 1
     if row["acc_forget"] > reference.high or row["auc"] > reference.auc + noise:
         return product, -1
 
     too_much = row["acc_forget"] < reference.low or (reference.exact and row["auc"] < reference.auc - noise)
-
     return product, int(too_much)
 
 
@@ -189,7 +198,7 @@ LADDERS: dict[str, tuple[Mapping[str, float], ...]] = {
     "neg_grad": tuple({"epochs": 5, "lr": lr} for lr in (0.003, 0.01, 0.03, 0.1, 0.3)),
     "influence": tuple({"alpha": alpha} for alpha in (1, 4, 16, 64, 256)),
 }
-FACTORS = (0.3, 1.0, 0.1)  # of the learning rate that fine-tuning bears: unlearning works on a converged model at less
+FACTORS = (0.3, 1.0, 0.1)  # of the rate of `_rate`: a converged model unlearns well at less
 SHARE = 0.3  # of the time left that one trial may take
 MENDING = ("salun", "random_label", "scrub")  # what the first epochs damage, the later ones mend: then longer is better
 SHORT = 10  # epochs of three stages: where a trial cannot have so many, time is short

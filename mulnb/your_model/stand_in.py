@@ -12,7 +12,6 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,17 +39,8 @@ NEAR = 0.08  # a stand-in that is so much less accurate than the original is a w
 WEAKEST = 0.3  # share of the way from chance to the original's accuracy on unseen images that a weak one must reach
 DIVERGED = "the stand-ins for an oracle diverged"
 KNOWS = "drawn anew, the network still knows the images, from what is not trained (buffers, a frozen copy): give fresh="
-DRAWS = 8  # of an untrained network, in all of which it must know the images: one may be lucky
+DRAWS = 8  # untrained networks, all of which must know the images: one may do so by luck
 WIDTH, WEAK_WIDTH = 0.05, 0.08  # the interval reaches at least so far to both sides
-
-
-@dataclass(frozen=True)
-class StandIns:
-    """`reference` is None where none could be had; `why` says so in words. `seconds`: what it took."""
-
-    reference: Reference | None
-    why: str
-    seconds: float
 
 
 def stand_ins(
@@ -63,8 +53,8 @@ def stand_ins(
     shown: Progress,
     own: Training | None = None,
     fresh: Factory | None = None,
-) -> StandIns:
-    """A reference from up to `COUNT` stand-ins.
+) -> tuple[Reference | None, str]:
+    """A reference from up to `COUNT` stand-ins; None where none can be had, and why.
 
     Args:
         network: the original.
@@ -79,30 +69,25 @@ def stand_ins(
     started = time.monotonic()
     build = untrained_beside(fresh, network, setting.data) if fresh is not None else _drawn_anew(network)
     if build is None:
-        return StandIns(None, "parts of the network cannot be drawn anew: give fresh=", 0.0)
+        return None, "parts of the network cannot be drawn anew: give fresh="
     if fresh is None and _still_knows(build, setting, original.row["acc_retain"], seed):
-        return StandIns(None, KNOWS, time.monotonic() - started)
-
-    frozen = fresh is None and any(not value.requires_grad and value.ndim > 1 for value in network.parameters())
-    kept = "; its frozen weights are the model's: if they were trained on it, give fresh=" if frozen else ""
+        return None, KNOWS
 
     batch = batch_of(own, max(8, min(64, len(setting.retain) // 8)))
     try:
         rate = _seconds_per_step(build, setting, own, batch, seed)
     except training.Diverged:
-        return StandIns(None, DIVERGED, time.monotonic() - started)
+        return None, DIVERGED
 
     affordable = int(min(budget, 1e6) / COUNT / max(rate, 1e-6))  # steps of one stand-in
     part = _affordable_part(setting.retain, affordable, batch, seed)
     if len(part) < min(FEWEST, len(setting.retain)):
         needed = rate * ENOUGH * COUNT * FEWEST / batch
-        reason = f"even stand-ins that are trained on few images take longer than the budget (about {needed:.0f} s)"
-        return StandIns(None, reason, time.monotonic() - started)
+        return None, f"even stand-ins that are trained on few images take longer than the budget (about {needed:.0f} s)"
 
     steps = -(-len(part) // batch)  # of an epoch
     recipe = Recipe(epochs=max(1, min(EPOCHS, affordable // steps)), batch=batch, lr=1e-3)
     found: list[Outcome] = []
-
     for number in range(COUNT):
         shown.part(f"stand-in for an oracle, {number + 1} of {COUNT}", recipe.epochs * steps)
         try:
@@ -114,15 +99,16 @@ def stand_ins(
         if time.monotonic() - started > 1.5 * budget and len(found) >= 2:
             break
 
-    took = time.monotonic() - started
     if len(found) < 2:
-        return StandIns(None, DIVERGED, took)
+        return None, DIVERGED
+
+    frozen = fresh is None and any(not value.requires_grad and value.ndim > 1 for value in network.parameters())
+    kept = "; its frozen weights are the model's: if they were trained on it, give fresh=" if frozen else ""
     if all(_near(outcome.row, original.row) for outcome in found):
-        return StandIns(summary(found, kept), "", took)
+        return summary(found, kept), ""
 
     reference = scaled(found, original, setting, kept)
-
-    return StandIns(reference, "" if reference else "stand-ins for an oracle, trained from nothing, learn too little here", took)
+    return reference, "" if reference else "stand-ins for an oracle, trained from nothing, learn too little here"
 
 
 def _affordable_part(retain: np.ndarray, steps: int, batch: int, seed: int) -> np.ndarray:
@@ -166,7 +152,8 @@ def _share(found: list[Outcome]) -> tuple[float, float]:
     """Mean accuracy on the forget set, and 1.96 standard errors of that of one more stand-in."""
     right = np.stack([outcome.right for outcome in found])  # [stand-ins, n]
     n = right.shape[1]
-    # an example is right or wrong by chance in the next one, even where these few agree: half a success and half a failure more
+
+    # the next one may be wrong even where these few are all right: half a success and half a failure are added
     share = (right.sum(0) + 0.5) / (len(found) + 1)
     one_more = math.sqrt(float((share * (1 - share)).sum())) / n
     return float(right.mean()), max(1 / n, 1.96 * one_more * math.sqrt(1 + 1 / len(found)))
@@ -275,7 +262,7 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
 
     What is frozen stays as it is, also where the user's own `_init_weights` draws it.
     """
-    covered: set[int] = set()
+    covered: set[int] = set()  # ids of the parameters that their layers can draw
     for layer in network.module.modules():
         if _reset(layer) is not None:
             covered |= {id(parameter) for parameter in layer.parameters(recurse=False)}
@@ -289,23 +276,8 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
     def make(seed: int) -> Adapted:
         torch.manual_seed(seed)
         model = clone(network)
-        pairs = list(zip(model.parameters(), network.parameters(), strict=True))
-
         with torch.no_grad():
-            for layer in model.module.modules():
-                trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
-                reset = _reset(layer)
-                if trained and reset is not None:
-                    reset()
-            for parameter, known in pairs:
-                if id(known) not in covered and known.requires_grad and parameter.ndim > 1:
-                    nn.init.normal_(parameter, std=0.02)  # tokens and position embeddings
-            if (initialise := _initialiser(model.module)) is not None:
-                initialise()
-            for parameter, known in pairs:
-                if not known.requires_grad:
-                    parameter.copy_(known)
-
+            _draw(model, network, covered)
         return model
 
     # with pruning or the old weight_norm, what is drawn anew is computed from the trained weights again in every forward pass
@@ -318,6 +290,26 @@ def _drawn_anew(network: Adapted) -> Callable[[int], Adapted] | None:
     kept = sum(known.numel() for new, known in pairs if known.requires_grad and known.ndim > 1 and torch.equal(new, known))
 
     return make if kept <= 0.1 * total else None
+
+
+def _draw(model: Adapted, network: Adapted, covered: set[int]) -> None:
+    """Draw the trained weights of `model`, a copy of `network`: by their layers, at random, and by the user's own function."""
+    for layer in model.module.modules():
+        trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+        reset = _reset(layer)
+        if trained and reset is not None:
+            reset()
+
+    pairs = list(zip(model.parameters(), network.parameters(), strict=True))
+    for parameter, known in pairs:
+        if id(known) not in covered and known.requires_grad and parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.02)  # tokens and position embeddings
+
+    if (initialise := _initialiser(model.module)) is not None:
+        initialise()
+    for parameter, known in pairs:
+        if not known.requires_grad:
+            parameter.copy_(known)
 
 
 def _initialiser(module: nn.Module) -> Callable[[], Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -150,20 +151,15 @@ def tuned(
     algorithms = usable(algorithms, network, first_inputs(setting.data))
     seconds = budget if budget is not None else float("inf")
     original = outcome(network, setting)
-    reference, why = None if oracle is None else oracle_reference(oracle), ""
-    # a model that never saw a class does not say it: no training is needed to know that
-    if oracle is None and not setting.gone:
+    reference, why = None, ""
+    if oracle is not None:
+        reference = oracle_reference(oracle)
+    elif not setting.gone:  # a model that never saw a class never predicts it: that needs no training
         # without a budget nothing depends on how fast this machine is
         part = min(seconds, BUDGET) * FOR_REFERENCE if math.isfinite(seconds) else seconds
-        stands = stand_ins(network, setting, original, budget=part, seed=seed, shown=shown, own=own, fresh=fresh)
-        reference, why = stands.reference, stands.why
-    n, n_test = len(setting.strata.forget), len(setting.tested)
+        reference, why = stand_ins(network, setting, original, budget=part, seed=seed, shown=shown, own=own, fresh=fresh)
 
-    def judged(row: Mapping[str, float]) -> Reference:
-        if setting.gone:
-            return class_reference(row, n)
-        return reference or holdout_reference(row, n, n_test)
-
+    judged = functools.partial(_judged, setting, reference)
     present = np.zeros(len(setting.data), dtype=bool)
     present[setting.retain] = present[setting.strata.forget] = True
     batch = batch_of(own, max(8, min(128, len(setting.retain) // 8)))
@@ -171,7 +167,7 @@ def tuned(
         network,
         setting,
         original,
-        reference=judged,
+        reference=judged,  # of a trial's row
         present=present,
         seed=seed,
         own=own,
@@ -180,6 +176,7 @@ def tuned(
         limit=trials or TRIALS,
     )
     search(task, algorithms, ways, batch)
+
     best = task.best
     if best is None:
         raise UserError("tune: every trial diverged: give a larger budget, or Training(optimizer=…) that fits the model")
@@ -196,6 +193,14 @@ def tuned(
         seconds=time.monotonic() - started,
         unlearned=best.unlearned,
     )
+
+
+def _judged(setting: Setting, known: Reference | None, row: Mapping[str, float]) -> Reference:
+    """What a trial with this row is compared with: what is known, or else its own hold-out."""
+    n = len(setting.strata.forget)
+    if setting.gone:
+        return class_reference(row, n)
+    return known or holdout_reference(row, n, len(setting.tested))
 
 
 def names_of(algorithm: str | Sequence[str]) -> tuple[str, ...]:
@@ -231,7 +236,7 @@ def judge_of(oracle: Model | None, factory: Factory | None, original: Adapted, s
 
 
 def check_accuracy(network: Adapted, setting: Setting) -> None:
-    """Raises `UserError` if the model is near chance on what it is to keep: no search can end well. Tells of such a hold-out."""
+    """Raises `UserError` if the model is near chance on what it is to keep; a notice tells of a hold-out at chance."""
     of_retained, of_unseen = checks.at_chance(network, setting.data, setting.retain, setting.unseen)
     if of_retained:
         raise UserError(of_retained)

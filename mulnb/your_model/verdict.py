@@ -31,31 +31,27 @@ LOST = 0.05  # accuracy on the retain set or on unseen images that a model may l
 SAME = 0.02  # mean change of the label's probability on the forget set that counts as none
 APART = 0.08  # difference of two AUCs that counts, where there are many examples
 BALANCED = 0.5  # share of the way from chance to 1 beyond which a model knows its classes, however rare some are
-USELESS = 0.5  # how much less often a model is right about unseen images, where these are at chance, before they must be wrong
+USELESS = 0.5  # how far below training images the accuracy of a hold-out at chance lies when it must be wrong
 FEW = 20  # examples of a forget set, below which accuracy cannot tell
 SURE = 0.3  # difference of the mean probability of their labels that then counts
 STAND_INS = "mulnb.forget, which trains stand-ins for an oracle, or report.train_oracle"  # what to try without a reference
+CHECK = "check labels, their order, normalize=(mean, std) and the hold-out"
+LESS = "fewer epochs, a smaller lr, or an alpha nearer to 1"
 POWER = 0.1  # how much more often unseen images must be taken for unseen than retained ones
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model that never saw the forget set does on it.
-
-    `low` … `high`: the interval of its accuracy on the forget set. `p`: the mean probability of the labels there, NaN if unknown.
-    `auc`: how well that probability tells the forget set from unseen images: .5 not at all, 1 if it is always the larger one.
-    `exact`: it comes from such models (an oracle or stand-ins); otherwise from the hold-out, which says nothing about harder
-    sets. `source`: where it comes from, in words.
-    """
+    """What a model that never saw the forget set does on it."""
 
     acc_forget: float
-    low: float
+    low: float  # of the interval of its accuracy on the forget set
     high: float
-    auc: float
+    auc: float  # how well the label's probability tells the forget set from unseen images: .5 not at all, 1 if always larger
     acc_test: float
-    exact: bool
-    source: str
-    p: float = math.nan
+    exact: bool  # whether it comes from such models (an oracle, stand-ins); the hold-out says nothing about harder sets
+    source: str  # where it comes from, in words
+    p: float = math.nan  # the mean probability of the labels on the forget set; NaN if unknown
 
 
 @dataclass(frozen=True)
@@ -80,35 +76,30 @@ class Verdict:
         return self.words == FORGOTTEN and self.sure
 
     def __str__(self) -> str:
-        lines = [f"verdict: {self.words}", *(f"  - {reason}" for reason in self.reasons)]
-        return "\n".join([*lines, *([f"  try: {self.advice}"] if self.advice else [])])
+        lines = [f"verdict: {self.words}"]
+        lines += [f"  - {reason}" for reason in self.reasons]
+        if self.advice:
+            lines.append(f"  try: {self.advice}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a verdict needs beside the rows of a report.
+    """What a verdict needs beside the rows of a report."""
 
-    `n_forget`, `n_retain`, `n_test`: numbers of images; `n_unseen`: of those that the forget set is compared with. `chance`:
-    accuracy of the most frequent class. `guess`: accuracy of guessing labels as often as they occur; NaN takes `chance`.
-    `overlap`: a sentence about a hold-out that is not unseen, or "". `p`: mean probability of the labels of the forget set in
-    the unlearned model. `moved`: mean |change| of these since the original. `changed`: share of its predictions that became
-    right or wrong since; both are NaN without an original. `gone`: the classes that are forgotten as a whole. `balanced`: how
-    far above chance the mean of the classes' accuracies on the retain set is, as a share of the way to 1.
-    """
-
-    n_forget: int
+    n_forget: int  # images
     n_retain: int
     n_test: int
-    n_unseen: int
-    chance: float
+    n_unseen: int  # images that the forget set is compared with
+    chance: float  # accuracy of always saying the most frequent class
     reference: Reference
-    overlap: str = ""
-    moved: float = math.nan
-    p: float = math.nan
-    changed: float = math.nan
-    gone: tuple[int, ...] = field(default=())
-    guess: float = math.nan
-    balanced: float = 0.0
+    overlap: str = ""  # a sentence about a hold-out that is not unseen
+    moved: float = math.nan  # mean |change| of the labels' probability since the original; NaN without one
+    p: float = math.nan  # mean probability of the labels of the forget set in the unlearned model
+    changed: float = math.nan  # share of its predictions that became right or wrong since the original; NaN without one
+    gone: tuple[int, ...] = field(default=())  # the classes that are forgotten as a whole
+    guess: float = math.nan  # accuracy of guessing labels as often as they occur; NaN takes `chance`
+    balanced: float = 0.0  # `above_chance` on the retain set
 
 
 def interval(share: float, n: int) -> tuple[float, float]:
@@ -129,18 +120,20 @@ def interval(share: float, n: int) -> tuple[float, float]:
 
 
 def near_chance(accuracy: float, chance: float, n: int, where: str, balanced: float = 0.0) -> str:
-    """The sentence of every door about a model that knows next to nothing of images that it was trained on, or "".
+    """A sentence about a model that knows next to nothing of images that it was trained on, or "". Every call asks here.
 
     Args:
         accuracy: on these images.
         chance: the accuracy of always saying the most frequent class.
         n: over how many images the accuracy was counted.
         where: what these images are called.
-        balanced: see `Facts`: who weights rare classes gives up some accuracy for theirs.
+        balanced: see `Facts`. A model that was trained for rare classes may be near chance in accuracy and yet know its classes.
     """
     if chance == 1:
         return "all training images have the same label: nothing can be told from a model of one class"
-    # two standard errors, and a tenth of the way to 1: a classifier that learnt something is well beyond; of a few images, half
+
+    # A classifier that learnt something is well beyond a tenth of the way to 1, and beyond two standard errors. Of few images
+    # these errors are large: half of the way is always enough.
     noise = min(0.5 * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / max(n, 1)))
     if accuracy > chance + max(0.1 * (1 - chance), noise) or balanced > BALANCED:
         return ""
@@ -167,7 +160,7 @@ def knows(row: Mapping[str, float], reference: Reference, noise: float) -> bool:
 
 
 def unseen_at_chance(accuracy: float, known: float, chance: float, where: str) -> str:
-    """The same about unseen images, where the model is right about `known` of those it was trained on; or ""."""
+    """A sentence about unseen images at chance, if the model is right about `known` of those it was trained on; or ""."""
     if accuracy > chance or known - accuracy < USELESS:
         return ""
     return f"accuracy on {where} is {accuracy:.2f}, near chance ({chance:.2f}), and {known:.2f} on training images: {MISFIT}"
@@ -180,13 +173,14 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
         rows: of the report: `unlearned`, and where they were given `original` and `oracle`.
         facts: see `Facts`.
     """
-    new = rows["unlearned"]
-    original = rows.get("original")
-    known_best = original or new
-    lost = near_chance(known_best["acc_retain"], facts.chance, facts.n_retain, "the retain set", facts.balanced)
-    wrong = [told for told in (lost, facts.overlap) if told]  # signs that the data do not fit the model
-    same = original is not None and facts.changed <= 1 / max(facts.n_forget, 50) and facts.moved < SAME
+    new, original = rows["unlearned"], rows.get("original")
     reference = facts.reference
+    known_best = original or new
+
+    # signs that the data do not fit the model
+    lost = near_chance(known_best["acc_retain"], facts.chance, facts.n_retain, "the retain set", facts.balanced)
+    wrong = [told for told in (lost, facts.overlap) if told]
+
     whole = "original" if original is not None else "oracle"  # what damage is told from
     damage = _damage(new, rows.get(whole), whole, reference, facts)
     under, over = _beside_reference(new, reference, facts)
@@ -195,49 +189,61 @@ def decide(rows: Mapping[str, Mapping[str, float]], facts: Facts) -> Verdict:
     power = original is None or known or has_power(original)
 
     # no change is told first: it needs no hold-out, and it is what defaults most often do
+    same = original is not None and facts.changed <= 1 / max(facts.n_forget, 50) and facts.moved < SAME
     unchanged = f"indistinguishable from the original: {facts.changed:.0%} of the predictions on the forget set changed"
     if same and not lost and (known or not power or wrong or not reference.exact):
-        return Verdict(
-            NOTHING, (unchanged, *under, *wrong), "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
-        )
+        advice = "more epochs, a larger lr, or mulnb.forget, which searches for a strength"
+        return Verdict(NOTHING, (unchanged, *under, *wrong), advice)
 
-    check = "check labels, their order, normalize=(mean, std) and the hold-out"
     if wrong:
         nothing = (f"{NOTHING}: {unchanged}",) if same else ()
-        return Verdict(WRONG, (*wrong, *nothing, *under, *over, *damage), check)
+        return Verdict(WRONG, (*wrong, *nothing, *under, *over, *damage), CHECK)
 
     fell = original is not None and original["acc_forget"] - new["acc_forget"] > LOST
+    if damage or under or over:
+        return _failed(damage, under, over, fell, reference.exact)
+
+    guess = facts.chance if math.isnan(facts.guess) else facts.guess
+    if at_chance := unseen_at_chance(known_best["acc_test"], known_best["acc_retain"], guess, "unseen images"):
+        return Verdict(WRONG, (at_chance,), CHECK)
+    if not power:
+        advice = "a reference: report.train_oracle, or evaluate(…, references=…), models for LiRA"
+        return Verdict(NO_POWER, (_powerless(original),), advice)
+
+    return _forgotten(new, reference, same, whole in rows)
+
+
+def _failed(damage: list[str], under: list[str], over: list[str], fell: bool, exact: bool) -> Verdict:
+    """The verdict on a model that is damaged, or that forgot too little or too much. `fell`: it forgot at least something."""
     if damage and (over or (fell and not under)):
         lost_too = "what was to be kept is forgotten, too: the model is damaged"
-        return Verdict(OVER, (*over, *damage, lost_too), "fewer epochs, a smaller lr, or an alpha nearer to 1")
+        return Verdict(OVER, (*over, *damage, lost_too), LESS)
     if damage:
         return Verdict(DAMAGED, (*damage, *under), "a smaller lr, fewer epochs, or an algorithm that trains on the retain set")
     if under:
         return Verdict(NOT_FORGOTTEN, tuple(under), "more epochs, a larger lr, or mulnb.tune")
-    if over:
-        less = "fewer epochs, a smaller lr, or an alpha nearer to 1"
-        # a hard set lies there, too: only a model that never saw it can tell
-        return Verdict(
-            OVER, tuple(over), less if reference.exact else f"an oracle, which can tell (report.train_oracle), or {less}"
-        )
-    guess = facts.chance if math.isnan(facts.guess) else facts.guess
-    if at_chance := unseen_at_chance(known_best["acc_test"], known_best["acc_retain"], guess, "unseen images"):
-        return Verdict(WRONG, (at_chance,), check)
-    if not power:
-        return Verdict(
-            NO_POWER, (_powerless(original),), "a reference: report.train_oracle, or evaluate(…, references=…), models for LiRA"
-        )
 
-    found = _good(new, reference)
+    # a hard set lies there, too: only a model that never saw it can tell
+    return Verdict(OVER, tuple(over), LESS if exact else f"an oracle, which can tell (report.train_oracle), or {LESS}")
+
+
+def _forgotten(new: Mapping[str, float], reference: Reference, same: bool, beside_whole: bool) -> Verdict:
+    """The verdict on a model with no sign against it. `beside_whole`: an original or an oracle shows what else it lost."""
+    told = f"[{reference.low:.2f}, {reference.high:.2f}] ({reference.source})"
+    found = [f"accuracy on the forget set is {new['acc_forget']:.2f}, within {told}", _pairs(new, reference)]
+    advice = "" if reference.exact else STAND_INS
+
+    if not reference.exact:
+        found.append(
+            "the hold-out is the only reference: for a set that is harder than it, forgetting is not shown to be complete"
+        )
     if same:
         found.append("the original hardly differs: these examples were not memorized, and little was to be forgotten")
-
-    advice = "" if reference.exact else STAND_INS
-    if whole not in rows:
+    if not beside_whole:
         found.append("what the model lost on other images cannot be told without the original")
         advice = advice or "evaluate(…, original=model)"
 
-    return Verdict(FORGOTTEN, tuple(found), advice, reference.exact and whole in rows)
+    return Verdict(FORGOTTEN, tuple(found), advice, reference.exact and beside_whole)
 
 
 def searched(verdict: Verdict) -> Verdict:
@@ -334,15 +340,3 @@ def _powerless(row: Mapping[str, float]) -> str:
         f"in the original the attack takes {row['mia_unseen']:.2f} of unseen and {row['mia_retain']:.2f} of retained images for "
         "unseen: what was forgotten cannot be told by it"
     )
-
-
-def _good(new: Mapping[str, float], reference: Reference) -> list[str]:
-    told = f"[{reference.low:.2f}, {reference.high:.2f}] ({reference.source})"
-    found = [f"accuracy on the forget set is {new['acc_forget']:.2f}, within {told}"]
-    found.append(_pairs(new, reference))
-    if not reference.exact:
-        found.append(
-            "the hold-out is the only reference: for a set that is harder than it, forgetting is not shown to be complete"
-        )
-
-    return found

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,8 +79,10 @@ def jupyter_lab(
 def _address(runtime: Path, lab: subprocess.Popen, log: Path) -> str:
     for _ in range(300):
         for path in runtime.glob("jpserver-*.json"):
-            with contextlib.suppress(ValueError):
-                return json.loads(path.read_text())["url"]
+            with contextlib.suppress(ValueError, OSError):  # half written, or it does not listen yet
+                url = json.loads(path.read_text())["url"]
+                urllib.request.urlopen(url).close()
+                return url
         if lab.poll() is not None:
             break
         time.sleep(0.2)

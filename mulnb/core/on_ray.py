@@ -230,7 +230,12 @@ def _courier() -> Courier:
     address = os.environ.get("RAY_ADDRESS") or "local"
     if address not in _open:
         _close()
-        _open[address] = _start(address)
+        try:
+            _open[address] = _start(address)
+        except UserError:
+            if address != "local":
+                raise
+            _open[address] = _start(address)  # Ray gives a cluster 30 seconds to start, which a busy machine may exceed
     return _open[address]
 
 

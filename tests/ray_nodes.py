@@ -41,15 +41,16 @@ class Nodes:
 
         ray = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={self.cores}"]
         said = self.folder / f"{name}.log"
-        with said.open("w") as log:
-            pipes = {"stdout": log, "stderr": log, "start_new_session": True}
-            environment = self.environment(self.folder / name)
-            self.running[name] = subprocess.Popen([*ray, "--disable-usage-stats", *words], env=environment, **pipes)
+        for _ in range(3):  # Ray gives a node 30 seconds to start, which a busy machine may exceed
+            with said.open("w") as log:
+                pipes = {"stdout": log, "stderr": log, "start_new_session": True}
+                environment = self.environment(self.folder / name)
+                self.running[name] = subprocess.Popen([*ray, "--disable-usage-stats", *words], env=environment, **pipes)
 
-        if name == "head":
-            wait(lambda: on_ray.answers(self.address))
-        else:
-            wait(lambda: "Ray runtime started" in said.read_text())
+            wait(lambda: "Ray runtime started" in said.read_text() or self.running[name].poll() is not None)
+            if self.running[name].poll() is None:
+                break
+        assert on_ray.answers(self.address), said.read_text()
 
     def kill(self, name: str) -> None:
         """End a node as a power cut does: all of its processes at once."""

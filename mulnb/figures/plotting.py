@@ -257,7 +257,7 @@ def finish(figure: Picture, caption: str) -> Picture:
     text = wrapped(caption, 70 * figure.get_figwidth() - 10)  # of 72 points an inch: hinting widens letters a little
     figure.supxlabel(text, x=0.008, ha="left", fontsize=SMALL, color=SOFT, linespacing=1.35)
     if layout := figure.get_layout_engine():
-        layout.execute(figure)  # what drawing begins with; to draw all of it would take twice as long
+        layout.execute(figure)  # what drawing begins with; to draw all of it takes longer
     figure.set_layout_engine("none")
     return figure
 

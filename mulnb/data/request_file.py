@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ LABEL_COLUMNS = ("label", "labels", "target", "targets", "category")  # a list o
 Named = list[int] | list[bool] | list[str] | dict[str, list]  # indices, a mask, names, or columns of these
 FLAGS = ("forget", "delete", "remove", "erase", "mask")  # columns that say of each row whether it is meant
 MARKED, UNMARKED = {"1", "1.0", "true", "t", "yes", "y"}, {"0", "0.0", "false", "f", "no", "n", ""}
+END = "the end of the table"  # a row of our own after the last one
 WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")  # spreadsheets write 17 as 17.0
 # 1,000 and 1 000, which are not the examples 1 and 0, and 1.000, which is not 1 where a point separates thousands
 THOUSANDS = re.compile(r"(?<![0-9])[1-9][0-9]{0,2}(,0[0-9]{2}| 0[0-9]{2}|[\u00a0\u2009\u202f][0-9]{3}|\.000)(?![0-9])")
@@ -103,7 +104,7 @@ def _numpy(path: Path) -> Any:
 
 def _json_lines(text: str) -> Any:
     """A request a line; a file of one line may as well be JSON."""
-    trees = [plain_file.json_tree(line) for line in text.splitlines() if line.strip()]
+    trees = [plain_file.json_tree(line) for line in text.split("\n") if line.strip()]
     return trees[0] if len(trees) == 1 and isinstance(trees[0], (list, dict)) else trees
 
 
@@ -123,7 +124,7 @@ def _json(tree: Any, path: Path, n: int | None) -> Any:
 
 def _lines(text: str, path: Path) -> list[int] | list[str]:
     """Numbers with anything between them, or one file name a line, which may hold commas and spaces."""
-    rows = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    rows = [line.strip() for line in text.splitlines() if not _is_beside(line)]
     cells = re.split(r"[,;\s]+", " ".join(rows).strip(" ,;"))
     if rows and all(WHOLE.fullmatch(cell) for cell in cells):
         check_thousands(rows, str(path))
@@ -138,7 +139,7 @@ def _lines(text: str, path: Path) -> list[int] | list[str]:
 
 def _column(text: str, path: Path) -> Named:
     """Indices or names of a text with one example a line, or of a CSV's columns that are called like one."""
-    rows = _rows(text)
+    rows = _rows(text, path)
     if not rows:
         raise UserError(f"{path} is empty: expected one example a line")
 
@@ -153,16 +154,35 @@ def _column(text: str, path: Path) -> Named:
     raise UserError(f"{path} has columns {', '.join(rows[0])}: call the one to be read 'index' or 'file'")
 
 
-def _rows(text: str) -> list[list[str]]:
-    """The cells of every row, without comments and empty rows."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+def _rows(text: str, path: Path) -> list[list[str]]:
+    """The cells of every row, without comments and empty rows. Lines within quotation marks are none, whatever they look like."""
+    lines = text.splitlines()
+    while lines and _is_beside(lines[0]):
+        del lines[0]
     separator = _separator(lines)
+    quoted = False  # whether the row that is read goes on with the next line
+
+    def wanted() -> Iterator[str]:
+        nonlocal quoted
+        for line in [*lines, END]:
+            if quoted or not _is_beside(line):
+                quoted = True
+                yield line
 
     rows = []
-    for row in csv.reader(lines, delimiter=separator):
+    for row in csv.reader(wanted(), delimiter=separator):
+        quoted = False
         if any(row):
             rows.append([cell.strip() for cell in row])
+
+    if rows.pop() != [END]:
+        raise UserError(f"{path} has a quotation mark that is never closed: close it, or the rows below are lost in its cell")
     return rows
+
+
+def _is_beside(line: str) -> bool:
+    """Whether a line is empty or a comment."""
+    return not line.strip() or line.lstrip().startswith("#")
 
 
 def _single(cells: list[str], head: str, path: Path) -> Named:

@@ -93,6 +93,8 @@ def test_every_form_names_the_same_examples(request_):
         ("a.jsonl", '"a/1.png"\n"b/3.png"\n'),
         ("a.jsonl", "1\n4\n"),
         ("a.jsonl", '{"index": [1, 4]}\n'),
+        ("a.jsonl", '{"index": 4, "why": "a\u2028b"}\n{"index": 1}\n'),
+        ("a.csv", 'index,why\n4,"a mail\n\n# 12 says so"\n# a comment\n1,spam\n'),
     ],
 )
 def test_files_of_every_kind(tmp_path, name, text):
@@ -104,7 +106,7 @@ def test_files_of_every_kind(tmp_path, name, text):
 @pytest.mark.parametrize(
     "table",
     [
-        pd.DataFrame({"index": [4, 1], "why": ["spam", "more, and more"]}),
+        pd.DataFrame({"index": [4, 1], "why": ["a mail\n# 12 says so", "more, and more"]}),
         pd.DataFrame({"user": list("abcde")})[MASK],  # a choice of rows keeps their numbers
         pd.DataFrame({"id": pd.array([1, 4], "Int64")}),
         pd.DataFrame({"file": ["a/1.png", "b/3.png"], "user": [7, 7]}),
@@ -221,6 +223,7 @@ def test_what_cannot_be_meant(request_, message):
         ("a.json", "3", "expected a JSON list"),
         ("a.xls", "x", "of an unknown kind"),
         ("a.parquet", "x", "cannot be read"),
+        ("a.csv", 'index,why\n4,"spam\n1,more\n', "a quotation mark that is never closed"),
         ("a.jsonl", '{"index": 1}\n{"index": 2', "cannot be read"),
         ("a.jsonl", "", "is empty"),
         ("a.csv", "why,index\nspam\n", "line 2 has too few columns"),
